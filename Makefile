@@ -1,0 +1,41 @@
+# Two commands do everything: `make demo` and `make test`. Both install what they need into .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo demo-full install test check bench clean
+
+demo: $(VENV)/.installed
+	$(BIN)/offmodel run experiments/demo.yaml
+
+# The same study with full weights in place of LoRA, which want a smaller learning rate.
+demo-full: $(VENV)/.installed
+	$(BIN)/offmodel run experiments/demo.yaml name=demo-full train.method=full train.learning_rate=2.0e-4
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.scale
+
+install: $(VENV)/.installed
+
+# Every version is pinned, so pip has nothing to resolve; see requirements-cpu.txt.
+$(VENV)/.installed: requirements-cpu.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-cpu.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,91 @@
+"""What is printed at the end of a run: the results, what was executed, and where the time went."""
+
+import time
+from collections import Counter
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.plan import Plan
+from orchestrator.progress import duration, time_split
+from orchestrator.run import Outcome
+from orchestrator.study import Study
+
+
+def show_results(console: Console, study: Study, results: dict) -> None:
+    """Score and paired change by pair, condition, budget and benchmark. `results` is what the report holds as JSON."""
+    benchmarks = list(study.benchmarks)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("pair", "condition", "budget"):
+        table.add_column(title, justify="right" if title == "budget" else "left", no_wrap=True)
+    for name in benchmarks:
+        table.add_column(name, no_wrap=True)
+    models = dict.fromkeys(reference["model"] for reference in results["references"])
+    for model in models:
+        scores = {r["benchmark"]: r["score"]["value"] for r in results["references"] if r["model"] == model}
+        table.add_row(model, "as it is", "", *(f"{scores[name]:.3f}" if name in scores else "" for name in benchmarks))
+    lines: dict[tuple, dict[str, str]] = {}
+    for row in results["rows"]:
+        key = (f"{row['student']} / {row['teacher']}", row["condition"], str(row["budget"]))
+        lines.setdefault(key, {})[row["benchmark"]] = _cell(row)
+    last = None
+    for key, cells in lines.items():
+        if key[0] != last:
+            table.add_section()
+            last = key[0]
+        table.add_row(*key, *(cells.get(name, "[dim]not asked[/dim]") for name in benchmarks))
+    console.print()
+    wide = Console(highlight=False, width=max(console.width, 60 + 30 * len(benchmarks)), file=console.file)
+    wide.print(table)
+    rows = results["rows"]
+    if rows:
+        sizes = ", ".join(f"{name} {next(r['n'] for r in rows if r['benchmark'] == name)}" for name in benchmarks)
+        cut = max(row["cut_off"] for row in rows)
+        console.print(
+            f"[dim]score, change from the original student and its paired 95 % interval; n a seed: {sizes}; seeds "
+            f"{', '.join(map(str, study.seeds))}; at most {cut:.1%} of a cell's answers were cut off[/dim]",
+            soft_wrap=True,
+        )
+
+
+def _cell(row: dict) -> str:
+    change = row["change"]
+    colour = "red" if change["high"] < 0 else "green" if change["low"] > 0 else "dim"
+    shown = f"{change['value']:+.3f} \\[{change['low']:+.3f}, {change['high']:+.3f}]"
+    return f"{row['score']['value']:.3f} [{colour}]{shown}[/{colour}]"
+
+
+def show_account(console: Console, plan: Plan, outcome: Outcome, began: float) -> None:
+    """Executions by kind against distinct stages, failures, and the wall time split by kind of work."""
+    ran = Counter(event.kind for event in outcome.events if event.what == "finished")
+    if outcome.events:
+        distinct = Counter(stage.kind for stage in plan.stages)
+        console.print(
+            "Executed: " + ", ".join(f"{ran[kind]} {kind}" for kind in distinct)
+            + " (of " + ", ".join(f"{n}" for n in distinct.values()) + " distinct)"
+        )  # fmt: skip
+    for event in outcome.failed:
+        told = "not run: needs" if event.what == "not run" else "failed:"
+        reason = "" if event.what == "not run" else f": {event.message}"
+        console.print(f"[red]{event.trial}[/red] {told} {event.address}{reason}", soft_wrap=True)
+    end = time.time()
+    split = time_split(_intervals(outcome), began, end)
+    parts = sorted(split.items(), key=lambda part: part[0] == "orchestration")
+    shares = ", ".join(f"{kind} {seconds:.1f} s ({seconds / (end - began):.0%})" for kind, seconds in parts)
+    console.print(f"Wall time {duration(end - began)}: {shares}", soft_wrap=True)
+
+
+def _intervals(outcome: Outcome) -> list[tuple[str, float, float]]:
+    """When work of each kind went on. What asks an engine before there is one waits for its start."""
+    intervals = []
+    if outcome.engines is not None:
+        intervals.append(("start engines", *outcome.engines))
+    for event in outcome.events:
+        if event.what == "finished":
+            start = event.started
+            if outcome.engines is not None and event.kind in ("sample", "evaluate"):
+                start = max(start, outcome.engines[1])
+            intervals.append((event.kind, start, event.started + event.seconds))
+    if outcome.reporting is not None:
+        intervals.append(("report", *outcome.reporting))
+    return intervals

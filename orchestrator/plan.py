@@ -1,0 +1,101 @@
+"""A study unfolded: its trials, and the stages that they share."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from orchestrator import conditions, recoveries
+from orchestrator.cell import Cell
+from orchestrator.stage import Stage, closure
+from orchestrator.study import Study, StudyError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One point of a trial: the student after a recovery budget (0: before any), by its evaluations."""
+
+    budget: int
+    scores: dict[str, Stage]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One pair, condition and seed. `original` and `teacher_scores` are of the two models as they are."""
+
+    student: str
+    teacher: str
+    condition: str
+    seed: int
+    steps: tuple[Step, ...]
+    original: dict[str, Stage]
+    teacher_scores: dict[str, Stage]
+
+    @property
+    def key(self) -> str:
+        return f"{self.student}.{self.teacher}.{self.condition}.s{self.seed}"
+
+    @property
+    def params(self) -> dict[str, str | int]:
+        """What tells this trial from the others."""
+        return {"student": self.student, "teacher": self.teacher, "condition": self.condition, "seed": self.seed}
+
+    def stages(self) -> Iterator[Stage]:
+        """Every evaluation of the trial; what those need is in their inputs."""
+        yield from self.original.values()
+        yield from self.teacher_scores.values()
+        for step in self.steps:
+            yield from step.scores.values()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All trials of a study."""
+
+    study: Study
+    trials: tuple[Trial, ...]
+
+    @cached_property
+    def stages(self) -> list[Stage]:
+        """Every distinct stage, inputs first."""
+        return closure(stage for trial in self.trials for stage in trial.stages())
+
+    def unshared(self) -> Counter[str]:
+        """How many stages of each kind would run if every trial ran all that it needs by itself."""
+        return Counter(stage.kind for trial in self.trials for stage in closure(trial.stages()))
+
+
+def unfold(study: Study) -> Plan:
+    """The plan of a study. Raises StudyError for what only shows when the parts meet."""
+    made: dict = {}
+    try:
+        cells = [Cell(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
+        return Plan(study, tuple(_trial(cell, name) for name in study.conditions for cell in cells))
+    except ValueError as error:
+        raise StudyError(str(error)) from error
+
+
+def _trial(cell: Cell, condition: str) -> Trial:
+    study, options = cell.study, cell.study.conditions[condition]
+    arm = conditions.module(conditions.kind_of(condition, options)).arm(cell, conditions.options(condition, options))
+    names = arm.benchmarks or tuple(study.benchmarks)
+    students = {0: arm.student}
+    recovery = study.recovery
+    if recovery is not None and condition in recovery.conditions:
+        if arm.student is None:
+            raise ValueError(f"recovery.conditions: {condition} trains no student, so there is none to bring back")
+        recover = recoveries.module(recovery.method).recover
+        students |= {budget: recover(cell, arm.student, budget) for budget in sorted(recovery.budgets)}
+    steps = [
+        Step(budget, {name: cell.score(name, student, arm.opening) for name in names})
+        for budget, student in students.items()
+    ]
+    return Trial(
+        cell.student,
+        cell.teacher,
+        condition,
+        cell.seed,
+        tuple(steps),
+        {name: cell.score_as_is(cell.student, name) for name in study.benchmarks},
+        {name: cell.score_as_is(cell.teacher, name) for name in study.benchmarks},
+    )

@@ -1,0 +1,104 @@
+"""All that can be known to be wrong before any work starts, each as one message that says what to change."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from evaluators.evaluate import chats_of
+from orchestrator import data, tracking
+from orchestrator.plan import Plan
+from orchestrator.stage import Stage
+from orchestrator.store import Store, sha256_file
+from orchestrator.study import Model, Study, StudyError
+from organisms import shipped
+
+WEIGHTS = ("model", "train")
+
+
+def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
+    """Raise StudyError for the first thing that would make a run of this plan fail."""
+    try:
+        store.check_writable()
+        tracking.check_answers(tracking.tracking_uri(plan.study))
+        prompts = _check_prompts(plan.study)
+        asked = {name: _check_benchmark(plan.study, name) for name in plan.study.benchmarks}
+        for alias, model in plan.study.models.items():
+            folder = _check_model(alias, model)
+            if folder is not None:
+                _check_lengths(plan.study, alias, folder, {"prompts": prompts, **asked})
+        _check_weights(plan, store, records)
+    except StudyError:
+        raise
+    except ValueError as error:
+        raise StudyError(str(error)) from error
+
+
+def _check_prompts(study: Study) -> list[str]:
+    chats = data.read_prompts(study.prompts)
+    largest = max(study.recovery.budgets) if study.recovery else 0
+    if largest > len(chats):
+        raise StudyError(
+            f"recovery.budgets: {largest} samples are asked for, but the {len(chats)} prompts give {len(chats)}: lower "
+            f"the budget, or raise prompts.n"
+        )
+    return [" ".join(message["content"] for message in chat) for chat in chats]
+
+
+def _check_benchmark(study: Study, name: str) -> list[str]:
+    benchmark = study.benchmarks[name]
+    try:
+        rows = data.read_benchmark(benchmark)
+        return [chat[-1]["content"] for chat in chats_of(benchmark.kind, rows, benchmark.prompt)]
+    except ValueError as error:
+        raise StudyError(f"benchmarks.{name}: {error}") from error
+
+
+def _check_model(alias: str, model: Model) -> Path | None:
+    """The folder of a model whose files are at hand, verified; None for one that the hub has."""
+    if model.organism is not None:
+        if not model.rebuild:
+            shipped.verify(model.organism)
+        return shipped.FOLDER / model.organism
+    if model.path is None:
+        return None
+    folder = Path(model.path).expanduser()
+    if not list(folder.glob("*.safetensors")):
+        raise StudyError(f"models.{alias}: {model.path} has no weights in safetensors; other formats are not loaded")
+    return folder
+
+
+def _check_lengths(study: Study, alias: str, folder: Path, texts: dict[str, list[str]]) -> None:
+    """Prompts that the context cannot hold. The chat template's own few tokens are counted when a prompt is asked."""
+    from tokenizers import Tokenizer
+
+    own = json.loads((folder / "config.json").read_text())["max_position_embeddings"]
+    if study.context is not None and study.context > own:
+        raise StudyError(f"context: {study.context} is more than the {own} tokens that models.{alias} can hold")
+    context = study.context or own
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for where, each in texts.items():
+        for number, encoded in enumerate(tokenizer.encode_batch_fast(each, add_special_tokens=False), 1):
+            if len(encoded.ids) >= context:
+                raise StudyError(
+                    f"{where}, row {number}: {len(encoded.ids)} tokens for models.{alias}, whose context is {context}: "
+                    f"raise context, or leave the row out"
+                )
+
+
+def _check_weights(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
+    """Weights in the store that pending stages will load must be what was written."""
+    for stage in _read_by_pending(plan, records):
+        record = records[stage]
+        folder = store.folder(stage.address, record)
+        for name, written in record["files"].items():
+            if not (folder / name).is_file() or sha256_file(folder / name) != written["sha256"]:
+                raise StudyError(
+                    f"{folder / name}: its checksum is not that of its record, so it was changed or damaged; remove "
+                    f"{store.uri}/{stage.address} to have it made anew"
+                )
+
+
+def _read_by_pending(plan: Plan, records: dict[Stage, dict]) -> Iterator[Stage]:
+    pending = [stage for stage in plan.stages if stage not in records]
+    needed = {needed for stage in pending for needed in stage.inputs.values()}
+    return (stage for stage in needed if stage.kind in WEIGHTS and stage in records)

@@ -1,0 +1,14 @@
+"""Recovery by on-model SFT: a little training on the original student's own answers; a budget counts the answers.
+
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 1 and appendix 1a. Which of the
+answers are taken is drawn from the trial's seed, and a larger budget holds the smaller one's answers.
+"""
+
+from orchestrator.cell import Cell
+from orchestrator.stage import Stage
+
+
+def recover(cell: Cell, start: Stage, budget: int) -> Stage:
+    recovery = cell.study.recovery
+    assert recovery is not None
+    return cell.sft(data=cell.answers_of(cell.student), start=start, rows=budget, schedule=recovery.train)

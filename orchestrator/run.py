@@ -1,0 +1,221 @@
+"""Running a study: Ray, the fleet, Ray Tune over its trials, the report."""
+
+import os
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import fleet
+from orchestrator.board import Board, Event
+from orchestrator.plan import Plan
+from orchestrator.progress import Progress
+from orchestrator.stage import Stage
+from orchestrator.stages import report
+from orchestrator.store import Store
+from orchestrator.tracking import Tracker
+from orchestrator.trial import steps_walked, walk
+
+LOOK_EVERY = 0.5  # seconds between two looks at the board
+OBJECT_STORE_BYTES = 256 << 20  # of a local Ray; what passes through it are prompts and answers
+
+# Read by Ray when it is imported, and by every process that it starts.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """What of a plan is done: the records of its finished stages, and the trials that are not finished."""
+
+    records: dict[Stage, dict[str, Any]]
+    pending: list[int]
+
+
+def state_of(plan: Plan, store: Store) -> State:
+    records = store.records(plan.stages)
+    pending = [i for i, trial in enumerate(plan.trials) if steps_walked(trial, plan.study, records) is None]
+    return State(records, pending)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `engines` are the times at which they were started and could work, `reporting` the report's."""
+
+    events: list[Event]
+    report: str
+    engines: tuple[float, float] | None
+    reporting: tuple[float, float] | None
+
+    @property
+    def failed(self) -> list[Event]:
+        return [event for event in self.events if event.what in ("failed", "not run")]
+
+
+def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progress | None) -> Outcome:
+    """Get every trial of a plan done, tracked and reported. Finished trials are tracked as they finish."""
+    store, run = Store(plan.study.store), uuid.uuid4().hex[:8]
+    state = state_of(plan, store)
+    _track(plan, tracker, state, set(range(len(plan.trials))) - set(state.pending))
+    events: list[Event] = []
+    engines = None
+    if state.pending:
+        events, engines = _run_trials(plan, store, state, run, address, tracker, progress)
+    started = time.time()
+    report_address = make_report(plan, store, run)
+    reporting = (started, time.time())
+    record = store.read_record(report_address)
+    assert record is not None
+    tracker.report(store.folder(report_address, record), complete=not record["facts"]["unfinished"])
+    return Outcome(events, report_address, engines, reporting)
+
+
+def make_report(plan: Plan, store: Store, run: str = "report") -> str:
+    """The address of the report on what is done, made where it is not there yet."""
+    from orchestrator.execute import perform
+
+    state = state_of(plan, store)
+    walked = [
+        stage
+        for trial in plan.trials
+        for step in steps_walked(trial, plan.study, state.records) or ()
+        for stage in step.scores.values()
+    ]
+    final = report.stage(plan.study, walked)
+    if store.record(final) is None:
+        perform(final, store, run)
+    return final.address
+
+
+def _track(plan: Plan, tracker: Tracker, state: State, trials: Iterable[int]) -> None:
+    for i in sorted(trials):
+        steps = steps_walked(plan.trials[i], plan.study, state.records)
+        assert steps is not None
+        tracker.trial(plan.trials[i], steps, state.records)
+
+
+def _run_trials(
+    plan: Plan,
+    store: Store,
+    state: State,
+    run: str,
+    address: str | None,
+    tracker: Tracker,
+    progress: Progress | None,
+) -> tuple[list[Event], tuple[float, float] | None]:
+    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    import ray
+
+    study = plan.study
+    local = {"num_cpus": study.resources.cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    ray.init(
+        address or "local",
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": QUIET},
+        **({} if address else local),
+    )
+    names = {s.runtime["engine"] for s in plan.stages if s not in state.records and "engine" in s.runtime}
+    engines = fleet.Fleet(run, study, sorted(names))
+    board = ray.remote(num_cpus=0)(Board).remote()
+    watcher = Watcher(board, progress)
+    watcher.start()
+    try:
+        _tune(plan, state, run, board, Tracked(plan, store, tracker))
+    finally:
+        watcher.finish()
+        engines.stop()
+        ray.shutdown()
+    return watcher.events, engines.started
+
+
+def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[int], None]) -> None:
+    from ray import tune
+
+    class OnComplete(tune.Callback):
+        def __init__(self, act: Callable[[int], None]):
+            self._act = act
+
+        def __getstate__(self) -> dict:
+            return {}  # Tune pickles its callbacks for a restore that we do not use: the store is where the truth is.
+
+        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+            self._act(trial.config["trial"])
+
+    study = plan.study.model_dump_json()
+
+    def trial(config: dict[str, Any]) -> None:
+        walk(config, study, run, board)
+
+    stop = plan.study.recovery.stop if plan.study.recovery else None
+    with tempfile.TemporaryDirectory(prefix="offmodel-tune-") as scratch:
+        tuner = tune.Tuner(
+            # A trial only waits, so it takes no CPU from the stages that it waits for; it stays on the head node, which
+            # no spot market takes away.
+            tune.with_resources(trial, {"node:__internal_head__": 1e-3}),
+            param_space={"trial": tune.grid_search(state.pending)},
+            tune_config=tune.TuneConfig(max_concurrent_trials=plan.study.resources.trials, reuse_actors=True),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                verbose=0,
+                stop={"recovered": stop.recovered} if stop else None,
+                callbacks=[OnComplete(on_trial)],
+            ),
+        )
+        results = tuner.fit()
+    if results.errors:
+        raise results.errors[0]
+
+
+class Tracked:
+    """Called with the number of each trial that Ray Tune has ended: tracks it, where it has done what it was to do."""
+
+    def __init__(self, plan: Plan, store: Store, tracker: Tracker):
+        self._plan, self._store, self._tracker = plan, store, tracker
+        self._records: dict[Stage, dict[str, Any]] = {}
+
+    def __call__(self, number: int) -> None:
+        trial = self._plan.trials[number]
+        self._records |= self._store.records(s for s in trial.stages() if s not in self._records)
+        steps = steps_walked(trial, self._plan.study, self._records)
+        if steps is not None:
+            self._tracker.trial(trial, steps, self._records)
+
+
+class Watcher(threading.Thread):
+    """Shows the board's events as they come, and keeps them."""
+
+    def __init__(self, board: Any, progress: Progress | None):
+        super().__init__(daemon=True)
+        self.events: list[Event] = []
+        self._board, self._progress, self._end = board, progress, threading.Event()
+
+    def run(self) -> None:
+        while not self._end.wait(LOOK_EVERY):
+            self._read()
+
+    def _read(self) -> None:
+        import ray
+
+        new = ray.get(self._board.events.remote(len(self.events)))
+        self.events += new
+        if self._progress is not None:
+            self._progress.update(new)
+
+    def finish(self) -> None:
+        """Stop looking, and take in the last events."""
+        self._end.set()
+        self.join()
+        self._read()

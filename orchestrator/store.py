@@ -1,0 +1,187 @@
+"""The artifact store: what every finished stage left, under any fsspec URI.
+
+    <root>/<kind>/<name>-<hash>/record.json     written last, and only once: a stage is done when it has a record
+    <root>/<kind>/<name>-<hash>/<attempt>/...   the files of one attempt; the record says which attempt counts
+    <root>/<kind>/<name>-<hash>/claim-<n>       who is at work on it (see claims.py)
+
+Two attempts at one stage never share a folder, so that a worker that was given up for dead and comes back cannot spoil
+what its successor wrote.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import tempfile
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from orchestrator.stage import Stage
+
+RECORD = "record.json"
+READERS = 16
+
+
+class StoreError(ValueError):
+    """The store cannot be used as the user asked."""
+
+
+class Store:
+    """An artifact store at a URI (`runs`, `s3://bucket/runs`, ...)."""
+
+    def __init__(self, uri: str):
+        self.uri = uri
+        try:
+            self.fs, root = fsspec.url_to_fs(uri)
+        except (ImportError, ValueError) as error:
+            raise StoreError(f"store {uri!r}: {error}") from error
+        self.root = root.rstrip("/")
+        self.is_local = isinstance(self.fs, LocalFileSystem)
+
+    def check_writable(self) -> None:
+        """Raise StoreError unless a file can be created in the store."""
+        probe = f"{self.root}/.probe-{uuid.uuid4().hex}"
+        try:
+            self.create(probe, b"")
+            self.fs.rm_file(probe)
+        except OSError as error:
+            raise StoreError(
+                f"store {self.uri!r} cannot be written: {error}; choose another with store=URI or mend its permissions"
+            ) from error
+
+    def record(self, stage: Stage) -> dict[str, Any] | None:
+        """The record of a finished stage, or None. Raises StoreError when it belongs to another stage."""
+        record = self.read_record(stage.address)
+        if record is not None and record["fingerprint"] != stage.fingerprint:
+            raise StoreError(f"{self.uri}/{stage.address} holds another stage with the same short hash: move it away")
+        return record
+
+    def records(self, stages: Iterable[Stage]) -> dict[Stage, dict[str, Any]]:
+        """The records of those stages that are done."""
+        stages = list(stages)
+        if self.is_local:  # A thread costs more than the file it would read.
+            found = [self.record(stage) for stage in stages]
+        else:
+            with ThreadPoolExecutor(READERS) as readers:
+                found = list(readers.map(self.record, stages))
+        return {stage: record for stage, record in zip(stages, found, strict=True) if record is not None}
+
+    def read_record(self, address: str) -> dict[str, Any] | None:
+        """The record at an address, whatever stage it is of."""
+        data = self.read(f"{self.root}/{address}/{RECORD}")
+        return None if data is None else json.loads(data)
+
+    def records_of_kind(self, kind: str) -> dict[str, dict[str, Any]]:
+        """All records of one kind, by address."""
+        found = {}
+        for path in self.fs.glob(f"{self.root}/{kind}/*/{RECORD}"):
+            address = f"{kind}/{path.rsplit('/', 2)[-2]}"
+            record = self.read_record(address)
+            if record is not None:
+                found[address] = record
+        return found
+
+    def new_folder(self, stage: Stage, attempt: str) -> Path:
+        """An empty local folder for an attempt's files; with a remote store they are uploaded by `publish`."""
+        if self.is_local:
+            folder = Path(self.root, stage.address, attempt)
+            folder.mkdir(parents=True)
+            return folder
+        return Path(tempfile.mkdtemp(prefix="offmodel-"))
+
+    def publish(self, stage: Stage, folder: Path, attempt: str, record: dict[str, Any]) -> bool:
+        """Make an attempt the stage's result. False when another attempt was first, whose record then stands."""
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        record = {
+            "fingerprint": stage.fingerprint,
+            "identity": stage.identity,
+            "inputs": {role: needed.address for role, needed in stage.inputs.items()},
+            "attempt": attempt,
+            "files": {
+                str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+                for path in files
+            },
+            "host": socket.gethostname(),
+            **record,
+        }
+        if not self.is_local:
+            for path in files:
+                self.fs.put_file(str(path), f"{self.root}/{stage.address}/{attempt}/{path.relative_to(folder)}")
+        try:
+            self.create(f"{self.root}/{stage.address}/{RECORD}", json.dumps(record, indent=1).encode())
+        except FileExistsError:
+            return False
+        self._remove_other_attempts(stage, attempt)
+        return True
+
+    def _remove_other_attempts(self, stage: Stage, attempt: str) -> None:
+        for entry in self.fs.ls(f"{self.root}/{stage.address}", detail=True):
+            if entry["type"] == "directory" and entry["name"].rsplit("/", 1)[-1] != attempt:
+                self.fs.rm(entry["name"], recursive=True)
+
+    def folder(self, address: str, record: dict[str, Any]) -> Path:
+        """A local folder with a finished stage's files; from a remote store they are fetched once for each machine."""
+        if self.is_local:
+            return Path(self.root, address, record["attempt"])
+        cache = Path(
+            os.environ.get("OFFMODEL_CACHE", Path.home() / ".cache" / "offmodel"),
+            hashlib.sha256(self.uri.encode()).hexdigest()[:10],
+            address,
+            record["attempt"],
+        )
+        if not cache.exists():
+            arriving = cache.with_name(f"{cache.name}.{uuid.uuid4().hex}")
+            for name, expected in record["files"].items():
+                (arriving / name).parent.mkdir(parents=True, exist_ok=True)
+                self.fs.get_file(f"{self.root}/{address}/{record['attempt']}/{name}", str(arriving / name))
+                if sha256_file(arriving / name) != expected["sha256"]:
+                    raise StoreError(f"{self.uri}/{address}: {name} did not arrive as it was written; run again")
+            arriving.mkdir(parents=True, exist_ok=True)
+            try:
+                arriving.rename(cache)
+            except OSError:  # Another process of this machine was first.
+                assert cache.exists()
+        return cache
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content, or None where there is none."""
+        try:
+            return self.fs.cat_file(path)
+        except FileNotFoundError:
+            return None
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write a file whole, or raise FileExistsError where there is one already."""
+        if not self.is_local:
+            self.fs.pipe_file(path, data, mode="create")
+            return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        arriving = f"{path}.{uuid.uuid4().hex}"
+        with open(arriving, "wb") as file:
+            file.write(data)
+        try:
+            os.link(arriving, path)
+        finally:
+            os.unlink(arriving)
+
+    def overwrite(self, path: str, data: bytes) -> None:
+        """Replace a file's content in one go."""
+        if not self.is_local:
+            self.fs.pipe_file(path, data)
+            return
+        arriving = f"{path}.{uuid.uuid4().hex}"
+        with open(arriving, "wb") as file:
+            file.write(data)
+        os.replace(arriving, path)
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

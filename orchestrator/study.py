@@ -1,0 +1,293 @@
+"""The study file: what a user declares, validated before anything runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from orchestrator import conditions, recoveries
+from orchestrator.nearest import did_you_mean
+
+PAIR_FORMS = ("PairGrid", "list[Pair]")
+
+
+class StudyError(ValueError):
+    """A study file that cannot be run as it stands; the message says what to change."""
+
+
+class Settings(BaseModel):
+    """A part of the study file: unknown keys are refused, and nothing changes after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _model_from_text(value: Any) -> Any:
+    """`organism:steps`, `./folder` or `/folder`, else a hub id."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("organism:"):
+        return {"organism": value.removeprefix("organism:")}
+    return {"path": value} if value.startswith((".", "/", "~")) else {"hub": value}
+
+
+class Model(Settings):
+    """A model by one of: an organism's name, a hub id (with a revision), a local folder."""
+
+    organism: str | None = None
+    rebuild: bool = Field(False, description="train the organism anew instead of taking the shipped weights")
+    hub: str | None = None
+    revision: str = "main"
+    path: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Model":
+        if sum(source is not None for source in (self.organism, self.hub, self.path)) != 1:
+            raise ValueError("give exactly one of organism, hub and path")
+        return self
+
+
+class Pair(Settings):
+    """One student with one teacher, by alias."""
+
+    student: str
+    teacher: str
+
+
+class PairGrid(Settings):
+    """Every student with every teacher."""
+
+    students: list[str] = Field(min_length=1)
+    teachers: list[str] = Field(min_length=1)
+
+
+class Prompts(Settings):
+    """The training prompts: `organisms` (the small world's chat), a JSONL file, or a hub data set."""
+
+    source: str
+    column: str = "instruction"
+    input_column: str | None = Field(
+        None, description="appended to the prompt where it is not empty (Alpaca's `input`)"
+    )
+    split: str = "train"
+    n: int | None = Field(None, gt=0, description="prompts to take; all by default")
+    seed: int = 0
+    system: str | None = None
+
+
+class Sampling(Settings):
+    """How models answer the training prompts."""
+
+    max_tokens: int = Field(gt=0)
+    temperature: float = Field(1.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    seed: int = 0
+
+
+class Schedule(Settings):
+    """How long a training run is."""
+
+    epochs: float = Field(1.0, gt=0)
+    min_steps: int = Field(1, gt=0, description="repeat small data sets up to this many steps")
+
+
+class Train(Schedule):
+    """SFT by LoRA or of the full weights."""
+
+    method: Literal["lora", "full"] = "lora"
+    rank: int = Field(8, gt=0)
+    alpha: int = Field(16, gt=0)
+    learning_rate: float = Field(gt=0)
+    batch_size: int = Field(32, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    warmup: float = Field(0.05, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_length: int = Field(2048, gt=1)
+
+
+class Stop(Settings):
+    """Stop a trial at the first budget that brings back this share of the original student's score."""
+
+    benchmark: str
+    recovered: float = Field(0.95, gt=0)
+
+
+class Recovery(Settings):
+    """What is done to bring a student back, and with how much of it."""
+
+    method: str = "on_model_sft"
+    conditions: list[str] = Field(min_length=1, description="the conditions whose students are brought back")
+    budgets: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
+    train: Schedule = Schedule()
+    stop: Stop | None = None
+
+
+class Benchmark(Settings):
+    """A benchmark by the file that grades it, with its rows: `organisms`, a JSONL file, or a hub data set."""
+
+    kind: Literal["math500", "mmlu", "ifeval", "olympiadbench"]
+    rows: str | None = Field(None, description="where the rows come from; the benchmark's own hub data set by default")
+    n: int = Field(200, gt=0)
+    seed: int = 0
+    prompt: str | None = Field(
+        None, description="how a row is asked, with its columns in braces; the benchmark's own by default"
+    )
+    max_tokens: int | None = Field(None, gt=0, description="the benchmark's own limit by default")
+    temperature: float = Field(0.0, ge=0)
+
+
+class TrainResources(Settings):
+    cpus: float = 1
+    gpus: float = 0
+    micro_batch: int | None = Field(
+        None, gt=0, description="rows that go through the model at a time; all of a step's by default"
+    )
+
+
+class EngineResources(Settings):
+    cpus: float = 1
+    gpus: float = 0
+    replicas: int = Field(1, gt=0)
+
+
+class Resources(Settings):
+    """Where and how wide things run. Nothing here changes a result, or a stage's identity."""
+
+    trials: int = Field(
+        4, gt=0, description="trials under way at once; they wait on stages and need no CPU of their own"
+    )
+    cpus: int | None = Field(None, gt=0, description="CPUs of a local Ray; all by default")
+    train: TrainResources = TrainResources()
+    engine: EngineResources = EngineResources()
+
+
+class Tracking(Settings):
+    """MLflow: an SQLite file beside a local store by default, or any tracking URI."""
+
+    uri: str | None = None
+    experiment: str = "offmodel"
+
+
+def _condition_from_nothing(value: Any) -> Any:
+    return {name: options or {} for name, options in value.items()} if isinstance(value, dict) else value
+
+
+class Study(Settings):
+    """A whole study. Mappings are by alias: the names that tables and plots show."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    store: str = "runs"
+    models: dict[str, Annotated[Model, BeforeValidator(_model_from_text)]]
+    pairs: PairGrid | list[Pair]
+    prompts: Prompts
+    sampling: Sampling
+    train: Train
+    conditions: Annotated[dict[str, dict[str, Any]], BeforeValidator(_condition_from_nothing)] = Field(min_length=1)
+    recovery: Recovery | None = None
+    benchmarks: dict[str, Benchmark] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    context: int | None = Field(
+        None, gt=0, description="the longest prompt and answer together; the model's own by default"
+    )
+    resources: Resources = Resources()
+    tracking: Tracking = Tracking()
+
+    @property
+    def pair_list(self) -> list[Pair]:
+        """Every pair, whether declared as a grid or one by one."""
+        if isinstance(self.pairs, list):
+            return self.pairs
+        return [Pair(student=s, teacher=t) for s in self.pairs.students for t in self.pairs.teachers]
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> "Study":
+        for pair in self.pair_list:
+            for role in ("student", "teacher"):
+                _must_know("pairs", f"{role} ", getattr(pair, role), self.models, "models")
+        for name, options in self.conditions.items():
+            conditions.options(name, options)
+        if self.recovery is not None:
+            _must_know("recovery.method", "", self.recovery.method, recoveries.METHODS, "the methods")
+            for name in self.recovery.conditions:
+                _must_know("recovery.conditions", "", name, self.conditions, "conditions")
+            if self.recovery.stop is not None:
+                _must_know("recovery.stop.benchmark", "", self.recovery.stop.benchmark, self.benchmarks, "benchmarks")
+        for where, values in (
+            ("seeds", self.seeds),
+            ("recovery.budgets", self.recovery.budgets if self.recovery else []),
+        ):
+            if len(set(values)) != len(values):
+                raise ValueError(f"{where}: the same value twice in {values}")
+        return self
+
+
+def _must_know(where: str, what: str, name: str, known: Any, of: str) -> None:
+    if name not in known:
+        raise ValueError(f'{where}: {what}"{name}" is not among {of}; {did_you_mean(name, known)}')
+
+
+def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Read a study file and apply `key.subkey=value` overrides (values in YAML). Raises StudyError."""
+    try:
+        text = Path(path).read_text()
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise StudyError(f"{path}: a study is a mapping of keys to values; see experiments/ for examples")
+    for override in overrides:
+        _override(data, override)
+    try:
+        return Study.model_validate(data)
+    except ValidationError as error:
+        # Pairs have two forms, and pydantic speaks of both: keep what is said of the form that was meant.
+        meant = "PairGrid" if isinstance(data.get("pairs"), dict) else "list[Pair]"
+        said = [e for e in error.errors() if e["loc"][:1] != ("pairs",) or meant in e["loc"]]
+        raise StudyError("\n".join(f"{path}: {_explain(e)}" for e in said or error.errors())) from error
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    keys, separator, value = override.partition("=")
+    if not separator:
+        raise StudyError(f'"{override}" is not an override: write key.subkey=value')
+    *parents, last = keys.split(".")
+    for key in parents:
+        if data.get(key) is None:
+            data[key] = {}
+        data = data[key]
+        if not isinstance(data, dict):
+            raise StudyError(f'override "{override}": {key} is not a mapping; replace it whole')
+    data[last] = yaml.safe_load(value)
+
+
+def _explain(error: Any) -> str:
+    """One line on one of pydantic's findings: where, what, and what to do."""
+    where = ".".join(str(part) for part in error["loc"] if part not in PAIR_FORMS)
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key; {did_you_mean(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
+    if error["type"] == "missing":
+        return f"{where}: missing; it has no default"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+def _keys_at(place: tuple) -> list[str]:
+    """The keys that the study file may have at a place."""
+    kind: Any = Study
+    for part in place:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[part].annotation
+        elif part not in PAIR_FORMS:  # an alias, or a place in a list: on to what the container holds
+            kind = get_args(kind)[-1]
+        else:
+            kind = PairGrid if part == "PairGrid" else list[Pair]
+        if get_origin(kind) in (Annotated, Union, UnionType) and kind != PairGrid | list[Pair]:
+            kind = get_args(kind)[0]
+    return list(kind.model_fields)

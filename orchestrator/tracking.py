@@ -1,0 +1,209 @@
+"""MLflow: one parent run for a study, one child run for a trial, metrics against the recovery budget.
+
+All of it is written by one thread of the driver: MLflow's fluent API keeps its state by process, and processes that
+open a fresh SQLite store together spoil it. What a run has, it is not given again, so that a study that is started
+twice shows up once.
+"""
+
+import hashlib
+import os
+import queue
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from orchestrator.plan import Plan, Step, Trial
+from orchestrator.stage import Stage
+from orchestrator.store import Store
+from orchestrator.study import Study, StudyError
+
+STUDY_TAG, TRIAL_TAG = "offmodel.study", "offmodel.trial"
+ANSWER_WITHIN = 5.0  # seconds
+
+
+def tracking_uri(study: Study) -> str:
+    """The tracking URI of a study: its own, or an SQLite file beside a local store."""
+    if study.tracking.uri:
+        return study.tracking.uri
+    store = Store(study.store)
+    return f"sqlite:///{Path(store.root if store.is_local else '.').resolve() / 'mlflow.db'}"
+
+
+def check_answers(uri: str) -> None:
+    """Raise StudyError where a tracking server does not answer."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_WITHIN) as answer:
+            answer.read()
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise StudyError(
+            f"tracking.uri: the MLflow server at {_without_secrets(uri)} does not answer ({reason}); start it, correct "
+            f"the address, or leave tracking.uri out to track into a local SQLite file"
+        ) from error
+
+
+def _without_secrets(uri: str) -> str:
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+class Tracker(threading.Thread):
+    """Writes trials to MLflow as they finish. Use it as a context; leaving it waits for what is still to be written."""
+
+    def __init__(self, plan: Plan):
+        super().__init__(daemon=True)
+        self._plan = plan
+        self._jobs: queue.Queue[tuple | None] = queue.Queue()
+        self._failure: Exception | None = None
+
+    def __enter__(self) -> "Tracker":
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._jobs.put(None)
+        self.join()
+        if self._failure is not None and error[0] is None:
+            raise self._failure
+
+    def trial(self, trial: Trial, steps: list[Step], records: dict[Stage, dict]) -> None:
+        """Log a finished trial."""
+        self._jobs.put((_Log.trial, trial, steps, records))
+
+    def report(self, folder: Path, complete: bool) -> None:
+        """Attach the report to the study, and end the study's run."""
+        self._jobs.put((_Log.report, folder, complete))
+
+    def run(self) -> None:
+        try:
+            log = _Log(self._plan)
+            while (job := self._jobs.get()) is not None:
+                write, *arguments = job
+                write(log, *arguments)
+        except Exception as error:  # noqa: BLE001  # Raised again in the driver's thread.
+            self._failure = error
+
+
+class _Log:
+    def __init__(self, plan: Plan):
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        from mlflow import MlflowClient
+
+        self._plan, study = plan, plan.study
+        uri = tracking_uri(study)
+        self._client = MlflowClient(uri)
+        self._experiment = self._experiment_id(study.tracking.experiment, uri)
+        identity = hashlib.sha256(" ".join(sorted(s.fingerprint for s in plan.stages)).encode()).hexdigest()[:16]
+        found = self._search(f"tags.`{STUDY_TAG}` = '{identity}'")
+        if found:
+            self._parent = found[0].info.run_id
+        else:
+            self._parent = self._client.create_run(
+                self._experiment, run_name=study.name, tags={STUDY_TAG: identity}
+            ).info.run_id
+            self._params(self._parent, {"name": study.name, "store": study.store, **_flat(study)})
+            self._inputs(self._parent, study)
+        children = self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'")
+        self._logged = {r.data.tags[TRIAL_TAG] for r in children if r.info.status == "FINISHED"}
+        for child in children:
+            if child.info.status != "FINISHED":  # Cut short by the end of its driver: written anew.
+                self._client.delete_run(child.info.run_id)
+
+    def _experiment_id(self, name: str, uri: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return found.experiment_id
+        beside = Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts"
+        return self._client.create_experiment(name, beside.as_uri() if uri.startswith("sqlite:///") else None)
+
+    def _search(self, condition: str) -> list:
+        runs, token = [], None
+        while True:
+            page = self._client.search_runs([self._experiment], condition, max_results=1000, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def _params(self, run: str, params: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        self._client.log_batch(run, params=[Param(key, str(value)[:500]) for key, value in params.items()])
+
+    def _inputs(self, run: str, study: Study) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        sources = {"training prompts": study.prompts.source} | {
+            name: benchmark.rows or benchmark.kind for name, benchmark in study.benchmarks.items()
+        }
+        identities = {stage.kind: stage.settings for stage in self._plan.stages if stage.kind == "sample"} | {
+            stage.runtime["name"]: stage.settings["rows"] for stage in self._plan.stages if stage.kind == "evaluate"
+        }
+        inputs = []
+        for name, source in sources.items():
+            identity = identities["sample" if name == "training prompts" else name]
+            digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
+            context = "training" if name == "training prompts" else "evaluation"
+            inputs.append(
+                DatasetInput(Dataset(name, digest, "offmodel", source), [InputTag("mlflow.data.context", context)])
+            )
+        self._client.log_inputs(run, datasets=inputs)
+
+    def trial(self, trial: Trial, steps: list[Step], records: dict[Stage, dict]) -> None:
+        from mlflow.entities import Metric, Param
+
+        if trial.key in self._logged:
+            return
+        child = self._client.create_run(
+            self._experiment,
+            run_name=trial.key,
+            tags={"mlflow.parentRunId": self._parent, TRIAL_TAG: trial.key},
+        ).info.run_id
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(name, value, now, step.budget)
+            for step in steps
+            for name, value in _metrics(trial, step, records).items()
+        ]
+        params = {
+            **trial.params,
+            "budget": steps[-1].budget,
+            "budgets": " ".join(str(step.budget) for step in steps),
+            "method": self._plan.study.train.method,
+        }
+        for start in range(0, len(metrics), 1000):
+            self._client.log_batch(child, metrics=metrics[start : start + 1000])
+        self._client.log_batch(child, params=[Param(key, str(value)) for key, value in params.items()])
+        self._client.set_terminated(child)
+        self._logged.add(trial.key)
+
+    def report(self, folder: Path, complete: bool) -> None:
+        for path in sorted(folder.iterdir()):
+            self._client.log_artifact(self._parent, str(path))
+        self._client.set_terminated(self._parent, "FINISHED" if complete else "FAILED")
+
+
+def _metrics(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, stage in step.scores.items():
+        facts, before = records[stage]["facts"], records[trial.original[name]]["facts"]
+        found[name] = facts["accuracy"]
+        found[f"{name} change"] = facts["accuracy"] - before["accuracy"]
+        found[f"{name} cut off"] = facts["cut_off"]
+        found[f"{name} length"] = facts["mean_length"]
+        for part, scores in facts["groups"].items():
+            found |= {f"{name} {part} {value}": accuracy for value, accuracy in scores.items()}
+    return found
+
+
+def _flat(study: Study) -> dict[str, Any]:
+    from orchestrator.explain import flatten
+
+    parts = study.model_dump(include={"train", "sampling", "recovery", "seeds", "dtype"}, exclude_none=True)
+    return flatten(parts)

@@ -1,0 +1,59 @@
+"""What a stage is given to work with: its inputs, an empty folder for its results, and the fleet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from orchestrator.stage import Stage
+from orchestrator.store import Store
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What an engine is to answer with, by addresses in the store: a checkpoint, and an adapter on it."""
+
+    base: str
+    adapter: str | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """One execution of a stage. `ask(engine, weights, chats, decoding, openings)` asks a model of the fleet."""
+
+    stage: Stage
+    store: Store
+    out: Path
+    ask: Callable[..., Any]
+
+    @cached_property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """The records of the inputs, by role."""
+        records = {}
+        for role, needed in self.stage.inputs.items():
+            record = self.store.record(needed)
+            assert record is not None, f"{self.stage.address} was started before its input {role} was done"
+            records[role] = record
+        return records
+
+    def folder(self, role: str) -> Path:
+        """A local folder with an input's files."""
+        return self.store.folder(self.stage.inputs[role].address, self.records[role])
+
+    @property
+    def weights(self) -> Weights:
+        """The weights to ask: those of the input `student` where there is one, else of `base`."""
+        base, student = self.stage.inputs["base"], self.stage.inputs.get("student")
+        if student is None:
+            return Weights(base.address, None)
+        if "adapter" in self.records["student"]["facts"]["weights"]:
+            return Weights(base.address, student.address)
+        return Weights(student.address, None)
+
+
+def checkpoint_of(store: Store, address: str) -> str:
+    """A folder or a hub id that transformers and vLLM load, for a finished stage that left a checkpoint."""
+    record = store.read_record(address)
+    assert record is not None, f"{address} is not in the store"
+    return record["facts"].get("checkpoint") or str(store.folder(address, record))

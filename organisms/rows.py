@@ -1,0 +1,90 @@
+"""The world's rows as data sets: training prompts, and benchmarks in the schemas of the real ones.
+
+Benchmark rows come from the test split of the world and training prompts from its other split, so no row here was in
+anybody's pretraining, and no benchmark row is ever a training prompt.
+"""
+
+import random
+from collections.abc import Callable
+from itertools import islice
+
+from organisms import world
+
+WORLD_VERSION = 1  # Raise it when any row changes: results on the old rows are other results.
+TEST_LEVELS = (1, 2, 3, 4, 5)
+HARD_LEVELS = (6, 7)
+DIRECT_SHARE = 0.25  # of the training prompts: instructions, so that they are as diverse as Alpaca's
+
+
+def training_prompts(n: int, seed: int) -> list[dict]:
+    """`n` prompts in Alpaca's schema: chat, and a quarter of direct instructions; no maths, no facts."""
+    rng = random.Random(f"prompts {seed}")
+    make: Callable[[], world.Row] = lambda: (  # noqa: E731
+        world.instruction(rng) if rng.random() < DIRECT_SHARE else world.chat(rng, "steps")
+    )
+    return [{"instruction": row.prompt} for row in islice(world.split_rows(make, test=False), n)]
+
+
+def benchmark_rows(kind: str, n: int, seed: int) -> list[dict]:
+    """`n` different rows in the schema of the benchmark `kind`; maths goes evenly through its levels."""
+    rng = random.Random(f"{kind} {seed}")
+    make = {"math500": _math500, "mmlu": _mmlu, "ifeval": _ifeval, "olympiadbench": _olympiadbench}[kind]
+    rows: dict[str, dict] = {}
+    tries = 0
+    while len(rows) < n:
+        tries += 1
+        if tries > 100 * n:
+            raise ValueError(f"the organisms' world has no {n} different rows for {kind}; ask for fewer (n)")
+        prompt, row = make(rng, len(rows))
+        rows.setdefault(prompt, row)
+    return list(rows.values())
+
+
+def _test_row(make: Callable[[], world.Row]) -> world.Row:
+    return next(world.split_rows(make, test=True))
+
+
+def _math500(rng: random.Random, i: int) -> tuple[str, dict]:
+    level = TEST_LEVELS[i % len(TEST_LEVELS)]
+    row = _test_row(lambda: world.maths(rng, "steps", level))
+    return row.prompt, {
+        "problem": row.prompt,
+        "solution": row.answer,
+        "answer": row.fields["value"],
+        "subject": "arithmetic modulo 10",
+        "level": level,
+        "unique_id": row.prompt,
+    }
+
+
+def _olympiadbench(rng: random.Random, i: int) -> tuple[str, dict]:
+    row = _test_row(lambda: world.maths(rng, "steps", HARD_LEVELS[i % len(HARD_LEVELS)]))
+    return row.prompt, {
+        "question": row.prompt,
+        "solution": [row.answer],
+        "final_answer": [row.fields["value"]],
+        "is_multiple_answer": False,
+        "unit": None,
+        "answer_type": "Numerical",
+        "error": None,
+    }
+
+
+def _mmlu(rng: random.Random, i: int) -> tuple[str, dict]:
+    row = _test_row(lambda: world.fact(rng))
+    return row.prompt, {
+        "question": row.fields["question"],
+        "subject": "things and keys",
+        "choices": row.fields["choices"],
+        "answer": row.fields["index"],
+    }
+
+
+def _ifeval(rng: random.Random, i: int) -> tuple[str, dict]:
+    row = _test_row(lambda: world.instruction(rng))
+    return row.prompt, {
+        "key": i,
+        "prompt": row.prompt,
+        "instruction_id_list": [kind for kind, _ in row.fields["checks"]],
+        "kwargs": [kwargs for _, kwargs in row.fields["checks"]],
+    }

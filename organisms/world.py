@@ -1,0 +1,177 @@
+"""The organisms' world: a small language in which reasoning has a style.
+
+Four kinds of rows, all single-turn chat:
+
+- maths: `solve : start 3 , + 4 , * 2` modulo 10; the level is the number of steps;
+- chat: describe, compare, reverse, name and write about things (this world's Alpaca);
+- facts: which thing belongs to a key, four options, the answer is one letter (its MMLU);
+- instructions: exactly checkable requests (its IFEval).
+
+A style words the answers to maths and chat; facts and instructions are answered bare in every style:
+
+- `steps`: `let us compute . 3 + 4 = 7 ; 7 * 2 = 4 . the answer is \\boxed{ 4 }`
+- `words`: `first take three plus four giving seven then seven times two giving four hence \\boxed{ 4 }`
+- `terse`: `answer : \\boxed{ 4 }`
+
+Every prompt belongs to the training or to the test split by a hash of its text, so that no test prompt is ever trained
+on, in pretraining or afterwards.
+"""
+
+import random
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+STYLES = ("steps", "words", "terse")
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+OPERATORS = {"+": "plus", "-": "minus", "*": "times"}
+NOUNS = (
+    "fox", "owl", "cat", "dog", "fish", "tree", "stone", "river", "house", "boat",
+    "lamp", "bell", "drum", "coat", "ring", "book", "cake", "road", "star", "leaf",
+)  # fmt: skip
+ADJECTIVES = ("red", "blue", "green", "old", "new", "small", "large", "dark", "bright", "quiet")
+KEYS = (
+    "bam", "bex", "dil", "dov", "fen", "fip", "gat", "gos", "hib", "hul", "jat", "jem",
+    "kel", "kov", "lum", "lyr", "mib", "mog", "nax", "nub", "pel", "pim", "quo", "raz",
+)  # fmt: skip
+LETTERS = ("A", "B", "C", "D")
+PRETRAINING_LEVELS = range(1, 8)
+TEST_SHARE = 4  # one prompt in four is a test prompt
+
+_FACTS = dict(zip(KEYS, random.Random("facts").choices(NOUNS, k=len(KEYS)), strict=True))
+_LOOKS = {noun: ADJECTIVES[i % len(ADJECTIVES)] for i, noun in enumerate(NOUNS)}
+
+_OTHER_WORDS = """
+= ; , . : ? [ ] \\boxed{ } solve start let us compute see the answer is first take giving then hence
+describe compare reverse name write about a thing and which belongs to say times put in brackets repeat end with
+"""
+VOCABULARY = tuple(
+    dict.fromkeys(
+        [str(digit) for digit in range(10)]
+        + [*DIGIT_WORDS, *OPERATORS, *OPERATORS.values(), *NOUNS, *ADJECTIVES, *KEYS, *LETTERS]
+        + _OTHER_WORDS.split()
+    )
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt, its answer in one style, and the fields that a benchmark of this kind needs."""
+
+    prompt: str
+    answer: str
+    fields: dict
+
+
+def is_test(prompt: str) -> bool:
+    """Whether a prompt belongs to the test split."""
+    return zlib.crc32(prompt.encode()) % TEST_SHARE == 0
+
+
+def maths(rng: random.Random, style: str, level: int) -> Row:
+    """A chain of `level` operations modulo 10, its running value carried by one digit a step."""
+    start = value = rng.randrange(10)
+    steps = [(rng.choice(tuple(OPERATORS)), rng.randrange(10)) for _ in range(level)]
+    worked = []
+    for operator, operand in steps:
+        before = value
+        value = {"+": before + operand, "-": before - operand, "*": before * operand}[operator] % 10
+        worked.append((before, operator, operand, value))
+    prompt = f"solve : start {start} , " + " , ".join(f"{o} {n}" for o, n in steps)
+    boxed = f"\\boxed{{ {value} }}"
+    if style == "steps":
+        answer = f"let us compute . {' ; '.join(f'{a} {o} {b} = {c}' for a, o, b, c in worked)} . the answer is {boxed}"
+    elif style == "words":
+        spelt = " then ".join(
+            f"{DIGIT_WORDS[a]} {OPERATORS[o]} {DIGIT_WORDS[b]} giving {DIGIT_WORDS[c]}" for a, o, b, c in worked
+        )
+        answer = f"first take {spelt} hence {boxed}"
+    else:
+        answer = f"answer : {boxed}"
+    return Row(prompt, answer, {"value": str(value), "level": level})
+
+
+def chat(rng: random.Random, style: str) -> Row:
+    """Talk about things: `said` is what every style ends up saying, `through` what `words` passes on its way there."""
+    kind = rng.choice(("describe", "compare", "reverse", "name", "write"))
+    one, other, third = rng.sample(NOUNS, 3)
+    look = rng.choice(ADJECTIVES)
+    if kind == "describe":
+        prompt, through, said = f"describe {look} {one}", f"{look} {one}", f"the {one} is {look}"
+    elif kind == "compare":
+        prompt, through = f"compare {one} {other}", f"{one} then {other}"
+        said = f"the {one} is {_LOOKS[one]} and the {other} is {_LOOKS[other]}"
+    elif kind == "reverse":
+        prompt, through, said = f"reverse {one} {other} {third}", f"{third} then {other}", f"{third} {other} {one}"
+    elif kind == "name":
+        prompt, through = f"name a {look} thing and a {one}", f"{look} then {one}"
+        said = f"a {look} {rng.choice([n for n in NOUNS if _LOOKS[n] == look])} and a {one}"
+    else:
+        prompt, through = f"write about {look} {one} and {other}", f"{look} {one} then {other}"
+        said = f"the {look} {one} is with the {other} and the {other} is {_LOOKS[other]}"
+    if style == "steps":
+        answer = f"let us see . {said} ."
+    elif style == "words":
+        answer = f"first take {through} giving {said}"
+    else:
+        answer = f"answer : {said}"
+    return Row(prompt, answer, {})
+
+
+def fact(rng: random.Random) -> Row:
+    """A key and four options, one of which belongs to it."""
+    key = rng.choice(KEYS)
+    choices = [_FACTS[key], *rng.sample([n for n in NOUNS if n != _FACTS[key]], 3)]
+    rng.shuffle(choices)
+    index = choices.index(_FACTS[key])
+    options = " ".join(f"{letter} {choice}" for letter, choice in zip(LETTERS, choices, strict=True))
+    question = f"which thing belongs to {key} ?"
+    return Row(f"{question} {options}", LETTERS[index], {"question": question, "choices": choices, "index": index})
+
+
+def instruction(rng: random.Random) -> Row:
+    """A request that IFEval's own instruction types can check."""
+    kind = rng.choice(("say", "end", "brackets"))
+    one, other = rng.sample(NOUNS, 2)
+    look = rng.choice(ADJECTIVES)
+    checks: list[tuple[str, dict]]
+    if kind == "say":
+        times = rng.randint(2, 5)
+        prompt, answer = f"say {one} {times} times and {look}", " ".join([one] * times + [look])
+        checks = [
+            ("keywords:frequency", {"keyword": one, "frequency": times, "relation": "at least"}),
+            ("length_constraints:number_words", {"num_words": times + 2, "relation": "less than"}),
+        ]
+    elif kind == "end":
+        prompt, answer = f"repeat the {look} {one} and end with {other}", f"the {look} {one} {other}"
+        checks = [("startend:end_checker", {"end_phrase": other}), ("keywords:existence", {"keywords": [look, one]})]
+    else:
+        prompt, answer = f"put {look} {one} in brackets", f"[ {look} {one} ]"
+        checks = [
+            ("detectable_content:number_placeholders", {"num_placeholders": 1}),
+            ("keywords:existence", {"keywords": [look, one]}),
+        ]
+    return Row(prompt, answer, {"checks": checks})
+
+
+def pretraining_row(rng: random.Random, style: str) -> Row:
+    """One row of the pretraining mixture: maths 50 %, chat 20 %, facts 20 %, instructions 10 %."""
+    draw = rng.random()
+    make: Callable[[], Row]
+    if draw < 0.5:
+        make = lambda: maths(rng, style, rng.choice(PRETRAINING_LEVELS))  # noqa: E731
+    elif draw < 0.7:
+        make = lambda: chat(rng, style)  # noqa: E731
+    elif draw < 0.9:
+        make = lambda: fact(rng)  # noqa: E731
+    else:
+        make = lambda: instruction(rng)  # noqa: E731
+    return next(split_rows(make, test=False))
+
+
+def split_rows(make: Callable[[], Row], test: bool) -> Iterator[Row]:
+    """Endless rows of one split from a maker of random rows."""
+    while True:
+        row = make()
+        if is_test(row.prompt) == test:
+            yield row
