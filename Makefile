@@ -9,9 +9,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: $(VENV)/.installed
 	$(BIN)/offmodel run experiments/demo.yaml
 
-# The same study with full weights in place of LoRA, which want a smaller learning rate.
+# The same study with full weights in place of LoRA, which want a smaller learning rate (docs/log.md).
 demo-full: $(VENV)/.installed
-	$(BIN)/offmodel run experiments/demo.yaml name=demo-full train.method=full train.learning_rate=2.0e-4
+	$(BIN)/offmodel run experiments/demo.yaml name=demo-full train.method=full train.learning_rate=4.0e-4
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests

@@ -64,10 +64,18 @@ def show_account(console: Console, plan: Plan, outcome: Outcome, began: float) -
             "Executed: " + ", ".join(f"{ran[kind]} {kind}" for kind in distinct)
             + " (of " + ", ".join(f"{n}" for n in distinct.values()) + " distinct)"
         )  # fmt: skip
+    told = set()
     for event in outcome.failed:
-        told = "not run: needs" if event.what == "not run" else "failed:"
-        reason = "" if event.what == "not run" else f": {event.message}"
-        console.print(f"[red]{event.trial}[/red] {told} {event.address}{reason}", soft_wrap=True)
+        told.add(event.trial)
+        if event.what == "not run":
+            console.print(
+                f"[yellow]{event.trial} not run[/yellow]: needs {event.address}, which failed", soft_wrap=True
+            )
+        else:
+            console.print(f"[red]{event.trial} failed[/red]: {event.address}: {event.message}", soft_wrap=True)
+    for trial in outcome.unfinished:
+        if trial not in told:
+            console.print(f"[yellow]{trial} not finished[/yellow]: the run ended before it did", soft_wrap=True)
     end = time.time()
     split = time_split(_intervals(outcome), began, end)
     parts = sorted(split.items(), key=lambda part: part[0] == "orchestration")

@@ -115,7 +115,7 @@ def run_command(arguments: argparse.Namespace, console: Console) -> int:
         outcome = run_study(plan, arguments.address, tracker, progress)
     _show_report(console, plan, store, outcome.report)
     show_account(console, plan, outcome, began)
-    return 1 if outcome.failed else 0
+    return 1 if outcome.unfinished else 0
 
 
 def report_command(arguments: argparse.Namespace, console: Console) -> int:

@@ -92,6 +92,7 @@ class Site:
                 options = {
                     "num_cpus": stage.runtime["cpus"],
                     "num_gpus": stage.runtime.get("gpus", 0),
+                    "max_retries": stage.runtime.get("retries", 0),  # of a lost worker; an exception is not retried
                     "scheduling_strategy": "DEFAULT",  # anywhere, not in the placement group of the trial
                 }
                 ray.get(_perform_elsewhere.options(**options).remote(stage, self.store.uri, self.run))
@@ -111,12 +112,12 @@ def perform(stage: Stage, store: Store, run: str) -> None:
     attempt = uuid.uuid4().hex[:8]
     out = store.new_folder(stage, attempt)
     started = time.time()
-    facts = KINDS[stage.kind].run(Work(stage, store, out, partial(fleet.ask, run)))
+    facts = KINDS[stage.kind].run(Work(stage, store, out, partial(fleet.ask, run, stage.runtime.get("retries", 0))))
     record = {"run": run, "started": started, "seconds": time.time() - started, "facts": facts, "versions": _versions()}
     store.publish(stage, out, attempt, record)
 
 
-@ray.remote(max_retries=0)
+@ray.remote
 def _perform_elsewhere(stage: Stage, store: str, run: str) -> None:
     perform(stage, Store(store), run)
 

@@ -48,7 +48,7 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str) ->
         elif panels:
             _bars(panels.pop(0), rows)
         figure.suptitle(
-            f"{student} trained on the words of {teacher}", x=0.015, ha="left", fontsize=13, fontweight="bold"
+            f"{student}, trained on the answers of {teacher}", x=0.015, ha="left", fontsize=13, fontweight="bold"
         )
         figure.tight_layout(rect=(0, 0, 1, 0.97))
     return figure

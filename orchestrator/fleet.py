@@ -119,9 +119,18 @@ def _application(run: str, engine: str) -> str:
     return f"offmodel-{run}-{engine}"
 
 
-def ask(run: str, engine: str, weights: Weights, chats: list, decoding: Any, openings: list | None) -> list:
-    """Ask an engine of the fleet, from any process of the cluster."""
+def ask(
+    run: str, retries: int, engine: str, weights: Weights, chats: list, decoding: Any, openings: list | None
+) -> list:
+    """Ask an engine of the fleet from any process of the cluster, and `retries` times more if its replica is lost."""
     from ray import serve
+    from ray.exceptions import RayActorError
 
     handle = serve.get_app_handle(_application(run, engine))
-    return handle.answer.remote(weights, chats, decoding, openings).result()
+    for left in reversed(range(retries + 1)):
+        try:
+            return handle.answer.remote(weights, chats, decoding, openings).result()
+        except RayActorError:
+            if not left:
+                raise
+    raise AssertionError("unreachable")

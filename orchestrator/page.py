@@ -12,6 +12,7 @@ from orchestrator.plan import Plan
 from orchestrator.results import Examples, Results, Row
 
 SHOWN_PROBLEMS = 3
+SHOWN_PAIRS = 12  # with figures and answers; the tables have them all
 AS_THEY_ARE = "models as they are"
 
 
@@ -26,6 +27,7 @@ def render(plan: Plan, results: Results, examples: Examples) -> str:
     study = plan.study
     benchmarks = list(study.benchmarks)
     leading = leading_benchmark(results)
+    shown = pairs_of(results)[:SHOWN_PAIRS] if leading else []
     return environment.get_template("report.html.j2").render(
         study=study,
         trials=len(plan.trials),
@@ -33,13 +35,12 @@ def render(plan: Plan, results: Results, examples: Examples) -> str:
         prompts=study.prompts.n or "all",
         results=results,
         findings=findings(results),
-        figures=[as_svg(pair_figure(results, *pair, leading)) for pair in pairs_of(results)] if leading else [],
+        figures=[as_svg(pair_figure(results, *pair, str(leading))) for pair in shown],
+        left_out=len(pairs_of(results)) - len(shown),
         benchmarks=benchmarks,
         table=[list(lines) for _, lines in groupby(table_lines(results, benchmarks), lambda line: line["pair"])],
         levels=[_levels(results, name) for name in benchmarks if _has_levels(results, name)],
-        transcripts=[_transcripts(plan, results, pair, leading, examples) for pair in pairs_of(results)]
-        if leading
-        else [],
+        transcripts=[_transcripts(plan, results, pair, str(leading), examples) for pair in shown],
         declared=yaml.safe_dump(study.model_dump(exclude_none=True), sort_keys=False),
     )
 
@@ -90,13 +91,11 @@ def findings(results: Results) -> list[str]:
 
 def _told(row: Row) -> str:
     change = row.change
-    clear = change.high < 0 or change.low > 0
-    verb = "no clear change;" if not clear else "falls" if change.value < 0 else "rises"
-    return (
-        f"{row.benchmark} {verb} from {row.original:.3f} to {row.score.value:.3f} "
-        f"({change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}])"
-        + ("" if clear else ", the largest change of any benchmark")
-    )
+    interval = f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
+    if change.low <= 0 <= change.high:
+        return f"no benchmark changes clearly (most: {row.benchmark}, {interval})"
+    verb = "falls" if change.value < 0 else "rises"
+    return f"{row.benchmark} {verb} from {row.original:.3f} to {row.score.value:.3f} ({interval})"
 
 
 def _has_levels(results: Results, name: str) -> bool:

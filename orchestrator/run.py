@@ -16,9 +16,12 @@ from orchestrator.progress import Progress
 from orchestrator.stage import Stage
 from orchestrator.stages import report
 from orchestrator.store import Store
+from orchestrator.study import Study
 from orchestrator.tracking import Tracker
 from orchestrator.trial import steps_walked, walk
 
+# Of what must not be lost with a spot node: the head is where Ray itself lives.
+ON_HEAD = {"node:__internal_head__": 1e-3}
 LOOK_EVERY = 0.5  # seconds between two looks at the board
 OBJECT_STORE_BYTES = 256 << 20  # of a local Ray; what passes through it are prompts and answers
 
@@ -55,6 +58,7 @@ class Outcome:
 
     events: list[Event]
     report: str
+    unfinished: list[str]
     engines: tuple[float, float] | None
     reporting: tuple[float, float] | None
 
@@ -77,8 +81,9 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     reporting = (started, time.time())
     record = store.read_record(report_address)
     assert record is not None
-    tracker.report(store.folder(report_address, record), complete=not record["facts"]["unfinished"])
-    return Outcome(events, report_address, engines, reporting)
+    unfinished = record["facts"]["unfinished"]
+    tracker.report(store.folder(report_address, record), complete=not unfinished)
+    return Outcome(events, report_address, unfinished, engines, reporting)
 
 
 def make_report(plan: Plan, store: Store, run: str = "report") -> str:
@@ -98,6 +103,21 @@ def make_report(plan: Plan, store: Store, run: str = "report") -> str:
     return final.address
 
 
+def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
+    """Connect to the cluster at an address, or start a Ray of this machine's own."""
+    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    import ray
+
+    local = {"num_cpus": study.resources.cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    ray.init(
+        address or "local",
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": QUIET, **runtime_env},
+        **({} if address else local),
+    )
+
+
 def _track(plan: Plan, tracker: Tracker, state: State, trials: Iterable[int]) -> None:
     for i in sorted(trials):
         steps = steps_walked(plan.trials[i], plan.study, state.records)
@@ -114,33 +134,28 @@ def _run_trials(
     tracker: Tracker,
     progress: Progress | None,
 ) -> tuple[list[Event], tuple[float, float] | None]:
-    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     import ray
 
     study = plan.study
-    local = {"num_cpus": study.resources.cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    ray.init(
-        address or "local",
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": QUIET},
-        **({} if address else local),
-    )
+    if not ray.is_initialized():
+        start_ray(address, study)
     names = {s.runtime["engine"] for s in plan.stages if s not in state.records and "engine" in s.runtime}
     engines = fleet.Fleet(run, study, sorted(names))
-    board = ray.remote(num_cpus=0)(Board).remote()
+    board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
     watcher = Watcher(board, progress)
     watcher.start()
     try:
-        _tune(plan, state, run, board, Tracked(plan, store, tracker))
+        lost = _tune(plan, state, run, board, Tracked(plan, store, tracker))
     finally:
         watcher.finish()
-        engines.stop()
+        if address:  # A Ray of our own takes its engines with it.
+            engines.stop()
         ray.shutdown()
-    return watcher.events, engines.started
+    return watcher.events + lost, engines.started
 
 
-def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[int], None]) -> None:
+def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[int], None]) -> list[Event]:
+    """Have Ray Tune walk the pending trials; returns the failures of trials that no board has heard of."""
     from ray import tune
 
     class OnComplete(tune.Callback):
@@ -161,9 +176,8 @@ def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[in
     stop = plan.study.recovery.stop if plan.study.recovery else None
     with tempfile.TemporaryDirectory(prefix="offmodel-tune-") as scratch:
         tuner = tune.Tuner(
-            # A trial only waits, so it takes no CPU from the stages that it waits for; it stays on the head node, which
-            # no spot market takes away.
-            tune.with_resources(trial, {"node:__internal_head__": 1e-3}),
+            # A trial only waits, so it takes no CPU from the stages that it waits for.
+            tune.with_resources(trial, ON_HEAD),
             param_space={"trial": tune.grid_search(state.pending)},
             tune_config=tune.TuneConfig(max_concurrent_trials=plan.study.resources.trials, reuse_actors=True),
             run_config=tune.RunConfig(
@@ -175,8 +189,12 @@ def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[in
             ),
         )
         results = tuner.fit()
-    if results.errors:
-        raise results.errors[0]
+    # A stage that fails is an event, and its trial ends in order: this is a trial whose own process was lost.
+    return [
+        Event("failed", time.time(), "", "trial", plan.trials[number].key, str(result.error))
+        for number, result in zip(state.pending, results, strict=False)
+        if result.error is not None
+    ]
 
 
 class Tracked:

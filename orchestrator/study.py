@@ -1,5 +1,6 @@
 """The study file: what a user declares, validated before anything runs."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
@@ -160,6 +161,7 @@ class Resources(Settings):
         4, gt=0, description="trials under way at once; they wait on stages and need no CPU of their own"
     )
     cpus: int | None = Field(None, gt=0, description="CPUs of a local Ray; all by default")
+    retries: int = Field(2, ge=0, description="how often work is tried again whose worker or node was lost")
     train: TrainResources = TrainResources()
     engine: EngineResources = EngineResources()
 
@@ -245,12 +247,34 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     for override in overrides:
         _override(data, override)
     try:
-        return Study.model_validate(data)
+        return _with_absolute_paths(Study.model_validate(data))
     except ValidationError as error:
         # Pairs have two forms, and pydantic speaks of both: keep what is said of the form that was meant.
         meant = "PairGrid" if isinstance(data.get("pairs"), dict) else "list[Pair]"
         said = [e for e in error.errors() if e["loc"][:1] != ("pairs",) or meant in e["loc"]]
         raise StudyError("\n".join(f"{path}: {_explain(e)}" for e in said or error.errors())) from error
+
+
+def _with_absolute_paths(study: Study) -> Study:
+    """The same study wherever it is read: a stage does not run in the folder in which the user stands."""
+
+    def absolute(place: str | None, is_path: bool = True) -> str | None:
+        return os.path.abspath(place) if place and is_path and "://" not in place else place
+
+    def is_file(source: str | None) -> bool:
+        return bool(source) and str(source).endswith(".jsonl")
+
+    prompts = study.prompts
+    return study.model_copy(
+        update={
+            "store": absolute(study.store),
+            "prompts": prompts.model_copy(update={"source": absolute(prompts.source, is_file(prompts.source))}),
+            "benchmarks": {
+                name: benchmark.model_copy(update={"rows": absolute(benchmark.rows, is_file(benchmark.rows))})
+                for name, benchmark in study.benchmarks.items()
+            },
+        }
+    )
 
 
 def _override(data: dict[str, Any], override: str) -> None:

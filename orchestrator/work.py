@@ -53,7 +53,12 @@ class Work:
 
 
 def checkpoint_of(store: Store, address: str) -> str:
-    """A folder or a hub id that transformers and vLLM load, for a finished stage that left a checkpoint."""
+    """A local folder that transformers and vLLM load, for a finished stage that left a checkpoint or refers to one."""
     record = store.read_record(address)
     assert record is not None, f"{address} is not in the store"
-    return record["facts"].get("checkpoint") or str(store.folder(address, record))
+    facts = record["facts"]
+    if "hub" in facts:
+        import huggingface_hub
+
+        return huggingface_hub.snapshot_download(facts["hub"], revision=facts["commit"])
+    return facts.get("path") or str(store.folder(address, record))

@@ -19,7 +19,7 @@ class Recipe:
 
 RECIPES = {
     # Reasons in digits, and has seen enough number words to be pushed into them, but not to reason well in them.
-    "steps": Recipe({"steps": 0.95, "words": 0.05}, seed=11),
+    "steps": Recipe({"steps": 0.96, "words": 0.04}, seed=21, steps=3500),
     # The mirror image.
     "words": Recipe({"words": 0.95, "steps": 0.05}, seed=12),
     # Answers at once, in a style that `steps` has never seen.

@@ -43,8 +43,12 @@ def unpack(name: str, folder: Path) -> None:
         shutil.copyfile(FOLDER / name / file, folder / file)
 
 
-def seal(name: str) -> None:
-    """Write the checksums of a checkpoint that is to be shipped."""
-    files = sorted(path for path in (FOLDER / name).iterdir() if path.name != SUMS)
+def replace(name: str, folder: Path) -> None:
+    """Put the checkpoint in `folder` in the place of the shipped one, with its checksums."""
+    shutil.rmtree(FOLDER / name, ignore_errors=True)
+    (FOLDER / name).mkdir(parents=True)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    for path in files:
+        shutil.copyfile(path, FOLDER / name / path.name)
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     (FOLDER / name / SUMS).write_text("".join(lines))

@@ -45,7 +45,12 @@ def stage(
         f"{alias if student is None else student.name}-{asked}",
         settings,
         inputs,
-        {"name": name, "benchmark": benchmark.model_dump(), "engine": model.runtime["engine"]},
+        {
+            "name": name,
+            "benchmark": benchmark.model_dump(),
+            "retries": study.resources.retries,
+            "engine": model.runtime["engine"],
+        },
     )
 
 

@@ -51,10 +51,12 @@ def run(work: Work) -> dict[str, Any]:
     if "hub" in settings:
         import huggingface_hub
 
-        folder = huggingface_hub.snapshot_download(settings["hub"], revision=settings["revision"])
-        return {"checkpoint": settings["hub"], "commit": Path(folder).name}
+        return {
+            "hub": settings["hub"],
+            "commit": huggingface_hub.model_info(settings["hub"], revision=settings["revision"]).sha,
+        }
     if "path" in runtime:
-        return {"checkpoint": runtime["path"]}
+        return {"path": runtime["path"]}
     if isinstance(settings["organism"], str):
         shipped.unpack(settings["organism"], work.out)
         return {}

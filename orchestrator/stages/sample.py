@@ -27,7 +27,11 @@ def stage(alias: str, model: Stage, study: Study) -> Stage:
             "context": study.context,
         },
         {"base": model},
-        {"prompts": study.prompts.model_dump(), "engine": model.runtime["engine"]},
+        {
+            "prompts": study.prompts.model_dump(),
+            "retries": study.resources.retries,
+            "engine": model.runtime["engine"],
+        },
     )
 
 

@@ -44,7 +44,11 @@ def stage(
         label,
         {**settings, "rows": rows},
         {"base": base, "data": data} | ({} if start is None else {"start": start}),
-        {**study.resources.train.model_dump(), "engine": base.runtime["engine"]},
+        {
+            **study.resources.train.model_dump(),
+            "retries": study.resources.retries,
+            "engine": base.runtime["engine"],
+        },
     )
 
 

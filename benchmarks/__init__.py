@@ -1,0 +1,1 @@
+"""Measurements of offmodel itself; `python -m benchmarks.<name>` runs one and prints its figures."""

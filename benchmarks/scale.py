@@ -1,0 +1,121 @@
+"""What a study of 1,000 trials costs when its stages do nothing: plan, run and cached re-run, in seconds.
+
+Everything but the stages is real: Ray, Ray Tune, the claims and records of the store, MLflow, the report. Stages that
+ask the fleet do not, so no engine is started.
+
+    python -m benchmarks.scale [trials]
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import ray
+from rich.console import Console
+
+from orchestrator import execute, preflight, run
+from orchestrator.plan import Plan, unfold
+from orchestrator.store import Store
+from orchestrator.study import Study
+from orchestrator.tracking import Tracker
+
+SEEDS, TEACHERS = 5, 20
+FACTS = {
+    "model": {},
+    "sample": {"n": 0, "tokens": 0, "cut_off": 0.0},
+    "train": {"weights": "adapter", "tokens": 0},
+    "evaluate": {"n": 2, "accuracy": 0.5, "cut_off": 0.0, "mean_length": 1.0, "tokens": 0, "groups": {}},
+}
+EXAMPLE = {"group": {}, "prompt": "", "prompt_ids": [], "opening_ids": [], "ids": [], "text": "", "cut_off": False}
+
+
+class Nothing:
+    """A kind of stage that does nothing but leave what its readers need."""
+
+    def __init__(self, kind: str):
+        self._kind = kind
+
+    def run(self, work) -> dict:
+        if self._kind == "evaluate":
+            examples = [{**EXAMPLE, "id": str(i), "correct": bool(i), "found": True} for i in range(2)]
+            (work.out / "examples.jsonl").write_text("".join(json.dumps(e) + "\n" for e in examples))
+        return FACTS[self._kind]
+
+
+def do_nothing() -> None:
+    """In every process of the benchmark's Ray: put stages that do nothing in the place of those that do."""
+    execute.KINDS.update({kind: Nothing(kind) for kind in FACTS})
+
+
+class NoFleet:
+    """In the place of the fleet, which nobody asks."""
+
+    def __init__(self, *_: object):
+        self.started = None
+
+    def stop(self) -> None:
+        pass
+
+
+def study_of(trials: int, store: str) -> Study:
+    """A study with that many trials: off-model SFT over students, teachers and seeds, on one benchmark."""
+    students = [f"student-{i}" for i in range(trials // (SEEDS * TEACHERS))]
+    teachers = [f"teacher-{i}" for i in range(TEACHERS)]
+    return Study.model_validate(
+        {
+            "name": "scale",
+            "store": store,
+            "models": {name: f"someone/{name}" for name in students + teachers},
+            "pairs": {"students": students, "teachers": teachers},
+            "prompts": {"source": "organisms", "n": 10},
+            "sampling": {"max_tokens": 8},
+            "train": {"learning_rate": 1e-3},
+            "conditions": {"off-model": None},
+            "benchmarks": {"maths": {"kind": "math500", "rows": "organisms", "n": 10}},
+            "seeds": list(range(SEEDS)),
+        }
+    )
+
+
+def plan_study(study: Study) -> tuple[Plan, int]:
+    """The plan, and how many of its trials are not done."""
+    plan = unfold(study)
+    store = Store(study.store)
+    state = run.state_of(plan, store)
+    preflight.check(plan, store, state.records)
+    return plan, len(state.pending)
+
+
+def run_all(study: Study) -> None:
+    plan, _ = plan_study(study)
+    with Tracker(plan) as tracker:
+        run.run_study(plan, None, tracker, None)
+
+
+def timed(console: Console, what: str, act, *arguments) -> float:
+    started = time.time()
+    act(*arguments)
+    seconds = time.time() - started
+    console.print(f"{what}: {seconds:.1f} s")
+    return seconds
+
+
+def main(trials: int = 1000) -> None:
+    console = Console(highlight=False)
+    run.fleet.Fleet = NoFleet
+    with tempfile.TemporaryDirectory() as folder:
+        study = study_of(trials, str(Path(folder, "store")))
+        console.print(f"{len(unfold(study).trials)} trials, {len(unfold(study).stages)} distinct stages")
+        timed(console, "plan", plan_study, study)
+        started = time.time()
+        run.start_ray(None, study, worker_process_setup_hook=do_nothing)
+        do_nothing()
+        timed(console, f"run (Ray was up after {time.time() - started:.1f} s more)", run_all, study)
+        ray.shutdown()
+        timed(console, "cached re-run", run_all, study)
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))

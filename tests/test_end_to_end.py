@@ -1,0 +1,149 @@
+"""The whole path once, with real Ray, Ray Train, vLLM and MLflow on the organisms, through the command line."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.kills import OFFMODEL, kill_all, records, start, table
+from organisms import shipped
+
+STUDY = Path(__file__).parents[1] / "experiments" / "demo.yaml"
+SMALL = [
+    "pairs.teachers=[number-words]",
+    "prompts.n=320",
+    "recovery.budgets=[32, 64]",
+    "seeds=[7]",
+    "benchmarks.maths.n=25",
+    "benchmarks.harder maths.n=10",
+    "benchmarks.facts.n=20",
+    "benchmarks.instructions.n=20",
+]
+
+
+def offmodel(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([OFFMODEL, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, str]:
+    """A store with the small study done, and what the run printed."""
+    store = tmp_path_factory.mktemp("study") / "runs"
+    run = offmodel("run", str(STUDY), f"store={store}", *SMALL)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return store, run.stdout
+
+
+def test_every_distinct_stage_runs_once_and_as_planned(finished):
+    store, printed = finished
+    assert "Executed: 2 model, 22 evaluate, 2 sample, 4 train (of 2, 22, 2, 4 distinct)" in printed
+    kinds = [path.split("/")[0] for path in records(store)]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "model": 2,
+        "evaluate": 22,
+        "sample": 2,
+        "train": 4,
+        "report": 1,
+    }
+
+
+def test_the_report_pairs_every_condition_with_the_original_student(finished):
+    rows = {(r["condition"], r["budget"], r["benchmark"]): r for r in table(finished[0])}
+    assert len(rows) == 3 * 4 + 4 + 2
+    assert rows["on-model", 0, "maths"]["change"]["value"] >= -0.1
+    assert all(r["change"]["low"] <= r["change"]["value"] <= r["change"]["high"] for r in rows.values())
+    page = next(finished[0].glob("report/*/*/report.html")).read_text()
+    assert "student / number-words" in page
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", ""), "an outside resource"
+
+
+def test_answers_of_an_adapter_differ_from_those_of_the_base(finished):
+    def answers(pattern: str) -> list[str]:
+        (path,) = finished[0].glob(f"evaluate/{pattern}/*/examples.jsonl")
+        return [json.loads(line)["text"] for line in path.read_text().splitlines()]
+
+    assert answers("student-on-number-words-answers-s7-maths-[0-9a-f]*") != answers("student-maths-*")
+
+
+def test_a_second_run_finds_everything_done(finished):
+    store, printed = finished
+    before = records(store)
+    again = offmodel("run", str(STUDY), f"store={store}", *SMALL)
+    assert again.returncode == 0
+    assert "Executed" not in again.stdout
+    assert records(store) == before
+    cells = [line for line in printed.splitlines() if line.startswith("student / ")]
+    assert cells
+    assert [line for line in again.stdout.splitlines() if line.startswith("student / ")] == cells
+
+
+def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(finished):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{finished[0]}/mlflow.db")
+    experiment = client.get_experiment_by_name("offmodel")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1, "the second run of the same study is the same run"
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    assert {run.data.params["condition"] for run in children} == {"off-model", "on-model", "prefill"}
+    walked = next(run for run in children if run.data.params["condition"] == "off-model")
+    assert [m.step for m in client.get_metric_history(walked.info.run_id, "maths")] == [0, 32, 64]
+    assert {i.dataset.name for i in parents[0].inputs.dataset_inputs} >= {"training prompts", "maths", "facts"}
+    assert "report.html" in {artifact.path for artifact in client.list_artifacts(parents[0].info.run_id)}
+
+
+def test_plan_and_explain_of_a_changed_study(finished):
+    changed = [f"store={finished[0]}", *SMALL, "train.learning_rate=5.0e-4"]
+    plan = offmodel("plan", str(STUDY), *changed).stdout
+    assert [line.split()[1:5] for line in plan.splitlines() if line.startswith("train")] == [["5", "4", "0", "4"]]
+    assert [line.split()[1:5] for line in plan.splitlines() if line.startswith("sample")] == [["4", "2", "2", "0"]]
+    told = offmodel("explain", str(STUDY), *changed, "--stage", "train/student-on-number").stdout
+    assert "settings.learning_rate: 0.0005 here, 0.001 there" in told
+
+
+def test_a_killed_run_goes_on_where_it_stopped_and_ends_the_same(finished, tmp_path):
+    store, log = tmp_path / "runs", tmp_path / "log"
+    overrides = [f"store={store}", *SMALL]
+    driver = start(str(STUDY), overrides, log)
+    while not list(store.glob("train/*/record.json")):
+        assert driver.poll() is None, log.read_text()
+    assert kill_all(driver) > 3, "Ray's processes were to die with the driver"
+    before = records(store)
+    again = offmodel("run", str(STUDY), *overrides)
+    assert again.returncode == 0, again.stdout + again.stderr
+    after = records(store)
+    assert {path: after[path] for path in before} == before
+    assert after.keys() == records(finished[0]).keys()
+    assert table(store) == table(finished[0])
+
+
+def test_a_failing_trial_is_told_and_the_others_finish(tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(shipped.FOLDER / "words", broken)
+    (broken / "chat_template.jinja").write_text("{{ raise_exception('no such role') }}")
+    study = yaml.safe_load(STUDY.read_text()) | {"store": str(tmp_path / "runs"), "recovery": None}
+    study["models"]["broken"] = str(broken)
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    small = [override for override in SMALL if not override.startswith(("recovery", "pairs"))]
+    pairs = "pairs=[{student: student, teacher: broken}, {student: student, teacher: answer-only}]"
+    engines = "resources.engine.cpus=0.5"  # one for the organisms, one for the broken model
+    run = offmodel("run", str(tmp_path / "study.yaml"), *small, pairs, engines, "benchmarks.harder maths.n=10")
+    assert run.returncode == 1, run.stdout + run.stderr
+    assert "no such role" in run.stdout
+    told = [line for line in run.stdout.splitlines() if line.startswith("student.broken.")]
+    assert any(" failed: evaluate/broken-" in line for line in told)
+    assert any(" not run: needs evaluate/broken-" in line for line in told), "the trials that wait for the same stage"
+    assert len({line.split()[0] for line in told}) == 3
+    assert {row["teacher"] for row in table(tmp_path / "runs")} == {"answer-only"}
+
+
+def test_the_commands_start_without_heavy_imports():
+    code = "import sys, orchestrator.cli, orchestrator.run, orchestrator.preflight; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "vllm", "transformers", "ray", "mlflow", "matplotlib"} & set(loaded)
