@@ -2,6 +2,8 @@
 
 from fractions import Fraction
 
+from evaluators.symbolic import same_mathematics
+
 
 def last_boxed(text: str) -> str | None:
     """What the last \\boxed{...} holds, its braces balanced; None where there is none or it never closes."""
@@ -26,9 +28,7 @@ def equivalent(gold: str, answer: str) -> bool:
     numbers = _number(gold), _number(answer)
     if None not in numbers:
         return numbers[0] == numbers[1]
-    import math_verify
-
-    return math_verify.verify(math_verify.parse(f"${gold}$"), math_verify.parse(f"${answer}$"))
+    return same_mathematics(gold, answer)
 
 
 def _number(text: str) -> Fraction | None:
