@@ -1,6 +1,6 @@
 """Whether two answers in LaTeX are the same mathematics, by math-verify in a process of its own.
 
-A model can write LaTeX on which symbolic algebra never ends, or takes all memory; and math-verify's own time limits rest
+A model can write LaTeX on which symbolic algebra never ends, or takes all memory, and math-verify's own limits rest
 on signals, which work only in a main thread. So it runs in a child process that answers one question at a time, and is
 ended, and counted as "not the same", when it takes too long or too much.
 """
