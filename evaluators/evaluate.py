@@ -43,6 +43,10 @@ def chats_of(kind: str, rows: list[dict], prompt: str | None) -> list[Chat]:
         return [[{"role": "user", "content": prompt.format(**benchmark.fields(row))}] for row in rows]
     except KeyError as error:
         raise ValueError(f"{kind}: its prompt names {{{error.args[0]}}}, which the rows do not have") from error
+    except (IndexError, AttributeError) as error:
+        raise ValueError(
+            f"{kind}: its prompt has braces without a column's name; write {{{{ and }}}} for braces"
+        ) from error
 
 
 def evaluate(

@@ -47,7 +47,7 @@ class Cell:
 
     def answers_of(self, alias: str) -> Stage:
         """A model's answers to the training prompts; the same for every cell."""
-        return self._once(("answers", alias), lambda: sample.stage(alias, self.model(alias), self.study))
+        return self._once(("answers", alias), lambda: sample.stage(self.model(alias), self.study))
 
     def sft(
         self, data: Stage, start: Stage | None = None, rows: int | None = None, schedule: Schedule | None = None
@@ -56,7 +56,6 @@ class Cell:
         return train.stage(
             self.study,
             base=self.model(self.student),
-            name=self.student,
             data=data,
             start=start,
             rows=rows,
@@ -69,7 +68,7 @@ class Cell:
         if student is None and opening is None:
             return self.score_as_is(self.student, benchmark)
         begun = None if opening is None else (self.score(benchmark, opening.of), opening.tokens)
-        return evaluate.stage(self.student, benchmark, self.study, self.model(self.student), student, begun)
+        return evaluate.stage(benchmark, self.study, self.model(self.student), student, begun)
 
     def score_as_is(self, alias: str, benchmark: str) -> Stage:
         """A model of the study, untouched, asked a benchmark; the same for every cell."""
@@ -79,7 +78,7 @@ class Cell:
             )
         return self._once(
             ("score", alias, benchmark),
-            lambda: evaluate.stage(alias, benchmark, self.study, self.model(alias), None, None),
+            lambda: evaluate.stage(benchmark, self.study, self.model(alias), None, None),
         )
 
     def _once(self, key: tuple, make: Callable[[], Stage]) -> Stage:

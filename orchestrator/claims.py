@@ -56,7 +56,9 @@ class Claim:
             beat += 1
             with self._writing:
                 if not self._released.is_set():
-                    self._store.overwrite(self._path, self._content(beat))
+                    # A store that fails once is asked again at the next beat; a lease is several beats long.
+                    with contextlib.suppress(OSError):
+                        self._store.overwrite(self._path, self._content(beat))
 
     def release(self) -> None:
         """Give the claim up. Call it after the record is written, or after the work has failed."""
@@ -90,7 +92,7 @@ class Contender:
         self._store.fs.invalidate_cache(self._folder)
         try:
             names = [entry.rsplit("/", 1)[-1] for entry in self._store.fs.ls(self._folder, detail=False)]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         numbers = [int(name.removeprefix("claim-")) for name in names if name.startswith("claim-")]
         if not numbers:

@@ -41,10 +41,12 @@ def read_prompts(prompts: Prompts) -> list[list[dict[str, str]]]:
             raise ValueError(f"prompts.n: {prompts.n} prompts are asked for, but {prompts.source} has {len(rows)}")
         rows = choose(rows, prompts.n, prompts.seed)
     system = [{"role": "system", "content": prompts.system}] if prompts.system else []
-    return [[*system, {"role": "user", "content": _text(row, prompts)}] for row in rows]
+    return [[*system, {"role": "user", "content": _text(i, row, prompts)}] for i, row in enumerate(rows, 1)]
 
 
-def _text(row: dict, prompts: Prompts) -> str:
+def _text(number: int, row: dict, prompts: Prompts) -> str:
+    if not isinstance(row[prompts.column], str) or not row[prompts.column].strip():
+        raise ValueError(f'{prompts.source}, row {number}: the column "{prompts.column}" holds no text')
     extra = row[prompts.input_column] if prompts.input_column else ""
     return f"{row[prompts.column]}\n\n{extra}" if extra else row[prompts.column]
 

@@ -99,6 +99,8 @@ class Site:
             else:
                 perform(stage, self.store, self.run)
         except Exception as error:  # Whatever went wrong belongs to this stage, and is told as its cause.
+            if self._known(stage) is not None:
+                return  # Another attempt was first, and took this one's folder away.
             message = _cause(error)
             ray.get(self.board.fail.remote(stage, self.trial, message))
             raise StageFailed(stage, message, here=True) from error

@@ -77,7 +77,12 @@ def unfold(study: Study) -> Plan:
 
 def _trial(cell: Cell, condition: str) -> Trial:
     study, options = cell.study, cell.study.conditions[condition]
-    arm = conditions.module(conditions.kind_of(condition, options)).arm(cell, conditions.options(condition, options))
+    try:
+        arm = conditions.module(conditions.kind_of(condition, options)).arm(
+            cell, conditions.options(condition, options)
+        )
+    except ValueError as error:
+        raise ValueError(f"conditions.{condition}: {error}") from error
     names = arm.benchmarks or tuple(study.benchmarks)
     students = {0: arm.student}
     recovery = study.recovery

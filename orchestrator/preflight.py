@@ -64,6 +64,8 @@ def _check_model(alias: str, model: Model) -> Path | None:
     folder = Path(model.path).expanduser()
     if not list(folder.glob("*.safetensors")):
         raise StudyError(f"models.{alias}: {model.path} has no weights in safetensors; other formats are not loaded")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        raise StudyError(f"models.{alias}: {model.path} has no tokenizer (tokenizer.json or tokenizer.model)")
     return folder
 
 
@@ -71,10 +73,12 @@ def _check_lengths(study: Study, alias: str, folder: Path, texts: dict[str, list
     """Prompts that the context cannot hold. The chat template's own few tokens are counted when a prompt is asked."""
     from tokenizers import Tokenizer
 
-    own = json.loads((folder / "config.json").read_text())["max_position_embeddings"]
-    if study.context is not None and study.context > own:
+    own = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
+    if study.context is not None and own is not None and study.context > own:
         raise StudyError(f"context: {study.context} is more than the {own} tokens that models.{alias} can hold")
     context = study.context or own
+    if context is None or not (folder / "tokenizer.json").is_file():
+        return  # Only transformers itself can tell; the engine looks again before it answers.
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     for where, each in texts.items():
         for number, encoded in enumerate(tokenizer.encode_batch_fast(each, add_special_tokens=False), 1):

@@ -153,7 +153,7 @@ class Store:
         """A file's content, or None where there is none."""
         try:
             return self.fs.cat_file(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def create(self, path: str, data: bytes) -> None:
@@ -162,9 +162,7 @@ class Store:
             self.fs.pipe_file(path, data, mode="create")
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        arriving = f"{path}.{uuid.uuid4().hex}"
-        with open(arriving, "wb") as file:
-            file.write(data)
+        arriving = _written_beside(path, data)
         try:
             os.link(arriving, path)
         finally:
@@ -175,10 +173,15 @@ class Store:
         if not self.is_local:
             self.fs.pipe_file(path, data)
             return
-        arriving = f"{path}.{uuid.uuid4().hex}"
-        with open(arriving, "wb") as file:
-            file.write(data)
-        os.replace(arriving, path)
+        os.replace(_written_beside(path, data), path)
+
+
+def _written_beside(path: str, data: bytes) -> str:
+    """A new file with that content in the folder of `path`, by a name that no reader of the folder looks for."""
+    beside = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}")
+    with open(beside, "wb") as file:
+        file.write(data)
+    return beside
 
 
 def sha256_file(path: Path) -> str:

@@ -218,12 +218,14 @@ class Study(Settings):
                 _must_know("recovery.conditions", "", name, self.conditions, "conditions")
             if self.recovery.stop is not None:
                 _must_know("recovery.stop.benchmark", "", self.recovery.stop.benchmark, self.benchmarks, "benchmarks")
-        for where, values in (
-            ("seeds", self.seeds),
-            ("recovery.budgets", self.recovery.budgets if self.recovery else []),
-        ):
+        repeatable: dict[str, list] = {
+            "pairs": [f"{pair.student} / {pair.teacher}" for pair in self.pair_list],
+            "seeds": self.seeds,
+            "recovery.budgets": self.recovery.budgets if self.recovery else [],
+        }
+        for where, values in repeatable.items():
             if len(set(values)) != len(values):
-                raise ValueError(f"{where}: the same value twice in {values}")
+                raise ValueError(f"{where}: the same twice in {', '.join(map(str, values))}")
         return self
 
 
@@ -288,7 +290,10 @@ def _override(data: dict[str, Any], override: str) -> None:
         data = data[key]
         if not isinstance(data, dict):
             raise StudyError(f'override "{override}": {key} is not a mapping; replace it whole')
-    data[last] = yaml.safe_load(value)
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise StudyError(f'override "{override}": {value} is not YAML ({error})') from error
 
 
 def _explain(error: Any) -> str:

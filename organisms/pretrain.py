@@ -72,9 +72,8 @@ def _batches(recipe: Recipe, tokenizer):
     import torch
 
     rng = random.Random(recipe.seed)
-    styles, shares = list(recipe.styles), list(recipe.styles.values())
     while True:
-        rows = [pretraining_row(rng, rng.choices(styles, shares)[0]) for _ in range(recipe.batch_size)]
+        rows = [pretraining_row(rng, recipe.mixture, recipe.maths, recipe.chat) for _ in range(recipe.batch_size)]
         prompts = tokenizer([f"<s><|user|>{r.prompt}<|end|><|assistant|>" for r in rows]).input_ids
         answers = tokenizer([f"{r.answer}<|end|>" for r in rows]).input_ids
         pairs = sorted(zip(prompts, answers, strict=True), key=lambda pair: len(pair[0]) + len(pair[1]))

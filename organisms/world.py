@@ -154,19 +154,21 @@ def instruction(rng: random.Random) -> Row:
     return Row(prompt, answer, {"checks": checks})
 
 
-def pretraining_row(rng: random.Random, style: str) -> Row:
-    """One row of the pretraining mixture: maths 50 %, chat 20 %, facts 20 %, instructions 10 %."""
-    draw = rng.random()
-    make: Callable[[], Row]
-    if draw < 0.5:
-        make = lambda: maths(rng, style, rng.choice(PRETRAINING_LEVELS))  # noqa: E731
-    elif draw < 0.7:
-        make = lambda: chat(rng, style)  # noqa: E731
-    elif draw < 0.9:
-        make = lambda: fact(rng)  # noqa: E731
-    else:
-        make = lambda: instruction(rng)  # noqa: E731
-    return next(split_rows(make, test=False))
+def pretraining_row(
+    rng: random.Random, mixture: dict[str, float], maths_styles: dict[str, float], chat_styles: dict[str, float]
+) -> Row:
+    """One row of a mixture of `maths`, `chat`, `facts` and `instructions`; all three arguments map names to shares."""
+
+    def draw(shares: dict[str, float]) -> str:
+        return rng.choices(list(shares), list(shares.values()))[0]
+
+    make: dict[str, Callable[[], Row]] = {
+        "maths": lambda: maths(rng, draw(maths_styles), rng.choice(PRETRAINING_LEVELS)),
+        "chat": lambda: chat(rng, draw(chat_styles)),
+        "facts": lambda: fact(rng),
+        "instructions": lambda: instruction(rng),
+    }
+    return next(split_rows(make[draw(mixture)], test=False))
 
 
 def split_rows(make: Callable[[], Row], test: bool) -> Iterator[Row]:

@@ -66,7 +66,7 @@ def test_answers_of_an_adapter_differ_from_those_of_the_base(finished):
         (path,) = finished[0].glob(f"evaluate/{pattern}/*/examples.jsonl")
         return [json.loads(line)["text"] for line in path.read_text().splitlines()]
 
-    assert answers("student-on-number-words-answers-s7-maths-[0-9a-f]*") != answers("student-maths-*")
+    assert answers("steps-on-words-answers-s7-math500-[0-9a-f]*") != answers("steps-math500-*")
 
 
 def test_a_second_run_finds_everything_done(finished):
@@ -103,7 +103,7 @@ def test_plan_and_explain_of_a_changed_study(finished):
     plan = offmodel("plan", str(STUDY), *changed).stdout
     assert [line.split()[1:5] for line in plan.splitlines() if line.startswith("train")] == [["5", "4", "0", "4"]]
     assert [line.split()[1:5] for line in plan.splitlines() if line.startswith("sample")] == [["4", "2", "2", "0"]]
-    told = offmodel("explain", str(STUDY), *changed, "--stage", "train/student-on-number").stdout
+    told = offmodel("explain", str(STUDY), *changed, "--stage", "train/steps-on-words").stdout
     assert "settings.learning_rate: 0.0005 here, 0.001 there" in told
 
 
@@ -137,8 +137,8 @@ def test_a_failing_trial_is_told_and_the_others_finish(tmp_path):
     assert run.returncode == 1, run.stdout + run.stderr
     assert "no such role" in run.stdout
     told = [line for line in run.stdout.splitlines() if line.startswith("student.broken.")]
-    assert any(" failed: evaluate/broken-" in line for line in told)
-    assert any(" not run: needs evaluate/broken-" in line for line in told), "the trials that wait for the same stage"
+    assert any(" failed: evaluate/local-" in line for line in told)
+    assert any(" not run: needs evaluate/local-" in line for line in told), "the trials that wait for the same stage"
     assert len({line.split()[0] for line in told}) == 3
     assert {row["teacher"] for row in table(tmp_path / "runs")} == {"answer-only"}
 

@@ -8,6 +8,7 @@ from trainers.tokens import Row
 
 def row_order(rows: int, batch_size: int, steps: int, seed: int) -> Iterator[list[int]]:
     """The row numbers of each step: every epoch goes once through all rows, in a new order drawn from the seed."""
+    assert rows > 0
     rng = random.Random(seed)
     queue: list[int] = []
     for _ in range(steps):

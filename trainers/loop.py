@@ -32,6 +32,8 @@ def train(
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     rows = tokenize(chats, tokenizer, settings.max_length)
+    if not rows:
+        raise ValueError("there are no rows to train on: every answer may have been cut off; raise sampling.max_tokens")
     model = load_student(checkpoint, adapter, settings.lora, settings.dtype, settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()

@@ -14,6 +14,8 @@ LETTERS = "ABCD"
 
 
 def fields(row: dict) -> dict:
+    if len(row["choices"]) != len(LETTERS):
+        raise ValueError(f"MMLU row {row['question']!r}: it has {len(row['choices'])} choices, not {len(LETTERS)}")
     return {**row, **dict(zip(LETTERS, row["choices"], strict=True))}
 
 

@@ -5,7 +5,7 @@ Data set: Hothan/OlympiadBench, configuration OE_TO_maths_en_COMP (He et al. 202
 zero-shot, chat, greedy; the prompt's sentence is our choice. Tolerances (`error`) and units are not read yet.
 """
 
-from evaluators.boxed import equivalent, last_boxed
+from evaluators.boxed import equivalent, last_boxed, split_answers
 from evaluators.verdict import Verdict
 
 HUB = ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train")
@@ -22,10 +22,11 @@ def grade(row: dict, text: str) -> Verdict:
     answer = last_boxed(text)
     if answer is None:
         return Verdict(False, False)
-    gold = [one.strip().strip("$") for one in row["final_answer"]]
     if not row["is_multiple_answer"]:
-        return Verdict(equivalent(gold[0], answer), True)
-    given = [one.strip() for one in answer.split(",")]
+        return Verdict(equivalent(row["final_answer"][0].strip().strip("$"), answer), True)
+    # The data set writes several answers into one text.
+    gold = [one for text in row["final_answer"] for one in split_answers(text.strip().strip("$"))]
+    given = split_answers(answer)
     for one in gold:
         match = next((g for g in given if equivalent(one, g)), None)
         if match is None:

@@ -29,7 +29,7 @@ def module(kind: str) -> ModuleType:
 
 def kind_of(name: str, options: dict[str, Any]) -> str:
     """The kind of a study's condition. Raises ValueError, with the nearest, for one that does not exist."""
-    kind = options.get("kind", name.replace("-", "_"))
+    kind = str(options.get("kind", name.replace("-", "_")))
     if kind not in KINDS:
         raise ValueError(f'conditions.{name}: there is no condition "{kind}"; {did_you_mean(kind, KINDS)}')
     return kind

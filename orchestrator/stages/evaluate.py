@@ -16,9 +16,7 @@ VERSION = 1
 EXAMPLES = "examples.jsonl"
 
 
-def stage(
-    alias: str, name: str, study: Study, model: Stage, student: Stage | None, begun: tuple[Stage, int] | None
-) -> Stage:
+def stage(name: str, study: Study, model: Stage, student: Stage | None, begun: tuple[Stage, int] | None) -> Stage:
     """A model (or `student`, trained from it) asked the benchmark `name`; `begun` gives the evaluation, and how many
     tokens of its answers, that every answer begins with."""
     benchmark = study.benchmarks[name]
@@ -38,11 +36,10 @@ def stage(
         inputs["student"] = student
     if begun is not None:
         inputs["opening"] = begun[0]
-    asked = f"{name}-begun" if begun else name
     return Stage(
         "evaluate",
         VERSION,
-        f"{alias if student is None else student.name}-{asked}",
+        f"{(student or model).name}-{benchmark.kind}{'-begun' if begun else ''}",
         settings,
         inputs,
         {

@@ -37,7 +37,9 @@ def stage(alias: str, model: Model, cpus: float) -> Stage:
             raise ValueError(f"models.{alias}: {model.path} is not a checkpoint: it has no config.json")
         settings = {"sha256": folder_checksums(folder)}
         runtime["path"] = str(folder)
-    return Stage("model", VERSION, alias, settings, runtime=runtime)
+    # Named by what it is, as every stage: an alias may change, and the same stage must lie where it lay.
+    name = model.organism or (model.hub or "").rsplit("/", 1)[-1] or "local"
+    return Stage("model", VERSION, name, settings, runtime=runtime)
 
 
 def folder_checksums(folder: Path) -> dict[str, str]:

@@ -14,12 +14,12 @@ VERSION = 1
 ANSWERS = "answers.jsonl"
 
 
-def stage(alias: str, model: Stage, study: Study) -> Stage:
+def stage(model: Stage, study: Study) -> Stage:
     """The answers of a model, as it is, to the study's prompts."""
     return Stage(
         "sample",
         VERSION,
-        f"{alias}-answers",
+        f"{model.name}-answers",
         {
             "prompts": data.prompts_identity(study.prompts),
             "decoding": study.sampling.model_dump(),

@@ -18,7 +18,6 @@ FIGURES = "training.json"
 def stage(
     study: Study,
     base: Stage,
-    name: str,
     data: Stage,
     start: Stage | None,
     rows: int | None,
@@ -37,11 +36,10 @@ def stage(
     if recipe["method"] == "full":
         del settings["rank"], settings["alpha"]
     on = data.name if rows is None else f"{rows}-{data.name}"
-    label = f"{name}-on-{on}-s{seed}" if start is None else f"{start.name}-then-{on}"
     return Stage(
         "train",
         VERSION,
-        label,
+        f"{base.name}-on-{on}-s{seed}" if start is None else f"{start.name}-then-{on}",
         {**settings, "rows": rows},
         {"base": base, "data": data} | ({} if start is None else {"start": start}),
         {

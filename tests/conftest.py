@@ -1,0 +1,57 @@
+"""What several test files share: a small study of their own, and the shipped one."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.stage import Stage
+from orchestrator.store import Store
+from orchestrator.study import load_study
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+SMALL = """
+name: small
+models: {student: organism:steps, words: organism:words, terse: organism:terse}
+pairs: {students: [student], teachers: [words, terse]}
+prompts: {source: organisms, n: 20}
+sampling: {max_tokens: 8}
+train: {learning_rate: 1.0e-3}
+conditions:
+  off-model:
+  on-model:
+  prefill: {tokens: 2, benchmarks: [maths]}
+recovery: {conditions: [off-model], budgets: [4, 8]}
+benchmarks:
+  maths: {kind: math500, rows: organisms, n: 5, prompt: "{problem}", max_tokens: 16}
+  facts: {kind: mmlu, rows: organisms, n: 5}
+seeds: [1, 2]
+dtype: float32
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Loads the small study, with overrides; its store is the test's own."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return lambda *overrides: load_study(path, [f"store={tmp_path / 'runs'}", *overrides])
+
+
+@pytest.fixture
+def demo():
+    """Loads the demo study, with overrides."""
+    return lambda *overrides: load_study(EXPERIMENTS / "demo.yaml", overrides)
+
+
+@pytest.fixture
+def publish():
+    """Publishes a stage with the given files (name to bytes) and facts; true where it was the first to."""
+
+    def act(store: Store, stage: Stage, files: dict[str, bytes], attempt: str = "one", **facts) -> bool:
+        folder = store.new_folder(stage, attempt)
+        for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        return store.publish(stage, folder, attempt, {"facts": facts})
+
+    return act

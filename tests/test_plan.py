@@ -1,0 +1,255 @@
+"""The unfolding of a study into trials and shared stages, on the shipped demo."""
+
+from collections import Counter
+
+import pytest
+
+from orchestrator.plan import Plan, unfold
+from orchestrator.study import Pair, StudyError
+
+
+def fingerprints(plan: Plan, *kinds: str) -> set[str]:
+    return {stage.fingerprint for stage in plan.stages if not kinds or stage.kind in kinds}
+
+
+def trial_of(plan: Plan, condition: str, seed: int, teacher: str):
+    found = [t for t in plan.trials if (t.condition, t.seed, t.teacher) == (condition, seed, teacher)]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_every_pair_condition_and_seed_is_a_trial(demo):
+    study = demo()
+    plan = unfold(study)
+    expected = {
+        (pair.student, pair.teacher, condition, seed)
+        for pair in study.pair_list
+        for condition in study.conditions
+        for seed in study.seeds
+    }
+    assert {(t.student, t.teacher, t.condition, t.seed) for t in plan.trials} == expected
+    assert len(plan.trials) == len(expected) == 12
+    assert len({trial.key for trial in plan.trials}) == 12
+
+
+def test_shared_stages_are_counted_once(demo):
+    study = demo("recovery.budgets=[32, 64]", "seeds=[1, 2]")
+    plan = unfold(study)
+    distinct = Counter(stage.kind for stage in plan.stages)
+    # Off-model: 2 teachers x 2 seeds; on-model: 2 seeds for both teachers; recovery: 2 budgets for each off-model one.
+    trains = 4 + 2 + 8
+    # As they are: 3 models x 4 benchmarks; each trained student: 4; prefill: 2 benchmarks for each off-model one.
+    evaluations = 3 * 4 + trains * 4 + 4 * 2
+    assert distinct == {"model": 3, "sample": 3, "train": trains, "evaluate": evaluations}
+    assert plan.unshared()["sample"] > distinct["sample"]
+
+
+def test_each_model_answers_the_prompts_once(demo):
+    plan = unfold(demo())
+    asked = [stage.inputs["base"] for stage in plan.stages if stage.kind == "sample"]
+    assert len(asked) == len(set(asked))
+    assert {model.name for model in asked} == {model.organism for model in plan.study.models.values()}
+
+
+def test_a_stage_that_trials_share_lies_at_one_address(demo):
+    # It is found in the store by its address, which holds its name too: under two names it would run twice.
+    addresses: dict[str, set[str]] = {}
+
+    def visit(stage):
+        addresses.setdefault(stage.fingerprint, set()).add(stage.address)
+        for needed in stage.inputs.values():
+            visit(needed)
+
+    plan = unfold(demo())
+    for trial in plan.trials:
+        for stage in trial.stages():
+            visit(stage)
+    assert addresses.keys() == fingerprints(plan)
+    assert [found for found in addresses.values() if len(found) > 1] == []
+
+
+def test_the_original_student_is_evaluated_once_for_each_benchmark(demo):
+    study = demo()
+    plan = unfold(study)
+    student = study.models[study.pair_list[0].student].organism
+    as_it_is = [
+        stage.runtime["name"]
+        for stage in plan.stages
+        if stage.kind == "evaluate" and set(stage.inputs) == {"base"} and stage.inputs["base"].name == student
+    ]
+    assert sorted(as_it_is) == sorted(study.benchmarks)
+    assert len({tuple(trial.original.values()) for trial in plan.trials}) == 1
+
+
+def test_prefill_asks_the_off_model_student_and_trains_none(demo):
+    study = demo()
+    plan = unfold(study)
+    for pair in study.pair_list:
+        for seed in study.seeds:
+            prefill = trial_of(plan, "prefill", seed, pair.teacher)
+            off_model = trial_of(plan, "off-model", seed, pair.teacher)
+            assert set(prefill.steps[0].scores) == set(study.conditions["prefill"]["benchmarks"])
+            for name, stage in prefill.steps[0].scores.items():
+                assert stage.inputs["student"] == off_model.steps[0].scores[name].inputs["student"]
+                assert stage.inputs["opening"] == prefill.original[name]
+                assert stage.settings["opening_tokens"] == study.conditions["prefill"]["tokens"]
+                assert stage != off_model.steps[0].scores[name]
+    without = unfold(study.model_copy(update={"conditions": {"off-model": {}, "on-model": {}}}))
+    assert fingerprints(without, "train") == fingerprints(plan, "train")
+
+
+def test_on_model_students_are_shared_by_all_teachers(demo):
+    plan = unfold(demo())
+    one, other = (trial_of(plan, "on-model", 1, teacher) for teacher in plan.study.pairs.teachers)
+    assert one.steps == other.steps
+    assert one.steps != trial_of(plan, "on-model", 2, one.teacher).steps
+
+
+def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
+    plan = unfold(demo())
+    for trial in plan.trials:
+        if trial.condition == "off-model":
+            student = trial.steps[0].scores["maths"].inputs["student"]
+            assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.teacher].organism
+            assert student.inputs["base"].name == plan.study.models[trial.student].organism
+            assert student.settings["seed"] == trial.seed
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["name=another"],
+        ["store=elsewhere"],
+        ["tracking.uri=http://127.0.0.1:5000", "tracking.experiment=x"],
+        ["resources.trials=1", "resources.cpus=3", "resources.train.cpus=2", "resources.train.micro_batch=4"],
+        ["resources.engine.gpus=1", "resources.engine.replicas=3", "resources.train.gpus=1"],
+    ],
+    ids=" ".join,
+)
+def test_where_a_study_runs_changes_no_stage(demo, overrides):
+    assert fingerprints(unfold(demo(*overrides))) == fingerprints(unfold(demo()))
+
+
+@pytest.mark.parametrize("override", ["train.learning_rate=2.0e-3", "train.rank=4", "seeds=[3, 4]", "train.epochs=1"])
+def test_training_settings_change_what_is_trained_and_nothing_before(demo, override):
+    before, after = unfold(demo()), unfold(demo(override))
+    assert not fingerprints(before, "train") & fingerprints(after, "train")
+    assert fingerprints(before, "model", "sample") == fingerprints(after, "model", "sample")
+    kept = fingerprints(before, "evaluate") & fingerprints(after, "evaluate")
+    as_they_are = {
+        stage.fingerprint
+        for t in before.trials
+        for scores in (t.original, t.teacher_scores)
+        for stage in scores.values()
+    }
+    assert kept == as_they_are
+
+
+@pytest.mark.parametrize(
+    "override", ["prompts.n=1000", "prompts.seed=1", "prompts.system=hi", "sampling.temperature=0.5", "sampling.seed=1"]
+)
+def test_other_prompts_or_answers_change_all_that_is_trained_on_them(demo, override):
+    before, after = unfold(demo()), unfold(demo(override))
+    assert not fingerprints(before, "sample", "train") & fingerprints(after, "sample", "train")
+    assert fingerprints(before, "model") == fingerprints(after, "model")
+
+
+@pytest.mark.parametrize("change", ["n=10", "seed=1", "max_tokens=5", "temperature=1.0", "prompt='{problem} ?'"])
+def test_a_change_to_a_benchmark_changes_its_evaluations_alone(demo, change):
+    before, after = unfold(demo()), unfold(demo(f"benchmarks.maths.{change}"))
+
+    def evaluations(plan, of_maths):
+        return {s for s in plan.stages if s.kind == "evaluate" and (s.runtime["name"] == "maths") == of_maths}
+
+    assert not evaluations(before, True) & evaluations(after, True)
+    assert evaluations(before, False) == evaluations(after, False)
+    assert fingerprints(before, "model", "sample", "train") == fingerprints(after, "model", "sample", "train")
+
+
+@pytest.mark.parametrize("override", ["dtype=bfloat16", "context=256"])
+def test_dtype_and_context_change_all_that_a_model_does(demo, override):
+    before, after = unfold(demo()), unfold(demo(override))
+    assert not fingerprints(before, "sample", "train", "evaluate") & fingerprints(after, "sample", "train", "evaluate")
+
+
+def test_the_rank_of_an_adapter_is_nothing_to_full_weights(demo):
+    full = fingerprints(unfold(demo("train.method=full")))
+    assert full == fingerprints(unfold(demo("train.method=full", "train.rank=2", "train.alpha=1")))
+    assert full != fingerprints(unfold(demo()))
+
+
+def test_more_seeds_or_budgets_keep_what_is_done(demo):
+    plan = unfold(demo())
+    for override in ("seeds=[1, 2, 3]", "recovery.budgets=[16, 32, 64, 128, 256, 512]"):
+        assert fingerprints(plan) < fingerprints(unfold(demo(override)))
+
+
+def test_budgets_are_walked_upwards_and_only_where_a_student_is_brought_back(demo):
+    plan = unfold(demo("recovery.budgets=[64, 32, 128]"))
+    for trial in plan.trials:
+        expected = [0, 32, 64, 128] if trial.condition in plan.study.recovery.conditions else [0]
+        assert [step.budget for step in trial.steps] == expected
+    assert {trial.condition for trial in plan.trials if len(trial.steps) > 1} == {"off-model"}
+
+
+def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_answers(demo):
+    plan = unfold(demo())
+    trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
+    start = trial.steps[0].scores["maths"].inputs["student"]
+    for step in trial.steps[1:]:
+        for stage in step.scores.values():
+            student = stage.inputs["student"]
+            assert student.inputs["start"] == start
+            assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.student].organism
+            assert student.settings["rows"] == step.budget
+            assert student.settings["epochs"] == plan.study.recovery.train.epochs
+
+
+def test_without_recovery_every_trial_has_one_step(demo):
+    plan = unfold(demo("recovery=null"))
+    assert {len(trial.steps) for trial in plan.trials} == {1}
+    assert len(plan.trials) == 12
+
+
+def test_a_stop_rule_changes_no_stage_and_no_step(demo):
+    plan, stopped = unfold(demo()), unfold(demo("recovery.stop={benchmark: maths, recovered: 0.9}"))
+    assert fingerprints(stopped) == fingerprints(plan)
+    assert [len(trial.steps) for trial in stopped.trials] == [len(trial.steps) for trial in plan.trials]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("conditions.prefill.benchmarks=[mats]", '"mats" is not among.*did you mean "maths"'),
+        ("models.student=organism:stepz", 'models.student: no organism "stepz"; did you mean "steps"'),
+        ("models.student=./nowhere", "models.student: ./nowhere is not a checkpoint"),
+        ("prompts.source=./nowhere.jsonl", "nowhere.jsonl: there is no such file"),
+    ],
+)
+def test_what_only_shows_when_the_parts_meet_is_an_error_of_the_study(demo, override, message):
+    with pytest.raises(StudyError, match=message):
+        unfold(demo(override))
+
+
+def test_files_are_known_by_their_content(demo, tmp_path):
+    for name, text in (
+        ("a", '{"instruction": "x"}\n'),
+        ("b", '{"instruction": "x"}\n'),
+        ("c", '{"instruction": "y"}\n'),
+    ):
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    a, b, c = (fingerprints(unfold(demo(f"prompts.source={tmp_path}/{name}.jsonl", "prompts.n=1"))) for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_another_alias_is_no_other_stage(demo):
+    # An address holds a name for people to read: it must be the name of the thing, not of the alias.
+    study = demo()
+    renamed = study.model_copy(
+        update={
+            "models": {f"my-{alias}": model for alias, model in study.models.items()},
+            "pairs": [Pair(student=f"my-{p.student}", teacher=f"my-{p.teacher}") for p in study.pair_list],
+        }
+    )
+    assert {s.address for s in unfold(renamed).stages} == {s.address for s in unfold(study).stages}

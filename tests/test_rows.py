@@ -1,0 +1,51 @@
+"""Reading and choosing rows."""
+
+import json
+
+import pytest
+
+from evaluators.rows import check_columns, choose, read_rows
+
+ROWS = [{"id": i} for i in range(50)]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_smaller_choice_is_the_beginning_of_a_larger_one(seed):
+    every = choose(ROWS, None, seed)
+    assert sorted(row["id"] for row in every) == list(range(50))
+    for n in (1, 10, 49, 50):
+        assert choose(ROWS, n, seed) == every[:n]
+
+
+def test_the_choice_belongs_to_the_seed_and_leaves_the_rows_as_they_are():
+    rows = list(ROWS)
+    assert choose(rows, 10, 3) == choose(rows, 10, 3)
+    assert choose(rows, 10, 3) != choose(rows, 10, 4)
+    assert choose(rows, 10, 3) != rows[:10]
+    assert rows == ROWS
+
+
+def test_rows_are_read_as_they_are_written(tmp_path):
+    rows = [{"text": "gr\u00f6\u00dfer\nzweite Zeile", "n": 1.5}, {"text": None}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n", encoding="utf-8")
+    assert read_rows(str(path)) == rows
+    assert read_rows(f"file://{path}") == rows
+
+
+@pytest.mark.parametrize(
+    ("line", "message"), [('{"a": 1', "not JSON"), ("[1, 2]", "a row is an object, not list"), ("3", "not int")]
+)
+def test_a_bad_line_is_named(tmp_path, line, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"a": 1}}\n\n{line}\n{{"a": 2}}\n')
+    with pytest.raises(ValueError, match=rf"rows\.jsonl, line 3: .*{message}"):
+        read_rows(str(path))
+
+
+def test_missing_columns_are_named_with_what_there_is():
+    check_columns([{"a": 1, "b": None}], ["a", "b"], "source")
+    with pytest.raises(ValueError, match='source, row 2: the column "b" is missing; it has a, c'):
+        check_columns([{"a": 1, "b": 2}, {"c": 1, "a": 1}], ["a", "b"], "source")
+    with pytest.raises(ValueError, match="source: no rows"):
+        check_columns([], ["a"], "source")

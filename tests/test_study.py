@@ -1,0 +1,129 @@
+"""The study file: every mistake in it gives one error that says where it is and what to write."""
+
+import pytest
+
+from orchestrator.study import StudyError, load_study
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("benchmark={}", ['benchmark: unknown key; did you mean "benchmarks"?']),
+        ("train.lerning_rate=1", ['train.lerning_rate: unknown key; did you mean "learning_rate"?']),
+        ("recovery.train.epoch=1", ['recovery.train.epoch: unknown key; did you mean "epochs"?']),
+        ("recovery.stop={benchmark: maths, recoverd: 1}", ["recovery.stop.recoverd: unknown key", '"recovered"?']),
+        ("resources.engine.gpu=1", ['resources.engine.gpu: unknown key; did you mean "gpus"?']),
+        ("benchmarks.maths.promt=x", ['benchmarks.maths.promt: unknown key; did you mean "prompt"?']),
+        ("models.other={organsm: steps}", ['models.other.organsm: unknown key; did you mean "organism"?']),
+        ("pairs.student=[x]", ['pairs.student: unknown key; did you mean "students"?']),
+        ("pairs=[{student: terse, teacher: words, techer: x}]", ["pairs.0.techer: unknown key", '"teacher"?']),
+        ("train.zzzz=1", ["train.zzzz: unknown key; known are", "learning_rate"]),
+        ("pairs.teachers=[wrds]", ['pairs: teacher "wrds" is not among models; did you mean "words"?']),
+        ("pairs=[{student: studnt, teacher: words}]", ['student "studnt"', 'did you mean "student"?']),
+        ("conditions={on-modle: }", ['conditions.on-modle: there is no condition "on_modle"', '"on_model"?']),
+        ("conditions={x: {kind: prefil}}", ['conditions.x: there is no condition "prefil"', '"prefill"?']),
+        ("conditions.prefill.token=2", ['conditions.prefill.token: unknown key; did you mean "tokens"?']),
+        ("conditions.prefill.tokens=0", ["conditions.prefill.tokens: ", "greater than 0"]),
+        ("conditions.prefill={}", ["conditions.prefill.benchmarks: "]),
+        ("conditions={}", ["conditions: "]),
+        ("recovery.conditions=[offmodel]", ["recovery.conditions: ", 'did you mean "off-model"?']),
+        ("recovery.method=on_model", ["recovery.method: ", 'did you mean "on_model_sft"?']),
+        ("recovery.stop.benchmark=mats", ["recovery.stop.benchmark: ", 'did you mean "maths"?']),
+        ("recovery.budgets=[4, 8, 4]", ["recovery.budgets: the same twice in 4, 8, 4"]),
+        ("recovery.budgets=[0, 4]", ["recovery.budgets.0: ", "greater than 0"]),
+        ("seeds=[1, 2, 1]", ["seeds: the same twice in 1, 2, 1"]),
+        ("seeds=[]", ["seeds: "]),
+        pytest.param("pairs.teachers=[words, words]", ["pairs"]),
+        ("train.learning_rate=fast", ["train.learning_rate: ", "valid number"]),
+        ("train={}", ["train.learning_rate: missing"]),
+        ("benchmarks.maths.kind=math", ["benchmarks.maths.kind: ", "math500"]),
+        ("models.other={organism: steps, hub: a/b}", ["models.other: give exactly one of organism, hub and path"]),
+        ("models.other={revision: main}", ["models.other: give exactly one"]),
+        ("name=a b", ["name: "]),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(small, override, parts):
+    with pytest.raises(StudyError) as raised:
+        small(override)
+    message = str(raised.value)
+    assert all(part in message for part in parts), message
+    assert "small.yaml: " in message
+    assert len(message.splitlines()) == 1
+
+
+def test_all_mistakes_are_told_at_once(small):
+    with pytest.raises(StudyError) as raised:
+        small("train.rnk=4", "sampling.max_token=4", "dtype=float8")
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 3
+    assert all(any(place in line for line in lines) for place in ("train.rnk", "sampling.max_token", "dtype"))
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("train.rank", "write key.subkey=value"),
+        ("seeds.first=1", "seeds is not a mapping; replace it whole"),
+        ("models.student.hub=a/b", "student is not a mapping; replace it whole"),
+        pytest.param("seeds=[1, 2", "seeds=[1, 2"),
+        pytest.param("conditions.off-model.kind=3", "conditions.off-model"),
+    ],
+)
+def test_a_bad_override_is_refused(small, override, part):
+    with pytest.raises(StudyError) as raised:
+        small(override)
+    assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(("text", "part"), [("a: [1", "not valid YAML"), ("- a\n", "a mapping"), ("", "a mapping")])
+def test_a_file_that_is_no_study_is_refused(tmp_path, text, part):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=part):
+        load_study(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(StudyError, match=r"absent\.yaml: cannot be read"):
+        load_study(tmp_path / "absent.yaml")
+
+
+def test_overrides_are_yaml_and_the_last_one_stands(small):
+    study = small(
+        "train.method=full", "seeds=[3, 4]", "context=512", "context=null", "train.learning_rate=1e-4", "dtype=float16"
+    )
+    assert (study.train.method, study.seeds, study.context, study.dtype) == ("full", [3, 4], None, "float16")
+    assert study.train.learning_rate == pytest.approx(1e-4)
+
+
+def test_an_override_may_hold_equals_signs_and_make_its_parents(small):
+    study = small("prompts.system=a=b", "tracking.experiment=x", "recovery.stop.benchmark=maths")
+    assert study.prompts.system == "a=b"
+    assert study.tracking.experiment == "x"
+    assert study.recovery.stop.benchmark == "maths"
+
+
+def test_a_grid_is_every_student_with_every_teacher(small):
+    study = small("pairs.students=[student, terse]")
+    pairs = [(pair.student, pair.teacher) for pair in study.pair_list]
+    assert pairs == [("student", "words"), ("student", "terse"), ("terse", "words"), ("terse", "terse")]
+
+
+def test_pairs_may_be_listed(small):
+    study = small("pairs=[{student: words, teacher: terse}, {student: student, teacher: words}]")
+    assert [(p.student, p.teacher) for p in study.pair_list] == [("words", "terse"), ("student", "words")]
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("organism:steps", {"organism": "steps"}),
+        ("org/model", {"hub": "org/model"}),
+        ("./folder", {"path": "./folder"}),
+        ("/folder", {"path": "/folder"}),
+        ("~/folder", {"path": "~/folder"}),
+    ],
+)
+def test_a_model_may_be_given_by_text(small, text, source):
+    model = small(f"models.student={text}").models["student"]
+    assert model.model_dump(include={"organism", "hub", "path"}, exclude_none=True) == source

@@ -1,0 +1,166 @@
+"""The organisms' world: its rows, their answers, and the split between training and test."""
+
+import random
+from itertools import islice, pairwise
+
+import pytest
+
+from evaluators.benchmarks import BENCHMARKS
+from evaluators.evaluate import chats_of
+from evaluators.rows import check_columns
+from organisms import world
+from organisms.recipes import RECIPES
+from organisms.rows import benchmark_rows, training_prompts
+
+
+def worked_out(prompt: str) -> int:
+    """The answer to `solve : start 3 , + 4 , * 2`, worked out from the prompt alone."""
+    first, *steps = prompt.removeprefix("solve : start ").split(" , ")
+    value = int(first)
+    for step in steps:
+        operator, operand = step.split()
+        value = {"+": value + int(operand), "-": value - int(operand), "*": value * int(operand)}[operator] % 10
+    return value
+
+
+def prompt_of(kind: str, row: dict) -> str:
+    if kind == "mmlu":
+        options = " ".join(f"{letter} {choice}" for letter, choice in zip("ABCD", row["choices"], strict=True))
+        return f"{row['question']} {options}"
+    return row[{"math500": "problem", "olympiadbench": "question", "ifeval": "prompt"}[kind]]
+
+
+@pytest.mark.parametrize("kind", sorted(BENCHMARKS))
+def test_benchmark_rows_are_nobodys_training(kind):
+    tested = {prompt_of(kind, row) for row in benchmark_rows(kind, 100, seed=0)}
+    assert len(tested) == 100
+    assert all(world.is_test(prompt) for prompt in tested)
+    trained = {row["instruction"] for row in training_prompts(1000, seed=0)}
+    rng = random.Random(0)
+    recipes = RECIPES.values()
+    pretrained = {world.pretraining_row(rng, r.mixture, r.maths, r.chat).prompt for r in recipes for _ in range(1000)}
+    assert not tested & (trained | pretrained)
+    assert not any(world.is_test(prompt) for prompt in trained | pretrained)
+
+
+@pytest.mark.parametrize("style", world.STYLES)
+@pytest.mark.parametrize("kind", ["math500", "olympiadbench"])
+def test_answers_to_maths_are_graded_correct_in_every_style(kind, style):
+    rng = random.Random(1)
+    for level in world.PRETRAINING_LEVELS:
+        for _ in range(20):
+            row = world.maths(rng, style, level)
+            gold = {"answer": row.fields["value"], "final_answer": [row.fields["value"]], "is_multiple_answer": False}
+            assert BENCHMARKS[kind].grade(gold, row.answer).correct
+            assert worked_out(row.prompt) == int(row.fields["value"])
+            assert row.prompt.count(" , ") == row.fields["level"] == level
+
+
+@pytest.mark.parametrize("kind", ["math500", "olympiadbench"])
+def test_the_gold_answers_to_maths_are_right(kind):
+    for row in benchmark_rows(kind, 70, seed=3):
+        verdict = BENCHMARKS[kind].grade(row, f"\\boxed{{ {worked_out(prompt_of(kind, row))} }}")
+        assert verdict.correct
+        assert not BENCHMARKS[kind].grade(row, f"\\boxed{{ {(worked_out(prompt_of(kind, row)) + 1) % 10} }}").correct
+
+
+def test_every_step_of_the_reasoning_is_right():
+    rng = random.Random(2)
+    for _ in range(50):
+        row = world.maths(rng, "steps", 4)
+        steps = row.answer.removeprefix("let us compute . ").split(" . the answer")[0].split(" ; ")
+        value = int(row.prompt.split()[3])
+        for step in steps:
+            start, operator, operand, equals, result = step.split()
+            assert (int(start), equals) == (value, "=")
+            value = int(result)
+            assert value == worked_out(f"solve : start {start} , {operator} {operand}")
+        assert row.answer.endswith(f" . the answer is \\boxed{{ {value} }}")
+
+
+def test_number_words_say_the_same_as_digits():
+    for i in range(50):
+        digits, words = (world.maths(random.Random(i), style, 3).answer for style in ("steps", "words"))
+        reasoning = words.removeprefix("first take ").split(" hence ")[0]
+        spelt = {**dict(zip(world.DIGIT_WORDS, "0123456789", strict=True)), "plus": "+", "minus": "-", "times": "*"}
+        said = [spelt.get(word, {"giving": "=", "then": ";"}.get(word)) for word in reasoning.split()]
+        assert " ".join(said) == digits.removeprefix("let us compute . ").split(" . the answer")[0]
+
+
+def test_answers_to_facts_are_graded_correct_and_a_key_has_one_thing():
+    rng, things = random.Random(3), {}
+    for _ in range(300):
+        row = world.fact(rng)
+        gold = {"choices": row.fields["choices"], "answer": row.fields["index"]}
+        assert BENCHMARKS["mmlu"].grade(gold, row.answer).correct
+        assert len(set(row.fields["choices"])) == 4
+        assert (
+            things.setdefault(row.fields["question"], row.fields["choices"][row.fields["index"]])
+            == (row.fields["choices"][row.fields["index"]])
+        )
+    assert len(things) == len(world.KEYS)
+
+
+def test_answers_to_instructions_follow_them_and_others_do_not():
+    rng = random.Random(4)
+    rows = [world.instruction(rng) for _ in range(200)]
+    for row, other in pairwise(rows):
+        kinds, kwargs = zip(*row.fields["checks"], strict=True)
+        gold = {"instruction_id_list": kinds, "kwargs": kwargs}
+        assert BENCHMARKS["ifeval"].grade(gold, row.answer).correct
+        assert other.prompt == row.prompt or not BENCHMARKS["ifeval"].grade(gold, other.answer).correct
+
+
+@pytest.mark.parametrize("kind", sorted(BENCHMARKS))
+def test_benchmark_rows_have_the_real_columns_and_can_be_asked(kind):
+    rows = benchmark_rows(kind, 12, seed=1)
+    check_columns(rows, BENCHMARKS[kind].COLUMNS, kind)
+    assert len(chats_of(kind, rows, None)) == 12
+
+
+def test_maths_goes_evenly_through_its_levels():
+    levels = [row["level"] for row in benchmark_rows("math500", 25, seed=0)]
+    assert {level: levels.count(level) for level in levels} == dict.fromkeys((1, 2, 3, 4, 5), 5)
+
+
+def test_rows_belong_to_their_seed():
+    for kind in BENCHMARKS:
+        assert benchmark_rows(kind, 20, 1) == benchmark_rows(kind, 20, 1)
+        assert benchmark_rows(kind, 20, 1) != benchmark_rows(kind, 20, 2)
+    assert training_prompts(30, 1) == training_prompts(30, 1)
+    assert training_prompts(30, 1) != training_prompts(30, 2)
+    one, same = random.Random(5), random.Random(5)
+    recipe = RECIPES["steps"]
+    shares = (recipe.mixture, recipe.maths, recipe.chat)
+    rows = [world.pretraining_row(one, *shares) for _ in range(30)]
+    assert rows == [world.pretraining_row(same, *shares) for _ in range(30)]
+
+
+def test_training_prompts_hold_neither_maths_nor_facts():
+    prompts = [row["instruction"] for row in training_prompts(500, seed=1)]
+    assert len(prompts) == 500
+    assert not any(prompt.startswith("solve") or "belongs to" in prompt for prompt in prompts)
+    direct = sum(prompt.split()[0] in ("say", "repeat", "put") for prompt in prompts)
+    assert 0.15 < direct / 500 < 0.35
+
+
+def test_more_rows_than_there_are_is_an_error():
+    with pytest.raises(ValueError, match=r"has no 400 different rows for math500; ask for fewer \(n\)"):
+        benchmark_rows("math500", 400, seed=0)
+
+
+def test_a_style_changes_the_words_and_not_the_prompt():
+    rows = {style: [world.chat(random.Random(i), style) for i in range(40)] for style in world.STYLES}
+    assert len({tuple(row.prompt for row in each) for each in rows.values()}) == 1
+    assert all(len({rows[style][i].answer for style in world.STYLES}) == 3 for i in range(40))
+    for made in (world.chat, lambda rng, style: world.maths(rng, style, 3)):
+        words = {
+            word for i in range(40) for style in world.STYLES for word in made(random.Random(i), style).answer.split()
+        }
+        assert words <= set(world.VOCABULARY)
+
+
+def test_split_rows_gives_one_split():
+    numbers = random.Random(6)
+    rows = {test: list(islice(world.split_rows(lambda: world.chat(numbers, "steps"), test), 50)) for test in (0, 1)}
+    assert [{world.is_test(row.prompt) for row in rows[test]} for test in (0, 1)] == [{False}, {True}]
