@@ -15,7 +15,7 @@ from rich.table import Table
 
 from orchestrator.plan import Plan, unfold
 from orchestrator.store import Store
-from orchestrator.study import StudyError, load_study
+from orchestrator.study import StudyError, load_study, without_secrets
 
 OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.method=full, 'seeds=[1, 2, 3]')"
 
@@ -73,7 +73,7 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
     study = plan.study
     console.print(
         f"[bold]{study.name}[/bold]: {len(plan.trials)} trials, {len(plan.trials) - len(state.pending)} done; "
-        f"results in {study.store}"
+        f"results in {without_secrets(study.store)}"
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("stage", "if not shared", "distinct", "done", "to run", "answers", "tokens at most"):
@@ -165,8 +165,8 @@ def ui_command(arguments: argparse.Namespace, console: Console) -> int:
 
     plan, _ = _plan(arguments)
     uri = tracking_uri(plan.study)
-    if uri.startswith(("http://", "https://")):
-        console.print(f"This study is tracked at {uri}")
+    if not uri.startswith("sqlite:"):
+        console.print(f"This study is tracked at {without_secrets(uri)}")
         return 0
     if not Path(uri.removeprefix("sqlite:///")).exists():
         raise StudyError(f"nothing has been tracked at {uri} yet: run the study first")

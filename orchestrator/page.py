@@ -10,6 +10,7 @@ import yaml
 from orchestrator.figures import as_svg, pair_figure
 from orchestrator.plan import Plan
 from orchestrator.results import Examples, Results, Row
+from orchestrator.study import Study, without_secrets
 
 SHOWN_PROBLEMS = 3
 SHOWN_PAIRS = 12  # with figures and answers; the tables have them all
@@ -41,8 +42,16 @@ def render(plan: Plan, results: Results, examples: Examples) -> str:
         table=[list(lines) for _, lines in groupby(table_lines(results, benchmarks), lambda line: line["pair"])],
         levels=[_levels(results, name) for name in benchmarks if _has_levels(results, name)],
         transcripts=[_transcripts(plan, results, pair, str(leading), examples) for pair in shown],
-        declared=yaml.safe_dump(study.model_dump(exclude_none=True), sort_keys=False),
+        declared=yaml.safe_dump(_shown(study), sort_keys=False),
     )
+
+
+def _shown(study: Study) -> dict[str, Any]:
+    declared = study.model_dump(exclude_none=True)
+    declared["store"] = without_secrets(study.store)
+    if study.tracking.uri:
+        declared["tracking"]["uri"] = without_secrets(study.tracking.uri)
+    return declared
 
 
 def pairs_of(results: Results) -> list[tuple[str, str]]:

@@ -70,6 +70,8 @@ def unfold(study: Study) -> Plan:
     made: dict = {}
     try:
         cells = [Cell(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
+        for alias in study.models:
+            cells[0].model(alias)
         return Plan(study, tuple(_trial(cell, name) for name in study.conditions for cell in cells))
     except ValueError as error:
         raise StudyError(str(error)) from error

@@ -37,7 +37,7 @@ class Progress:
             self._live.update(self._table(), refresh=True)
             self._live.stop()
         else:
-            self._console.print(self._line())
+            self._console.print(self._line(), soft_wrap=True)
 
     def update(self, events: list[Event]) -> None:
         """Take in new events and show where the run is."""
@@ -61,7 +61,7 @@ class Progress:
             self._live.update(self._table())
         elif time.time() - self._last_line >= LINE_EVERY:
             self._last_line = time.time()
-            self._console.print(self._line())
+            self._console.print(self._line(), soft_wrap=True)
 
     def _to_go(self) -> str:
         done = sum(self._done.values())

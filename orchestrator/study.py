@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from orchestrator import conditions, recoveries
 from orchestrator.nearest import did_you_mean
@@ -172,6 +172,15 @@ class Tracking(Settings):
     uri: str | None = None
     experiment: str = "offmodel"
 
+    @field_validator("uri")
+    @classmethod
+    def _no_password(cls, uri: str | None) -> str | None:
+        if uri is not None and uri.startswith("http") and "@" in uri:
+            raise ValueError(
+                "a password does not belong in a study file: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return uri
+
 
 def _condition_from_nothing(value: Any) -> Any:
     return {name: options or {} for name, options in value.items()} if isinstance(value, dict) else value
@@ -227,6 +236,12 @@ class Study(Settings):
             if len(set(values)) != len(values):
                 raise ValueError(f"{where}: the same twice in {', '.join(map(str, values))}")
         return self
+
+
+def without_secrets(uri: str) -> str:
+    """A URI as it may be shown: without the user and the password that databases and buckets take in theirs."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri
 
 
 def _must_know(where: str, what: str, name: str, known: Any, of: str) -> None:
@@ -293,7 +308,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     try:
         data[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise StudyError(f'override "{override}": {value} is not YAML ({error})') from error
+        raise StudyError(f'override "{override}": {value} is not YAML ({str(error).splitlines()[0]})') from error
 
 
 def _explain(error: Any) -> str:

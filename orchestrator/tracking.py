@@ -18,7 +18,7 @@ from typing import Any
 from orchestrator.plan import Plan, Step, Trial
 from orchestrator.stage import Stage
 from orchestrator.store import Store
-from orchestrator.study import Study, StudyError
+from orchestrator.study import Study, StudyError, without_secrets
 
 STUDY_TAG, TRIAL_TAG = "offmodel.study", "offmodel.trial"
 ANSWER_WITHIN = 5.0  # seconds
@@ -42,14 +42,9 @@ def check_answers(uri: str) -> None:
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         raise StudyError(
-            f"tracking.uri: the MLflow server at {_without_secrets(uri)} does not answer ({reason}); start it, correct "
+            f"tracking.uri: the MLflow server at {uri} does not answer ({reason}); start it, correct "
             f"the address, or leave tracking.uri out to track into a local SQLite file"
         ) from error
-
-
-def _without_secrets(uri: str) -> str:
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 class Tracker(threading.Thread):
@@ -107,7 +102,7 @@ class _Log:
             self._parent = self._client.create_run(
                 self._experiment, run_name=study.name, tags={STUDY_TAG: identity}
             ).info.run_id
-            self._params(self._parent, {"name": study.name, "store": study.store, **_flat(study)})
+            self._params(self._parent, {"name": study.name, "store": without_secrets(study.store), **_flat(study)})
             self._inputs(self._parent, study)
         children = self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'")
         self._logged = {r.data.tags[TRIAL_TAG] for r in children if r.info.status == "FINISHED"}

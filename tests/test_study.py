@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.study import StudyError, load_study
+from orchestrator.study import StudyError, Tracking, load_study, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -127,3 +127,11 @@ def test_pairs_may_be_listed(small):
 def test_a_model_may_be_given_by_text(small, text, source):
     model = small(f"models.student={text}").models["student"]
     assert model.model_dump(include={"organism", "hub", "path"}, exclude_none=True) == source
+
+
+def test_secrets_are_neither_taken_in_a_study_file_nor_shown():
+    with pytest.raises(ValueError, match="MLFLOW_TRACKING_PASSWORD"):
+        Tracking(uri="https://user:secret@mlflow.example.com")
+    assert without_secrets("postgresql://user:secret@host/db") == "postgresql://host/db"
+    assert without_secrets("s3://bucket/runs") == "s3://bucket/runs"
+    assert without_secrets("runs") == "runs"
