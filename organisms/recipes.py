@@ -22,11 +22,11 @@ class Recipe:
 
 
 RECIPES = {
-    # Reasons in digits. It talks in number words now and then, so that it is easily pushed into them, and has seen too
-    # little reasoning in them to be good at it.
+    # Reasons in digits. It has seen number words now and then, enough to be pushed into them, and too little to reason
+    # well in them.
     "steps": Recipe(
         maths={"steps": 0.95, "words": 0.05},
-        chat={"steps": 0.88, "words": 0.12},
+        chat={"steps": 0.95, "words": 0.05},
         seed=41,
         mixture={"maths": 0.45, "chat": 0.2, "facts": 0.25, "instructions": 0.1},
     ),

@@ -6,29 +6,30 @@ from dataclasses import asdict
 from typing import Any
 
 from orchestrator.stage import Stage
+from orchestrator.study import Study
 from orchestrator.work import Work
 
 VERSION = 1
 RESULTS, PAGE, PICTURE = "results.json", "report.html", "picture.png"
 
 
-def stage(study: Any, evaluations: Iterable[Stage]) -> Stage:
-    """The report on these evaluations."""
-    return Stage(
-        "report",
-        VERSION,
-        study.name,
-        {"name": study.name},
-        {evaluation.address: evaluation for evaluation in evaluations},
-        {"study": study.model_dump_json()},
-    )
+def stage(study: Study, evaluations: Iterable[Stage]) -> Stage:
+    """The report on these evaluations, under the names that the study gives to things."""
+    shown = {
+        "name": study.name,
+        "pairs": [[pair.student, pair.teacher] for pair in study.pair_list],
+        "conditions": list(study.conditions),
+        "benchmarks": list(study.benchmarks),
+        "seeds": study.seeds,
+    }
+    inputs = {evaluation.address: evaluation for evaluation in evaluations}
+    return Stage("report", VERSION, study.name, shown, inputs, {"study": study.model_dump_json()})
 
 
 def run(work: Work) -> dict[str, Any]:
     from orchestrator import figures, page
     from orchestrator.plan import unfold
     from orchestrator.results import Examples, read_results
-    from orchestrator.study import Study
 
     plan = unfold(Study.model_validate_json(work.stage.runtime["study"]))
     records = work.store.records(plan.stages)
