@@ -114,6 +114,7 @@ def main(trials: int = 1000) -> None:
         do_nothing()
         timed(console, f"run (Ray was up after {time.time() - started:.1f} s more)", run_all, study)
         ray.shutdown()
+        assert plan_study(study)[1] == 0, "not every trial is done"
         timed(console, "cached re-run", run_all, study)
 
 

@@ -5,6 +5,7 @@ is asked for, and takes on other checkpoints of that shape, and LoRA adapters, w
 """
 
 import asyncio
+import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +71,7 @@ class Fleet:
         """Deploy the engines, without waiting for them."""
         from ray import serve
 
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)  # Serve sets its own level when it is imported.
         resources = study.resources.engine
         spec = EngineSpec(
             store=study.store,

@@ -1,6 +1,5 @@
 """Running a study: Ray, the fleet, Ray Tune over its trials, the report."""
 
-import logging
 import os
 import tempfile
 import threading
@@ -109,7 +108,6 @@ def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     import ray
 
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     local = {"num_cpus": study.resources.cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     ray.init(
         address or "local",
