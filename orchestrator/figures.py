@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 
@@ -14,6 +15,7 @@ from orchestrator.results import Results, Row
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 SERIES = ("#c2410c", "#1d4ed8", "#047857", "#7e22ce", "#a16207", "#be185d", "#0e7490", "#4d7c0f")
+MARKERS = "osDv^PX*"
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -58,6 +60,17 @@ def _label(row: Row) -> str:
     return f"{row.condition}, then {row.budget} own samples" if row.budget else row.condition
 
 
+def _line(i: int) -> dict[str, Any]:
+    """The look of line `i`: each is thinner than the one below it, so that lines that coincide can all be seen."""
+    thinner = 0.7 ** min(i, 5)
+    return {
+        "color": SERIES[i % len(SERIES)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "lw": 1 + 3 * thinner,
+        "ms": 3 + 7 * thinner,
+    }
+
+
 def _shown(rows: Sequence[Row]) -> list[Row]:
     """Of each condition, the student before any recovery and after the largest budget."""
     last = {row.condition: max(r.budget for r in rows if r.condition == row.condition) for row in rows}
@@ -67,10 +80,10 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
 def _levels(axes: Axes, rows: Sequence[Row]) -> None:
     levels = list(rows[0].by_level["original"])
     axes.plot(
-        levels, list(rows[0].by_level["original"].values()), color=FAINT, lw=5, alpha=0.45, label="original student"
+        levels, list(rows[0].by_level["original"].values()), color=FAINT, lw=10, alpha=0.4, label="original student"
     )
-    for row, color in zip(_shown(rows), SERIES, strict=False):
-        axes.plot(levels, list(row.by_level["student"].values()), "o-", color=color, lw=1.8, ms=5, label=_label(row))
+    for i, row in enumerate(_shown(rows)):
+        axes.plot(levels, list(row.by_level["student"].values()), **_line(i), label=_label(row))
     axes.set_ylim(-0.03, 1.05)
     axes.set_xlabel("level (steps of reasoning)")
     axes.set_ylabel("accuracy")
@@ -83,10 +96,11 @@ def _curve(axes: Axes, results: Results, student: str, teacher: str) -> None:
     walked = next(r.condition for r in rows if r.budget)
     names = list(dict.fromkeys(r.benchmark for r in rows))
     budgets = sorted({r.budget for r in rows if r.condition == walked})
-    for name, color in zip(names, SERIES, strict=False):
+    for i, name in enumerate(names):
+        color = SERIES[i % len(SERIES)]
         line = sorted((r for r in rows if r.condition == walked and r.benchmark == name), key=lambda r: r.budget)
         places = [budgets.index(r.budget) for r in line]
-        axes.plot(places, [r.score.value for r in line], "o-", color=color, lw=1.8, ms=5, label=name)
+        axes.plot(places, [r.score.value for r in line], **_line(i), label=name)
         axes.fill_between(
             places, [r.score.low for r in line], [r.score.high for r in line], color=color, alpha=0.15, lw=0
         )

@@ -125,14 +125,15 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_the_same(finished, tmp_p
     assert table(store) == table(finished[0])
 
 
-def test_a_failing_trial_is_told_and_the_others_finish(tmp_path):
+def test_a_failing_trial_is_told_the_others_finish_and_stop_once_recovered(tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(shipped.FOLDER / "words", broken)
     (broken / "chat_template.jinja").write_text("{{ raise_exception('no such role') }}")
-    study = yaml.safe_load(STUDY.read_text()) | {"store": str(tmp_path / "runs"), "recovery": None}
+    study = yaml.safe_load(STUDY.read_text()) | {"store": str(tmp_path / "runs")}
+    study["recovery"]["stop"] = {"benchmark": "maths", "recovered": 0.01}  # met before any recovery
     study["models"]["broken"] = str(broken)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    small = [override for override in SMALL if not override.startswith(("recovery", "pairs"))]
+    small = [override for override in SMALL if not override.startswith("pairs")]
     pairs = "pairs=[{student: student, teacher: broken}, {student: student, teacher: answer-only}]"
     engines = "resources.engine.cpus=0.5"  # one for the organisms, one for the broken model
     run = offmodel("run", str(tmp_path / "study.yaml"), *small, pairs, engines, "benchmarks.harder maths.n=10")
@@ -143,6 +144,7 @@ def test_a_failing_trial_is_told_and_the_others_finish(tmp_path):
     assert any(" not run: needs evaluate/local-" in line for line in told), "the trials that wait for the same stage"
     assert len({line.split()[0] for line in told}) == 3
     assert {row["teacher"] for row in table(tmp_path / "runs")} == {"answer-only"}
+    assert "-then-" not in " ".join(records(tmp_path / "runs")), "a recovery ran although none was needed"
 
 
 def test_the_commands_start_without_heavy_imports():
