@@ -4,6 +4,7 @@ Works without Ray; `orchestrator/fleet.py` puts it behind Ray Serve. The process
 only the end of the process frees its memory reliably.
 """
 
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,7 @@ class Engine:
             torch.set_num_threads(threads)
         self.checkpoint = checkpoint
         self._adapters: dict[str, int] = {}
+        self._ids = itertools.count(1)  # Never given out again: vLLM knows an adapter that it holds by its number.
         self._llm = vllm.LLM(
             model=checkpoint,
             dtype=dtype,
@@ -156,7 +158,9 @@ class Engine:
             return None
         name = f"{folder.parent.name}/{folder.name}"
         known = name in self._adapters
-        request = LoRARequest(name, self._adapters.setdefault(name, len(self._adapters) + 1), str(folder))
+        if not known:
+            self._adapters[name] = next(self._ids)
+        request = LoRARequest(name, self._adapters[name], str(folder))
         if not known:
             self._check_adapter_is_served(request)
         return request

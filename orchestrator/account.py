@@ -4,6 +4,7 @@ import time
 from collections import Counter
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.plan import Plan
@@ -39,7 +40,8 @@ def show_results(console: Console, study: Study, results: dict) -> None:
     wide.print(table)
     rows = results["rows"]
     if rows:
-        sizes = ", ".join(f"{name} {next(r['n'] for r in rows if r['benchmark'] == name)}" for name in benchmarks)
+        asked = [name for name in benchmarks if any(row["benchmark"] == name for row in rows)]
+        sizes = ", ".join(f"{name} {next(r['n'] for r in rows if r['benchmark'] == name)}" for name in asked)
         cut = max(row["cut_off"] for row in rows)
         console.print(
             f"[dim]score, change from the original student and its paired 95 % interval; n a seed: {sizes}; seeds "
@@ -72,7 +74,7 @@ def show_account(console: Console, plan: Plan, outcome: Outcome, began: float) -
                 f"[yellow]{event.trial} not run[/yellow]: needs {event.address}, which failed", soft_wrap=True
             )
         else:
-            console.print(f"[red]{event.trial} failed[/red]: {event.address}: {event.message}", soft_wrap=True)
+            console.print(f"[red]{event.trial} failed[/red]: {event.address}: {escape(event.message)}", soft_wrap=True)
     for trial in outcome.unfinished:
         if trial not in told:
             console.print(f"[yellow]{trial} not finished[/yellow]: the run ended before it did", soft_wrap=True)

@@ -57,7 +57,7 @@ class Claim:
             with self._writing:
                 if not self._released.is_set():
                     # A store that fails once is asked again at the next beat; a lease is several beats long.
-                    with contextlib.suppress(OSError):
+                    with contextlib.suppress(Exception):  # Each kind of store has its own errors.
                         self._store.overwrite(self._path, self._content(beat))
 
     def release(self) -> None:

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,10 +12,11 @@ from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.plan import Plan, unfold
-from orchestrator.store import Store
+from orchestrator.store import Store, StoreError
 from orchestrator.study import StudyError, load_study, without_secrets
 
 OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.method=full, 'seeds=[1, 2, 3]')"
@@ -45,8 +47,8 @@ def main() -> None:
     arguments.overrides += rest
     try:
         sys.exit(arguments.act(arguments, Console(highlight=False)))
-    except StudyError as error:
-        Console(stderr=True, highlight=False).print(f"[red]error:[/red] {error}", markup=True, soft_wrap=True)
+    except (StudyError, StoreError) as error:
+        Console(stderr=True, highlight=False).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
     except BrokenPipeError:  # The reader of our output has gone: nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,7 +84,10 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
     done = Counter(stage.kind for stage in state.records)
     for kind in distinct:
         pending = [stage for stage in plan.stages if stage.kind == kind and stage not in state.records]
-        answers, tokens = cost_of(pending, study)
+        try:
+            answers, tokens = cost_of(pending, study)
+        except ValueError as error:
+            raise StudyError(str(error)) from error
         table.add_row(
             kind,
             str(unshared[kind]),
@@ -100,6 +105,7 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
 
 def run_command(arguments: argparse.Namespace, console: Console) -> int:
     began = time.time()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that engines on a cluster are ended on the way out
     from orchestrator import preflight
     from orchestrator.account import show_account
     from orchestrator.progress import Progress

@@ -1,6 +1,7 @@
 """Getting a stage done: by finding its record, by waiting for whoever is at it, or by running it."""
 
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -114,9 +115,13 @@ def perform(stage: Stage, store: Store, run: str) -> None:
     attempt = uuid.uuid4().hex[:8]
     out = store.new_folder(stage, attempt)
     started = time.time()
-    facts = KINDS[stage.kind].run(Work(stage, store, out, partial(fleet.ask, run, stage.runtime.get("retries", 0))))
-    record = {"run": run, "started": started, "seconds": time.time() - started, "facts": facts, "versions": _versions()}
-    store.publish(stage, out, attempt, record)
+    try:
+        facts = KINDS[stage.kind].run(Work(stage, store, out, partial(fleet.ask, run, stage.runtime.get("retries", 0))))
+        took = {"started": started, "seconds": time.time() - started}
+        store.publish(stage, out, attempt, {"run": run, **took, "facts": facts, "versions": _versions()})
+    finally:
+        if not store.is_local:  # Uploaded, or of no use.
+            shutil.rmtree(out, ignore_errors=True)
 
 
 @ray.remote

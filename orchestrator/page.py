@@ -28,7 +28,8 @@ def render(plan: Plan, results: Results, examples: Examples) -> str:
     study = plan.study
     benchmarks = list(study.benchmarks)
     leading = leading_benchmark(results)
-    shown = pairs_of(results)[:SHOWN_PAIRS] if leading else []
+    asked = {(row.student, row.teacher) for row in results.rows if row.benchmark == leading}
+    shown = [pair for pair in pairs_of(results) if pair in asked][:SHOWN_PAIRS]
     return environment.get_template("report.html.j2").render(
         study=study,
         trials=len(plan.trials),
@@ -141,19 +142,17 @@ def _transcripts(
     plan: Plan, results: Results, pair: tuple[str, str], benchmark: str, examples: Examples
 ) -> dict[str, Any]:
     """Problems that the original student had right and the first shown student has wrong, by every student."""
+    finished = [
+        trial for trial in plan.trials if (trial.student, trial.teacher) == pair and trial.key not in results.unfinished
+    ]
+    first = [trial for trial in finished if trial.seed == finished[0].seed]
     voices = []
-    for trial in plan.trials:
-        if (
-            (trial.student, trial.teacher) != pair
-            or trial.seed != plan.study.seeds[0]
-            or trial.key in results.unfinished
-        ):
-            continue
+    for trial in first:
         asked = [step for step in trial.steps if benchmark in step.scores and step.scores[benchmark] in examples]
         for step in asked[:: max(1, len(asked) - 1)]:  # before any recovery, and after all of it
             who = f"{trial.condition}, then {step.budget} own samples" if step.budget else trial.condition
             voices.append((who, examples.of(step.scores[benchmark])))
-        original = examples.of(trial.original[benchmark])
+    original = examples.of(first[0].original[benchmark])
     cases = []
     hurt = [i for i, e in enumerate(original) if e.correct and not voices[0][1][i].correct] or list(
         range(len(original))

@@ -6,6 +6,7 @@ from collections import Counter
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -53,7 +54,7 @@ class Progress:
             elif event.what == "failed":
                 self._running.pop(event.address, None)
                 self._console.print(
-                    f"[red]failed[/red] {event.address} in {event.trial}: {event.message}", soft_wrap=True
+                    f"[red]failed[/red] {event.address} in {event.trial}: {escape(event.message)}", soft_wrap=True
                 )
             else:
                 self._console.print(f"[yellow]not run[/yellow] {event.trial}: needs {event.address}, which failed")

@@ -16,7 +16,7 @@ from orchestrator.progress import Progress
 from orchestrator.stage import Stage
 from orchestrator.stages import report
 from orchestrator.store import Store
-from orchestrator.study import Study
+from orchestrator.study import Study, StudyError
 from orchestrator.tracking import Tracker
 from orchestrator.trial import steps_walked, walk
 
@@ -28,7 +28,6 @@ OBJECT_STORE_BYTES = 256 << 20  # of a local Ray; what passes through it are pro
 # Read by Ray when it is imported, and by every process that it starts.
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
@@ -91,15 +90,21 @@ def make_report(plan: Plan, store: Store, run: str = "report") -> str:
     from orchestrator.execute import perform
 
     state = state_of(plan, store)
-    walked = [
-        stage
-        for trial in plan.trials
-        for step in steps_walked(trial, plan.study, state.records) or ()
-        for stage in step.scores.values()
-    ]
-    final = report.stage(plan.study, walked)
+    evaluations, unfinished = [], []
+    for trial in plan.trials:
+        steps = steps_walked(trial, plan.study, state.records)
+        if steps is None:
+            unfinished.append(trial.key)
+        evaluations += [stage for step in steps or () for stage in step.scores.values()]
+        references = (*trial.original.values(), *trial.teacher_scores.values())
+        evaluations += [stage for stage in references if stage in state.records]
+    final = report.stage(plan.study, evaluations, unfinished)
     if store.record(final) is None:
-        perform(final, store, run)
+        try:
+            perform(final, store, run)
+        except Exception:
+            if store.record(final) is None:  # Else another driver was first, and took this one's folder away.
+                raise
     return final.address
 
 
@@ -140,6 +145,8 @@ def _run_trials(
     if not ray.is_initialized():
         start_ray(address, study)
     names = {s.runtime["engine"] for s in plan.stages if s not in state.records and "engine" in s.runtime}
+    if not address:
+        _check_resources(study, len(names), ray.cluster_resources())
     engines = fleet.Fleet(run, study, sorted(names))
     board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
     watcher = Watcher(board, progress)
@@ -147,11 +154,26 @@ def _run_trials(
     try:
         lost = _tune(plan, state, run, board, Tracked(plan, store, tracker))
     finally:
-        watcher.finish()
-        if address:  # A Ray of our own takes its engines with it.
-            engines.stop()
-        ray.shutdown()
+        try:
+            watcher.finish()
+        finally:
+            if address:  # A Ray of our own takes its engines with it.
+                engines.stop()
+            ray.shutdown()
     return watcher.events + lost, engines.started
+
+
+def _check_resources(study: Study, engines: int, here: dict[str, float]) -> None:
+    """Engines keep what they have for a whole run: beside them there must be room for the work of a stage."""
+    engine, train = study.resources.engine, study.resources.train
+    for kind, each, beside in (("CPU", engine.cpus, train.cpus), ("GPU", engine.gpus, train.gpus)):
+        needed = engines * engine.replicas * each + beside
+        if needed > here.get(kind, 0):
+            raise StudyError(
+                f"resources: {engines} engines in {engine.replicas} replicas each, and a training beside them, need "
+                f"{needed:g} {kind}s, but there are {here.get(kind, 0):g}: lower resources.engine or "
+                f"resources.train, or use --address"
+            )
 
 
 def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[int], None]) -> list[Event]:

@@ -141,16 +141,16 @@ class Benchmark(Settings):
 
 
 class TrainResources(Settings):
-    cpus: float = 1
-    gpus: float = 0
+    cpus: float = Field(1, gt=0)
+    gpus: float = Field(0, ge=0, le=1, description="one process trains, on one GPU or a share of it")
     micro_batch: int | None = Field(
         None, gt=0, description="rows that go through the model at a time; all of a step's by default"
     )
 
 
 class EngineResources(Settings):
-    cpus: float = 1
-    gpus: float = 0
+    cpus: float = Field(1, gt=0)
+    gpus: Literal[0, 1] = Field(0, description="an engine has one GPU to itself")
     replicas: int = Field(1, gt=0)
 
 
@@ -285,6 +285,12 @@ def _with_absolute_paths(study: Study) -> Study:
     return study.model_copy(
         update={
             "store": absolute(study.store),
+            "models": {
+                alias: model.model_copy(update={"path": absolute(os.path.expanduser(model.path))})
+                if model.path
+                else model
+                for alias, model in study.models.items()
+            },
             "prompts": prompts.model_copy(update={"source": absolute(prompts.source, is_file(prompts.source))}),
             "benchmarks": {
                 name: benchmark.model_copy(update={"rows": absolute(benchmark.rows, is_file(benchmark.rows))})

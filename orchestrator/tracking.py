@@ -8,6 +8,7 @@ twice shows up once.
 import hashlib
 import os
 import queue
+import re
 import threading
 import time
 import urllib.error
@@ -162,7 +163,7 @@ class _Log:
         ).info.run_id
         now = int(time.time() * 1000)
         metrics = [
-            Metric(name, value, now, step.budget)
+            Metric(re.sub(r"[^\w\-. :/]", "_", name), value, now, step.budget)  # what MLflow takes in a name
             for step in steps
             for name, value in _metrics(trial, step, records).items()
         ]

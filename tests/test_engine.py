@@ -21,12 +21,15 @@ def engine() -> Engine:
     return Engine(STEPS, "float32", context=128, lora_rank=8, threads=1)
 
 
-def generated(checkpoint: str) -> list[str]:
-    """The greedy answers of transformers."""
+def generated(checkpoint: str, adapter=None) -> list[str]:
+    """The greedy answers of transformers, and PEFT."""
+    from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="float32")
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
     texts = []
     for chat in CHATS:
         ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
@@ -94,3 +97,23 @@ def test_an_adapter_that_changes_nothing_is_refused(engine, tmp_path):
     get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
     with pytest.raises(RuntimeError, match="exactly as without it"):
         engine.answer(CHATS, Decoding(max_tokens=1), adapter=folder)
+
+
+def test_an_adapter_after_a_change_of_weights_is_not_taken_for_an_earlier_one(engine, tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folders = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+        folders.append(tmp_path / "train" / f"random-{seed}")
+        get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folders[-1])
+    first, second = (generated(STEPS, folder) for folder in folders)
+    assert first != second
+    assert answers(engine, adapter=folders[0]) == first
+    engine.load(WORDS)
+    engine.load(STEPS)
+    assert answers(engine, adapter=folders[1]) == second
+    assert answers(engine, adapter=folders[0]) == first

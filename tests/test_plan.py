@@ -222,7 +222,7 @@ def test_a_stop_rule_changes_no_stage_and_no_step(demo):
     [
         ("conditions.prefill.benchmarks=[mats]", '"mats" is not among.*did you mean "maths"'),
         ("models.student=organism:stepz", 'models.student: no organism "stepz"; did you mean "steps"'),
-        ("models.student=./nowhere", "models.student: ./nowhere is not a checkpoint"),
+        ("models.student=./nowhere", "/nowhere is not a checkpoint"),
         ("prompts.source=./nowhere.jsonl", "nowhere.jsonl: there is no such file"),
     ],
 )

@@ -1,5 +1,7 @@
 """The study file: every mistake in it gives one error that says where it is and what to write."""
 
+import os
+
 import pytest
 
 from orchestrator.study import StudyError, Tracking, load_study, without_secrets
@@ -119,9 +121,9 @@ def test_pairs_may_be_listed(small):
     [
         ("organism:steps", {"organism": "steps"}),
         ("org/model", {"hub": "org/model"}),
-        ("./folder", {"path": "./folder"}),
+        ("./folder", {"path": os.path.abspath("folder")}),
         ("/folder", {"path": "/folder"}),
-        ("~/folder", {"path": "~/folder"}),
+        ("~/folder", {"path": os.path.expanduser("~/folder")}),
     ],
 )
 def test_a_model_may_be_given_by_text(small, text, source):

@@ -37,6 +37,7 @@ def train(
     model = load_student(checkpoint, adapter, settings.lora, settings.dtype, settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
+    mixed = settings.lora is None and settings.dtype != "float32"
     weights = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     steps = settings.steps(len(rows))
@@ -49,7 +50,8 @@ def train(
         loss = 0.0
         for start in range(0, len(batch), micro_batch or len(batch)):
             ids, labels = pad(batch[start : start + (micro_batch or len(batch))], pad_id)
-            part = sft_loss(model, ids.to(device), labels.to(device), supervised)
+            with torch.autocast(device.type, dtype=getattr(torch, settings.dtype), enabled=mixed):
+                part = sft_loss(model, ids.to(device), labels.to(device), supervised)
             part.backward()
             loss += float(part.detach())
         if not math.isfinite(loss):
@@ -64,7 +66,7 @@ def train(
         losses.append(loss)
         report({"step": step, "loss": loss, "grad_norm": float(norm), "learning_rate": rate})
 
-    save_student(model, tokenizer, out)
+    save_student(model, tokenizer, settings.dtype, out)
     return {
         "steps": steps,
         "rows": len(rows),

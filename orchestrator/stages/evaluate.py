@@ -56,7 +56,8 @@ def run(work: Work) -> dict[str, Any]:
     openings = None
     if "opening" in work.stage.inputs:
         begun = read_examples(work.folder("opening") / EXAMPLES)
-        openings = {example.id: example.ids[: settings["opening_tokens"]] for example in begun}
+        # A finished answer ends with the token that ends it: nobody goes on after that.
+        openings = {e.id: (e.ids if e.cut_off else e.ids[:-1])[: settings["opening_tokens"]] for e in begun}
 
     def ask(chats, decoding, begin):
         return work.ask(work.stage.runtime["engine"], work.weights, chats, decoding, begin)

@@ -13,7 +13,7 @@ VERSION = 1
 RESULTS, PAGE, PICTURE = "results.json", "report.html", "picture.png"
 
 
-def stage(study: Study, evaluations: Iterable[Stage]) -> Stage:
+def stage(study: Study, evaluations: Iterable[Stage], unfinished: list[str]) -> Stage:
     """The report on these evaluations, under the names that the study gives to things."""
     shown = {
         "name": study.name,
@@ -21,6 +21,7 @@ def stage(study: Study, evaluations: Iterable[Stage]) -> Stage:
         "conditions": list(study.conditions),
         "benchmarks": list(study.benchmarks),
         "seeds": study.seeds,
+        "unfinished": unfinished,
     }
     inputs = {evaluation.address: evaluation for evaluation in evaluations}
     return Stage("report", VERSION, study.name, shown, inputs, {"study": study.model_dump_json()})
@@ -39,6 +40,7 @@ def run(work: Work) -> dict[str, Any]:
     (work.out / PAGE).write_text(page.render(plan, results, examples))
     leading = page.leading_benchmark(results)
     if leading is not None:
-        drawn = figures.pair_figure(results, *page.pairs_of(results)[0], leading)
+        pair = next((row.student, row.teacher) for row in results.rows if row.benchmark == leading)
+        drawn = figures.pair_figure(results, *pair, leading)
         (work.out / PICTURE).write_bytes(figures.as_png(drawn))
     return {"rows": len(results.rows), "unfinished": results.unfinished}
