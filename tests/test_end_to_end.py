@@ -18,6 +18,7 @@ HASH = "[0-9a-f]" * 10
 SMALL = [
     "pairs.teachers=[number-words]",
     "prompts.n=320",
+    "train.epochs=8",  # enough for the student to answer otherwise
     "recovery.budgets=[32, 64]",
     "seeds=[7]",
     "benchmarks.maths.n=25",
