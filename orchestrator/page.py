@@ -143,21 +143,23 @@ def _transcripts(
 ) -> dict[str, Any]:
     """Problems that the original student had right and the first shown student has wrong, by every student."""
     finished = [
-        trial for trial in plan.trials if (trial.student, trial.teacher) == pair and trial.key not in results.unfinished
+        trial
+        for trial in plan.trials
+        if (trial.student, trial.teacher) == pair
+        and trial.key not in results.unfinished
+        and benchmark in trial.steps[0].scores
     ]
     first = [trial for trial in finished if trial.seed == finished[0].seed]
     voices = []
     for trial in first:
-        asked = [step for step in trial.steps if benchmark in step.scores and step.scores[benchmark] in examples]
+        asked = [step for step in trial.steps if step.scores[benchmark] in examples]
         for step in asked[:: max(1, len(asked) - 1)]:  # before any recovery, and after all of it
             who = f"{trial.condition}, then {step.budget} own samples" if step.budget else trial.condition
             voices.append((who, examples.of(step.scores[benchmark])))
     original = examples.of(first[0].original[benchmark])
     cases = []
-    hurt = [i for i, e in enumerate(original) if e.correct and not voices[0][1][i].correct] or list(
-        range(len(original))
-    )
-    for i in hurt[-SHOWN_PROBLEMS:]:
+    hurt = [i for i, e in enumerate(original) if e.correct and not voices[0][1][i].correct]
+    for i in (hurt or list(range(len(original))))[-SHOWN_PROBLEMS:]:
         said = [{"who": "original student", "text": original[i].text, "correct": original[i].correct}]
         said += [{"who": who, "text": answers[i].text, "correct": answers[i].correct} for who, answers in voices]
         cases.append({"prompt": original[i].prompt, "said": said})
