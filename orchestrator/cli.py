@@ -177,8 +177,9 @@ def ui_command(arguments: argparse.Namespace, console: Console) -> int:
     if not Path(uri.removeprefix("sqlite:///")).exists():
         raise StudyError(f"nothing has been tracked at {uri} yet: run the study first")
     console.print(f"MLflow at http://127.0.0.1:{arguments.port} (Ctrl-C ends it)")
+    quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1"]
-    return subprocess.run([*command, "--port", str(arguments.port)], check=False).returncode
+    return subprocess.run([*command, "--port", str(arguments.port)], check=False, env=quiet).returncode
 
 
 COMMANDS = {

@@ -85,12 +85,12 @@ def _line(pair: str, condition: str, budget: Any, cells: dict, benchmarks: list[
 
 
 def findings(results: Results) -> list[str]:
-    """A sentence for each pair and condition, on the benchmark that changed most."""
+    """A sentence for each pair and condition, on the benchmark that clearly changed most."""
     said = []
     for (pair, condition), group in groupby(results.rows, lambda row: _key(row)[:2]):
         rows = list(group)
         at = {budget: [r for r in rows if r.budget == budget] for budget in {r.budget for r in rows}}
-        worst = max(at[0], key=lambda row: abs(row.change.value))
+        worst = max(at[0], key=lambda row: (_is_clear(row), abs(row.change.value)))
         sentence = f"{pair}, {condition}: {_told(worst)}"
         if max(at):
             after = next(r for r in at[max(at)] if r.benchmark == worst.benchmark)
@@ -99,10 +99,14 @@ def findings(results: Results) -> list[str]:
     return said
 
 
+def _is_clear(row: Row) -> bool:
+    return not row.change.low <= 0 <= row.change.high
+
+
 def _told(row: Row) -> str:
     change = row.change
     interval = f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
-    if change.low <= 0 <= change.high:
+    if not _is_clear(row):
         return f"no benchmark changes clearly (most: {row.benchmark}, {interval})"
     verb = "falls" if change.value < 0 else "rises"
     return f"{row.benchmark} {verb} from {row.original:.3f} to {row.score.value:.3f} ({interval})"
