@@ -139,7 +139,9 @@ class _Log:
             name: benchmark.rows or benchmark.kind for name, benchmark in study.benchmarks.items()
         }
         identities = {stage.kind: stage.settings for stage in self._plan.stages if stage.kind == "sample"} | {
-            stage.runtime["name"]: stage.settings["rows"] for stage in self._plan.stages if stage.kind == "evaluate"
+            stage.runtime["name"]: (stage.settings["kind"], stage.settings["rows"])
+            for stage in self._plan.stages
+            if stage.kind == "evaluate"
         }
         inputs = []
         for name, source in sources.items():

@@ -98,6 +98,9 @@ def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(finished):
     walked = next(run for run in children if run.data.params["condition"] == "off-model")
     assert [m.step for m in client.get_metric_history(walked.info.run_id, "maths")] == [0, 32, 64]
     assert {i.dataset.name for i in parents[0].inputs.dataset_inputs} >= {"training prompts", "maths", "facts"}
+    assert len({i.dataset.digest for i in parents[0].inputs.dataset_inputs}) == 5, (
+        "each data set has a digest of its own"
+    )
     assert "report.html" in {artifact.path for artifact in client.list_artifacts(parents[0].info.run_id)}
 
 
