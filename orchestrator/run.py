@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +70,13 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     """Get every trial of a plan done, tracked and reported. Finished trials are tracked as they finish."""
     store, run = Store(plan.study.store), uuid.uuid4().hex[:8]
     state = state_of(plan, store)
-    _track(plan, tracker, state, set(range(len(plan.trials))) - set(state.pending))
+    tracked = Tracked(plan, store, tracker, state.records)
+    for number in sorted(set(range(len(plan.trials))) - set(state.pending)):
+        tracked(number)
     events: list[Event] = []
     engines = None
     if state.pending:
-        events, engines = _run_trials(plan, store, state, run, address, tracker, progress)
+        events, engines = _run_trials(plan, state, run, address, tracked, progress)
     started = time.time()
     report_address = make_report(plan, store, run)
     reporting = (started, time.time())
@@ -123,20 +125,12 @@ def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
     )
 
 
-def _track(plan: Plan, tracker: Tracker, state: State, trials: Iterable[int]) -> None:
-    for i in sorted(trials):
-        steps = steps_walked(plan.trials[i], plan.study, state.records)
-        assert steps is not None
-        tracker.trial(plan.trials[i], steps, state.records)
-
-
 def _run_trials(
     plan: Plan,
-    store: Store,
     state: State,
     run: str,
     address: str | None,
-    tracker: Tracker,
+    on_trial: Callable[[int], None],
     progress: Progress | None,
 ) -> tuple[list[Event], tuple[float, float] | None]:
     import ray
@@ -152,7 +146,7 @@ def _run_trials(
     watcher = Watcher(board, progress)
     watcher.start()
     try:
-        lost = _tune(plan, state, run, board, Tracked(plan, store, tracker))
+        lost = _tune(plan, state, run, board, on_trial)
     finally:
         try:
             watcher.finish()
@@ -220,11 +214,11 @@ def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[in
 
 
 class Tracked:
-    """Called with the number of each trial that Ray Tune has ended: tracks it, where it has done what it was to do."""
+    """Called with the number of each trial that has ended: tracks it, where it has done what it was to do."""
 
-    def __init__(self, plan: Plan, store: Store, tracker: Tracker):
+    def __init__(self, plan: Plan, store: Store, tracker: Tracker, records: dict[Stage, dict[str, Any]]):
         self._plan, self._store, self._tracker = plan, store, tracker
-        self._records: dict[Stage, dict[str, Any]] = {}
+        self._records = dict(records)
 
     def __call__(self, number: int) -> None:
         trial = self._plan.trials[number]
