@@ -6,7 +6,6 @@ ask the fleet do not, so no engine is started.
     python -m benchmarks.scale [trials]
 """
 
-import json
 import sys
 import tempfile
 import time
@@ -15,20 +14,27 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
+from evaluators.asked import Asked, to_lines
+from evaluators.engine import Answer
+from evaluators.evaluate import Graded, summary
+from evaluators.verdict import Verdict
 from orchestrator import execute, preflight, run
 from orchestrator.plan import Plan, unfold
+from orchestrator.stages import evaluate, sample
 from orchestrator.store import Store
 from orchestrator.study import Study
 from orchestrator.tracking import Tracker
 
 SEEDS, TEACHERS = 5, 20
+ANSWERED = [Asked(str(i), [{"role": "user", "content": ""}], (), (), (Answer((1,), "", False),)) for i in range(2)]
+GRADED = [Graded(str(i), {}, float(i), (Verdict(float(i), True),)) for i in range(2)]
 FACTS = {
     "model": {},
-    "sample": {"n": 0, "tokens": 0, "cut_off": 0.0},
+    "sample": {"n": 2, "tokens": 0, "cut_off": 0.0},
     "train": {"weights": "adapter", "tokens": 0},
-    "evaluate": {"n": 2, "accuracy": 0.5, "cut_off": 0.0, "mean_length": 1.0, "tokens": 0, "groups": {}},
+    "evaluate": {**summary(ANSWERED, GRADED), "figures": {}},
 }
-EXAMPLE = {"group": {}, "prompt": "", "prompt_ids": [], "opening_ids": [], "ids": [], "text": "", "cut_off": False}
+FILES = {"sample": (sample.ANSWERS, to_lines(ANSWERED)), "evaluate": (evaluate.GRADES, to_lines(GRADED))}
 
 
 class Nothing:
@@ -38,9 +44,9 @@ class Nothing:
         self._kind = kind
 
     def run(self, work) -> dict:
-        if self._kind == "evaluate":
-            examples = [{**EXAMPLE, "id": str(i), "correct": bool(i), "found": True} for i in range(2)]
-            (work.out / "examples.jsonl").write_text("".join(json.dumps(e) + "\n" for e in examples))
+        if self._kind in FILES:
+            name, lines = FILES[self._kind]
+            (work.out / name).write_text(lines)
         return FACTS[self._kind]
 
 

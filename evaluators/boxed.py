@@ -1,57 +1,57 @@
-"""Final answers in \\boxed{...}, and whether they equal the gold answer."""
+"""Final answers in \\boxed{...}: where they begin and end in a text.
+
+One pass, without recursion, so that a text of any length and nesting is read in time that grows with its length only.
+"""
 
 import re
-from fractions import Fraction
+from dataclasses import dataclass, replace
 
-from evaluators.symbolic import same_mathematics
+# A brace after a backslash is printed, and groups nothing: \boxed{\left\{1\right.} closes.
+_TOKEN = re.compile(r"\\\\|\\[{}]|\\boxed\s*\{|[{}]")
+_BETWEEN = re.compile(r"(?:[\s$,;.()\[\]\\]|and|or|\\text\{\s*(?:and|or)\s*\})*")
 
 
 def last_boxed(text: str) -> str | None:
     """What the last \\boxed{...} holds, its braces balanced; None where there is none or it never closes."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    depth, begin = 0, start + len("\\boxed{")
-    for i in range(begin, len(text)):
-        if text[i] == "{":
-            depth += 1
-        elif text[i] == "}":
-            if depth == 0:
-                return text[begin:i].strip()
-            depth -= 1
-    return None
+    boxes = _boxes(text)
+    return text[boxes[-1].begin : boxes[-1].end].strip() if boxes else None
 
 
-def equivalent(gold: str, answer: str) -> bool:
-    """Whether two answers in LaTeX are the same: as text, as plain numbers, else by math-verify."""
-    if gold.strip() == answer.strip():
-        return True
-    numbers = _number(gold), _number(answer)
-    if None not in numbers:
-        return numbers[0] == numbers[1]
-    return same_mathematics(gold, answer)
+def last_boxes(text: str) -> str | None:
+    """As `last_boxed`, with the boxes before it that only commas and "and" stand between: `\\boxed{1}, \\boxed{2}`."""
+    boxes = _boxes(text)
+    together = boxes[-1:]
+    for box in reversed(boxes[:-1]):
+        last = together[-1]
+        if not (box.end < last.start < box.end + 40 and _BETWEEN.fullmatch(text, box.end + 1, last.start)):
+            break
+        together.append(box)
+    return ", ".join(text[box.begin : box.end].strip() for box in reversed(together)) if together else None
 
 
-def split_answers(text: str) -> list[str]:
-    """Several answers in one text, at the commas that no bracket holds: `(1,2), 3` is `(1,2)` and `3`."""
-    parts, depth, begin = [], 0, 0
-    for i, character in enumerate(text):
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
-            parts.append(text[begin:i])
-            begin = i + 1
-    return [part.strip() for part in [*parts, text[begin:]]]
+@dataclass(frozen=True)
+class _Box:
+    """Where a box starts, and where what it holds begins and ends; the closing brace is at the end."""
+
+    start: int
+    begin: int
+    end: int = -1
 
 
-# No exponents: a short text may name a number that no memory holds. Commas only between groups of three digits.
-_PLAIN = re.compile(r"[+-]?(\d{1,40}|\d{1,3}(,\d{3}){1,12})(\.\d{1,40}|/\d{1,40})?")
-
-
-def _number(text: str) -> Fraction | None:
-    text = text.strip()
-    if not _PLAIN.fullmatch(text):
-        return None
-    try:
-        return Fraction(text.replace(",", ""))
-    except (ValueError, ZeroDivisionError):
-        return None
+def _boxes(text: str) -> list[_Box]:
+    """The boxes in order; none where the last one never closes."""
+    found: dict[int, _Box] = {}
+    opened: list[_Box | None] = []  # None for a brace that belongs to no box
+    for token in _TOKEN.finditer(text):
+        if token[0].startswith("\\boxed"):
+            box = _Box(token.start(), token.end())
+            opened.append(box)
+            found[token.start()] = box
+        elif token[0] == "{":
+            opened.append(None)
+        elif token[0] == "}" and opened:
+            closed = opened.pop()
+            if closed is not None:
+                found[closed.start] = replace(closed, end=token.start())
+    boxes = list(found.values())  # in the order in which they were opened
+    return [box for box in boxes if box.end >= 0] if boxes and boxes[-1].end >= 0 else []

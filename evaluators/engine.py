@@ -1,4 +1,4 @@
-"""One vLLM engine: whole batches of token ids in, n answers a prompt out.
+"""One vLLM engine: a batch of requests in; answers, or the likelihoods of given ones, out as they get finished.
 
 Works without Ray; `orchestrator/fleet.py` puts it behind Ray Serve. The process that makes an engine owns it for good:
 only the end of the process frees its memory reliably.
@@ -6,39 +6,78 @@ only the end of the process frees its memory reliably.
 
 import itertools
 import os
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-Chat = list[dict[str, str]]  # messages of {"role": ..., "content": ...}
+from evaluators.template import EMPTY_THINKING, Chat, Thinking, encode, template_digest
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt, as a chat or as token ids, with what the answer begins with.
+
+    `opening` is text, or token ids of the model that is asked. `number` tells requests of one batch apart for their
+    seeds: a request that is asked again keeps its number, and so its samples. `final_from` is the character of the
+    opening's text at which a final answer begins, for likelihoods.
+    """
+
+    prompt: Chat | tuple[int, ...]
+    opening: str | tuple[int, ...] = ()
+    number: int = 0
+    final_from: int | None = None
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How answers are drawn. Temperature 0 is greedy; a seed makes each sample of each prompt repeatable."""
+    """How answers are drawn. Temperature 0 is greedy; a seed makes each sample of each prompt repeatable.
+
+    With `options` the answer is the likeliest of these texts, each a single token, whatever else would be likelier.
+    """
 
     max_tokens: int
     temperature: float = 0.0
     top_p: float = 1.0
     n: int = 1
     seed: int = 0
+    stop: tuple[str, ...] = ()
+    thinking: Thinking | None = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: its token ids and its text, both with its opening, and whether the token limit cut it off."""
+    """One answer: its token ids and its text, both with its opening, and whether the token limit cut it off.
+
+    `option_logprobs` has, where options were given, the log-probability of each.
+    """
 
     ids: tuple[int, ...]
     text: str
     cut_off: bool
+    option_logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A model's answers to one chat, with the token ids that it was asked with and made to begin with."""
+    """A model's answers to one request, with the token ids that it was asked with and made to begin with."""
 
     prompt_ids: tuple[int, ...]
     opening_ids: tuple[int, ...]
     answers: tuple[Answer, ...]
+    template: str  # digest of the chat template
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The log-probability of each token of an opening, and whether it was the likeliest one."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    greedy: tuple[bool, ...]
+    final_from: int | None  # the token with which the final answer begins, where a character was asked for
 
 
 class Engine:
@@ -79,7 +118,10 @@ class Engine:
             enable_chunked_prefill=not on_cpu,
             disable_log_stats=True,
         )
-        self._tokenizer = self._llm.get_tokenizer()
+        if lora_rank:
+            self._llm.apply_model(_without_lora_on_the_head)
+        self.tokenizer = self._llm.get_tokenizer()
+        self._template = template_digest(self.tokenizer)
         self.context = self._llm.llm_engine.model_config.max_model_len
 
     def load(self, checkpoint: str) -> None:
@@ -94,62 +136,128 @@ class Engine:
         self.checkpoint = checkpoint
 
     def answer(
-        self,
-        chats: list[Chat],
-        decoding: Decoding,
-        openings: list[tuple[int, ...]] | None = None,
-        adapter: Path | None = None,
-    ) -> list[Reply]:
-        """`decoding.n` answers to each chat, in the chats' order, in one batch.
+        self, requests: Sequence[Request], decoding: Decoding, adapter: Path | None = None
+    ) -> Iterator[tuple[int, Reply]]:
+        """`decoding.n` answers to each request, with the request's place in the batch, in the order in which they end.
 
-        `openings` are token ids that the answers are made to begin with. `adapter` is a folder in PEFT's format, whose
-        last two path parts must belong to its content: vLLM's prefix cache knows an adapter by its name alone. Raises
-        ValueError when a chat leaves no room for an answer.
+        `adapter` is a folder in PEFT's format, whose last two path parts must belong to its content: vLLM's prefix
+        cache knows an adapter by its name alone. Raises ValueError when a request leaves no room for an answer.
         """
         from vllm import SamplingParams
 
-        prompts = self.encode(chats)
-        begin = openings or [()] * len(chats)
-        for i, prompt in enumerate(prompts):
-            if len(prompt) + len(begin[i]) >= self.context:
-                raise ValueError(
-                    f"prompt {i} ({chats[i][-1]['content'][:60]!r}...) has {len(prompt) + len(begin[i])} tokens, but "
-                    f"the model's context is {self.context}: shorten the prompt or raise the study's context"
-                )
+        asked = [self._encoded(request, decoding.thinking) for request in requests]
+        options = [self._option(option) for option in decoding.options]
+        # vLLM looks for texts in what it decodes without special tokens, so those are told as tokens.
+        special = self.tokenizer.get_added_vocab()
+        stop_ids = [special[text] for text in decoding.stop if text in special]
         params = [
             SamplingParams(
                 n=decoding.n,
                 temperature=decoding.temperature,
                 top_p=decoding.top_p,
-                max_tokens=decoding.max_tokens,
-                detokenize=False,
-                seed=decoding.seed * 1_000_003 + i * decoding.n if decoding.temperature > 0 else None,
+                max_tokens=1 if options else decoding.max_tokens,
+                stop=[text for text in decoding.stop if text not in special] or None,
+                stop_token_ids=stop_ids or None,
+                detokenize=bool(decoding.stop),
+                seed=decoding.seed * 1_000_003 + request.number * decoding.n if decoding.temperature > 0 else None,
+                allowed_token_ids=options or None,
+                logprob_token_ids=options or None,
+                logprobs=len(options) or None,
             )
-            for i in range(len(prompts))
+            for request in requests
         ]
-        requests = [{"prompt_token_ids": [*prompt, *ids]} for prompt, ids in zip(prompts, begin, strict=True)]
-        outputs = self._llm.generate(requests, params, use_tqdm=False, lora_request=self._adapter(adapter))
-        assert all(len(output.outputs) == decoding.n for output in outputs), "vLLM dropped samples"
-        return [
-            Reply(
-                tuple(prompt),
-                tuple(ids),
-                tuple(self._read(ids, sample) for sample in output.outputs),
+        for i, output in self._run([(*prompt, *opening) for prompt, opening in asked], params, adapter):
+            assert len(output.outputs) == decoding.n, "vLLM dropped samples"
+            prompt, opening = asked[i]
+            samples = tuple(self._read(opening, sample, decoding.stop, options) for sample in output.outputs)
+            yield i, Reply(prompt, opening, samples, self._template)
+
+    def likelihood(self, requests: Sequence[Request], adapter: Path | None = None) -> Iterator[tuple[int, Likelihood]]:
+        """How likely each request's opening is after its prompt, token by token."""
+        from vllm import SamplingParams
+
+        asked = [self._encoded(request, None) for request in requests]
+        params = [SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False) for _ in requests]
+        for i, output in self._run([(*prompt, *opening) for prompt, opening in asked], params, adapter):
+            prompt, opening = asked[i]
+            found = [at[token] for token, at in zip(opening, output.prompt_logprobs[len(prompt) :], strict=True)]
+            character = requests[i].final_from
+            yield (
+                i,
+                Likelihood(
+                    opening,
+                    tuple(each.logprob for each in found),
+                    tuple(each.rank == 1 for each in found),
+                    None if character is None else self._token_at(opening, character),
+                ),
             )
-            for prompt, ids, output in zip(prompts, begin, outputs, strict=True)
-        ]
 
-    def encode(self, chats: list[Chat]) -> list[list[int]]:
-        """Token ids of each chat, by the model's own template, up to where the assistant begins."""
-        return [
-            self._tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=True, return_dict=False)
-            for chat in chats
-        ]
+    def _encoded(self, request: Request, thinking: Thinking | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The token ids of a request's prompt and opening."""
+        if isinstance(request.prompt, tuple):
+            prompt = request.prompt
+        else:
+            prompt = tuple(encode(self.tokenizer, request.prompt, thinking=thinking))
+        opening = request.opening
+        if thinking == "empty":
+            assert not opening, "an answer is begun with an empty block of reasoning or with another's words"
+            opening = EMPTY_THINKING
+        if isinstance(opening, str):
+            opening = tuple(self.tokenizer(opening, add_special_tokens=False).input_ids)
+        if len(prompt) + len(opening) >= self.context:
+            told = request.prompt[-1]["content"] if isinstance(request.prompt, list) else ""
+            raise ValueError(
+                f"request {request.number} ({told[:60]!r}...) has {len(prompt) + len(opening)} tokens, but the model's "
+                f"context is {self.context}: shorten the prompt or raise the study's context"
+            )
+        return prompt, opening
 
-    def _read(self, opening: tuple[int, ...], sample) -> Answer:
+    def _run(self, prompts: list[tuple[int, ...]], params: list, adapter: Path | None) -> Iterator[tuple[int, Any]]:
+        """All prompts in one batch; outputs as they are finished, each with its place."""
+        if not prompts:
+            return
+        engine = self._llm.llm_engine
+        requests = [{"prompt_token_ids": list(ids)} for ids in prompts]
+        queued = self._llm.enqueue(requests, params, lora_request=self._adapter(adapter), use_tqdm=False)
+        first = int(queued[0].partition("-")[0])  # vLLM numbers requests as they come.
+        left = len(prompts)
+        try:
+            while left:
+                for output in engine.step():
+                    if output.finished:
+                        left -= 1
+                        yield int(output.request_id) - first, output
+        finally:
+            if left:  # Whoever asked has gone: nothing of this batch may meet the next one.
+                engine.abort_request(queued, internal=True)
+
+    def _read(self, opening: tuple[int, ...], sample, stop: tuple[str, ...], options: list[int]) -> Answer:
         # Decoded whole: vLLM's own incremental text keeps the blank that some tokenizers put before a first word.
         ids = (*opening, *sample.token_ids)
-        return Answer(ids, self._tokenizer.decode(ids, skip_special_tokens=True), sample.finish_reason == "length")
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        for end in stop:
+            text = text.partition(end)[0]
+        cut_off = sample.finish_reason == "length" and not options
+        chances = tuple(sample.logprobs[0][option].logprob for option in options)
+        return Answer(ids, text, cut_off, chances)
+
+    def _option(self, text: str) -> int:
+        """The token that an option is. Raises ValueError where it is none, or several."""
+        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        if len(ids) != 1:
+            raise ValueError(
+                f"the option {text!r} is {len(ids)} tokens for this model, so it cannot be compared by a single "
+                f"token's probability: let the model generate its answer instead (answer_by: generation)"
+            )
+        return ids[0]
+
+    def _token_at(self, ids: tuple[int, ...], character: int) -> int:
+        """The first token that reaches beyond that many characters of the text."""
+        return bisect_left(
+            range(len(ids)),
+            character + 1,
+            key=lambda i: len(self.tokenizer.decode(ids[: i + 1], skip_special_tokens=True)),
+        )
 
     def _adapter(self, folder: Path | None):
         from vllm.lora.request import LoRARequest
@@ -170,7 +278,7 @@ class Engine:
         from vllm import SamplingParams
 
         probe = SamplingParams(temperature=0, max_tokens=1, logprobs=5)
-        prompt = [{"prompt_token_ids": self.encode([[{"role": "user", "content": "solve"}]])[0]}]
+        prompt = [{"prompt_token_ids": encode(self.tokenizer, [{"role": "user", "content": "solve"}])}]
         base, tuned = (
             self._llm.generate(prompt, probe, use_tqdm=False, lora_request=lora)[0].outputs[0].logprobs[0]
             for lora in (None, request)
@@ -185,6 +293,12 @@ def _repack_tied_head(model) -> None:
     # embedding has no weights of its own in a checkpoint, so a reload passes it by and leaves the old copy in use.
     head = model.lm_head
     head.quant_method.process_weights_after_loading(head)
+
+
+def _without_lora_on_the_head(model) -> None:
+    # Adapters are trained on linear layers, never on the output head, and vLLM's product with their nothing there fails
+    # on the CPU for the log-probabilities of a prompt.
+    model.logits_processor = model.logits_processor.base_layer
 
 
 def _served_rank(rank: int) -> int:

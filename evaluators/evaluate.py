@@ -1,105 +1,127 @@
-"""One benchmark, asked of one model."""
+"""A benchmark's rows as what a model is asked, and its answers as grades."""
 
-import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, median, quantiles
+from typing import Any
 
+from evaluators.asked import Asked, content_ids, to_lines
 from evaluators.benchmarks import BENCHMARKS
-from evaluators.engine import Chat, Decoding, Reply
+from evaluators.score import pass_at, score
+from evaluators.template import Chat
+from evaluators.thinking import spoken
+from evaluators.verdict import Verdict
+
+GRADERS = 4  # answers graded at once; those that need symbolic algebra wait for processes of their own
 
 
 @dataclass(frozen=True)
-class Example:
-    """One example as it was asked and answered. `ids` is the answer with the opening that was put in its mouth."""
+class Graded:
+    """The verdicts on the answers to one example, its score, and the parts of the benchmark that it belongs to."""
 
     id: str
-    group: dict
-    prompt: str
-    prompt_ids: tuple[int, ...]
-    opening_ids: tuple[int, ...]
-    ids: tuple[int, ...]
-    text: str
-    correct: bool
-    found: bool
-    cut_off: bool
+    group: dict[str, str | int]
+    score: float
+    verdicts: tuple[Verdict, ...]
 
 
-# Asks a model: chats, decoding and, for each chat, the token ids that its answer begins with.
-Ask = Callable[[list[Chat], Decoding, list[tuple[int, ...]] | None], Sequence[Reply]]
+def example_ids(kind: str, rows: list[dict]) -> list[str]:
+    """Ids that belong to the examples' content."""
+    return content_ids([kind, row] for row in rows)
 
 
-def example_id(kind: str, row: dict) -> str:
-    """An id that belongs to the example's content, wherever its row came from."""
-    return hashlib.sha256(f"{kind} {json.dumps(row, sort_keys=True)}".encode()).hexdigest()[:16]
-
-
-def chats_of(kind: str, rows: list[dict], prompt: str | None) -> list[Chat]:
+def chats_of(kind: str, rows: list[dict], prompt: str | None, system: str | None = None) -> list[Chat]:
     """What each row is asked with; `prompt` defaults to the benchmark's own. Raises ValueError for unusable rows."""
     benchmark = BENCHMARKS[kind]
     prompt = benchmark.PROMPT if prompt is None else prompt
+    begin = [{"role": "system", "content": system}] if system else []
     try:
-        return [[{"role": "user", "content": prompt.format(**benchmark.fields(row))}] for row in rows]
+        texts = [prompt.format(**benchmark.fields(row)) for row in rows]
     except KeyError as error:
         raise ValueError(f"{kind}: its prompt names {{{error.args[0]}}}, which the rows do not have") from error
     except (IndexError, AttributeError) as error:
         raise ValueError(
             f"{kind}: its prompt has braces without a column's name; write {{{{ and }}}} for braces"
         ) from error
+    return [[*begin, {"role": "user", "content": text}] for text in texts]
 
 
-def evaluate(
-    kind: str,
-    rows: list[dict],
-    ask: Ask,
-    decoding: Decoding,
-    prompt: str | None = None,
-    openings: dict[str, tuple[int, ...]] | None = None,
-) -> list[Example]:
-    """Ask and grade every row. `openings` gives, by example id, the token ids that the answer is made to begin with."""
+def grade(kind: str, rows: list[dict], answered: list[Asked], way: str = "mean", thinks: bool = False) -> list[Graded]:
+    """Grade the answers to each row; `way` makes one score of several answers (see score.py)."""
     benchmark = BENCHMARKS[kind]
-    ids = [example_id(kind, row) for row in rows]
-    begin = None if openings is None else [openings[i] for i in ids]
-    chats = chats_of(kind, rows, prompt)
-    replies = ask(chats, decoding, begin)
-    examples = []
-    for i, row, chat, reply in zip(ids, rows, chats, replies, strict=True):
-        answer = reply.answers[0]
-        verdict = benchmark.grade(row, answer.text)
-        examples.append(
-            Example(
-                id=i,
-                group=benchmark.group(row),
-                prompt=chat[-1]["content"],
-                prompt_ids=reply.prompt_ids,
-                opening_ids=reply.opening_ids,
-                ids=answer.ids,
-                text=answer.text,
-                correct=verdict.correct,
-                found=verdict.found,
-                cut_off=answer.cut_off and decoding.max_tokens > 1,  # A single-token answer is always "cut off".
-            )
-        )
-    return examples
+    for one, expected in zip(answered, example_ids(kind, rows), strict=True):
+        assert one.id == expected, f"the answers to {one.id} stand where those to {expected} should"
+    pairs = zip(rows, answered, strict=True)
+    texts = [(row, spoken(answer.text, thinks)) for row, one in pairs for answer in one.answers]
+    with ThreadPoolExecutor(GRADERS) as graders:
+        verdicts = iter(list(graders.map(lambda pair: benchmark.grade(*pair), texts)))
+    graded = []
+    for row, one in zip(rows, answered, strict=True):
+        own = tuple(next(verdicts) for _ in one.answers)
+        graded.append(Graded(one.id, benchmark.group(row), score(own, way), own))
+    return graded
 
 
-def summary(examples: list[Example]) -> dict:
-    """The figures beside every score: n, accuracy, share cut off, share without a gradable answer, tokens."""
-    n = len(examples)
-    return {
+def graded_by_harness(answered: list[Asked]) -> list[Graded]:
+    """The grades that a harness gave the answers to its own tasks."""
+    graded = []
+    for one in answered:
+        assert one.own is not None
+        score = one.own.score
+        graded.append(Graded(one.id, {"task": one.own.task}, score, tuple(Verdict(score, True) for _ in one.answers)))
+    return graded
+
+
+def summary(answered: Sequence[Asked], graded: Sequence[Graded]) -> dict:
+    """The figures beside every score: n, samples, accuracy, shares cut off and without a gradable answer, lengths.
+
+    `accuracy` is the mean of the examples' scores. Lengths are in tokens, with what the answer was made to begin with;
+    `tokens` counts what was sampled. `given_up` counts answers whose grading was given up. With several samples there
+    is `pass`, by k.
+    """
+    n = len(graded)
+    answers = [answer for one in answered for answer in one.answers]
+    verdicts = [verdict for one in graded for verdict in one.verdicts]
+    lengths = [len(answer.ids) for answer in answers]
+    facts: dict[str, Any] = {
         "n": n,
-        "accuracy": sum(e.correct for e in examples) / n,
-        "cut_off": sum(e.cut_off for e in examples) / n,
-        "not_found": sum(not e.found for e in examples) / n,
-        "tokens": sum(len(e.ids) - len(e.opening_ids) for e in examples),
-        "mean_length": sum(len(e.ids) for e in examples) / n,
+        "samples": len(answers) / n,
+        "accuracy": fmean(one.score for one in graded),
+        "cut_off": fmean(answer.cut_off for answer in answers),
+        "not_found": fmean(not verdict.found for verdict in verdicts),
+        "given_up": sum(bool(verdict.note) for verdict in verdicts),
+        "tokens": sum(len(a.ids) - len(one.opening_ids) for one in answered for a in one.answers),
+        "mean_length": fmean(lengths),
+        "median_length": median(lengths),
+        "p95_length": quantiles(lengths, n=20, method="inclusive")[-1] if len(lengths) > 1 else lengths[0],
+        "groups": by_group(graded),
     }
+    samples = len(graded[0].verdicts)
+    if samples > 1:
+        ks = [2**i for i in range(samples.bit_length()) if 2**i <= samples]
+        right = [sum(verdict.correct for verdict in one.verdicts) for one in graded]
+        facts["pass"] = {str(k): fmean(pass_at(k, samples, c) for c in right) for k in ks}
+        facts["mean"] = fmean(verdict.score for verdict in verdicts)
+    return facts
 
 
-def write_examples(path: Path, examples: list[Example]) -> None:
-    path.write_text("".join(json.dumps(asdict(example)) + "\n" for example in examples))
+def by_group(graded: Sequence[Graded]) -> dict[str, dict[str, float]]:
+    """Accuracy by each part of the benchmark: {"level": {"1": 0.9, ...}}."""
+    scores: dict[str, dict[str | int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for one in graded:
+        for name, value in one.group.items():
+            scores[name][value].append(one.score)
+    return {name: {str(v): fmean(s) for v, s in sorted(parts.items())} for name, parts in scores.items()}
 
 
-def read_examples(path: Path) -> list[Example]:
-    return [Example(**json.loads(line)) for line in path.read_text().splitlines()]
+def write_graded(path: Path, graded: list[Graded]) -> None:
+    path.write_text(to_lines(graded))
+
+
+def read_graded(path: Path) -> list[Graded]:
+    rows = (json.loads(line) for line in path.read_text().splitlines())
+    return [Graded(**{**row, "verdicts": tuple(Verdict(**verdict) for verdict in row["verdicts"])}) for row in rows]

@@ -1,11 +1,21 @@
-"""Paired statistics: what a change in score is, and how sure one can be of it."""
+"""Paired statistics: what a change in score is, how sure one can be of it, and what a study could have seen at all.
 
+Scores are in [0, 1], in arrays of shape (examples,) or (seeds, examples): one value for each training seed and example,
+the mean of the example's samples where there are several. Why these methods, and how well they do, is in
+docs/statistics.md.
+"""
+
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
 
-RESAMPLES = 10_000
+# scipy is imported where it is used: scheduling a study imports this module and needs none of it.
+
+FINEST = 1000  # the largest denominator that scores are taken to have: samples, times seeds, times parts of a verdict
 
 
 @dataclass(frozen=True)
@@ -17,31 +27,163 @@ class Interval:
     high: float
 
 
-def paired_change(before_E: np.ndarray, after_S_E: np.ndarray, seed: int = 0) -> Interval:
-    """The mean change from `before` (examples) to `after` (seeds, examples), with a bootstrap interval.
+def paired_change(before_E: np.ndarray, after_S_E: np.ndarray) -> Interval:
+    """The mean change from `before` (examples) to `after` (seeds, examples), on the same examples.
 
-    Each resample draws examples and, independently, training seeds, both with replacement: examples are shared by all
-    seeds and by the original student, so they are drawn once for all (a crossed bootstrap, percentile interval). With
-    few seeds it is the spread over examples that it mostly sees.
+    A paired bootstrap over examples, of which all seeds and samples stay together, with two made-up examples: a gain
+    and a loss as large as the largest seen (Bonett & Price 2012), or of a whole verdict where nothing changed, so that
+    there is a width then too. Two seeds or more widen it by what seeds differ in beyond chance, so that it speaks of
+    students trained anew; with one seed it speaks of that one trained student only. Raises ValueError where shapes do
+    not match or scores are not in [0, 1].
     """
-    return _crossed(after_S_E - before_E[None, :], seed)
+    _check_pair(before_E, after_S_E)
+    change_S_E = after_S_E - before_E
+    largest = float(np.abs(change_S_E.mean(axis=0)).max()) or 1.0
+    return _interval(change_S_E, [-largest, largest], least=-1.0)
 
 
-def mean_score(scores_S_E: np.ndarray, seed: int = 0) -> Interval:
-    """A mean over seeds and examples, with the same bootstrap."""
-    return _crossed(scores_S_E, seed)
+def mean_score(scores_S_E: np.ndarray) -> Interval:
+    """The mean over seeds and examples; like `paired_change`, with two made-up failures and successes (Agresti & Coull
+    1998)."""
+    _check(scores_S_E)
+    return _interval(scores_S_E, [0.0, 0.0, 1.0, 1.0], least=0.0)
 
 
-def _crossed(values_S_E: np.ndarray, seed: int) -> Interval:
-    seeds, examples = values_S_E.shape
-    by_seed_R_S = _draws(examples, seed) @ values_S_E.T
-    means_R = (by_seed_R_S * _draws(seeds, seed + 1)).sum(axis=1) / (examples * seeds)
-    low, high = np.quantile(means_R, [0.025, 0.975])
-    return Interval(float(values_S_E.mean()), float(low), float(high))
+def mcnemar(before_E: np.ndarray, after_S_E: np.ndarray) -> float:
+    """Two-sided p-value of no change in these trained students, from before (examples) to after (seeds, examples).
+
+    The exact sign-flip test of the examples' mean changes: had nothing changed, each example's change, with all its
+    seeds and samples, were as likely the other way round. For one seed and verdicts of 0 or 1 this is McNemar's exact
+    test. Seeds are taken as they are: whether students trained anew would change is what the interval tells. Where
+    scores have no common denominator up to FINEST, 9,999 random flips stand in for all. Raises ValueError like
+    `paired_change`.
+    """
+    _check_pair(before_E, after_S_E)
+    from scipy import stats
+
+    change_E = after_S_E.mean(axis=0) - before_E
+    whole_E, denominator = _whole(change_E)
+    if not np.allclose(whole_E / denominator, change_E, rtol=0, atol=1e-9):
+        flipped = stats.permutation_test(
+            (change_E,), np.mean, permutation_type="samples", vectorized=True, batch=500, rng=np.random.default_rng(0)
+        )
+        return float(flipped.pvalue)
+    # The distribution of the sum of all gains; only what is positive is added up, so that small p-values stay exact.
+    chance: np.ndarray = np.ones(1)
+    for size, times in zip(*np.unique(np.abs(whole_E[whole_E != 0]), return_counts=True), strict=True):
+        steps = np.zeros(size * times + 1)
+        steps[::size] = stats.binom.pmf(np.arange(times + 1), times, 0.5)
+        chance = np.convolve(chance, steps)
+    gains, losses = whole_E[whole_E > 0].sum(), -whole_E[whole_E < 0].sum()
+    return float(min(1.0, 2 * chance[max(gains, losses) :].sum()))
+
+
+def corrected(p_values: Sequence[float]) -> list[float]:
+    """The p-values after Benjamini & Hochberg (1995): of all cells at or below 0.05, at most 5 % are expected to be
+    false. NaN stays NaN and does not count as a comparison."""
+    from scipy import stats
+
+    out = np.array(p_values, dtype=float)
+    known = ~np.isnan(out)
+    out[known] = stats.false_discovery_control(out[known])
+    return out.tolist()
 
 
 @cache
-def _draws(size: int, seed: int) -> np.ndarray:
-    """How often each of `size` things is drawn, in each of the resamples; shape (resamples, size)."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(size, np.full(size, 1 / size), size=RESAMPLES).astype(float)
+def smallest_effect(n: int, discordant: float | None = None, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest change in accuracy that McNemar's exact test finds with this power on `n` examples, one seed.
+
+    `discordant`: the share of examples of which the verdict changes, either way; with None all of them change the same
+    way, which is the best case. NaN where the test has not this power even if they do. Nothing is simulated or
+    approximated. Raises ValueError for n < 1 or a share outside (0, 1].
+    """
+    if n < 1 or not (discordant is None or 0 < discordant <= 1):
+        raise ValueError(f"n is {n} and discordant {discordant}; they must be at least 1, and in (0, 1] or None")
+    from scipy import optimize, stats
+
+    changed = np.arange(n + 1)
+    # Losses up to `few` of so many changes, or gains up to it, are significant.
+    few = stats.binom.ppf(alpha / 2, changed, 0.5)
+    few -= stats.binom.cdf(few, changed, 0.5) > alpha / 2
+
+    def lacks(effect: float) -> float:
+        share = effect if discordant is None else discordant
+        gain = min(1.0, (share + effect) / (2 * share))
+        found = stats.binom.cdf(few, changed, gain) + stats.binom.cdf(few, changed, 1 - gain)
+        return float(stats.binom.pmf(changed, n, share) @ found) - power
+
+    largest = 1.0 if discordant is None else discordant
+    return float(optimize.brentq(lacks, 1e-9, largest)) if lacks(largest) >= 0 else math.nan
+
+
+def _check_pair(before_E: np.ndarray, after_S_E: np.ndarray) -> None:
+    _check(before_E[None])
+    _check(after_S_E)
+    if before_E.shape != after_S_E.shape[1:]:
+        raise ValueError(f"{before_E.shape[0]} examples before and {after_S_E.shape[1]} after do not pair")
+
+
+def _check(scores_S_E: np.ndarray) -> None:
+    if scores_S_E.ndim != 2 or scores_S_E.size == 0:
+        raise ValueError(f"scores must be of some seeds and examples, not of shape {scores_S_E.shape}")
+    if not ((scores_S_E >= 0) & (scores_S_E <= 1)).all():
+        raise ValueError("scores must be numbers from 0 to 1")
+
+
+def _interval(values_S_E: np.ndarray, made_up: list[float], least: float) -> Interval:
+    padded_S_N = np.hstack([values_S_E, np.tile(made_up, (len(values_S_E), 1))])
+    centre = padded_S_N.mean()
+    low, high = _bootstrap(padded_S_N.mean(axis=0))
+    stretch = _stretch(padded_S_N)
+    low, high = centre + stretch * (low - centre), centre + stretch * (high - centre)
+    return Interval(float(values_S_E.mean()), max(float(low), least), min(float(high), 1.0))
+
+
+def _bootstrap(values_N: np.ndarray) -> tuple[float, float]:
+    """Where the middle 95 % of the means of N draws with replacement lie; of all draws, not of a sample of them.
+
+    The sum of N draws is distributed as the N-fold convolution of one draw, a power in Fourier space.
+    """
+    from scipy import fft
+
+    whole_N, denominator = _whole(values_N)
+    n, first = len(whole_N), whole_N.min()
+    one = np.bincount(whole_N - first) / n
+    last = n * (len(one) - 1)
+    size = fft.next_fast_len(last + 1, real=True)
+    chance = np.maximum(fft.irfft(fft.rfft(one, size) ** n, size)[: last + 1], 0)
+    low = np.searchsorted(np.cumsum(chance), 0.025)
+    high = last - np.searchsorted(np.cumsum(chance[::-1]), 0.025)
+    return (low / n + first) / denominator, (high / n + first) / denominator
+
+
+def _stretch(values_S_N: np.ndarray) -> float:
+    """How much wider an interval of examples must be for few examples and for seeds; 1 is not wider.
+
+    Seeds by examples is a two-way layout with random effects: the variance of the mean is (examples' mean square +
+    seeds' - the remainder's) / (seeds * examples), with Satterthwaite's (1946) degrees of freedom. That seeds differ
+    less than chance has them makes nothing narrower.
+    """
+    from scipy.special import stdtrit
+
+    seeds, n = values_S_N.shape
+    mean = values_S_N.mean()
+    by_seed_S, by_example_N = values_S_N.mean(axis=1) - mean, values_S_N.mean(axis=0) - mean
+    examples = seeds * (by_example_N @ by_example_N) / (n - 1)
+    total, freedom = examples, float(n - 1)
+    if seeds > 1:
+        between = n * (by_seed_S @ by_seed_S) / (seeds - 1)
+        rest_S_N = values_S_N - mean - by_seed_S[:, None] - by_example_N
+        rest = (rest_S_N**2).sum() / ((seeds - 1) * (n - 1))
+        if between > rest:
+            total = examples + between - rest
+            spread = between**2 / (seeds - 1) + examples**2 / (n - 1) + rest**2 / ((seeds - 1) * (n - 1))
+            freedom = max(total**2 / spread, seeds - 1.0)
+    return float(math.sqrt(total / examples) * stdtrit(freedom, 0.975) / stdtrit(math.inf, 0.975))
+
+
+def _whole(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """The values as whole multiples of 1 / denominator; rounded, where they have no common one up to FINEST."""
+    denominators = {Fraction(v).limit_denominator(FINEST).denominator for v in np.unique(values.round(9)).tolist()}
+    denominator = min(math.lcm(*denominators), FINEST)
+    return np.rint(values * denominator).astype(int), denominator

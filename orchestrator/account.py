@@ -42,7 +42,7 @@ def show_results(console: Console, study: Study, results: dict) -> None:
     if rows:
         asked = [name for name in benchmarks if any(row["benchmark"] == name for row in rows)]
         sizes = ", ".join(f"{name} {next(r['n'] for r in rows if r['benchmark'] == name)}" for name in asked)
-        cut = max(row["cut_off"] for row in rows)
+        cut = max(row["diagnostics"]["cut_off"] for row in rows)
         console.print(
             f"[dim]score, change from the original student and its paired 95 % interval; n a seed: {sizes}; seeds "
             f"{', '.join(map(str, study.seeds))}; at most {cut:.1%} of a cell's answers were cut off[/dim]",
@@ -93,7 +93,7 @@ def _intervals(outcome: Outcome) -> list[tuple[str, float, float]]:
     for event in outcome.events:
         if event.what == "finished":
             start = event.started
-            if outcome.engines is not None and event.kind in ("sample", "evaluate"):
+            if outcome.engines is not None and event.kind == "sample":
                 start = max(start, outcome.engines[1])
             intervals.append((event.kind, start, event.started + event.seconds))
     if outcome.reporting is not None:

@@ -143,6 +143,28 @@ def _show_report(console: Console, plan: Plan, store: Store, address: str) -> No
     console.print(f"Report: {folder / PAGE}", soft_wrap=True)
 
 
+def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.regrade import regrade
+
+    plan, store = _plan(arguments)
+    began, n, new, changes = time.time(), 0, 0, 0
+    for one in regrade(plan, store):
+        n += one.n
+        new += one.changed is None
+        for example, before, now in one.changed or ():
+            changes += 1
+            console.print(f"{one.stage.address}: example {example} was {before:g}, is {now:g}", soft_wrap=True)
+    if not n:
+        raise StudyError("no answers to this study's benchmarks are in the store yet: run the study first")
+    console.print(
+        f"{n} examples graded again in {time.time() - began:.1f} s: {changes} scores differ from the stored ones; "
+        f"{new} evaluations had none, and have now"
+    )
+    if changes:
+        console.print("The stored ones stay: raise the VERSION of what grades otherwise, and run again.")
+    return 1 if changes else 0
+
+
 def explain_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.explain import explain
 
@@ -187,5 +209,6 @@ COMMANDS = {
     "plan": (plan_command, "show what a run would do: trials, stages, which are done, answers and tokens"),
     "explain": (explain_command, "say, field by field, why stages are not already done"),
     "report": (report_command, "show the results so far, and write the report"),
+    "regrade": (regrade_command, "grade the stored answers again, without asking any model, and say what differs"),
     "ui": (ui_command, "open MLflow on the study's tracking store"),
 }

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from evaluators.benchmarks import BENCHMARKS
 from orchestrator import data
 from orchestrator.stage import Stage
 from orchestrator.study import Study
@@ -13,14 +12,15 @@ def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
     answers = tokens = 0
     prompts = None
     for stage in stages:
-        if stage.kind == "sample":
+        if stage.kind != "sample":
+            continue
+        if "name" not in stage.runtime:
             prompts = len(data.read_prompts(study.prompts)) if prompts is None else prompts
             n, longest = prompts, study.sampling.max_tokens
-        elif stage.kind == "evaluate":
-            benchmark = study.benchmarks[stage.runtime["name"]]
-            n, longest = benchmark.n, benchmark.max_tokens or BENCHMARKS[benchmark.kind].MAX_TOKENS
         else:
-            continue
+            benchmark = study.benchmarks[stage.runtime["name"]]
+            n = benchmark.n * benchmark.samples
+            longest = stage.settings["benchmark"].get("decoding", {}).get("max_tokens", 0)  # lm-eval knows its own
         answers += n
         tokens += n * longest
     return answers, tokens

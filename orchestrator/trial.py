@@ -19,8 +19,9 @@ def walk(config: dict[str, Any], study: str, run: str, board: Any) -> None:
     site = Site(run, store, board, trial.key)
     try:
         original = dict(zip(trial.original, site.ensure(trial.original.values()), strict=True))
-        site.ensure(trial.teacher_scores.values())
+        site.ensure(trial.references())
         for step in trial.steps:
+            site.ensure(step.stages())
             records = dict(zip(step.scores, site.ensure(step.scores.values()), strict=True))
             tune.report(metrics(step, records, original, plan.study))
     except StageFailed as failed:
@@ -53,16 +54,16 @@ def steps_walked(trial: Trial, study: Study, records: dict) -> list[Step] | None
 
     A study's `stop` ends a trial early, by the same rule by which Ray Tune stops it.
     """
-    known = {name: records.get(stage) for name, stage in trial.original.items()}
-    if None in known.values() or any(stage not in records for stage in trial.teacher_scores.values()):
+    if any(stage not in records for stage in trial.references()):
         return None
+    known = {name: records[stage] for name, stage in trial.original.items()}
     walked = []
     for step in trial.steps:
-        scores = {name: records.get(stage) for name, stage in step.scores.items()}
-        if None in scores.values():
+        if any(stage not in records for stage in step.stages()):
             return None
         walked.append(step)
-        recovered = metrics(step, scores, known, study).get("recovered")  # type: ignore[arg-type]
+        scores = {name: records[stage] for name, stage in step.scores.items()}
+        recovered = metrics(step, scores, known, study).get("recovered")
         if recovered is not None and recovered >= study.recovery.stop.recovered:  # type: ignore[union-attr]
             break
     return walked

@@ -1,6 +1,6 @@
 """What a stage is given to work with: its inputs, an empty folder for its results, and the fleet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,25 @@ class Weights:
 
 @dataclass(frozen=True)
 class Work:
-    """One execution of a stage. `ask(engine, weights, chats, decoding, openings)` asks a model of the fleet."""
+    """One execution of a stage. `fleet(engine, weights, what, requests, *how)` asks the engines of the run."""
 
     stage: Stage
     store: Store
     out: Path
-    ask: Callable[..., Any]
+    fleet: Callable[..., Iterator[list[tuple[int, Any]]]]
+
+    def ask(self, what: str, requests: list, *how: Any) -> Iterator[list[tuple[int, Any]]]:
+        """Have the stage's model do `what` ("answer" or "likelihood", see Engine) with requests. Results come in the
+        order in which they are finished, in chunks, each with its request's place."""
+        return self.fleet(self.stage.runtime["engine"], self.weights, what, requests, *how)
+
+    def keep(self, lines: str) -> None:
+        """Keep lines for a later attempt, should this one be cut short."""
+        self.store.keep(self.stage, lines.encode())
+
+    def kept(self) -> str:
+        """All lines that earlier attempts have kept."""
+        return b"".join(self.store.kept(self.stage)).decode()
 
     @cached_property
     def records(self) -> dict[str, dict[str, Any]]:

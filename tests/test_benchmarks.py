@@ -18,13 +18,6 @@ def olympiad(*answers: str, multiple: bool = False) -> dict:
     return {"question": "?", "final_answer": list(answers), "is_multiple_answer": multiple}
 
 
-def instruct(*checks: tuple[str, dict]) -> dict:
-    every = {"keyword", "frequency", "relation", "num_words", "keywords", "end_phrase", "num_placeholders"}
-    # As on the hub: each entry has every keyword, null where it does not apply.
-    kwargs = [dict.fromkeys(every) | given for _, given in checks]
-    return {"key": 1, "prompt": "do", "instruction_id_list": [kind for kind, _ in checks], "kwargs": kwargs}
-
-
 @pytest.mark.parametrize(
     ("text", "given"),
     [
@@ -39,6 +32,7 @@ def instruct(*checks: tuple[str, dict]) -> dict:
 def test_math500(text, given):
     assert verdict("math500", MATH, text) == given
     assert BENCHMARKS["math500"].group(MATH) == {"level": 3}
+    assert BENCHMARKS["math500"].group({**MATH, "subject": "Algebra"}) == {"level": 3, "subject": "Algebra"}
 
 
 @pytest.mark.parametrize(
@@ -91,40 +85,32 @@ def test_olympiadbench(row, text, given):
     assert verdict("olympiadbench", row, text) == given
 
 
+def test_olympiadbench_reads_units_and_tolerances():
+    row = {**olympiad("4.2"), "unit": "%", "error": "1e-1", "subfield": "Algebra"}
+    assert [verdict("olympiadbench", row, f"\\boxed{{{given}}}")[0] for given in ("4.3\\%", "4.1", "4.4")] == [1, 1, 0]
+    assert verdict("olympiadbench", {**olympiad("45"), "unit": "minute", "error": None}, "\\boxed{45 minutes}")[0]
+    assert BENCHMARKS["olympiadbench"].group(row) == {"subfield": "Algebra"}
+    assert BENCHMARKS["olympiadbench"].group(olympiad("2")) == {}
+
+
 @pytest.mark.parametrize(
-    ("check", "right", "wrong"),
+    ("kind", "row", "name"),
     [
-        (("keywords:frequency", {"keyword": "fox", "frequency": 2, "relation": "at least"}), "Fox and fox", "a fox"),
-        (("keywords:frequency", {"keyword": "fox", "frequency": 2, "relation": "less than"}), "a fox", "fox, fox"),
-        (("length_constraints:number_words", {"num_words": 3, "relation": "at least"}), "one, two three", "one two"),
-        (("length_constraints:number_words", {"num_words": 3, "relation": "less than"}), "one two", "one two three"),
-        (("keywords:existence", {"keywords": ["red", "fox"]}), "The Red FOX", "the fox"),
-        (("startend:end_checker", {"end_phrase": "The end."}), 'So it is. the END." ', "The end. Or is it?"),
-        (("detectable_content:number_placeholders", {"num_placeholders": 2}), "[name] at [place]", "[name] (place)"),
+        ("math500", {**MATH, "answer": "\\frac{1}{", "unique_id": "test/1.json"}, "test/1.json"),
+        ("math500", {**MATH, "answer": ""}, "Half of"),
+        ("olympiadbench", {**olympiad("\\sqrt{"), "id": 1606}, "1606"),
+        ("olympiadbench", {**olympiad("2"), "id": 1606, "error": "small"}, "1606.*'small'"),
     ],
 )
-def test_ifeval_checks(check, right, wrong):
-    row = instruct(check)
-    assert BENCHMARKS["ifeval"].fields(row)["prompt"] == "do"
-    assert verdict("ifeval", row, right) == (True, True)
-    assert verdict("ifeval", row, wrong) == (False, True)
+def test_a_gold_answer_that_cannot_be_read_is_named(kind, row, name):
+    with pytest.raises(ValueError, match=name):
+        BENCHMARKS[kind].check(row)
 
 
-def test_ifeval_wants_every_instruction_followed():
-    row = instruct(("keywords:existence", {"keywords": ["fox"]}), ("startend:end_checker", {"end_phrase": "owl"}))
-    assert verdict("ifeval", row, "fox owl") == (True, True)
-    assert verdict("ifeval", row, "fox") == (False, True)
-    assert verdict("ifeval", row, "owl") == (False, True)
-
-
-def test_ifeval_takes_no_empty_answer():
-    row = instruct(("length_constraints:number_words", {"num_words": 3, "relation": "less than"}))
-    assert verdict("ifeval", row, " \n") == (False, False)
-
-
-def test_ifeval_refuses_what_it_cannot_check():
-    with pytest.raises(ValueError, match="made:up"):
-        chats_of("ifeval", [instruct(("made:up", {}))], None)
+def test_gold_answers_that_can_be_read_pass():
+    BENCHMARKS["math500"].check(MATH)
+    BENCHMARKS["math500"].check({**MATH, "answer": "\\text{Evelyn}"})
+    BENCHMARKS["olympiadbench"].check(olympiad("$1$", "$-2$", multiple=True))
 
 
 def test_braces_of_a_problem_are_not_taken_for_columns():

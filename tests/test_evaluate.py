@@ -1,70 +1,109 @@
-"""Asking a benchmark: examples, their ids, and their summary."""
+"""A benchmark's rows as what is asked, its answers as grades, and the figures beside them."""
 
 import pytest
 
-from evaluators.engine import Answer, Decoding, Reply
-from evaluators.evaluate import chats_of, evaluate, example_id, read_examples, summary, write_examples
+from evaluators.asked import Asked, OwnGrade, content_ids, from_lines, to_lines
+from evaluators.engine import Answer
+from evaluators.evaluate import chats_of, example_ids, grade, graded_by_harness, read_graded, summary, write_graded
 
-ROWS = [{"problem": f"{i} + {i} = ?", "answer": str(2 * i), "level": i} for i in (1, 2, 3)]
-DECODING = Decoding(max_tokens=8)
-
-
-def ask(chats, decoding, begin):
-    """A model that always answers 4, in as many tokens as the prompt has words, after what it is made to begin with."""
-    replies = []
-    for i, (message,) in enumerate(chats):
-        opening = begin[i] if begin else ()
-        ids = (*opening, *range(len(message["content"].split())))
-        replies.append(Reply((1, 2), opening, (Answer(ids, "\\boxed{4}" if i else "4", cut_off=i == 2),)))
-    return replies
+ROWS = [{"problem": f"{i} + {i} = ?", "answer": str(2 * i), "level": i, "subject": "sums"} for i in (1, 2, 3)]
 
 
-def test_an_id_belongs_to_the_content():
+def answered(*texts: tuple[str, ...], opening: tuple[int, ...] = ()) -> list[Asked]:
+    """Answers to the rows, in as many tokens as they have words; the last answer of all was cut off."""
+    made = []
+    for id, row, each in zip(example_ids("math500", ROWS), ROWS, texts, strict=True):
+        answers = [Answer((*opening, *range(len(text.split()))), text, cut_off=text == "cut") for text in each]
+        made.append(Asked(id, [{"role": "user", "content": row["problem"]}], (1, 2), opening, tuple(answers)))
+    return made
+
+
+ONE_EACH = answered(("it is 4",), ("so \\boxed{4}",), ("it is just \\boxed{4}",))
+FOUR_EACH = answered(
+    ("\\boxed{2}", "\\boxed{2}", "\\boxed{3}", "cut"),
+    ("\\boxed{3}", "\\boxed{3}", "\\boxed{4}", "cut"),
+    ("cut", "cut", "cut", "cut"),
+)
+
+
+def test_an_id_belongs_to_the_content_and_repeated_content_is_told_apart():
     row = {"problem": "x", "answer": "1", "level": 2}
-    assert example_id("math500", dict(reversed(row.items()))) == example_id("math500", row)
-    others = [example_id("olympiadbench", row), example_id("math500", {**row, "level": 3})]
-    assert len({example_id("math500", row), *others}) == 3
+    first, second, third = content_ids([row, dict(reversed(row.items())), {**row, "level": 3}])
+    assert second == f"{first}-2"
+    assert third not in (first, second)
+    assert example_ids("olympiadbench", [row]) != example_ids("math500", [row])
 
 
 def test_examples_are_graded_in_the_order_of_the_rows():
-    examples = evaluate("math500", ROWS, ask, DECODING, "{problem}")
-    assert [example.correct for example in examples] == [False, True, False]
-    assert [example.found for example in examples] == [False, True, True]
-    assert [example.group for example in examples] == [{"level": 1}, {"level": 2}, {"level": 3}]
-    assert [example.prompt for example in examples] == [row["problem"] for row in ROWS]
-    assert [example.id for example in examples] == [example_id("math500", row) for row in ROWS]
+    graded = grade("math500", ROWS, ONE_EACH)
+    assert [one.score for one in graded] == [0, 1, 0]
+    assert [one.verdicts[0].found for one in graded] == [False, True, True]
+    assert [one.group for one in graded] == [{"level": i, "subject": "sums"} for i in (1, 2, 3)]
+    assert [one.id for one in graded] == example_ids("math500", ROWS)
 
 
-def test_every_answer_begins_with_its_own_opening():
-    openings = {example_id("math500", row): (100 + i,) for i, row in enumerate(ROWS)}
-    examples = evaluate("math500", ROWS, ask, DECODING, "{problem}", dict(reversed(openings.items())))
-    assert [example.ids[0] for example in examples] == [100, 101, 102]
-    assert [example.opening_ids for example in examples] == [(100,), (101,), (102,)]
+def test_answers_that_belong_to_other_rows_are_not_graded():
+    with pytest.raises(AssertionError, match="where those to"):
+        grade("math500", ROWS, [ONE_EACH[1], ONE_EACH[0], ONE_EACH[2]])
 
 
-def test_the_summary_counts_what_was_sampled():
-    openings = {example_id("math500", row): (7, 7) for row in ROWS}
-    figures = summary(evaluate("math500", ROWS, ask, DECODING, "{problem}", openings))
-    assert figures["n"] == 3
-    assert figures["accuracy"] == pytest.approx(1 / 3)
-    assert figures["cut_off"] == pytest.approx(1 / 3)
-    assert figures["not_found"] == pytest.approx(1 / 3)
-    assert figures["tokens"] == 3 * 5
-    assert figures["mean_length"] == 7
+def test_the_reasoning_of_a_reasoning_model_is_not_its_answer():
+    texts = ("\\boxed{2}</think>it is \\boxed{3}",), ("\\boxed{4}",), ("</think>\\boxed{6}",)
+    assert [one.score for one in grade("math500", ROWS, answered(*texts))] == [0, 1, 1]
+    assert [one.score for one in grade("math500", ROWS, answered(*texts), thinks=True)] == [0, 0, 1]
 
 
-def test_an_answer_of_one_token_is_not_cut_off():
-    examples = evaluate("math500", ROWS, ask, Decoding(max_tokens=1), "{problem}")
-    assert not any(example.cut_off for example in examples)
+@pytest.mark.parametrize(
+    ("way", "scores"), [("mean", [0.5, 0.25, 0]), ("majority", [1, 0, 0]), ("pass@2", [1 - 1 / 6, 0.5, 0])]
+)
+def test_several_answers_make_one_score(way, scores):
+    assert [one.score for one in grade("math500", ROWS, FOUR_EACH, way)] == pytest.approx(scores)
 
 
-def test_examples_are_read_as_they_were_written(tmp_path):
-    examples = evaluate("math500", ROWS, ask, DECODING)
-    write_examples(tmp_path / "examples.jsonl", examples)
-    back = read_examples(tmp_path / "examples.jsonl")
-    assert [(e.id, e.text, e.correct, list(e.ids), e.group) for e in back] == [
-        (e.id, e.text, e.correct, list(e.ids), e.group) for e in examples
-    ]
+def test_the_summary_tells_what_is_beside_a_score():
+    opened = answered(("it is 4",), ("so \\boxed{4}",), ("cut",), opening=(7, 7))
+    facts = summary(opened, grade("math500", ROWS, opened))
+    assert (facts["n"], facts["samples"]) == (3, 1)
+    assert facts["accuracy"] == pytest.approx(1 / 3)
+    assert facts["cut_off"] == pytest.approx(1 / 3)
+    assert facts["not_found"] == pytest.approx(2 / 3)
+    assert facts["given_up"] == 0
+    assert facts["tokens"] == 3 + 2 + 1
+    assert (facts["mean_length"], facts["median_length"]) == (4, 4)
+    assert facts["p95_length"] == pytest.approx(4.9)
+    assert facts["groups"] == {"level": {"1": 0.0, "2": 1.0, "3": 0.0}, "subject": {"sums": pytest.approx(1 / 3)}}
+    assert "pass" not in facts
+
+
+def test_the_summary_of_several_answers_has_pass_at_k():
+    facts = summary(FOUR_EACH, grade("math500", ROWS, FOUR_EACH, "majority"))
+    assert facts["accuracy"] == pytest.approx(1 / 3)
+    assert facts["mean"] == pytest.approx(0.25)
+    assert facts["pass"] == {
+        "1": pytest.approx(0.25),
+        "2": pytest.approx((5 / 6 + 0.5) / 3),
+        "4": pytest.approx(2 / 3),
+    }
+
+
+def test_a_harness_grades_its_own_tasks():
+    own = [Asked("a", [], (), (), (Answer((1,), "x", False),), OwnGrade("gsm8k", 0.25, {"acc": 1.0, "norm": 0.25}))]
+    assert [(one.score, one.group) for one in graded_by_harness(own)] == [(0.25, {"task": "gsm8k"})]
+    assert from_lines(to_lines(own)) == own
+
+
+def test_answers_and_grades_are_read_as_they_were_written(tmp_path):
+    assert from_lines(to_lines(FOUR_EACH)) == FOUR_EACH
+    graded = grade("math500", ROWS, FOUR_EACH)
+    write_graded(tmp_path / "grades.jsonl", graded)
+    assert read_graded(tmp_path / "grades.jsonl") == graded
+
+
+def test_a_system_prompt_comes_first():
+    chats = chats_of("math500", ROWS, "{problem}", system="be brief")
+    assert [message["role"] for message in chats[0]] == ["system", "user"]
+    assert chats[0][0]["content"] == "be brief"
+    assert chats_of("math500", ROWS, "{problem}")[0] == chats[0][1:]
 
 
 def test_a_prompt_that_names_an_absent_column_is_refused():

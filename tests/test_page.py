@@ -10,10 +10,9 @@ from rich.console import Console
 from orchestrator.account import show_results
 from orchestrator.plan import unfold
 from orchestrator.run import make_report
-from orchestrator.stages.evaluate import EXAMPLES
 from orchestrator.stages.report import PAGE, RESULTS
 from orchestrator.store import Store
-from tests.test_results import examples
+from tests.test_results import publish_evaluation
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def reported(small, publish):
             if trial.seed in seeds:
                 done |= {*trial.steps[0].scores.values()}
         for stage in done:
-            publish(store, stage, {EXAMPLES: examples("+-+-")}, accuracy=0.5)
+            publish_evaluation(publish, store, stage, "+-+-")
         address = make_report(plan, store)
         folder = store.folder(address, store.read_record(address))
         console = Console(file=io.StringIO(), width=300)

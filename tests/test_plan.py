@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from evaluators.benchmarks import BENCHMARKS
 from orchestrator.plan import Plan, unfold
 from orchestrator.study import Pair, StudyError
 
@@ -16,6 +17,11 @@ def trial_of(plan: Plan, condition: str, seed: int, teacher: str):
     found = [t for t in plan.trials if (t.condition, t.seed, t.teacher) == (condition, seed, teacher)]
     assert len(found) == 1
     return found[0]
+
+
+def prompted(plan: Plan) -> set[str]:
+    """The answers to the training prompts."""
+    return {s.fingerprint for s in plan.stages if s.kind == "sample" and "prompts" in s.settings}
 
 
 def test_every_pair_condition_and_seed_is_a_trial(demo):
@@ -40,13 +46,13 @@ def test_shared_stages_are_counted_once(demo):
     trains = 4 + 2 + 8
     # As they are: 3 models x 4 benchmarks; each trained student: 4; prefill: 2 benchmarks for each off-model one.
     evaluations = 3 * 4 + trains * 4 + 4 * 2
-    assert distinct == {"model": 3, "sample": 3, "train": trains, "evaluate": evaluations}
+    assert distinct == {"model": 3, "sample": 3 + evaluations, "train": trains, "evaluate": evaluations}
     assert plan.unshared()["sample"] > distinct["sample"]
 
 
 def test_each_model_answers_the_prompts_once(demo):
     plan = unfold(demo())
-    asked = [stage.inputs["base"] for stage in plan.stages if stage.kind == "sample"]
+    asked = [stage.inputs["base"] for stage in plan.stages if stage.kind == "sample" and "prompts" in stage.settings]
     assert len(asked) == len(set(asked))
     assert {model.name for model in asked} == {model.organism for model in plan.study.models.values()}
 
@@ -75,7 +81,10 @@ def test_the_original_student_is_evaluated_once_for_each_benchmark(demo):
     as_it_is = [
         stage.runtime["name"]
         for stage in plan.stages
-        if stage.kind == "evaluate" and set(stage.inputs) == {"base"} and stage.inputs["base"].name == student
+        if stage.kind == "sample"
+        and "benchmark" in stage.settings
+        and set(stage.inputs) == {"base"}
+        and stage.inputs["base"].name == student
     ]
     assert sorted(as_it_is) == sorted(study.benchmarks)
     assert len({tuple(trial.original.values()) for trial in plan.trials}) == 1
@@ -90,9 +99,10 @@ def test_prefill_asks_the_off_model_student_and_trains_none(demo):
             off_model = trial_of(plan, "off-model", seed, pair.teacher)
             assert set(prefill.steps[0].scores) == set(study.conditions["prefill"]["benchmarks"])
             for name, stage in prefill.steps[0].scores.items():
-                assert stage.inputs["student"] == off_model.steps[0].scores[name].inputs["student"]
-                assert stage.inputs["opening"] == prefill.original[name]
-                assert stage.settings["opening_tokens"] == study.conditions["prefill"]["tokens"]
+                answers = stage.inputs["answers"]
+                assert answers.inputs["student"] == off_model.steps[0].scores[name].inputs["answers"].inputs["student"]
+                assert answers.inputs["opening"] == prefill.original[name].inputs["answers"]
+                assert answers.settings["opening"] == {"tokens": study.conditions["prefill"]["tokens"], "until": None}
                 assert stage != off_model.steps[0].scores[name]
     without = unfold(study.model_copy(update={"conditions": {"off-model": {}, "on-model": {}}}))
     assert fingerprints(without, "train") == fingerprints(plan, "train")
@@ -109,7 +119,7 @@ def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
     plan = unfold(demo())
     for trial in plan.trials:
         if trial.condition == "off-model":
-            student = trial.steps[0].scores["maths"].inputs["student"]
+            student = trial.steps[0].scores["maths"].inputs["answers"].inputs["student"]
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.teacher].organism
             assert student.inputs["base"].name == plan.study.models[trial.student].organism
             assert student.settings["seed"] == trial.seed
@@ -134,7 +144,8 @@ def test_where_a_study_runs_changes_no_stage(demo, overrides):
 def test_training_settings_change_what_is_trained_and_nothing_before(demo, override):
     before, after = unfold(demo()), unfold(demo(override))
     assert not fingerprints(before, "train") & fingerprints(after, "train")
-    assert fingerprints(before, "model", "sample") == fingerprints(after, "model", "sample")
+    assert fingerprints(before, "model") == fingerprints(after, "model")
+    assert prompted(before) == prompted(after)
     kept = fingerprints(before, "evaluate") & fingerprints(after, "evaluate")
     as_they_are = {
         stage.fingerprint
@@ -150,7 +161,8 @@ def test_training_settings_change_what_is_trained_and_nothing_before(demo, overr
 )
 def test_other_prompts_or_answers_change_all_that_is_trained_on_them(demo, override):
     before, after = unfold(demo()), unfold(demo(override))
-    assert not fingerprints(before, "sample", "train") & fingerprints(after, "sample", "train")
+    assert not prompted(before) & prompted(after)
+    assert not fingerprints(before, "train") & fingerprints(after, "train")
     assert fingerprints(before, "model") == fingerprints(after, "model")
 
 
@@ -163,7 +175,44 @@ def test_a_change_to_a_benchmark_changes_its_evaluations_alone(demo, change):
 
     assert not evaluations(before, True) & evaluations(after, True)
     assert evaluations(before, False) == evaluations(after, False)
+    assert prompted(before) == prompted(after)
+    assert fingerprints(before, "model", "train") == fingerprints(after, "model", "train")
+
+
+@pytest.mark.parametrize("change", ["samples=4 temperature=1.0 score=majority", "samples=4 temperature=1.0"])
+def test_another_way_of_scoring_grades_the_same_answers(demo, change):
+    def overrides(settings: str) -> list[str]:
+        return [f"benchmarks.maths.{setting}" for setting in settings.split()]
+
+    before, after = unfold(demo(*overrides(change))), unfold(demo(*overrides(f"{change} score=pass@2")))
+    assert fingerprints(before, "sample") == fingerprints(after, "sample")
+    differing = fingerprints(before, "evaluate") ^ fingerprints(after, "evaluate")
+    assert len(differing) == 2 * sum(s.kind == "evaluate" and s.runtime["name"] == "maths" for s in after.stages)
+
+
+def test_a_grader_that_grades_otherwise_grades_the_same_answers_again(demo, monkeypatch):
+    before = unfold(demo())
+    monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 99)
+    after = unfold(demo())
     assert fingerprints(before, "model", "sample", "train") == fingerprints(after, "model", "sample", "train")
+    again = [s for s in after.stages if s.kind == "evaluate" and s.fingerprint not in fingerprints(before)]
+    assert {stage.runtime["name"] for stage in again} == {"maths"}
+
+
+def test_measures_add_likelihoods_and_change_nothing_else(demo):
+    plan, more = unfold(demo()), unfold(demo("measures={perplexity: true, kl: [maths]}"))
+    assert fingerprints(plan) < fingerprints(more)
+    data = {trial.surprise.inputs["data"].inputs["base"].name for trial in more.trials}
+    assert data == {"steps", "words", "terse"}
+    for trial in more.trials:
+        for step in trial.steps:
+            ours, theirs = step.divergence["maths"]
+            assert ours.inputs["data"] == theirs.inputs["data"]
+            assert (ours.inputs["student"], "student" in theirs.inputs) == (
+                ours.inputs["data"].inputs["student"],
+                False,
+            )
+            assert ours.inputs["data"].settings["benchmark"]["decoding"]["temperature"] == 1.0
 
 
 @pytest.mark.parametrize("override", ["dtype=bfloat16", "context=256"])
@@ -195,10 +244,10 @@ def test_budgets_are_walked_upwards_and_only_where_a_student_is_brought_back(dem
 def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_answers(demo):
     plan = unfold(demo())
     trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
-    start = trial.steps[0].scores["maths"].inputs["student"]
+    start = trial.steps[0].scores["maths"].inputs["answers"].inputs["student"]
     for step in trial.steps[1:]:
         for stage in step.scores.values():
-            student = stage.inputs["student"]
+            student = stage.inputs["answers"].inputs["student"]
             assert student.inputs["start"] == start
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.student].organism
             assert student.settings["rows"] == step.budget
@@ -220,6 +269,8 @@ def test_a_stop_rule_changes_no_stage_and_no_step(demo):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("conditions.prefill.of=words", 'conditions.prefill: "words" is not among the study.s models'),
+        ("conditions.prefill={until: x, tokens: 2, benchmarks: [maths]}", "give one of tokens and until"),
         ("conditions.prefill.benchmarks=[mats]", '"mats" is not among.*did you mean "maths"'),
         ("models.student=organism:stepz", 'models.student: no organism "stepz"; did you mean "steps"'),
         ("models.student=./nowhere", "/nowhere is not a checkpoint"),

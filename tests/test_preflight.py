@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from orchestrator import preflight as checks
 from orchestrator.plan import unfold
 from orchestrator.preflight import check
 from orchestrator.store import Store
@@ -206,6 +207,47 @@ def test_an_instruction_type_that_cannot_be_checked(small, write):
     assert "benchmarks.follow: " in message
     assert "row 17" in message
     assert "made:up" in message
+
+
+def test_instructions_that_need_data_beyond_a_package_say_how_to_get_it(small, write, monkeypatch):
+    import nltk
+
+    monkeypatch.setattr(nltk.data, "path", [])
+    row = {
+        "key": 1,
+        "prompt": "x",
+        "instruction_id_list": ["length_constraints:number_sentences"],
+        "kwargs": [{"num_sentences": 2, "relation": "at least"}],
+    }
+    message = refused(small(f"benchmarks.follow={{kind: ifeval, n: 1, rows: {write('rows', [row])}}}"))
+    assert "benchmarks.follow: " in message
+    assert "python -m nltk.downloader punkt_tab" in message
+
+
+def test_a_gold_answer_that_cannot_be_read(small, write):
+    rows = [{"problem": "x", "answer": answer, "level": 1, "unique_id": f"row-{answer}"} for answer in ("1", "")]
+    message = refused(small(f"benchmarks.maths.rows={write('rows', rows)}", "benchmarks.maths.n=2"))
+    assert "benchmarks.maths: " in message
+    assert "'row-'" in message
+
+
+def test_an_option_that_is_several_tokens(small, write, monkeypatch):
+    monkeypatch.setitem(checks.MULTIPLE_CHOICE, "mmlu", ("A", "unheard"))
+    message = refused(small("benchmarks.facts.answer_by=logprob"))
+    assert "benchmarks.facts: unheard is more than one token for models.student" in message
+
+
+@pytest.mark.parametrize("override", ["benchmarks.maths.thinking=off", "sampling.thinking=on"])
+def test_thinking_that_no_template_switches(small, override):
+    message = refused(small(override))
+    assert override.partition("=")[0] in message
+    assert "models.student has no switch" in message
+
+
+def test_a_task_that_lm_eval_does_not_have(small):
+    message = refused(small("benchmarks.more={kind: 'lm_eval:gsm9k', n: 2}"))
+    assert "benchmarks.more: " in message
+    assert "gsm8k" in message
 
 
 @pytest.mark.parametrize(

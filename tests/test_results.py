@@ -1,57 +1,69 @@
 """A study's results, read off hand-made evaluations."""
 
-import json
-from dataclasses import asdict
-
 import pytest
 
-from evaluators.evaluate import Example
+from evaluators.asked import Asked, to_lines
+from evaluators.engine import Answer
+from evaluators.evaluate import Graded, summary
+from evaluators.likelihood import Scored
+from evaluators.verdict import Verdict
 from orchestrator.plan import unfold
-from orchestrator.results import Examples, read_results
-from orchestrator.stages.evaluate import EXAMPLES
+from orchestrator.results import Measured, read_results
+from orchestrator.stages.evaluate import GRADES
+from orchestrator.stages.likelihood import LIKELIHOODS
+from orchestrator.stages.sample import ANSWERS
 from orchestrator.store import Store
 
 
-def examples(correct: str) -> bytes:
-    """One example for each letter: right (+), wrong (-), cut off (c) or without an answer (?)."""
-    made = [
-        Example(
-            id=str(i),
-            group={"level": 1 + i % 2},
-            prompt="p",
-            prompt_ids=(1,),
-            opening_ids=(),
-            ids=(1, 2, 3),
-            text="t",
-            correct=letter == "+",
-            found=letter != "?",
-            cut_off=letter == "c",
-        )
-        for i, letter in enumerate(correct)
+def answered(letters: str) -> list[Asked]:
+    prompt = [{"role": "user", "content": "p"}]
+    return [
+        Asked(str(i), prompt, (1,), (), (Answer((1, 2, 3), "t", letter == "c"),)) for i, letter in enumerate(letters)
     ]
-    return "".join(json.dumps(asdict(example)) + "\n" for example in made).encode()
+
+
+def graded(letters: str) -> list[Graded]:
+    return [
+        Graded(str(i), {"level": 1 + i % 2}, float(letter == "+"), (Verdict(float(letter == "+"), letter != "?"),))
+        for i, letter in enumerate(letters)
+    ]
+
+
+def publish_evaluation(publish, store: Store, stage, letters: str) -> None:
+    """One example for each letter: right (+), wrong (-), cut off (c) or without an answer (?)."""
+    facts = {**summary(answered(letters), graded(letters)), "figures": {"loose": 0.5}}
+    publish(store, stage.inputs["answers"], {ANSWERS: to_lines(answered(letters)).encode()})
+    publish(store, stage, {GRADES: to_lines(graded(letters)).encode()}, **facts)
 
 
 @pytest.fixture
 def read(small, publish):
-    """Publishes evaluations and reads the results; `graded` says how, by trial and budget."""
-    study = small("pairs.teachers=[words]", "conditions={off-model: }", "recovery.budgets=[4]", "seeds=[1, 2]")
-    plan, store = unfold(study), Store(study.store)
+    """Publishes evaluations and reads the results; `given` says how, by trial and budget."""
 
-    def act(graded: dict):
-        answers = {}
+    def act(given: dict, *overrides: str, likelihood=None):
+        study = small(
+            "pairs.teachers=[words]", "conditions={off-model: }", "recovery.budgets=[4]", "seeds=[1, 2]", *overrides
+        )
+        plan, store = unfold(study), Store(study.store)
+        letters = {}
         for trial in plan.trials:
-            answers |= dict.fromkeys(trial.original.values(), "++++")
-            answers |= dict.fromkeys(trial.teacher_scores.values(), "+---")
+            letters |= dict.fromkeys(trial.original.values(), "++++")
+            letters |= dict.fromkeys(trial.teacher_scores.values(), "+---")
             for step in trial.steps:
-                if (trial.seed, step.budget) in graded:
-                    answers |= dict.fromkeys(step.scores.values(), graded[trial.seed, step.budget])
-        for stage, correct in answers.items():
-            publish(store, stage, {EXAMPLES: examples(correct)}, accuracy=correct.count("+") / 4)
-        records = store.records(plan.stages)
-        return read_results(plan, records, Examples(store, records))
+                if (trial.seed, step.budget) in given:
+                    letters |= dict.fromkeys(step.scores.values(), given[trial.seed, step.budget])
+        for stage, each in letters.items():
+            publish_evaluation(publish, store, stage, each)
+        for stage in plan.stages:
+            if stage.kind == "likelihood":
+                rows = [Scored(str(i), {"all": -likelihood(stage) * 3}, {"all": 3}) for i in range(5)]
+                publish(store, stage, {LIKELIHOODS: to_lines(rows).encode()})
+        return read_results(plan, Measured(store, store.records(plan.stages)))
 
     return act
+
+
+ALL_RIGHT = {(seed, budget): "++++" for seed in (1, 2) for budget in (0, 4)}
 
 
 def test_scores_and_changes_are_over_all_seeds(read):
@@ -67,14 +79,17 @@ def test_scores_and_changes_are_over_all_seeds(read):
     assert (row.n, row.seeds, row.original, row.teacher_score) == (4, [1, 2], 1.0, 0.25)
     assert row.score.value == pytest.approx(3 / 8)
     assert row.change.value == pytest.approx(-5 / 8)
-    assert row.change.low <= row.change.value <= row.change.high < 0
-    assert (row.cut_off, row.not_found, row.mean_length) == (1 / 8, 1 / 8, 3)
-    assert row.by_level == {"student": {"1": 0.5, "2": 0.25}, "original": {"1": 1.0, "2": 1.0}}
+    assert row.change.low < row.change.value < row.change.high
+    beside = row.diagnostics
+    assert (beside.samples, beside.cut_off, beside.not_found, beside.given_up) == (1, 1 / 8, 1 / 8, 0)
+    assert (beside.mean_length, beside.median_length, beside.p95_length) == (3, 3, 3)
+    assert beside.figures == {"loose": 0.5}
+    assert (row.groups, row.original_groups) == ({"level": {"1": 0.5, "2": 0.25}}, {"level": {"1": 1.0, "2": 1.0}})
     assert results.rows[2].change.value == pytest.approx(-1 / 8)
 
 
 def test_models_as_they_are_are_shown_once(read):
-    results = read({(1, 0): "++++", (2, 0): "++++", (1, 4): "++++", (2, 4): "++++"})
+    results = read(ALL_RIGHT)
     shown = [(reference.model, reference.benchmark, reference.score.value) for reference in results.references]
     assert sorted(shown) == [
         ("student", "facts", 1.0),
@@ -97,7 +112,31 @@ def test_nothing_done_is_no_result(read):
     assert len(results.unfinished) == 2
 
 
-def test_students_are_paired_with_the_original_by_example(read):
-    same = read({(1, 0): "++--", (2, 0): "++--", (1, 4): "++--", (2, 4): "++--"}).rows[0]
-    # All seeds agree and the original is right everywhere, so the change is the score less one, interval and all.
-    assert (same.change.low, same.change.high) == pytest.approx((same.score.low - 1, same.score.high - 1))
+def test_a_change_is_tested_and_corrected_for_all_cells(read):
+    results = read({(1, 0): "----", (2, 0): "----", (1, 4): "++++", (2, 4): "++++"})
+    changed, same = results.rows[0], results.rows[2]
+    assert changed.p == pytest.approx(2 / 2**4)  # all four examples fell: McNemar's exact test
+    assert changed.p < changed.q <= 1
+    assert (same.p, same.q) == (1, 1)
+    assert changed.detectable is None  # four examples can show nothing
+
+
+def test_surprise_and_divergence_are_read_by_class_of_token(read):
+    def nats(stage) -> float:
+        return 0.5 if "student" in stage.inputs else 2.0  # a token, under the student or the original one
+
+    results = read(ALL_RIGHT, "measures={perplexity: true, kl: [maths]}", likelihood=nats)
+    (surprise,) = results.surprises
+    assert (surprise.condition, surprise.n) == ("off-model", 5)
+    assert surprise.nll["all"].value == pytest.approx(2.0)
+    assert [(one.budget, one.benchmark, one.seeds) for one in results.divergences] == [
+        (0, "maths", [1, 2]),
+        (4, "maths", [1, 2]),
+    ]
+    assert results.divergences[0].n == 10
+    assert results.divergences[0].kl["all"].value == pytest.approx(1.5)
+
+
+def test_nothing_beside_scores_is_measured_unasked(read):
+    results = read(ALL_RIGHT)
+    assert (results.surprises, results.divergences) == ([], [])

@@ -3,26 +3,28 @@
 import json
 
 import pytest
+from tokenizers import Tokenizer
 
-from evaluators.engine import Answer, Reply
+from evaluators.engine import Answer, Likelihood, Reply
 from orchestrator.data import read_prompts
 from orchestrator.plan import unfold
-from orchestrator.stages import evaluate, model, sample
+from orchestrator.stages import evaluate, likelihood, model, sample
 from orchestrator.stages.train import _choose
 from orchestrator.store import Store
 from orchestrator.work import Weights, Work, checkpoint_of
 from organisms import shipped
 
 
-def ask(engine, weights, chats, decoding, openings):
-    """Answers every chat by its last word, cut off where that is one of two."""
-    replies = []
-    for i, chat in enumerate(chats):
-        opening = tuple(openings[i]) if openings else ()
-        word = chat[-1]["content"].split()[-1]
+def ask(engine, weights, what, requests, *how):
+    """Answers every chat by its last word, cut off where that is one of two; the last first, and one in a chunk."""
+    for i, request in reversed(list(enumerate(requests))):
+        if what == "likelihood":
+            yield [(i, Likelihood((1, 2, 3), (-1.0, -2.0, -3.0), (True,) * 3, 2))]
+            continue
+        opening = tuple(request.opening)
+        word = request.prompt[-1]["content"].split()[-1]
         answer = Answer((*opening, 10, 11, 12), f"{word} \\boxed{{ 4 }}", cut_off=word in ("fox", "owl"))
-        replies.append(Reply((1,), opening, (answer,)))
-    return replies
+        yield [(i, Reply((1,), opening, (answer,), "digest"))]
 
 
 @pytest.fixture
@@ -51,9 +53,9 @@ def perform(store):
 def remembering(asked: list):
     """`ask`, which also notes what it is asked with."""
 
-    def act(engine, weights, chats, decoding, openings):
-        asked.append((weights, decoding, openings))
-        return ask(engine, weights, chats, decoding, openings)
+    def act(engine, weights, what, requests, *how):
+        asked.append((weights, requests, *how))
+        return ask(engine, weights, what, requests, *how)
 
     return act
 
@@ -75,18 +77,43 @@ def test_a_local_checkpoint_is_referred_to(small, store, perform):
 
 
 def test_answers_are_written_with_their_prompts_and_cut_off_ones_teach_nothing(plan, perform):
-    stage = next(s for s in plan.stages if s.kind == "sample")
+    stage = next(s for s in plan.stages if "prompts" in s.settings)
     facts, folder = perform(sample.run, stage)
     rows = [json.loads(line) for line in (folder / sample.ANSWERS).read_text().splitlines()]
     assert [row["prompt"] for row in rows] == read_prompts(plan.study.prompts)
-    assert [row["text"].split()[0] for row in rows] == [row["prompt"][-1]["content"].split()[-1] for row in rows]
-    cut = sum(row["cut_off"] for row in rows)
+    (answers,) = zip(*(row["answers"] for row in rows), strict=True)
+    assert [one["text"].split()[0] for one in answers] == [row["prompt"][-1]["content"].split()[-1] for row in rows]
+    cut = sum(one["cut_off"] for one in answers)
     assert 0 < cut < len(rows) == facts["n"]
     assert facts["cut_off"] == cut / len(rows)
     assert facts["tokens"] == 3 * len(rows)
+    assert facts["template"] == "digest"
     assert sample.read_chats(folder) == [
-        [*row["prompt"], {"role": "assistant", "content": row["text"]}] for row in rows if not row["cut_off"]
+        [*row["prompt"], {"role": "assistant", "content": one["text"]}]
+        for row, one in zip(rows, answers, strict=True)
+        if not one["cut_off"]
     ]
+
+
+def test_an_attempt_goes_on_where_the_last_one_was_cut_short(plan, store, perform):
+    stage, asked = next(s for s in plan.stages if "prompts" in s.settings), []
+
+    def dying(engine, weights, what, requests, *how):
+        for number, chunk in enumerate(ask(engine, weights, what, requests, *how)):
+            if number == 5:
+                raise OSError("the machine is gone")
+            yield chunk
+
+    with pytest.raises(OSError, match="gone"):
+        sample.run(Work(stage, store, store.new_folder(stage, "first"), dying))
+    _, folder = perform(sample.run, stage, remembering(asked))
+    ((_, requests, _),) = asked
+    n = plan.study.prompts.n
+    assert [request.number for request in requests] == list(range(n - 5))  # the last five were there
+    assert len(sample.answers_of(folder)) == n
+    assert {path.name for path in folder.parent.iterdir()} == {"one", "record.json"}
+    undisturbed = sample.run(Work(stage, store, store.new_folder(stage, "another"), ask))
+    assert undisturbed == store.record(stage)["facts"]
 
 
 def test_a_larger_budget_holds_the_answers_of_a_smaller_one():
@@ -101,36 +128,68 @@ def test_a_larger_budget_holds_the_answers_of_a_smaller_one():
 
 def test_an_evaluation_is_graded_and_shown_by_level(plan, perform):
     stage, asked = plan.trials[0].original["maths"], []
-    facts, folder = perform(evaluate.run, stage, remembering(asked))
-    examples = evaluate.examples_of(folder)
-    assert len(examples) == facts["n"] == 5
-    assert facts["accuracy"] == sum(example.correct for example in examples) / 5
-    assert facts["groups"] == {"level": {str(e.group["level"]): float(e.correct) for e in examples}}
-    ((weights, decoding, openings),) = asked
-    assert weights == Weights(stage.inputs["base"].address, None)
-    assert (decoding.max_tokens, decoding.temperature, openings) == (16, 0.0, None)
+    perform(sample.run, stage.inputs["answers"], remembering(asked))
+    facts, folder = perform(evaluate.run, stage, nobody)
+    graded = evaluate.grades_of(folder)
+    assert len(graded) == facts["n"] == 5
+    assert facts["accuracy"] == sum(one.score for one in graded) / 5
+    assert facts["groups"]["level"] == {str(one.group["level"]): one.score for one in graded}
+    ((weights, requests, decoding),) = asked
+    assert weights == Weights(stage.inputs["answers"].inputs["base"].address, None)
+    assert (decoding.max_tokens, decoding.temperature, decoding.n) == (16, 0.0, 1)
+    assert {request.opening for request in requests} == {()}
+
+
+def nobody(*_: object):
+    raise AssertionError("grading asks no model")
 
 
 def test_a_prefilled_answer_begins_with_the_original_students_tokens(plan, store, perform, publish):
-    stage, asked = next(t for t in plan.trials if t.condition == "prefill").steps[0].scores["maths"], []
+    stage = next(t for t in plan.trials if t.condition == "prefill").steps[0].scores["maths"].inputs["answers"]
+    asked = []
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["student"], {}, weights="adapter")
-    perform(evaluate.run, stage.inputs["opening"])
-    perform(evaluate.run, stage, remembering(asked))
-    ((weights, _, openings),) = asked
+    perform(sample.run, stage.inputs["opening"])
+    perform(sample.run, stage, remembering(asked))
+    ((weights, requests, _),) = asked
     assert weights == Weights(stage.inputs["base"].address, stage.inputs["student"].address)
-    assert [list(opening) for opening in openings] == [[10, 11]] * 5
+    assert [request.opening for request in requests] == [(10, 11)] * 5
+
+
+def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, perform, publish):
+    plan = unfold(small("conditions={prefill: {of: words, tokens: 2, benchmarks: [maths]}}", "recovery=null"))
+    stage = plan.trials[0].steps[0].scores["maths"].inputs["answers"]
+    asked = []
+    publish(store, stage.inputs["base"], {})
+    publish(store, stage.inputs["student"], {}, weights="adapter")
+    perform(model.run, stage.inputs["opening"].inputs["base"])
+    perform(sample.run, stage.inputs["opening"])
+    perform(sample.run, stage, remembering(asked))
+    openings = {request.opening for request in asked[0][1]}
+    assert openings == {Tokenizer.from_file(str(shipped.FOLDER / "words" / "tokenizer.json")).decode([10, 11])}
+
+
+def test_likelihoods_are_summed_by_class_of_token(small, store, perform):
+    plan = unfold(small("measures.perplexity=true"))
+    stage = next(s for s in plan.stages if s.kind == "likelihood")
+    perform(model.run, stage.inputs["base"])
+    perform(sample.run, stage.inputs["data"])
+    facts, folder = perform(likelihood.run, stage)
+    assert facts == {"n": 20, "nll": {"all": 2.0, "reasoning": 1.5, "answer": 3.0}}
+    rows = likelihood.likelihoods_of(folder)
+    assert rows[0].logprob == {"all": -6.0, "reasoning": -3.0, "answer": -3.0}
+    assert rows[0].tokens == {"all": 3, "reasoning": 2, "answer": 1}
 
 
 def test_full_weights_are_asked_as_a_checkpoint_of_their_own(plan, store, publish, tmp_path):
-    stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"]
+    stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"].inputs["answers"]
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["student"], {}, weights="checkpoint")
     assert Work(stage, store, tmp_path, ask).weights == Weights(stage.inputs["student"].address, None)
 
 
 def test_a_stage_is_not_run_before_its_inputs(plan, store, publish, tmp_path):
-    stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"]
+    stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"].inputs["answers"]
     publish(store, stage.inputs["base"], {})
     with pytest.raises(AssertionError, match="before its input student was done"):
-        evaluate.run(Work(stage, store, tmp_path, ask))
+        sample.run(Work(stage, store, tmp_path, ask))

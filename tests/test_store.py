@@ -164,3 +164,14 @@ def test_a_record_of_another_stage_at_the_same_address_is_refused(store):
     store.create(f"{store.root}/{STAGE.address}/record.json", json.dumps(record).encode())
     with pytest.raises(StoreError, match="another stage with the same short hash"):
         store.record(STAGE)
+
+
+def test_what_an_attempt_keeps_is_there_for_the_next_until_one_is_done(store, publish):
+    assert store.kept(STAGE) == []
+    store.keep(STAGE, b"one\n")
+    store.keep(STAGE, b"two\n")
+    store.keep(OTHER, b"of another stage\n")
+    assert store.kept(STAGE) == [b"one\n", b"two\n"]
+    publish(store, STAGE, {"weights.bin": b"x"})
+    assert store.kept(STAGE) == []
+    assert store.kept(OTHER) == [b"of another stage\n"]

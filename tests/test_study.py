@@ -38,7 +38,17 @@ from orchestrator.study import StudyError, Tracking, load_study, without_secrets
         pytest.param("pairs.teachers=[words, words]", ["pairs"]),
         ("train.learning_rate=fast", ["train.learning_rate: ", "valid number"]),
         ("train={}", ["train.learning_rate: missing"]),
-        ("benchmarks.maths.kind=math", ["benchmarks.maths.kind: ", "math500"]),
+        ("benchmarks.maths.kind=math", ["benchmarks.maths: kind: ", 'did you mean "math500"?', "lm_eval:<task>"]),
+        ("benchmarks.maths.samples=4", ["benchmarks.maths: samples: ", "set temperature"]),
+        ("benchmarks.maths.score=pass@2", ["benchmarks.maths: score: pass@2 needs 2 samples, and there are 1"]),
+        ("benchmarks.maths.score=best", ["benchmarks.maths: score: there is no 'best'", "pass@k"]),
+        ("benchmarks.follow={kind: ifeval, score: majority}", ["benchmarks.follow: score: ", "vote"]),
+        ("benchmarks.maths.answer_by=logprob", ["benchmarks.maths: answer_by: ", "not multiple choice"]),
+        ("benchmarks.facts={kind: mmlu, answer_by: logprob, temperature: 1}", ["leave samples and temperature out"]),
+        ("benchmarks.maths.thinking=maybe", ["benchmarks.maths.thinking: "]),
+        ("benchmarks.maths.chat=false", ["benchmarks.maths: chat has no effect on math500"]),
+        ("benchmarks.gsm={kind: 'lm_eval:gsm8k', temperature: 1}", ["temperature has no effect on lm_eval:gsm8k"]),
+        ("measures.kl=[mats]", ["measures.kl: ", 'did you mean "maths"?']),
         ("models.other={organism: steps, hub: a/b}", ["models.other: give exactly one of organism, hub and path"]),
         ("models.other={revision: main}", ["models.other: give exactly one"]),
         ("name=a b", ["name: "]),
@@ -137,3 +147,10 @@ def test_secrets_are_neither_taken_in_a_study_file_nor_shown():
     assert without_secrets("postgresql://user:secret@host/db") == "postgresql://host/db"
     assert without_secrets("s3://bucket/runs") == "s3://bucket/runs"
     assert without_secrets("runs") == "runs"
+
+
+def test_thinking_is_switched_as_yaml_writes_it(small):
+    switched = [
+        small(f"benchmarks.maths.thinking={word}").benchmarks["maths"].thinking for word in ("on", "off", "empty")
+    ]
+    assert switched == ["on", "off", "empty"]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-Chat = list[dict[str, str]]  # messages of {"role": ..., "content": ...}; the last one is the assistant's
+from evaluators.template import Chat, encode
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ def tokenize(chats: list[Chat], tokenizer, max_length: int) -> list[Row]:
 
 
 def _tokenize_one(i: int, chat: Chat, tokenizer, max_length: int) -> Row:
-    prompt = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
-    ids = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=False)
+    prompt = encode(tokenizer, chat[:-1])
+    ids = encode(tokenizer, chat, answer_follows=False)
     if ids[: len(prompt)] != prompt:
         raise ValueError(
             f"training row {i}: the chat template does not keep the prompt as it is once the answer follows, so the "

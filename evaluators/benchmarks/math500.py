@@ -1,27 +1,37 @@
 """MATH-500: competition problems of five levels, answered in the open.
 
 Data set: HuggingFaceH4/MATH-500 (500 problems of MATH, Hendrycks et al. 2021, chosen by Lightman et al. 2023).
-Metric: accuracy of the last \\boxed{} answer, by level. Protocol: zero-shot, chat, greedy; the prompt's sentence on
-reasoning and boxing is our choice.
+Metric: accuracy of the last \\boxed{} answer by math-verify, by level and subject. Protocol: zero-shot, chat, greedy;
+the prompt's sentence on reasoning and boxing is our choice. `docs/grading.md` compares the grading with lm-eval's.
 """
 
-from evaluators.boxed import equivalent, last_boxed
+from evaluators import maths
 from evaluators.verdict import Verdict
 
+VERSION = 1
 HUB = ("HuggingFaceH4/MATH-500", None, "test")
 COLUMNS = ("problem", "answer", "level")
 PROMPT = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
 MAX_TOKENS = 4096
+LIBRARIES = ("math-verify",)
+VOTES = True
 
 
 def fields(row: dict) -> dict:
     return row
 
 
+def gold(row: dict) -> maths.Gold:
+    return maths.Gold(row["answer"])
+
+
+def check(row: dict) -> None:
+    maths.check(gold(row), f"row {row.get('unique_id', row['problem'])!r}")
+
+
 def grade(row: dict, text: str) -> Verdict:
-    answer = last_boxed(text)
-    return Verdict(answer is not None and equivalent(row["answer"], answer), answer is not None)
+    return maths.grade(gold(row), text)
 
 
 def group(row: dict) -> dict:
-    return {"level": int(row["level"])}
+    return {"level": int(row["level"]), **({"subject": row["subject"]} if "subject" in row else {})}

@@ -1,28 +1,38 @@
 """MMLU: multiple choice, answered by a single token.
 
-Data set: cais/mmlu (Hendrycks et al. 2021). Metric: accuracy of the one generated token, read as a letter. Protocol:
-zero-shot, chat, no reasoning, greedy, as in the off-model study ("single-token output"); the wording is our choice.
+Data set: cais/mmlu (Hendrycks et al. 2021). Metric: accuracy of the one answer letter, by subject: the generated token,
+or the likeliest of the four letters. Protocol: zero-shot, chat, no reasoning, greedy, as in the off-model study
+("single-token output"); the wording is our choice.
 """
 
 from evaluators.verdict import Verdict
 
+VERSION = 1
 HUB = ("cais/mmlu", "all", "test")
 COLUMNS = ("question", "choices", "answer")
 PROMPT = "{question}\nA. {A}\nB. {B}\nC. {C}\nD. {D}\n\nAnswer with the letter of the correct choice only."
 MAX_TOKENS = 1
-LETTERS = "ABCD"
+LETTERS = ("A", "B", "C", "D")
+LIBRARIES = ()
+VOTES = True
 
 
 def fields(row: dict) -> dict:
+    return {**row, **dict(zip(LETTERS, row["choices"], strict=True))}
+
+
+def check(row: dict) -> None:
     if len(row["choices"]) != len(LETTERS):
         raise ValueError(f"MMLU row {row['question']!r}: it has {len(row['choices'])} choices, not {len(LETTERS)}")
-    return {**row, **dict(zip(LETTERS, row["choices"], strict=True))}
+    if row["answer"] not in range(len(LETTERS)):
+        raise ValueError(f"MMLU row {row['question']!r}: its answer is {row['answer']!r}, not the number of a choice")
 
 
 def grade(row: dict, text: str) -> Verdict:
     letter = text.strip()
-    return Verdict(letter == LETTERS[row["answer"]], letter in tuple(LETTERS))
+    found = letter in LETTERS
+    return Verdict(float(letter == LETTERS[row["answer"]]), found, letter if found else None)
 
 
 def group(row: dict) -> dict:
-    return {}
+    return {"subject": row["subject"]} if "subject" in row else {}

@@ -1,39 +1,54 @@
 """OlympiadBench: olympiad problems with open-ended answers (text only, maths, English).
 
 Data set: Hothan/OlympiadBench, configuration OE_TO_maths_en_COMP (He et al. 2024). Metric: accuracy of the last
-\\boxed{} answer; a problem with several answers needs each of them, in any order, separated by commas. Protocol:
-zero-shot, chat, greedy; the prompt's sentence is our choice. Tolerances (`error`) and units are not read yet.
+\\boxed{} answer by math-verify, by subfield; a problem with several answers needs each of them, in any order, separated
+by commas or boxed one by one. `error` is an absolute tolerance, and `unit` may be left out, as in the data set's own
+judge (eval/auto_scoring_judge.py). Departures from that judge: equivalence is math-verify's; a number is not taken for
+its hundredfold or hundredth, unless it has a percent sign; the parts of a union have no order; where no `error` is
+given, decimals count to six places, not to eight. Protocol: zero-shot, chat, greedy; the prompt's sentence is our
+choice.
 """
 
-from evaluators.boxed import equivalent, last_boxed, split_answers
+from evaluators import maths
 from evaluators.verdict import Verdict
 
+VERSION = 1
 HUB = ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train")
 COLUMNS = ("question", "final_answer", "is_multiple_answer")
 PROMPT = "{question}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
 MAX_TOKENS = 8192
+LIBRARIES = ("math-verify",)
+VOTES = True
 
 
 def fields(row: dict) -> dict:
     return row
 
 
+def gold(row: dict) -> maths.Gold:
+    error, unit = row.get("error"), row.get("unit") or ""
+    percent = "\\%" if unit == "%" else ""
+    return maths.Gold(
+        # The data set writes several answers into one text.
+        ", ".join(answer + percent for answer in row["final_answer"]),
+        several=row["is_multiple_answer"],
+        unit=unit,
+        tolerance=float(error) if error else None,
+    )
+
+
+def check(row: dict) -> None:
+    name = f"row {row.get('id', row['question'])!r}"
+    try:
+        answer = gold(row)
+    except ValueError as error:
+        raise ValueError(f"{name}: its error {row['error']!r} is not a number") from error
+    maths.check(answer, name)
+
+
 def grade(row: dict, text: str) -> Verdict:
-    answer = last_boxed(text)
-    if answer is None:
-        return Verdict(False, False)
-    if not row["is_multiple_answer"]:
-        return Verdict(equivalent(row["final_answer"][0].strip().strip("$"), answer), True)
-    # The data set writes several answers into one text.
-    gold = [one for text in row["final_answer"] for one in split_answers(text.strip().strip("$"))]
-    given = split_answers(answer)
-    for one in gold:
-        match = next((g for g in given if equivalent(one, g)), None)
-        if match is None:
-            return Verdict(False, True)
-        given.remove(match)
-    return Verdict(not given, True)
+    return maths.grade(gold(row), text)
 
 
 def group(row: dict) -> dict:
-    return {}
+    return {"subfield": row["subfield"]} if row.get("subfield") else {}

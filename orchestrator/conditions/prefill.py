@@ -1,4 +1,5 @@
-"""Prefill: the off-model student goes on from the original student's first tokens on the same problem.
+"""Prefill: the off-model student goes on from how another model, by default the original student, began its answer to
+the same problem: its first tokens, or all up to a marker.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 2. The number of tokens is not
 known from there: the default is our choice. The student is that of `off_model`, trained once for both.
@@ -6,19 +7,32 @@ known from there: the default is our choice. The student is that of `off_model`,
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.cell import Arm, Cell, Opening
+from orchestrator.cell import Arm, Cell, Prefill
+
+TOKENS = 4
 
 
 class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tokens: int = Field(4, gt=0, description="how many of the original student's tokens the answer begins with")
+    tokens: int | None = Field(None, gt=0, description=f"how many tokens the answer begins with; {TOKENS} by default")
+    until: str | None = Field(None, min_length=1, description="in place of tokens: all up to and with this text")
+    of: str | None = Field(None, description="the model whose answers are cut; the original student by default")
     benchmarks: list[str] = Field(min_length=1, description="those with an answer long enough to be begun")
 
 
 def arm(cell: Cell, options: Options) -> Arm:
+    if options.tokens is not None and options.until is not None:
+        raise ValueError("give one of tokens and until")
+    for name in options.benchmarks:
+        asked = cell.study.benchmarks.get(name)
+        if asked is not None and (asked.task is not None or asked.answer_by == "logprob" or asked.thinking == "empty"):
+            raise ValueError(f"benchmarks: an answer to {name} cannot be begun, by how it is asked")
+    of = options.of or cell.student
+    cell.model(of)  # There must be one of this name.
+    tokens = options.tokens if options.until is not None else options.tokens or TOKENS
     return Arm(
         cell.sft(data=cell.answers_of(cell.teacher)),
         benchmarks=tuple(options.benchmarks),
-        opening=Opening(of=None, tokens=options.tokens),
+        prefill=Prefill(of, tokens, options.until),
     )

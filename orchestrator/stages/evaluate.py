@@ -1,87 +1,55 @@
-"""The stage `evaluate`: a model is asked a benchmark, and its answers are graded."""
+"""The stage `evaluate`: a model's answers to a benchmark are graded.
 
-from collections import defaultdict
+Apart from `sample`, so that a benchmark that comes to grade otherwise grades the same answers again.
+"""
+
 from pathlib import Path
 from typing import Any
 
-from evaluators.benchmarks import BENCHMARKS
-from evaluators.engine import Decoding
-from evaluators.evaluate import Example, evaluate, read_examples, summary, write_examples
+from evaluators.benchmarks import BENCHMARKS, FIGURES
+from evaluators.evaluate import Graded, grade, graded_by_harness, read_graded, summary, write_graded
 from orchestrator import data
 from orchestrator.stage import Stage
+from orchestrator.stages import sample
 from orchestrator.study import Benchmark, Study
 from orchestrator.work import Work
 
-VERSION = 1
-EXAMPLES = "examples.jsonl"
+VERSION = 2
+GRADES = "grades.jsonl"
 
 
-def stage(name: str, study: Study, model: Stage, student: Stage | None, begun: tuple[Stage, int] | None) -> Stage:
-    """A model (or `student`, trained from it) asked the benchmark `name`; `begun` gives the evaluation, and how many
-    tokens of its answers, that every answer begins with."""
+def stage(name: str, study: Study, answers: Stage) -> Stage:
+    """The grades of the answers that a `sample` of the benchmark `name` left."""
     benchmark = study.benchmarks[name]
-    module = BENCHMARKS[benchmark.kind]
-    settings = {
-        "kind": benchmark.kind,
-        "rows": data.rows_identity(benchmark),
-        "prompt": benchmark.prompt or module.PROMPT,
-        "max_tokens": benchmark.max_tokens or module.MAX_TOKENS,
-        "temperature": benchmark.temperature,
-        "opening_tokens": begun[1] if begun else 0,
-        "dtype": study.dtype,
-        "context": study.context,
-    }
-    inputs = {"base": model}
-    if student is not None:
-        inputs["student"] = student
-    if begun is not None:
-        inputs["opening"] = begun[0]
+    settings: dict[str, Any] = {"kind": benchmark.kind, "score": benchmark.score}
+    if benchmark.task is None:
+        module = BENCHMARKS[benchmark.kind]
+        settings["grader"] = {"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}}
     return Stage(
         "evaluate",
         VERSION,
-        f"{(student or model).name}-{benchmark.kind}{'-begun' if begun else ''}",
+        answers.name,
         settings,
-        inputs,
-        {
-            "name": name,
-            "benchmark": benchmark.model_dump(),
-            "retries": study.resources.retries,
-            "engine": model.runtime["engine"],
-        },
+        {"answers": answers},
+        {"name": name, "benchmark": answers.runtime["benchmark"]},
     )
 
 
 def run(work: Work) -> dict[str, Any]:
-    settings = work.stage.settings
-    openings = None
-    if "opening" in work.stage.inputs:
-        begun = read_examples(work.folder("opening") / EXAMPLES)
-        # A finished answer ends with the token that ends it: nobody goes on after that.
-        openings = {e.id: (e.ids if e.cut_off else e.ids[:-1])[: settings["opening_tokens"]] for e in begun}
-
-    def ask(chats, decoding, begin):
-        return work.ask(work.stage.runtime["engine"], work.weights, chats, decoding, begin)
-
-    examples = evaluate(
-        settings["kind"],
-        data.read_benchmark(Benchmark(**work.stage.runtime["benchmark"])),
-        ask,
-        Decoding(max_tokens=settings["max_tokens"], temperature=settings["temperature"]),
-        settings["prompt"],
-        openings,
-    )
-    write_examples(work.out / EXAMPLES, examples)
-    return {**summary(examples), "groups": _by_group(examples)}
+    benchmark = Benchmark(**work.stage.runtime["benchmark"])
+    answered = sample.answers_of(work.folder("answers"))
+    figures: dict[str, float]
+    if benchmark.task is not None:
+        graded = graded_by_harness(answered)
+        figures = work.records["answers"]["facts"]["figures"]
+    else:
+        rows = data.read_benchmark(benchmark)
+        graded = grade(benchmark.kind, rows, answered, benchmark.score, benchmark.thinking == "on")
+        made = FIGURES.get(benchmark.kind)
+        figures = made([verdict for one in graded for verdict in one.verdicts]) if made else {}
+    write_graded(work.out / GRADES, graded)
+    return {**summary(answered, graded), "figures": figures}
 
 
-def examples_of(folder: Path) -> list[Example]:
-    return read_examples(folder / EXAMPLES)
-
-
-def _by_group(examples: list[Example]) -> dict[str, dict[str, float]]:
-    """Accuracy by each part of the benchmark: {"level": {"1": 0.9, ...}}."""
-    verdicts: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
-    for example in examples:
-        for name, value in example.group.items():
-            verdicts[name][str(value)].append(example.correct)
-    return {name: {v: sum(c) / len(c) for v, c in sorted(parts.items())} for name, parts in verdicts.items()}
+def grades_of(folder: Path) -> list[Graded]:
+    return read_graded(folder / GRADES)

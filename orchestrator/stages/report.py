@@ -9,12 +9,12 @@ from orchestrator.stage import Stage
 from orchestrator.study import Study
 from orchestrator.work import Work
 
-VERSION = 1
+VERSION = 2
 RESULTS, PAGE, PICTURE = "results.json", "report.html", "picture.png"
 
 
-def stage(study: Study, evaluations: Iterable[Stage], unfinished: list[str]) -> Stage:
-    """The report on these evaluations, under the names that the study gives to things."""
+def stage(study: Study, measured: Iterable[Stage], unfinished: list[str]) -> Stage:
+    """The report on what was measured, under the names that the study gives to things."""
     shown = {
         "name": study.name,
         "pairs": [[pair.student, pair.teacher] for pair in study.pair_list],
@@ -23,21 +23,20 @@ def stage(study: Study, evaluations: Iterable[Stage], unfinished: list[str]) -> 
         "seeds": study.seeds,
         "unfinished": unfinished,
     }
-    inputs = {evaluation.address: evaluation for evaluation in evaluations}
+    inputs = {one.address: one for one in measured}
     return Stage("report", VERSION, study.name, shown, inputs, {"study": study.model_dump_json()})
 
 
 def run(work: Work) -> dict[str, Any]:
     from orchestrator import figures, page
     from orchestrator.plan import unfold
-    from orchestrator.results import Examples, read_results
+    from orchestrator.results import Measured, read_results
 
     plan = unfold(Study.model_validate_json(work.stage.runtime["study"]))
-    records = work.store.records(plan.stages)
-    examples = Examples(work.store, records)
-    results = read_results(plan, records, examples)
+    measured = Measured(work.store, work.store.records(plan.stages))
+    results = read_results(plan, measured)
     (work.out / RESULTS).write_text(json.dumps(asdict(results), indent=1))
-    (work.out / PAGE).write_text(page.render(plan, results, examples))
+    (work.out / PAGE).write_text(page.render(plan, results, measured))
     leading = page.leading_benchmark(results)
     if leading is not None:
         pair = next((row.student, row.teacher) for row in results.rows if row.benchmark == leading)

@@ -1,20 +1,39 @@
-"""The stage `sample`: a model answers the training prompts."""
+"""The stage `sample`: a model answers the training prompts, or a benchmark.
 
-import json
+Answers are kept as they come, so that an attempt that is cut short is gone on with, not begun again.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from evaluators.engine import Decoding
+from evaluators.asked import Asked, OwnGrade, asked, content_ids, from_lines, read_asked, to_lines
+from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
+from evaluators.engine import Decoding, Request
+from evaluators.evaluate import chats_of, example_ids
+from evaluators.openings import Opened, openings
 from orchestrator import data
 from orchestrator.stage import Stage
-from orchestrator.study import Prompts, Study
-from orchestrator.work import Work
+from orchestrator.study import Benchmark, Prompts, Study
+from orchestrator.work import Work, checkpoint_of
 
-VERSION = 1
+VERSION = 2
 ANSWERS = "answers.jsonl"
 
 
-def stage(model: Stage, study: Study) -> Stage:
+@dataclass(frozen=True)
+class Opening:
+    """Every answer begins with that of another model to the same example (a sample of the same benchmark): its first
+    `tokens`, or all up to and with the text `until`."""
+
+    of: Stage
+    tokens: int | None = None
+    until: str | None = None
+
+
+def of_prompts(model: Stage, study: Study) -> Stage:
     """The answers of a model, as it is, to the study's prompts."""
     return Stage(
         "sample",
@@ -27,31 +46,184 @@ def stage(model: Stage, study: Study) -> Stage:
             "context": study.context,
         },
         {"base": model},
-        {
-            "prompts": study.prompts.model_dump(),
-            "retries": study.resources.retries,
-            "engine": model.runtime["engine"],
-        },
+        {"prompts": study.prompts.model_dump(), **_runtime(model, study)},
     )
 
 
-def run(work: Work) -> dict[str, Any]:
-    chats = data.read_prompts(Prompts(**work.stage.runtime["prompts"]))
-    decoding = Decoding(**work.stage.settings["decoding"])
-    replies = work.ask(work.stage.runtime["engine"], work.weights, chats, decoding, None)
-    answers = [reply.answers[0] for reply in replies]
-    with open(work.out / ANSWERS, "w") as file:
-        for chat, answer in zip(chats, answers, strict=True):
-            row = {"prompt": chat, "text": answer.text, "ids": answer.ids, "cut_off": answer.cut_off}
-            file.write(json.dumps(row) + "\n")
-    return {
-        "n": len(answers),
-        "tokens": sum(len(answer.ids) for answer in answers),
-        "cut_off": sum(answer.cut_off for answer in answers) / len(answers),
+def of_benchmark(
+    name: str, benchmark: Benchmark, study: Study, model: Stage, student: Stage | None, opening: Opening | None = None
+) -> Stage:
+    """A model's answers, or those of `student`, trained from it, to a benchmark that the study calls `name`."""
+    inputs = {"base": model}
+    if student is not None:
+        inputs["student"] = student
+    settings = {
+        "benchmark": {"kind": benchmark.kind, "rows": data.rows_identity(benchmark), **_how(benchmark)},
+        "dtype": study.dtype,
+        "context": study.context,
     }
+    if opening is not None:
+        inputs["opening"] = opening.of
+        settings["opening"] = {"tokens": opening.tokens, "until": opening.until}
+    return Stage(
+        "sample",
+        VERSION,
+        f"{(student or model).name}-{benchmark.task or benchmark.kind}{'-begun' if opening else ''}",
+        settings,
+        inputs,
+        {"name": name, "benchmark": benchmark.model_dump(), **_runtime(model, study)},
+    )
+
+
+def _runtime(model: Stage, study: Study) -> dict[str, Any]:
+    return {"retries": study.resources.retries, "engine": model.runtime["engine"]}
+
+
+def _how(benchmark: Benchmark) -> dict[str, Any]:
+    """All that decides how a benchmark is asked."""
+    if benchmark.task is not None:
+        return {"chat": benchmark.chat, "shots": benchmark.shots, "version": data.version_of("lm_eval")}
+    module = BENCHMARKS[benchmark.kind]
+    return {
+        "prompt": benchmark.prompt or module.PROMPT,
+        "system": benchmark.system,
+        "decoding": {
+            "max_tokens": benchmark.max_tokens or module.MAX_TOKENS,
+            "temperature": benchmark.temperature,
+            "top_p": benchmark.top_p,
+            "n": benchmark.samples,
+            "thinking": benchmark.thinking,
+            "options": list(MULTIPLE_CHOICE[benchmark.kind]) if benchmark.answer_by == "logprob" else [],
+        },
+    }
+
+
+def run(work: Work) -> dict[str, Any]:
+    if "benchmark" not in work.stage.runtime:
+        chats = data.read_prompts(Prompts(**work.stage.runtime["prompts"]))
+        decoding = Decoding(**work.stage.settings["decoding"])
+        return _leave(work, _ask(work, content_ids(chats), chats, decoding, None))
+    benchmark = Benchmark(**work.stage.runtime["benchmark"])
+    if benchmark.task is not None:
+        return _run_task(work, benchmark)
+    rows = data.read_benchmark(benchmark)
+    how = work.stage.settings["benchmark"]
+    decoding = Decoding(**{**how["decoding"], "options": tuple(how["decoding"]["options"])})
+    ids = example_ids(benchmark.kind, rows)
+    chats = chats_of(benchmark.kind, rows, how["prompt"], how["system"])
+    return _leave(work, _ask(work, ids, chats, decoding, _openings(work)))
+
+
+def _ask(
+    work: Work, ids: list[str], chats: list, decoding: Decoding, begin: dict[str, Opened] | None
+) -> tuple[list[Asked], dict[str, Any]]:
+    """The answers to each chat, of this and of earlier attempts, in order, and the digest of the template."""
+    numbers = {id: number for number, id in enumerate(ids)}
+    done = {one.id: one for one in from_lines(work.kept())}
+    left = [i for i in ids if i not in done]
+    requests = [Request(chats[numbers[i]], begin[i] if begin else (), numbers[i]) for i in left]
+    template = None
+    for chunk in work.ask("answer", requests, decoding):
+        new = [asked(left[place], chats[numbers[left[place]]], reply) for place, reply in chunk]
+        template = chunk[0][1].template
+        done |= {one.id: one for one in new}
+        if len(done) < len(ids):
+            work.keep(to_lines(new))
+    return [done[i] for i in ids], {"template": template}
+
+
+def _leave(work: Work, result: tuple[list[Asked], dict[str, Any]]) -> dict[str, Any]:
+    """Write the answers down; the facts for the record."""
+    answered, facts = result
+    (work.out / ANSWERS).write_text(to_lines(answered))
+    answers = [answer for one in answered for answer in one.answers]
+    return {
+        "n": len(answered),
+        "tokens": sum(len(a.ids) - len(one.opening_ids) for one in answered for a in one.answers),
+        "cut_off": sum(answer.cut_off for answer in answers) / len(answers),
+        **facts,
+    }
+
+
+def _openings(work: Work) -> dict[str, Opened] | None:
+    """What each answer is made to begin with, by the example's id."""
+    if "opening" not in work.stage.inputs:
+        return None
+    other = work.stage.inputs["opening"].inputs["base"]
+    same_tokens = other == work.stage.inputs["base"]
+    return openings(
+        read_asked(work.folder("opening") / ANSWERS),
+        **work.stage.settings["opening"],
+        tokenizer=_Tokenizer(work, other),
+        keep_ids=same_tokens,
+    )
+
+
+class _Tokenizer:
+    """The tokenizer of a model of the study, read when it is needed."""
+
+    def __init__(self, work: Work, model: Stage):
+        self._work, self._model = work, model
+
+    @cached_property
+    def _tokenizer(self):
+        from tokenizers import Tokenizer
+
+        return Tokenizer.from_file(f"{checkpoint_of(self._work.store, self._model.address)}/tokenizer.json")
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+
+def _run_task(work: Work, benchmark: Benchmark) -> dict[str, Any]:
+    """lm-eval asks by its own prompts, and grades; its answers are not kept before they are all there."""
+    from evaluators.harness import HarnessTask, run_task
+
+    checkpoint = checkpoint_of(work.store, work.stage.inputs["base"].address)
+    task = HarnessTask(
+        str(benchmark.task),
+        tokenizer=checkpoint,
+        context=work.stage.settings["context"],
+        chat=benchmark.chat,
+        rows=benchmark.rows,
+        n=benchmark.n,
+        seed=benchmark.seed,
+        shots=benchmark.shots,
+    )
+
+    def flat(what: str, requests: list[Request], *how: Any) -> Iterator[tuple[int, Any]]:
+        return (result for chunk in work.ask(what, requests, *how) for result in chunk)
+
+    found = run_task(task, partial(flat, "answer"), partial(flat, "likelihood"))
+    answered = [
+        Asked(
+            one.id,
+            [{"role": "user", "content": one.prompt}],
+            one.prompt_ids,
+            (),
+            one.answers,
+            OwnGrade(one.task, one.score, one.metrics),
+        )
+        for one in found.examples
+    ]
+    figures = {
+        f"{name} {metric}" if len(found.results) > 1 else metric: value
+        for name, metrics in found.results.items()
+        for metric, value in metrics.items()
+        if isinstance(value, float)
+    }
+    return _leave(work, (answered, {"figures": figures, "metric": found.metric, "versions": found.versions}))
+
+
+def answers_of(folder: Path) -> list[Asked]:
+    return read_asked(folder / ANSWERS)
 
 
 def read_chats(folder: Path) -> list[list[dict[str, str]]]:
     """Whole chats, for training. An answer that the token limit cut off is left out: it would teach a false end."""
-    rows = [json.loads(line) for line in (folder / ANSWERS).read_text().splitlines()]
-    return [[*row["prompt"], {"role": "assistant", "content": row["text"]}] for row in rows if not row["cut_off"]]
+    return [
+        [*one.prompt, {"role": "assistant", "content": answer.text}]
+        for one in answers_of(folder)
+        for answer in one.answers
+        if not answer.cut_off
+    ]

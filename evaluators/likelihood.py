@@ -1,0 +1,90 @@
+"""How likely a model finds given answers: the perplexity of data, and how far a model has gone from another.
+
+Perplexity is exp of the mean negative log-likelihood of a token, and takes the answers' text, so that models of
+different tokenizers can be asked about the same data. KL(student || original) is estimated by Monte Carlo: the mean of
+log p_student(y) - log p_original(y) over answers y that the student has drawn at temperature 1, by their token ids.
+Both also by class of token: up to the final answer ("reasoning") and from there on ("answer"), where the text shows
+where that is.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from evaluators.asked import Asked
+from evaluators.engine import Likelihood, Request
+from evaluators.statistics import Interval
+from evaluators.thinking import final_from
+
+ALL, REASONING, ANSWER = "all", "reasoning", "answer"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Of one answer: the sum of its tokens' log-probabilities in nats, and their number, by class of token."""
+
+    id: str
+    logprob: dict[str, float]
+    tokens: dict[str, int]
+
+
+def requests_of(answered: Sequence[Asked], by_ids: bool) -> list[Request]:
+    """What to ask an engine's `likelihood`: the first answer to each prompt, by its token ids or by its text."""
+    return [
+        Request(
+            one.prompt_ids if by_ids else one.prompt,
+            one.answers[0].ids if by_ids else one.answers[0].text,
+            final_from=final_from(one.answers[0].text),
+        )
+        for one in answered
+    ]
+
+
+def scored(id: str, found: Likelihood) -> Scored:
+    """An engine's likelihood of an answer, summed by class."""
+    parts = {ALL: slice(None)}
+    if found.final_from is not None:
+        parts |= {REASONING: slice(found.final_from), ANSWER: slice(found.final_from, None)}
+    logprobs = {name: found.logprobs[part] for name, part in parts.items()}
+    return Scored(id, {k: sum(v) for k, v in logprobs.items()}, {k: len(v) for k, v in logprobs.items()})
+
+
+def mean_nll(rows: Sequence[Scored], part: str = ALL) -> Interval:
+    """The mean negative log-likelihood of a token in nats, with its interval over answers."""
+    sums, tokens = _of(rows, part)
+    return _ratio(-sums, tokens)
+
+
+def divergence(student: Sequence[Scored], original: Sequence[Scored], part: str = ALL) -> Interval:
+    """KL(student || original) a token in nats, over the same answers of the student, with its interval over answers."""
+    assert [row.id for row in student] == [row.id for row in original], "answers do not pair"
+    ours, tokens = _of(student, part)
+    theirs, _ = _of(original, part)
+    return _ratio(ours - theirs, tokens)
+
+
+def parts_of(rows: Sequence[Scored]) -> list[str]:
+    """The classes of tokens that these answers have."""
+    return [part for part in (ALL, REASONING, ANSWER) if any(row.tokens.get(part) for row in rows)]
+
+
+def _of(rows: Sequence[Scored], part: str) -> tuple[np.ndarray, np.ndarray]:
+    kept = [row for row in rows if row.tokens.get(part)]
+    return np.array([row.logprob[part] for row in kept]), np.array([row.tokens[part] for row in kept], dtype=float)
+
+
+def _ratio(sums_A: np.ndarray, tokens_A: np.ndarray) -> Interval:
+    """The mean of a token over answers of different length, with the large-sample interval of a ratio of two means
+    (Cochran 1977, section 2.11), in which an answer's tokens stand and fall together."""
+    value = sums_A.sum() / tokens_A.sum()
+    spread = sums_A - value * tokens_A
+    n = len(sums_A)
+    error = np.sqrt((spread**2).sum() * n / max(n - 1, 1)) / tokens_A.sum()
+    return Interval(float(value), float(value - 1.96 * error), float(value + 1.96 * error))
+
+
+def read_scored(path: Path) -> list[Scored]:
+    return [Scored(**json.loads(line)) for line in path.read_text().splitlines()]

@@ -1,0 +1,54 @@
+"""One score for the several answers to an example.
+
+- `mean`: the share of right answers, which over all examples is avg@n;
+- `pass@k`: the chance that k answers hold a right one, by the unbiased estimator of Chen et al. 2021 (arXiv 2107.03374).
+  It is also best-of-k where a verifier picks, since a verifier picks a right answer if there is one;
+- `majority`: whether the answer that was read off most often is right; the earlier one of two that are equally often.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from math import comb
+
+from evaluators.verdict import Verdict
+
+PASS = re.compile(r"pass@([1-9]\d*)")
+WAYS = "mean, majority, or pass@k as in pass@4"
+
+
+def check_way(way: str, samples: int) -> None:
+    """Raise ValueError for a way of scoring that does not exist, or needs more samples than there are."""
+    if way in ("mean", "majority"):
+        return
+    match = PASS.fullmatch(way)
+    if not match:
+        raise ValueError(f"score: there is no {way!r}; it is one of {WAYS}")
+    if int(match[1]) > samples:
+        raise ValueError(f"score: {way} needs {match[1]} samples, and there are {samples}: raise samples")
+
+
+def score(verdicts: Sequence[Verdict], way: str) -> float:
+    """The score of one example."""
+    if way == "mean":
+        return sum(verdict.score for verdict in verdicts) / len(verdicts)
+    if way == "majority":
+        return majority(verdicts)
+    match = PASS.fullmatch(way)
+    assert match
+    return pass_at(int(match[1]), len(verdicts), sum(verdict.correct for verdict in verdicts))
+
+
+def pass_at(k: int, n: int, correct: int) -> float:
+    """The chance that k of n answers, drawn without replacement, hold one of the `correct` ones."""
+    return 1 - comb(n - correct, k) / comb(n, k)
+
+
+def majority(verdicts: Sequence[Verdict]) -> float:
+    """The score of the answer that most of them give; answers are the same when they read the same but for blanks."""
+    read = ["".join(verdict.answer.split()) if verdict.answer is not None else None for verdict in verdicts]
+    votes = Counter(answer for answer in read if answer is not None)
+    if not votes:
+        return 0.0
+    winner = max(votes, key=lambda answer: votes[answer])
+    return verdicts[read.index(winner)].score
