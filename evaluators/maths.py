@@ -77,7 +77,10 @@ _TIDY = [
     (re.compile(r"\{,\}|,?\\! ?(?=\d{3})"), ""),  # a comma in a number: 10{,}080 and 10,\!080
     (re.compile(r"(?<!\\)\\[!,;:> ]|~|\\q?quad(?![a-zA-Z])"), " "),
     (re.compile(r" ?(?:\\(?:text|mathrm)\{ ?percent ?\}|\bpercent\b)"), r"\\%"),
-    (re.compile(r"(?<=[)\]}]) ?\\(?:text|mbox|mathrm)\{[^{}]*\}$"), ""),  # a unit; math-verify finds it after a number
+    (
+        re.compile(r"(?<=[)\]}%]) {0,3}\\(?:text|mbox|mathrm)\{[^{}]*\}$"),
+        "",
+    ),  # a unit; math-verify finds it after a number
     (re.compile(r",? ?(?:\\text\{ ?)?\bwhere\b.*"), ""),
 ]
 _AND = re.compile(r",? ?(?:\\(?:text|mathrm|mbox)\{ ?(?:and|or) ?\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])) ?")

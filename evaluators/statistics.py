@@ -38,7 +38,7 @@ def paired_change(before_E: np.ndarray, after_S_E: np.ndarray) -> Interval:
     """
     _check_pair(before_E, after_S_E)
     change_S_E = after_S_E - before_E
-    largest = float(np.abs(change_S_E.mean(axis=0)).max()) or 1.0
+    largest = float(np.abs(change_S_E.mean(axis=0)).round(9).max()) or 1.0
     return _interval(change_S_E, [-largest, largest], least=-1.0)
 
 

@@ -16,6 +16,7 @@ from orchestrator.study import Study, without_secrets
 
 SHOWN_PROBLEMS = 3
 SHOWN_PAIRS = 12  # with figures and answers; the tables have them all
+SIGNIFICANT = 0.05  # of a p-value that is corrected for all cells of the study
 AS_THEY_ARE = "models as they are"
 
 
@@ -104,7 +105,7 @@ def findings(results: Results) -> list[str]:
 
 
 def _is_clear(row: Row) -> bool:
-    return not row.change.low <= 0 <= row.change.high
+    return not row.change.low <= 0 <= row.change.high and row.q <= SIGNIFICANT
 
 
 def _told(row: Row) -> str:

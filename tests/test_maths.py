@@ -54,6 +54,8 @@ from evaluators.maths import LONGEST, Gold, check, compare, grade, split
         ("f(x) = ax + b, where $b$ is any number", "f(x)=b+ax"),
         ("17.5%", "17.5\\%"),
         ("17.5%", "17.5 percent"),
+        ("\\{1\\pm\\sqrt{5},-2\\}", "$-2, 1 \\pm \\sqrt{5}$"),
+        ("(0, 4]", "$(0,4]$ \\text{ units}"),
     ],
 )
 @pytest.mark.parametrize("short_cut", [True, False])

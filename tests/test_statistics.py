@@ -80,6 +80,8 @@ def test_nothing_changed_is_not_certainty():
     assert change.value == 0
     assert -change.low == pytest.approx(change.high)
     assert 0.01 < change.high < 0.02
+    rounded = paired_change(np.full(200, 0.3), np.full((1, 200), 0.1 + 0.2))
+    assert 0.01 < rounded.high < 0.02
     perfect = mean_score(np.ones((1, 200)))
     assert (perfect.value, perfect.high) == (1, 1)
     assert perfect.low == pytest.approx(stats.binomtest(200, 200).proportion_ci().low, abs=0.01)

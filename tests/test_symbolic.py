@@ -83,11 +83,24 @@ def test_what_does_not_end_is_ended_with_a_note_and_the_next_question_answered(a
     assert same(r"\frac{1}{2}", "0.5")
 
 
-def test_too_little_memory_is_noted(afresh):
-    afresh.setattr(symbolic, "GIBIBYTES", 1)
-    judged = same_mathematics(("1",), (r"10^{10^{10}} + x",))
-    assert not judged.so
-    assert judged.note
+def test_too_little_memory_is_noted():
+    program = """
+import resource
+from evaluators import judge
+judge._limit(resource.RLIMIT_AS, 1 << 30)
+try:
+    judge._noted(bytearray)(2 << 30)
+except MemoryError:
+    print(judge._note())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "symbolic algebra gave up: MemoryError\n"
+
+
+def test_a_note_is_kept_when_the_answer_is_compared_again(afresh):
+    deep = "\\sqrt{" * 200 + "2" + "}" * 200
+    notes = [same_mathematics((gold,), (deep,)).note for gold in ("1", "2")]
+    assert notes == ["symbolic algebra gave up: RecursionError"] * 2
 
 
 def test_what_is_nested_too_deep_is_noted(afresh):
