@@ -1,8 +1,8 @@
 """One score for the several answers to an example.
 
 - `mean`: the share of right answers, which over all examples is avg@n;
-- `pass@k`: the chance that k answers hold a right one, by the unbiased estimator of Chen et al. 2021 (arXiv 2107.03374).
-  It is also best-of-k where a verifier picks, since a verifier picks a right answer if there is one;
+- `pass@k`: the chance that k answers hold a right one, by the unbiased estimator of Chen et al. 2021 (arXiv
+  2107.03374). It is also best-of-k where a verifier picks, since a verifier picks a right answer if there is one;
 - `majority`: whether the answer that was read off most often is right; the earlier one of two that are equally often.
 """
 

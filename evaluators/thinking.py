@@ -9,7 +9,7 @@ def spoken(text: str, thinks: bool) -> str:
     A reasoning that never ends leaves no answer: one that was begun in the text, or, where the model `thinks`, by the
     chat template.
     """
-    before, end, after = text.rpartition(END)
+    _, end, after = text.rpartition(END)
     if end:
         return after.lstrip()
     return "" if thinks or BEGIN in text else text
