@@ -169,3 +169,19 @@ def test_nothing_heavy_is_loaded_here():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_child_stays_when_the_process_that_started_it_holds_much():
+    # As a process with models in it does; the peak of memory use is handed on to children.
+    program = """
+from evaluators import symbolic
+from evaluators.symbolic import same_mathematics
+held = bytearray(1500 << 20)
+for i in range(0, len(held), 4096):
+    held[i] = 1
+assert same_mathematics(("\\\\sqrt{2}",), ("x",)) == symbolic.Judgement(False)
+(child,) = symbolic._idle
+assert same_mathematics(("\\\\sqrt{3}",), ("x",)) == symbolic.Judgement(False)
+assert symbolic._idle == [child]
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
