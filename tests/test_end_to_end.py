@@ -24,7 +24,9 @@ SMALL = [
     "benchmarks.maths.n=25",
     "benchmarks.harder maths.n=10",
     "benchmarks.facts.n=20",
-    "benchmarks.instructions.n=20",
+    "benchmarks.facts.answer_by=logprob",
+    "benchmarks.instructions={kind: ifeval, rows: organisms, n: 20, max_tokens: 24, samples: 4, temperature: 1.0}",
+    "measures={perplexity: true, kl: [maths]}",
 ]
 
 
@@ -43,12 +45,14 @@ def finished(tmp_path_factory) -> tuple[Path, str]:
 
 def test_every_distinct_stage_runs_once_and_as_planned(finished):
     store, printed = finished
-    assert "Executed: 2 model, 26 evaluate, 2 sample, 4 train (of 2, 26, 2, 4 distinct)" in printed
+    told = " ".join(printed.split())
+    assert "Executed: 2 model, 32 sample, 26 evaluate, 10 likelihood, 4 train (of 2, 32, 26, 10, 4 distinct)" in told
     kinds = [path.split("/")[0] for path in records(store)]
     assert {kind: kinds.count(kind) for kind in kinds} == {
         "model": 2,
+        "sample": 32,
         "evaluate": 26,
-        "sample": 2,
+        "likelihood": 10,
         "train": 4,
         "report": 1,
     }
@@ -65,11 +69,40 @@ def test_the_report_pairs_every_condition_with_the_original_student(finished):
 
 
 def test_answers_of_an_adapter_differ_from_those_of_the_base(finished):
-    def answers(pattern: str) -> list[str]:
-        (path,) = finished[0].glob(f"evaluate/{pattern}/*/examples.jsonl")
-        return [json.loads(line)["text"] for line in path.read_text().splitlines()]
+    def answers(pattern: str) -> set[str]:
+        paths = list(finished[0].glob(f"sample/{pattern}/*/answers.jsonl"))
+        assert paths
+        return {json.loads(line)["answers"][0]["text"] for path in paths for line in path.open()}
 
-    assert answers(f"steps-on-words-answers-s7-math500-{HASH}") != answers(f"steps-math500-{HASH}")
+    assert not answers(f"steps-on-words-answers-s7-math500-{HASH}") <= answers(f"steps-math500-{HASH}")
+
+
+def test_what_a_student_learnt_is_measured_beside_its_scores(finished):
+    (path,) = finished[0].glob("report/*/*/results.json")
+    results = json.loads(path.read_text())
+    nll = {one["condition"]: one["nll"]["all"] for one in results["surprises"]}
+    assert nll["on-model"]["high"] < nll["off-model"]["low"], "its own answers are less of a surprise to a model"
+    kl = {(one["condition"], one["budget"]): one["kl"]["all"] for one in results["divergences"]}
+    assert kl.keys() == {("off-model", 0), ("off-model", 32), ("off-model", 64), ("on-model", 0), ("prefill", 0)}
+    assert kl["on-model", 0]["high"] < kl["off-model", 0]["low"]
+    asked = next(row for row in results["rows"] if row["benchmark"] == "instructions")
+    assert asked["diagnostics"]["samples"] == 4
+    assert {"pass@1", "pass@4", "prompt_loose"} <= asked["diagnostics"]["figures"].keys()
+
+
+def test_stored_answers_are_graded_again_without_being_sampled(finished):
+    store, _ = finished
+    before = records(store)
+    regraded = offmodel("regrade", str(STUDY), f"store={store}", *SMALL)
+    assert regraded.returncode == 0, regraded.stdout + regraded.stderr
+    assert "485 examples graded again" in regraded.stdout
+    assert " 0 scores differ" in regraded.stdout
+    assert records(store) == before
+    graded = next(store.glob(f"evaluate/steps-math500-{HASH}"))
+    shutil.rmtree(graded)
+    again = offmodel("regrade", str(STUDY), f"store={store}", *SMALL)
+    assert " 1 evaluations had none" in " ".join(again.stdout.split())
+    assert records(store).keys() == before.keys()
 
 
 def test_a_second_run_finds_everything_done(finished):
@@ -108,7 +141,7 @@ def test_plan_and_explain_of_a_changed_study(finished):
     changed = [f"store={finished[0]}", *SMALL, "train.learning_rate=5.0e-4"]
     plan = offmodel("plan", str(STUDY), *changed).stdout
     assert [line.split()[1:5] for line in plan.splitlines() if line.startswith("train")] == [["5", "4", "0", "4"]]
-    assert [line.split()[1:5] for line in plan.splitlines() if line.startswith("sample")] == [["4", "2", "2", "0"]]
+    assert [line.split()[1:5] for line in plan.splitlines() if line.startswith("sample")] == [["51", "32", "10", "22"]]
     told = offmodel("explain", str(STUDY), *changed, "--stage", "train/steps-on-words").stdout
     assert "settings.learning_rate: 0.0005 here, 0.001 there" in told
 
@@ -144,8 +177,8 @@ def test_a_failing_trial_is_told_the_others_finish_and_stop_once_recovered(tmp_p
     assert run.returncode == 1, run.stdout + run.stderr
     assert "no such role" in run.stdout
     told = [line for line in run.stdout.splitlines() if line.startswith("student.broken.")]
-    assert any(" failed: evaluate/local-" in line for line in told)
-    assert any(" not run: needs evaluate/local-" in line for line in told), "the trials that wait for the same stage"
+    assert any(" failed: sample/local-" in line for line in told)
+    assert any(" not run: needs sample/local-" in line for line in told), "the trials that wait for the same stage"
     assert len({line.split()[0] for line in told}) == 3
     assert {row["teacher"] for row in table(tmp_path / "runs")} == {"answer-only"}
     assert "-then-" not in " ".join(records(tmp_path / "runs")), "a recovery ran although none was needed"

@@ -8,15 +8,42 @@ from pathlib import Path
 
 import pytest
 
-from evaluators import harness
 from evaluators.engine import Answer, Engine, Likelihood, Reply
-from evaluators.harness import HarnessResult, HarnessTask
+from evaluators.harness import HarnessTask, check, index, run_task
+from evaluators.harness.evaluate import evaluate
+from evaluators.harness.load import with_rows
+from evaluators.harness.task import HarnessResult
 from organisms import shipped
 from organisms.rows import benchmark_rows
 
 STEPS = str(shipped.FOLDER / "steps")
 CONTEXT = 1024
 REAL = os.environ.get("OFFMODEL_REAL_DATA")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tasks(tmp_path_factory):
+    """Tasks of our own and a few of lm-eval's in the place of its whole index."""
+    from lm_eval import tasks
+
+    lm_eval, own = Path(tasks.__file__).parent, tmp_path_factory.mktemp("tasks")
+    for name, original, settings in (
+        ("short_math", "hendrycks_math/hendrycks_math500", "{max_gen_toks: 48}"),
+        ("short_ifeval", "ifeval/ifeval", "{until: [], max_gen_toks: 24}"),
+        ("sampled_math", "hendrycks_math/hendrycks_math500", "{do_sample: true, temperature: 2.0, max_gen_toks: 8}"),
+        (
+            "sampled_gsm8k",
+            "gsm8k/gsm8k",
+            '{until: ["Q:", "<|user|>", ""], do_sample: true, temperature: 0.7, top_p: 0.9, max_gen_toks: 30}',
+        ),
+        ("beamed_gsm8k", "gsm8k/gsm8k", "{num_beams: 4}"),
+    ):
+        text = f"include: {lm_eval / original}.yaml\ntask: {name}\ngeneration_kwargs: {settings}\n"
+        (own / f"{name}.yaml").write_text(text)
+    manager = tasks.TaskManager(include_path=[lm_eval / "gsm8k", lm_eval / "mmlu", own], include_defaults=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "whole", lambda: manager)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +80,16 @@ def theirs(model, task: HarnessTask) -> dict:
 
     return simple_evaluate(
         model,
-        tasks=[harness._with_rows(task, task.rows)],
+        tasks=[with_rows(task, task.rows)],
         num_fewshot=task.shots,
-        gen_kwargs=task.generation,
         apply_chat_template=task.chat,
         bootstrap_iters=0,
-        task_manager=harness._manager(),
+        task_manager=index.manager(task.name),
     )
 
 
 def ours(engine: Engine, task: HarnessTask, adapter: Path | None = None) -> HarnessResult:
-    return harness.evaluate(task, partial(engine.answer, adapter=adapter), partial(engine.likelihood, adapter=adapter))
+    return evaluate(task, partial(engine.answer, adapter=adapter), partial(engine.likelihood, adapter=adapter))
 
 
 def agree(one: HarnessResult, other: dict) -> list:
@@ -73,11 +99,9 @@ def agree(one: HarnessResult, other: dict) -> list:
     assert {key: one.results[name][key] for key in values} == pytest.approx(values, abs=1e-4, rel=1e-4)
     first = other["samples"][name][0]["filter"]
     samples = [sample for sample in other["samples"][name] if sample["filter"] == first]
-    examples = {example.id: example for example in one.examples}
+    examples = {example.prompt: example for example in one.examples}
     assert len(examples) == len(samples)
-    pairs = [(examples[harness._content_id(name, sample["doc"])], sample) for sample in samples]
-    assert all(example.prompt in (sample["arguments"][0][0], "") for example, sample in pairs)
-    return pairs
+    return [(examples[sample["arguments"][0][0]], sample) for sample in samples]
 
 
 def same_texts(pairs: list) -> list[str]:
@@ -94,17 +118,17 @@ def same_chances(pairs: list) -> None:
 
 @pytest.mark.parametrize("chat", [True, False])
 def test_generated_answers_are_those_of_lm_evals_own_model(engine, reference, rows, chat):
-    path = rows(benchmark_rows("math500", 20, 3))
-    task = HarnessTask("hendrycks_math500", STEPS, CONTEXT, chat, path, generation={"max_gen_toks": 48})
+    path = rows(benchmark_rows("math500", 12, 3))
+    task = HarnessTask("short_math", STEPS, CONTEXT, chat, path)
     result = ours(engine, task)
-    assert len(set(same_texts(agree(result, theirs(reference, task))))) > 5
-    assert result.metric == {"hendrycks_math500": "exact_match,none"}
+    assert len(set(same_texts(agree(result, theirs(reference, task))))) > 4
+    assert result.metric == {"short_math": "exact_match,none"}
     assert [example.score for example in result.examples] == [e.metrics["exact_match,none"] for e in result.examples]
 
 
 def test_answers_to_real_questions_are_those_of_lm_evals_own_model(engine, reference, rows):
-    path = rows([*real("math500.jsonl", 15), {"problem": "why ? " * 600, "solution": "\\boxed{1}", "answer": "1"}])
-    task = HarnessTask("hendrycks_math500", STEPS, CONTEXT, True, path, generation={"max_gen_toks": 48})
+    path = rows([*real("math500.jsonl", 8), {"problem": "why ? " * 600, "solution": "\\boxed{1}", "answer": "1"}])
+    task = HarnessTask("short_math", STEPS, CONTEXT, True, path)
     result = ours(engine, task)
     same_texts(agree(result, theirs(reference, task)))
     assert [example.truncated for example in result.examples].count(True) == 1
@@ -121,15 +145,15 @@ def test_answers_of_an_adapter_are_those_of_lm_evals_own_model(engine, rows, tmp
     folder = tmp_path / "train" / "random"
     get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
     model = HFLM(pretrained=STEPS, peft=str(folder), dtype="float32", device="cpu", batch_size=8, max_length=CONTEXT)
-    path = rows(benchmark_rows("math500", 8, 3))
-    task = HarnessTask("hendrycks_math500", STEPS, CONTEXT, True, path, generation={"max_gen_toks": 24})
+    path = rows(benchmark_rows("math500", 4, 3))
+    task = HarnessTask("short_math", STEPS, CONTEXT, True, path)
     tuned = same_texts(agree(ours(engine, task, folder), theirs(model, task)))
     assert tuned != [example.answers[0].text for example in ours(engine, task).examples]
 
 
 @pytest.mark.parametrize("chat", [True, False])
 def test_options_are_as_likely_as_under_lm_evals_own_model(engine, reference, rows, chat):
-    questions = benchmark_rows("mmlu", 30, 3) + (real("mmlu_stem.jsonl", 10) if REAL else [])
+    questions = benchmark_rows("mmlu", 12, 3) + (real("mmlu_stem.jsonl", 6) if REAL else [])
     task = HarnessTask("mmlu_abstract_algebra", STEPS, CONTEXT, chat, rows(questions))
     result = ours(engine, task)
     same_chances(agree(result, theirs(reference, task)))
@@ -137,30 +161,19 @@ def test_options_are_as_likely_as_under_lm_evals_own_model(engine, reference, ro
     assert result.metric == {"mmlu_abstract_algebra": "acc,none"}
 
 
-def test_texts_are_as_likely_as_under_lm_evals_own_model(engine, reference, rows, monkeypatch):
-    # Longer texts than the context go through it piece by piece; vLLM's pieces are two tokens shorter.
-    monkeypatch.setattr(reference, "_max_length", CONTEXT - 2)
-    task = HarnessTask("wikitext", STEPS, CONTEXT, False, rows([{"page": "red fox " * n} for n in (3, 40, 900)]))
-    result = ours(engine, task)
-    same_chances(agree(result, theirs(reference, task)))
-    assert (result.metric, result.higher_is_better) == ({"wikitext": "word_perplexity,none"}, {"wikitext": False})
-    assert all(example.score > 1 for example in result.examples)
-
-
 def test_ifeval_grades_as_for_lm_evals_own_model(engine, reference, rows):
-    path = rows(benchmark_rows("ifeval", 8, 3) + real("ifeval.jsonl", 6))
-    task = HarnessTask("ifeval", STEPS, CONTEXT, True, path, generation={"max_gen_toks": 24})
+    path = rows(benchmark_rows("ifeval", 6, 3) + real("ifeval.jsonl", 4))
+    task = HarnessTask("short_ifeval", STEPS, CONTEXT, True, path)
     result = ours(engine, task)
     same_texts(agree(result, theirs(reference, task)))
-    assert result.metric == {"ifeval": "prompt_level_strict_acc,none"}
-    assert all("inst_level_loose_acc,none" in example.metrics for example in result.examples)
+    assert result.metric == {"short_ifeval": "prompt_level_strict_acc,none"}
+    assert all("prompt_level_loose_acc,none" in example.metrics for example in result.examples)
     assert 0.5 < sum(example.score for example in result.examples) / len(result.examples) < 1
 
 
 def test_samples_are_repeatable_by_seed(engine, rows):
     def sample(seed: int) -> dict[str, str]:
-        how = {"do_sample": True, "temperature": 2.0, "max_gen_toks": 8}
-        task = HarnessTask("hendrycks_math500", STEPS, CONTEXT, True, path, seed=seed, generation=how)
+        task = HarnessTask("sampled_math", STEPS, CONTEXT, True, path, seed=seed)
         return {example.id: example.answers[0].text for example in ours(engine, task).examples}
 
     path = rows(benchmark_rows("math500", 6, 3))
@@ -181,21 +194,17 @@ def says(text: str, asked: list | None = None):
     return answer
 
 
-def fails(requests, decoding):
-    raise OSError("no engine")
-
-
-def weighs(requests, final_from):
+def weighs(requests):
     for i, request in enumerate(requests):
         n = len(request.opening)
-        yield i, Likelihood(request.opening, (-1.0 * request.opening[-1],) * n, (False,) * n, None)
+        yield i, Likelihood(request.opening, (-0.01 * request.opening[-1],) * n, (False,) * n, None)
 
 
 GSM8K = [{"question": f"{i} + {i} ?", "answer": f"It is {2 * i} #### {2 * i}"} for i in range(8)]
 
 
 def test_the_first_filter_of_the_first_metric_is_the_score(rows):
-    result = harness.evaluate(HarnessTask("gsm8k", STEPS, rows=rows(GSM8K), shots=0), says("#### 4, or 6"), weighs)
+    result = evaluate(HarnessTask("gsm8k", STEPS, CONTEXT, rows=rows(GSM8K), shots=0), says("#### 4, or 6"), weighs)
     assert result.metric == {"gsm8k": "exact_match,strict-match"}
     right = [example for example in result.examples if example.score]
     assert [example.prompt for example in right] == [e.prompt for e in result.examples if "2 + 2" in e.prompt]
@@ -207,7 +216,7 @@ def test_the_first_filter_of_the_first_metric_is_the_score(rows):
 def test_drawn_rows_are_the_first_of_all_in_the_drawn_order(rows):
     path = rows([*GSM8K, GSM8K[0]])
     some, every = (
-        harness.evaluate(HarnessTask("gsm8k", STEPS, rows=path, shots=0, n=n, seed=5), says("#### 4"), weighs).examples
+        evaluate(HarnessTask("gsm8k", STEPS, CONTEXT, rows=path, shots=0, n=n, seed=5), says("#### 4"), weighs).examples
         for n in (4, None)
     )
     assert [(e.id, e.prompt, e.score) for e in some] == [(e.id, e.prompt, e.score) for e in every[:4]]
@@ -217,13 +226,11 @@ def test_drawn_rows_are_the_first_of_all_in_the_drawn_order(rows):
 
 def test_settings_of_the_task_reach_the_engine(rows):
     asked: list = []
-    how = {"until": ["Q:", "<|user|>", ""], "temperature": 0.7, "top_p": 0.9, "max_gen_toks": 30}
-    task = HarnessTask("gsm8k", STEPS, 64, rows=rows(GSM8K), shots=0, seed=3, generation={**how, "do_sample": True})
-    harness.evaluate(task, says("", asked), weighs)
+    evaluate(HarnessTask("sampled_gsm8k", STEPS, 64, rows=rows(GSM8K), shots=0, seed=3), says("", asked), weighs)
     assert [request.number for request, _ in asked] == list(range(8))
     (decoding,) = {decoding for _, decoding in asked}
     assert (decoding.temperature, decoding.top_p, decoding.max_tokens) == (0.7, 0.9, 30)
-    assert (decoding.seed, decoding.stop) == (3, ("Q:",))
+    assert (decoding.seed, decoding.stop) == (3, ("Q:", "<|user|>"))
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -238,8 +245,8 @@ def test_prompts_begin_with_one_bos_where_the_tokenizer_begins_texts_with_one(ro
     tokenizer.backend_tokenizer.post_processor = begin
     tokenizer.save_pretrained(folders[True])
     for begins, folder in folders.items():
-        task = HarnessTask("gsm8k", folder, 1024, chat, path, shots=0)
-        for example in harness.evaluate(task, says(""), weighs).examples:
+        task = HarnessTask("gsm8k", folder, CONTEXT, chat, path, shots=0)
+        for example in evaluate(task, says(""), weighs).examples:
             expected = 1 if chat or begins else 0
             assert example.prompt_ids.count(tokenizer.bos_token_id) == expected
             assert example.prompt_ids[:expected] == (tokenizer.bos_token_id,) * expected
@@ -250,51 +257,73 @@ def test_a_group_draws_from_all_its_tasks(tmp_path, monkeypatch, rows):
 
     path = rows([{"q": f"{i} ?", "a": str(i)} for i in range(6)])
     data = f"{{data_files: {{test: {path}}}, cache_dir: {tmp_path}}}"
-    for name in ("one", "two"):
+    for name in ("first_of_two", "second_of_two"):
         (tmp_path / f"{name}.yaml").write_text(
             f"task: {name}\ndataset_path: json\ndataset_kwargs: {data}\ntest_split: test\n"
             'doc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\nmetric_list: [{metric: exact_match}]\n'
         )
-    (tmp_path / "both.yaml").write_text(
-        "group: both\ntask: [one, two]\naggregate_metric_list: [{metric: exact_match, weight_by_size: true}]\n"
+    (tmp_path / "both_of_two.yaml").write_text(
+        "group: both_of_two\ntask: [first_of_two, second_of_two]\n"
+        "aggregate_metric_list: [{metric: exact_match, weight_by_size: true}]\n"
     )
     manager = TaskManager(include_path=tmp_path, include_defaults=False)
-    monkeypatch.setattr(harness, "_manager", lambda: manager)
+    monkeypatch.setattr(index, "whole", lambda: manager)
+    index.manager.cache_clear()
     for n, tasks in ((None, 2), (5, 2), (1, 1)):
-        result = harness.evaluate(HarnessTask("both", STEPS, chat=False, n=n, seed=4), says("3"), weighs)
+        result = evaluate(HarnessTask("both_of_two", STEPS, CONTEXT, chat=False, n=n, seed=4), says("3"), weighs)
         assert len(result.examples) == (n or 12)
         assert {example.task for example in result.examples} == set(result.metric)
         assert len(result.metric) == tasks
         mean = sum(example.score for example in result.examples) / len(result.examples)
-        assert result.results["both"]["exact_match,none"] == pytest.approx(mean)
+        assert result.results["both_of_two"]["exact_match,none"] == pytest.approx(mean)
 
 
-def test_a_special_token_among_the_stops_ends_an_answer(rows):
-    def answer(requests, decoding):
-        for i, request in enumerate(requests):
-            ids = tuple(tokenizer("4 <|user|> 5", add_special_tokens=False).input_ids)
-            yield i, Reply(request.prompt, (), (Answer(ids, "4  5", True),), "")
+@pytest.mark.parametrize(
+    ("settings", "metric", "refused"),
+    [
+        ("output_type: loglikelihood\nmetric_list: [{metric: perplexity}, {metric: acc}]", "acc,none", None),
+        (
+            "output_type: loglikelihood\nmetric_list: [{metric: perplexity}]",
+            None,
+            "none of its metrics .perplexity. is",
+        ),
+        (
+            "process_results: !function lengths.of\nmetric_list: [{metric: length, aggregation: mean}]",
+            None,
+            "such as 5",
+        ),
+    ],
+)
+def test_only_a_share_is_a_score(tmp_path, monkeypatch, rows, settings, metric, refused):
+    from lm_eval.tasks import TaskManager
 
-    from transformers import AutoTokenizer
+    (tmp_path / "lengths.py").write_text("def of(doc, results): return {'length': len(results[0])}")
+    fixed = (
+        'task: scored_otherwise\ndataset_path: json\ntest_split: test\ndoc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\n'
+    )
+    (tmp_path / "scored_otherwise.yaml").write_text(fixed + settings)
+    manager = TaskManager(include_path=tmp_path, include_defaults=False)
+    monkeypatch.setattr(index, "whole", lambda: manager)
+    index.manager.cache_clear()
+    task = HarnessTask(
+        "scored_otherwise", STEPS, CONTEXT, False, rows([{"q": "so", "a": "it is"}, {"q": "why", "a": "not"}])
+    )
+    if refused is None:
+        result = evaluate(task, says("three"), weighs)
+        assert result.metric == {"scored_otherwise": metric}
+        assert [example.score for example in result.examples] == [0, 0]
+    else:
+        with pytest.raises(ValueError, match=f"lm_eval:scored_otherwise: offmodel compares shares .* {refused}"):
+            evaluate(task, says("three"), weighs)
 
-    tokenizer = AutoTokenizer.from_pretrained(STEPS)
-    task = HarnessTask("gsm8k", STEPS, rows=rows(GSM8K), shots=0, generation={"until": ["<|user|>"]})
-    for example in harness.evaluate(task, answer, weighs).examples:
-        assert (example.answers[0].text.strip(), example.answers[0].cut_off) == ("4", False)
 
-
-def test_other_threads_get_the_grades_that_need_a_main_thread_and_what_goes_wrong(rows):
+def test_another_thread_gets_the_grades_that_need_a_main_thread(rows):
     # lm-eval gives symbolic algebra a time limit by a signal; where there can be none, it finds every answer wrong.
     row = {"problem": "1 / 2 ?", "solution": "$\\boxed{\\frac{1}{2}}$", "answer": "1/2", "level": "1", "type": "a"}
     text = "Final Answer: The final answer is $\\frac{2}{4}$. I hope it is correct."
-    task = HarnessTask("minerva_math500", STEPS, rows=rows([row]))
-    with ThreadPoolExecutor(2) as pool:
-        good = pool.submit(harness.run_task, task, says(text), weighs)
-        bad = pool.submit(harness.run_task, task, fails, weighs)
-        assert [example.score for example in good.result().examples] == [1.0]
-        assert good.result().shots == {"minerva_math500": 4}
-        with pytest.raises(OSError, match="no engine"):
-            bad.result()
+    with ThreadPoolExecutor(1) as pool:
+        task = HarnessTask("minerva_math500", STEPS, 2048, rows=rows([row]))
+        assert [one.score for one in pool.submit(run_task, task, says(text), weighs).result().examples] == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -303,16 +332,17 @@ def test_other_threads_get_the_grades_that_need_a_main_thread_and_what_goes_wron
         ("gsm8kk", "has no task .* nearest are .*gsm8k"),
         ("humaneval", "runs code that the model writes"),
         ("mmmu_val", "shows images"),
+        ("wikitext", "measures perplexity"),
     ],
 )
 def test_tasks_that_are_not_run_are_refused(name, why):
     with pytest.raises(ValueError, match=why):
-        harness.check(name)
+        check(name)
 
 
 def test_tasks_and_groups_are_found_without_their_data():
-    for name in ("gsm8k", "mmlu", "ifeval", "math_word_problems", "wikitext"):
-        harness.check(name)
+    for name in ("gsm8k", "mmlu", "math_word_problems"):
+        check(name)
 
 
 @pytest.mark.parametrize(
@@ -321,13 +351,15 @@ def test_tasks_and_groups_are_found_without_their_data():
         ({"name": "gsm8k"}, "shows 5 examples .* set shots to 0"),
         ({"name": "mmlu"}, "is a group"),
         ({"name": "gsm8k", "shots": 0, "context": 200}, "no room for a prompt"),
-        ({"name": "gsm8k", "shots": 0, "generation": {"num_beams": 4}}, "sets num_beams"),
+        ({"name": "beamed_gsm8k", "shots": 0}, "sets num_beams"),
         ({"name": "hendrycks_math500", "rows": []}, "no rows"),
         ({"name": "mmlu_abstract_algebra"}, "do not have"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(rows, task, why):
     with pytest.raises(ValueError, match=why):
-        harness.evaluate(
-            HarnessTask(**{"tokenizer": STEPS, **task, "rows": rows(task.get("rows", GSM8K))}), says(""), weighs
+        evaluate(
+            HarnessTask(**{"tokenizer": STEPS, "context": CONTEXT, **task, "rows": rows(task.get("rows", GSM8K))}),
+            says(""),
+            weighs,
         )

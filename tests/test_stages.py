@@ -13,6 +13,7 @@ from orchestrator.stages.train import _choose
 from orchestrator.store import Store
 from orchestrator.work import Weights, Work, checkpoint_of
 from organisms import shipped
+from organisms.rows import benchmark_rows
 
 
 def ask(engine, weights, what, requests, *how):
@@ -50,7 +51,7 @@ def perform(store):
     return act
 
 
-def remembering(asked: list):
+def remembering(asked: list, ask=ask):
     """`ask`, which also notes what it is asked with."""
 
     def act(engine, weights, what, requests, *how):
@@ -179,6 +180,33 @@ def test_likelihoods_are_summed_by_class_of_token(small, store, perform):
     rows = likelihood.likelihoods_of(folder)
     assert rows[0].logprob == {"all": -6.0, "reasoning": -3.0, "answer": -3.0}
     assert rows[0].tokens == {"all": 3, "reasoning": 2, "answer": 1}
+
+
+def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in benchmark_rows("math500", 6, 0)))
+    asked = []
+    plan = unfold(small(f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', rows: {rows}, n: 4}}", "context=512"))
+    stage = plan.trials[0].original["task"]
+    perform(model.run, stage.inputs["answers"].inputs["base"])
+    facts, folder = perform(sample.run, stage.inputs["answers"], remembering(asked, by_ids))
+    assert (facts["n"], facts["metric"]) == (4, {"hendrycks_math500": "exact_match,none"})
+    graded, _ = perform(evaluate.run, stage, nobody)
+    answered = sample.answers_of(folder)
+    gold = [row["answer"] for row in map(json.loads, rows.read_text().splitlines())]
+    assert {one.answers[0].text for one in answered} == {"$4$"}
+    assert graded["accuracy"] in [n / 4 for n in range(1 + gold.count("4"))]
+    assert graded["figures"]["exact_match,none"] == graded["accuracy"]
+    assert graded["groups"] == {"task": {"hendrycks_math500": graded["accuracy"]}}
+    ((weights, requests, decoding),) = asked
+    assert weights == Weights(stage.inputs["answers"].inputs["base"].address, None)
+    assert len(requests) == 4
+    assert decoding.stop
+
+
+def by_ids(engine, weights, what, requests, *how):
+    """Answers prompts of token ids with 4, between dollars as this task wants it."""
+    yield [(i, Reply(tuple(r.prompt), (), (Answer((10,), "$4$", False),), "")) for i, r in enumerate(requests)]
 
 
 def test_full_weights_are_asked_as_a_checkpoint_of_their_own(plan, store, publish, tmp_path):

@@ -212,7 +212,9 @@ def _run_task(work: Work, benchmark: Benchmark) -> dict[str, Any]:
         for metric, value in metrics.items()
         if isinstance(value, float)
     }
-    return _leave(work, (answered, {"figures": figures, "metric": found.metric, "versions": found.versions}))
+    truncated = sum(one.truncated for one in found.examples) / len(found.examples)
+    facts = {"figures": figures, "metric": found.metric, "versions": found.versions, "truncated_prompts": truncated}
+    return _leave(work, (answered, facts))
 
 
 def answers_of(folder: Path) -> list[Asked]:
