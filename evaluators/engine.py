@@ -169,7 +169,7 @@ class Engine:
         for i, output in self._run([(*prompt, *opening) for prompt, opening in asked], params, adapter):
             assert len(output.outputs) == decoding.n, "vLLM dropped samples"
             prompt, opening = asked[i]
-            samples = tuple(self._read(opening, sample, decoding.stop, options) for sample in output.outputs)
+            samples = tuple(self._read(opening, sample, decoding, options) for sample in output.outputs)
             yield i, Reply(prompt, opening, samples, self._template)
 
     def likelihood(self, requests: Sequence[Request], adapter: Path | None = None) -> Iterator[tuple[int, Likelihood]]:
@@ -231,13 +231,13 @@ class Engine:
             if left:  # Whoever asked has gone: nothing of this batch may meet the next one.
                 engine.abort_request(queued, internal=True)
 
-    def _read(self, opening: tuple[int, ...], sample, stop: tuple[str, ...], options: list[int]) -> Answer:
+    def _read(self, opening: tuple[int, ...], sample, decoding: Decoding, options: list[int]) -> Answer:
         # Decoded whole: vLLM's own incremental text keeps the blank that some tokenizers put before a first word.
         ids = (*opening, *sample.token_ids)
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        for end in stop:
+        for end in decoding.stop:
             text = text.partition(end)[0]
-        cut_off = sample.finish_reason == "length" and not options
+        cut_off = sample.finish_reason == "length" and decoding.max_tokens > 1  # A single token is no answer cut short.
         chances = tuple(sample.logprobs[0][option].logprob for option in options)
         return Answer(ids, text, cut_off, chances)
 

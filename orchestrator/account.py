@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from math import exp
 
 from rich.console import Console
 from rich.markup import escape
@@ -38,6 +39,8 @@ def show_results(console: Console, study: Study, results: dict) -> None:
     console.print()
     wide = Console(highlight=False, width=max(console.width, 60 + 30 * len(benchmarks)), file=console.file)
     wide.print(table)
+    for line in _surprises(results["surprises"]):
+        console.print(line, soft_wrap=True)
     rows = results["rows"]
     if rows:
         asked = [name for name in benchmarks if any(row["benchmark"] == name for row in rows)]
@@ -48,6 +51,23 @@ def show_results(console: Console, study: Study, results: dict) -> None:
             f"{', '.join(map(str, study.seeds))}; at most {cut:.1%} of a cell's answers were cut off[/dim]",
             soft_wrap=True,
         )
+
+
+def _surprises(found: list[dict]) -> list[str]:
+    """How surprising each student finds what it is trained on; the same data once, by the first condition it is of."""
+    lines = []
+    for student in dict.fromkeys(one["student"] for one in found):
+        of = {}
+        for one in (one for one in found if one["student"] == student):
+            nll = one["nll"]["all"]
+            of.setdefault((nll["value"], nll["low"], nll["high"]), (one["condition"], []))[1].append(one["teacher"])
+        told = [
+            f"{condition}{f' by {teachers[0]}' if len(set(teachers)) == 1 else ''} "
+            f"{exp(value):.3g} \\[{exp(low):.3g}, {exp(high):.3g}]"
+            for (value, low, high), (condition, teachers) in of.items()
+        ]
+        lines.append(f"Perplexity of the training data under {student}: {', '.join(told)}")
+    return lines
 
 
 def _cell(row: dict) -> str:

@@ -231,7 +231,9 @@ def _reference(model: str, benchmark: str, stage: Stage, measured: Measured) -> 
 
 
 def _detectable(n: int, discordant: float) -> float | None:
-    found = smallest_effect(n, discordant or None)
+    found = smallest_effect(n, discordant) if discordant else math.nan
+    if math.isnan(found):  # A change that could be found changes more verdicts than these: all the same way, at best.
+        found = smallest_effect(n)
     return None if math.isnan(found) else found
 
 

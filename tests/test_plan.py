@@ -34,12 +34,12 @@ def test_every_pair_condition_and_seed_is_a_trial(demo):
         for seed in study.seeds
     }
     assert {(t.student, t.teacher, t.condition, t.seed) for t in plan.trials} == expected
-    assert len(plan.trials) == len(expected) == 12
-    assert len({trial.key for trial in plan.trials}) == 12
+    assert len(plan.trials) == len(expected) == 18
+    assert len({trial.key for trial in plan.trials}) == 18
 
 
 def test_shared_stages_are_counted_once(demo):
-    study = demo("recovery.budgets=[32, 64]", "seeds=[1, 2]")
+    study = demo("recovery.budgets=[32, 64]", "seeds=[1, 2]", "measures={}")
     plan = unfold(study)
     distinct = Counter(stage.kind for stage in plan.stages)
     # Off-model: 2 teachers x 2 seeds; on-model: 2 seeds for both teachers; recovery: 2 budgets for each off-model one.
@@ -140,7 +140,7 @@ def test_where_a_study_runs_changes_no_stage(demo, overrides):
     assert fingerprints(unfold(demo(*overrides))) == fingerprints(unfold(demo()))
 
 
-@pytest.mark.parametrize("override", ["train.learning_rate=2.0e-3", "train.rank=4", "seeds=[3, 4]", "train.epochs=1"])
+@pytest.mark.parametrize("override", ["train.learning_rate=2.0e-3", "train.rank=4", "seeds=[4, 5]", "train.epochs=1"])
 def test_training_settings_change_what_is_trained_and_nothing_before(demo, override):
     before, after = unfold(demo()), unfold(demo(override))
     assert not fingerprints(before, "train") & fingerprints(after, "train")
@@ -229,7 +229,7 @@ def test_the_rank_of_an_adapter_is_nothing_to_full_weights(demo):
 
 def test_more_seeds_or_budgets_keep_what_is_done(demo):
     plan = unfold(demo())
-    for override in ("seeds=[1, 2, 3]", "recovery.budgets=[16, 32, 64, 128, 256, 512]"):
+    for override in ("seeds=[1, 2, 3, 4]", "recovery.budgets=[16, 32, 64, 128, 256, 512]"):
         assert fingerprints(plan) < fingerprints(unfold(demo(override)))
 
 
@@ -257,7 +257,7 @@ def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_ans
 def test_without_recovery_every_trial_has_one_step(demo):
     plan = unfold(demo("recovery=null"))
     assert {len(trial.steps) for trial in plan.trials} == {1}
-    assert len(plan.trials) == 12
+    assert len(plan.trials) == 18
 
 
 def test_a_stop_rule_changes_no_stage_and_no_step(demo):
