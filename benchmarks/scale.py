@@ -81,6 +81,7 @@ def study_of(trials: int, store: str) -> Study:
             "conditions": {"off-model": None},
             "benchmarks": {"maths": {"kind": "math500", "rows": "organisms", "n": 10}},
             "seeds": list(range(SEEDS)),
+            "resources": {"engine": {"cpus": 0.01}},  # None is started, but there must be room for them.
         }
     )
 

@@ -63,7 +63,7 @@ def compare(gold: Gold, answer: str, short_cut: bool = True) -> Judgement:
 
 def check(gold: Gold, name: str) -> None:
     """Raises ValueError for a gold answer that nothing can be compared with."""
-    unread = [part for part in parts(gold, gold.text) if not is_mathematics(part).so]
+    unread = [one for one in parts(gold, gold.text) if not (_INTEGER.fullmatch(one) or is_mathematics(one).so)]
     if unread or not tidy(gold.text):
         raise ValueError(f"{name}: its gold answer {gold.text!r} is not LaTeX that math-verify can read")
 
