@@ -23,19 +23,23 @@ class OwnGrade:
 
 @dataclass(frozen=True)
 class Asked:
-    """One prompt with a model's answers to it. `opening_ids` is what every answer was made to begin with; `own` is the
-    grade that a harness gave an example of its own."""
+    """One prompt with a model's answers to it.
+
+    `opening_ids` is what every answer was made to begin with; `thinks` tells that the prompt ends within a block of
+    reasoning; `own` is the grade that a harness gave an example of its own.
+    """
 
     id: str
     prompt: Chat
     prompt_ids: tuple[int, ...]
     opening_ids: tuple[int, ...]
     answers: tuple[Answer, ...]
+    thinks: bool = False
     own: OwnGrade | None = None
 
 
 def asked(id: str, prompt: Chat, reply: Reply) -> Asked:
-    return Asked(id, prompt, reply.prompt_ids, reply.opening_ids, reply.answers)
+    return Asked(id, prompt, reply.prompt_ids, reply.opening_ids, reply.answers, reply.thinks)
 
 
 def content_ids(contents: Iterable[Any]) -> list[str]:
@@ -69,4 +73,4 @@ def _asked(row: dict) -> Asked:
 
 
 def _answer(row: dict) -> Answer:
-    return Answer(tuple(row["ids"]), row["text"], row["cut_off"], tuple(row["option_logprobs"]))
+    return Answer(**{**row, "ids": tuple(row["ids"]), "option_logprobs": tuple(row["option_logprobs"])})

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.template import EMPTY_THINKING, Chat, Thinking, encode, template_digest
+from evaluators.thinking import BEGIN, END
+
+TAIL = 16  # tokens of a prompt in which its template may begin a block of reasoning
 
 
 @dataclass(frozen=True)
@@ -51,28 +54,36 @@ class Decoding:
 class Answer:
     """One answer: its token ids and its text, both with its opening, and whether the token limit cut it off.
 
-    `option_logprobs` has, where options were given, the log-probability of each.
+    `ended`: its last token is the one that ends it. `option_logprobs` has, where options were given, the
+    log-probability of each.
     """
 
     ids: tuple[int, ...]
     text: str
     cut_off: bool
+    ended: bool = False
     option_logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A model's answers to one request, with the token ids that it was asked with and made to begin with."""
+    """A model's answers to one request, with the token ids that it was asked with and made to begin with.
+
+    `thinks`: the prompt ends within a block of reasoning, as some chat templates have it. `template` is the digest of
+    the chat template.
+    """
 
     prompt_ids: tuple[int, ...]
     opening_ids: tuple[int, ...]
     answers: tuple[Answer, ...]
-    template: str  # digest of the chat template
+    thinks: bool
+    template: str
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """The log-probability of each token of an opening, and whether it was the likeliest one."""
+    """The log-probability of each token of an opening, and whether it was the likeliest one; of as many tokens as the
+    context holds."""
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -146,6 +157,8 @@ class Engine:
         from vllm import SamplingParams
 
         asked = [self._encoded(request, decoding.thinking) for request in requests]
+        for request, (prompt, opening) in zip(requests, asked, strict=True):
+            self._check_room(request, len(prompt) + len(opening))
         options = [self._option(option) for option in decoding.options]
         # vLLM looks for texts in what it decodes without special tokens, so those are told as tokens.
         special = self.tokenizer.get_added_vocab()
@@ -170,13 +183,13 @@ class Engine:
             assert len(output.outputs) == decoding.n, "vLLM dropped samples"
             prompt, opening = asked[i]
             samples = tuple(self._read(opening, sample, decoding, options) for sample in output.outputs)
-            yield i, Reply(prompt, opening, samples, self._template)
+            yield i, Reply(prompt, opening, samples, self._in_thought(prompt), self._template)
 
     def likelihood(self, requests: Sequence[Request], adapter: Path | None = None) -> Iterator[tuple[int, Likelihood]]:
         """How likely each request's opening is after its prompt, token by token."""
         from vllm import SamplingParams
 
-        asked = [self._encoded(request, None) for request in requests]
+        asked = [(prompt, said[: self.context - 1 - len(prompt)]) for prompt, said in map(self._encoded, requests)]
         params = [SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False) for _ in requests]
         for i, output in self._run([(*prompt, *opening) for prompt, opening in asked], params, adapter):
             prompt, opening = asked[i]
@@ -192,8 +205,8 @@ class Engine:
                 ),
             )
 
-    def _encoded(self, request: Request, thinking: Thinking | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The token ids of a request's prompt and opening."""
+    def _encoded(self, request: Request, thinking: Thinking | None = None) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The token ids of a request's prompt and opening. Raises ValueError for a prompt that fills the context."""
         if isinstance(request.prompt, tuple):
             prompt = request.prompt
         else:
@@ -201,16 +214,24 @@ class Engine:
         opening = request.opening
         if thinking == "empty":
             assert not opening, "an answer is begun with an empty block of reasoning or with another's words"
-            opening = EMPTY_THINKING
+            opening = EMPTY_THINKING.removeprefix(BEGIN) if self._in_thought(prompt) else EMPTY_THINKING
         if isinstance(opening, str):
             opening = tuple(self.tokenizer(opening, add_special_tokens=False).input_ids)
-        if len(prompt) + len(opening) >= self.context:
+        self._check_room(request, len(prompt))
+        return prompt, opening
+
+    def _check_room(self, request: Request, tokens: int) -> None:
+        if tokens >= self.context:
             told = request.prompt[-1]["content"] if isinstance(request.prompt, list) else ""
             raise ValueError(
-                f"request {request.number} ({told[:60]!r}...) has {len(prompt) + len(opening)} tokens, but the model's "
-                f"context is {self.context}: shorten the prompt or raise the study's context"
+                f"request {request.number} ({told[:60]!r}...) has {tokens} tokens, but the model's context is "
+                f"{self.context}: shorten the prompt or raise the study's context"
             )
-        return prompt, opening
+
+    def _in_thought(self, prompt: tuple[int, ...]) -> bool:
+        """Whether a prompt ends within a block of reasoning."""
+        tail = self.tokenizer.decode(prompt[-TAIL:])
+        return tail.rfind(BEGIN) > tail.rfind(END)
 
     def _run(self, prompts: list[tuple[int, ...]], params: list, adapter: Path | None) -> Iterator[tuple[int, Any]]:
         """All prompts in one batch; outputs as they are finished, each with its place."""
@@ -237,9 +258,11 @@ class Engine:
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         for end in decoding.stop:
             text = text.partition(end)[0]
-        cut_off = sample.finish_reason == "length" and decoding.max_tokens > 1  # A single token is no answer cut short.
+        # A single token that was asked for is no answer cut short.
+        cut_off = sample.finish_reason == "length" and decoding.max_tokens > 1 and not options
+        ended = sample.finish_reason == "stop" and not isinstance(sample.stop_reason, str)
         chances = tuple(sample.logprobs[0][option].logprob for option in options)
-        return Answer(ids, text, cut_off, chances)
+        return Answer(ids, text, cut_off, ended, chances)
 
     def _option(self, text: str) -> int:
         """The token that an option is. Raises ValueError where it is none, or several."""
@@ -298,7 +321,11 @@ def _repack_tied_head(model) -> None:
 def _without_lora_on_the_head(model) -> None:
     # Adapters are trained on linear layers, never on the output head, and vLLM's product with their nothing there fails
     # on the CPU for the log-probabilities of a prompt.
-    model.logits_processor = model.logits_processor.base_layer
+    from vllm.lora.layers import LogitsProcessorWithLoRA
+
+    for module in model.modules():  # Where the head is depends on the model; some have none that takes LoRA.
+        if isinstance(getattr(module, "logits_processor", None), LogitsProcessorWithLoRA):
+            module.logits_processor = module.logits_processor.base_layer
 
 
 def _served_rank(rank: int) -> int:

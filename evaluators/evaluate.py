@@ -50,13 +50,17 @@ def chats_of(kind: str, rows: list[dict], prompt: str | None, system: str | None
     return [[*begin, {"role": "user", "content": text}] for text in texts]
 
 
-def grade(kind: str, rows: list[dict], answered: list[Asked], way: str = "mean", thinks: bool = False) -> list[Graded]:
+def grade(kind: str, rows: list[dict], answered: list[Asked], way: str = "mean") -> list[Graded]:
     """Grade the answers to each row; `way` makes one score of several answers (see score.py)."""
     benchmark = BENCHMARKS[kind]
     for one, expected in zip(answered, example_ids(kind, rows), strict=True):
         assert one.id == expected, f"the answers to {one.id} stand where those to {expected} should"
     pairs = zip(rows, answered, strict=True)
-    texts = [(row, spoken(answer.text, thinks)) for row, one in pairs for answer in one.answers]
+    texts = [
+        (row, answer.text if answer.option_logprobs else spoken(answer.text, one.thinks))
+        for row, one in pairs
+        for answer in one.answers
+    ]
     with ThreadPoolExecutor(GRADERS) as graders:
         verdicts = iter(list(graders.map(lambda pair: benchmark.grade(*pair), texts)))
     graded = []
@@ -71,8 +75,8 @@ def graded_by_harness(answered: list[Asked]) -> list[Graded]:
     graded = []
     for one in answered:
         assert one.own is not None
-        score = one.own.score
-        graded.append(Graded(one.id, {"task": one.own.task}, score, tuple(Verdict(score, True) for _ in one.answers)))
+        score = one.own.score  # of the example: how a task makes it of several answers is its own affair
+        graded.append(Graded(one.id, {"task": one.own.task}, score, (Verdict(score, True),)))
     return graded
 
 

@@ -8,6 +8,7 @@ where that is.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,15 +33,17 @@ class Scored:
 
 
 def requests_of(answered: Sequence[Asked], by_ids: bool) -> list[Request]:
-    """What to ask an engine's `likelihood`: the first answer to each prompt, by its token ids or by its text."""
-    return [
-        Request(
-            one.prompt_ids if by_ids else one.prompt,
-            one.answers[0].ids if by_ids else one.answers[0].text,
-            final_from=final_from(one.answers[0].text),
-        )
-        for one in answered
-    ]
+    """What to ask an engine's `likelihood`: the first answer to each prompt, by its text, or by the token ids that were
+    drawn (what an answer was made to begin with is no part of those)."""
+    requests = []
+    for one in answered:
+        answer, begun = one.answers[0], one.opening_ids
+        final = final_from(answer.text) if not (by_ids and begun) else None
+        if by_ids:
+            requests.append(Request((*one.prompt_ids, *begun), answer.ids[len(begun) :], final_from=final))
+        else:
+            requests.append(Request(one.prompt, answer.text, final_from=final))
+    return requests
 
 
 def scored(id: str, found: Likelihood) -> Scored:
@@ -59,11 +62,27 @@ def mean_nll(rows: Sequence[Scored], part: str = ALL) -> Interval:
 
 
 def divergence(student: Sequence[Scored], original: Sequence[Scored], part: str = ALL) -> Interval:
-    """KL(student || original) a token in nats, over the same answers of the student, with its interval over answers."""
+    """KL(student || original) a token in nats, over the same answers of the student, with its interval over prompts.
+
+    It is the interval of these students: that others, trained with other seeds, may differ is not in it.
+    """
     assert [row.id for row in student] == [row.id for row in original], "answers do not pair"
     ours, tokens = _of(student, part)
     theirs, _ = _of(original, part)
     return _ratio(ours - theirs, tokens)
+
+
+def pooled(rows_S_A: Sequence[Sequence[Scored]]) -> list[Scored]:
+    """The answers that several seeds gave to each prompt as one, for they stand and fall together."""
+    by_id: dict[str, list[Scored]] = defaultdict(list)
+    for rows in rows_S_A:
+        for row in rows:
+            by_id[row.id].append(row)
+
+    def added(each: list[dict]) -> dict:
+        return {part: sum(one[part] for one in each if part in one) for part in {part for one in each for part in one}}
+
+    return [Scored(id, added([r.logprob for r in all]), added([r.tokens for r in all])) for id, all in by_id.items()]
 
 
 def parts_of(rows: Sequence[Scored]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from evaluators.asked import Asked
 
+HALF = "\N{REPLACEMENT CHARACTER}"  # what is decoded of a character of which the last bytes were cut away
 Opened = str | tuple[int, ...]
 
 
@@ -26,8 +27,7 @@ def openings(
 
 def _opening(one: Asked, tokens: int | None, until: str | None, tokenizer: Decodes, keep_ids: bool) -> Opened:
     answer = one.answers[0]
-    # A finished answer ends with the token that ends it: nobody goes on after that.
-    ids = answer.ids if answer.cut_off else answer.ids[:-1]
+    ids = answer.ids[:-1] if answer.ended else answer.ids  # Nobody goes on after the token that ends an answer.
     if until is not None:
         at = answer.text.find(until)
         if at < 0:
@@ -36,4 +36,4 @@ def _opening(one: Asked, tokens: int | None, until: str | None, tokenizer: Decod
         if not keep_ids:
             return answer.text[:end]
         tokens = 1 + bisect_left(range(len(ids)), end, key=lambda i: len(tokenizer.decode(ids[: i + 1])))
-    return ids[:tokens] if keep_ids else tokenizer.decode(ids[:tokens])
+    return ids[:tokens] if keep_ids else tokenizer.decode(ids[:tokens]).rstrip(HALF)

@@ -9,22 +9,18 @@ from typing import Literal
 
 Chat = list[dict[str, str]]  # messages of {"role": ..., "content": ...}
 Thinking = Literal["on", "off", "empty"]  # of a reasoning model; "empty" puts an empty block into its mouth
+SWITCH = "enable_thinking"
 EMPTY_THINKING = "<think>\n\n</think>\n\n"
 
 
 def encode(tokenizer, chat: Chat, answer_follows: bool = True, thinking: Thinking | None = None) -> list[int]:
     """Token ids of a chat, by default up to where the assistant's answer begins.
 
-    Raises ValueError for a template that writes its BOS token twice, or that knows no switch for thinking.
+    A template without a switch for thinking is used as it is. Raises ValueError for one that writes its BOS twice.
     """
     switch = {}
-    if thinking in ("on", "off"):
-        if "enable_thinking" not in (tokenizer.chat_template or ""):
-            raise ValueError(
-                f"thinking: the model's chat template has no switch to turn it {thinking}: leave `thinking` out, or "
-                f"use `empty`, which puts an empty block of reasoning before the answer"
-            )
-        switch = {"enable_thinking": thinking == "on"}
+    if thinking in ("on", "off") and SWITCH in _template(tokenizer):
+        switch = {SWITCH: thinking == "on"}
     ids = tokenizer.apply_chat_template(
         chat, add_generation_prompt=answer_follows, tokenize=True, return_dict=False, **switch
     )
@@ -40,4 +36,8 @@ def encode(tokenizer, chat: Chat, answer_follows: bool = True, thinking: Thinkin
 
 def template_digest(tokenizer) -> str:
     """Twelve hex digits that belong to the chat template."""
-    return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()[:12]
+    return hashlib.sha256(_template(tokenizer).encode()).hexdigest()[:12]
+
+
+def _template(tokenizer) -> str:
+    return tokenizer.get_chat_template() if tokenizer.chat_template else ""  # Some have several, by name.

@@ -6,8 +6,7 @@ END, BEGIN = "</think>", "<think>"
 def spoken(text: str, thinks: bool) -> str:
     """The answer without its reasoning: what follows the last `</think>`.
 
-    A reasoning that never ends leaves no answer: one that was begun in the text, or, where the model `thinks`, by the
-    chat template.
+    A reasoning that never ends leaves no answer: one that was begun in the text, or, where it `thinks`, by the prompt.
     """
     _, end, after = text.rpartition(END)
     if end:

@@ -57,7 +57,7 @@ def _surprises(found: list[dict]) -> list[str]:
     """How surprising each student finds what it is trained on; the same data once, by the first condition it is of."""
     lines = []
     for student in dict.fromkeys(one["student"] for one in found):
-        of = {}
+        of: dict[tuple, tuple[str, list[str]]] = {}
         for one in (one for one in found if one["student"] == student):
             nll = one["nll"]["all"]
             of.setdefault((nll["value"], nll["low"], nll["high"]), (one["condition"], []))[1].append(one["teacher"])

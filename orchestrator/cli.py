@@ -151,17 +151,17 @@ def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
     for one in regrade(plan, store):
         n += one.n
         new += one.changed is None
-        for example, before, now in one.changed or ():
+        for before, now in one.changed or ():
             changes += 1
-            console.print(f"{one.stage.address}: example {example} was {before:g}, is {now:g}", soft_wrap=True)
+            what = f"score {before.score:g}, now {now.score:g}" if before.score != now.score else "same score, else not"
+            console.print(f"{one.stage.address}: example {now.id}: {what}", soft_wrap=True)
     if not n:
         raise StudyError("no answers to this study's benchmarks are in the store yet: run the study first")
     console.print(
-        f"{n} examples graded again in {time.time() - began:.1f} s: {changes} scores differ from the stored ones; "
-        f"{new} evaluations had none, and have now"
+        f"{n} examples graded again in {time.time() - began:.1f} s: {changes} grades differ from the stored ones; "
+        f"{new} evaluations have none yet. Nothing was stored: a run stores what is not there yet.",
+        soft_wrap=True,
     )
-    if changes:
-        console.print("The stored ones stay: raise the VERSION of what grades otherwise, and run again.")
     return 1 if changes else 0
 
 

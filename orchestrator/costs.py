@@ -19,8 +19,8 @@ def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
             n, longest = prompts, study.sampling.max_tokens
         else:
             benchmark = study.benchmarks[stage.runtime["name"]]
-            n = benchmark.n * benchmark.samples
-            longest = stage.settings["benchmark"].get("decoding", {}).get("max_tokens", 0)  # lm-eval knows its own
+            decoding = stage.settings["benchmark"].get("decoding", {"n": 1, "max_tokens": 0})  # lm-eval knows its own
+            n, longest = benchmark.n * decoding["n"], decoding["max_tokens"]
         answers += n
         tokens += n * longest
     return answers, tokens

@@ -5,10 +5,11 @@ is asked for, and takes on other checkpoints of that shape, and LoRA adapters, w
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -54,22 +55,36 @@ class Replica:
         def put(chunk: Any) -> None:
             loop.call_soon_threadsafe(chunks.put_nowait, chunk)
 
+        gone = threading.Event()
+
         def work() -> None:
             try:
-                results = self._results(weights, what, requests, how)
-                for chunk in in_chunks(results, CHUNK_SECONDS):
+                for chunk in in_chunks(self._until(gone, self._results(weights, what, requests, how)), CHUNK_SECONDS):
                     put(chunk)
                 put(None)
             except Exception as error:  # noqa: BLE001  # Raised again in whoever asks.
                 put(error)
 
         self._thread.submit(work)
-        while (chunk := await chunks.get()) is not None:
-            if isinstance(chunk, Exception):
-                raise chunk
-            yield chunk
+        try:
+            while (chunk := await chunks.get()) is not None:
+                if isinstance(chunk, Exception):
+                    raise chunk
+                yield chunk
+        finally:
+            gone.set()
 
-    def _results(self, weights: Weights, what: str, requests: list, how: tuple) -> Iterator[tuple[int, Any]]:
+    @staticmethod
+    def _until(gone: threading.Event, results: Generator) -> Iterator:
+        """Results for as long as somebody waits for them: a batch that nobody does must not hold up the next."""
+        with contextlib.closing(results):
+            for result in results:
+                if gone.is_set():
+                    return
+                yield result
+
+    def _results(self, weights: Weights, what: str, requests: list, how: tuple) -> Generator:
+        """Lazily, so that it is in the engine's own thread that anything is done."""
         from evaluators.engine import Engine
 
         base = checkpoint_of(self._store, weights.base)
@@ -83,7 +98,7 @@ class Replica:
             assert record is not None, f"{weights.adapter} is not in the store"
             adapter = self._store.folder(weights.adapter, record)
         do = {"answer": self._engine.answer, "likelihood": self._engine.likelihood}[what]
-        return do(requests, *how, adapter)
+        yield from do(requests, *how, adapter)
 
 
 def in_chunks(results: Iterable, seconds: float) -> Iterator[list]:

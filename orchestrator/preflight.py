@@ -6,6 +6,7 @@ from pathlib import Path
 
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.evaluate import chats_of
+from evaluators.template import SWITCH
 from orchestrator import data, tracking
 from orchestrator.plan import Plan
 from orchestrator.stage import Stage
@@ -25,11 +26,13 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         prompts = _check_prompts(plan.study)
         pending = {stage.runtime.get("name") for stage in plan.stages if stage not in records}
         asked = {name: _check_benchmark(plan.study, name) for name in plan.study.benchmarks if name in pending}
+        folders: list[Path] = []
         for alias, model in plan.study.models.items():
             folder = _check_model(alias, model)
             if folder is not None:
-                _check_template(plan.study, alias, folder)
+                folders.append(folder)
                 _check_tokens(plan.study, alias, folder, {"prompts": prompts, **asked})
+        _check_thinking(plan.study, folders)
         _check_weights(plan, store, records)
     except StudyError:
         raise
@@ -81,17 +84,18 @@ def _check_model(alias: str, model: Model) -> Path | None:
     return folder
 
 
-def _check_template(study: Study, alias: str, folder: Path) -> None:
-    """A switch for thinking, where the study turns it, must be there to be turned."""
+def _check_thinking(study: Study, folders: list[Path]) -> None:
+    """A switch for thinking that the study turns must be in the chat template of some model."""
     switched = {f"benchmarks.{name}.thinking": b.thinking for name, b in study.benchmarks.items()}
     switched["sampling.thinking"] = study.sampling.thinking
+    templates = (path for folder in folders for path in folder.glob("*") if path.name in TEMPLATES)
+    if len(folders) < len(study.models) or any(SWITCH in path.read_text() for path in templates):
+        return  # There is one, or there may be: templates of the hub's models are not at hand.
     for where, thinking in switched.items():
-        if thinking in ("on", "off") and not any(
-            "enable_thinking" in path.read_text() for path in folder.glob("*") if path.name in TEMPLATES
-        ):
+        if thinking in ("on", "off"):
             raise StudyError(
-                f"{where}: the chat template of models.{alias} has no switch to turn it {thinking}: leave it out, or "
-                f"use empty, which puts an empty block of reasoning before the answer"
+                f"{where}: no model's chat template has a switch to turn it {thinking}: leave it out, or use empty, "
+                f"which puts an empty block of reasoning before the answer"
             )
 
 

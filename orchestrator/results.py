@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluators.asked import Asked
 from evaluators.evaluate import Graded, by_group
-from evaluators.likelihood import Scored, divergence, mean_nll, parts_of
+from evaluators.likelihood import Scored, divergence, mean_nll, parts_of, pooled
 from evaluators.statistics import Interval, corrected, mcnemar, mean_score, paired_change, smallest_effect
 from orchestrator.plan import Plan, Trial
 from orchestrator.stage import Stage
@@ -46,7 +46,8 @@ class Row:
     """A score over all seeds and examples, and its change from the original student on the same examples.
 
     `p` is of the exact paired test, `q` the same corrected for all rows of the study; `detectable` is the smallest
-    change that such a test would find in four of five studies like this one, None where it could find none.
+    change that such a test would find in four of five studies like this one, None where it could find none, and
+    where scores are no single verdicts.
     """
 
     student: str
@@ -93,7 +94,7 @@ class Surprise:
 
 @dataclass(frozen=True)
 class Divergence:
-    """KL(student || original) on a benchmark's prompts: nats a token, by class of token, over all seeds."""
+    """KL(student || original) on `n` prompts of a benchmark: nats a token, by class of token, over all seeds."""
 
     student: str
     teacher: str
@@ -209,7 +210,7 @@ def _row(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -> 
         change=paired_change(before_E, after_S_E),
         p=mcnemar(before_E, after_S_E),
         q=float("nan"),
-        detectable=_detectable(len(before), float((after_S_E != before_E).mean())),
+        detectable=_detectable(before_E, after_S_E),
         original=float(before_E.mean()),
         teacher_score=measured.records[trial.teacher_scores[benchmark]]["facts"]["accuracy"],
         diagnostics=_diagnostics([measured.records[stage]["facts"] for _, stage in members]),
@@ -230,7 +231,10 @@ def _reference(model: str, benchmark: str, stage: Stage, measured: Measured) -> 
     )
 
 
-def _detectable(n: int, discordant: float) -> float | None:
+def _detectable(before_E: np.ndarray, after_S_E: np.ndarray) -> float | None:
+    if not set(np.unique([before_E, *after_S_E])) <= {0.0, 1.0}:
+        return None  # Means of several answers change by less than a verdict.
+    n, discordant = len(before_E), float((after_S_E != before_E).mean())
     found = smallest_effect(n, discordant) if discordant else math.nan
     if math.isnan(found):  # A change that could be found changes more verdicts than these: all the same way, at best.
         found = smallest_effect(n)
@@ -246,8 +250,8 @@ def _surprise(key: tuple, stage: Stage, measured: Measured) -> Surprise:
 
 def _divergence(key: tuple, members: list[tuple[Trial, tuple[Stage, Stage]]], measured: Measured) -> Divergence:
     student, teacher, condition, budget, benchmark = key
-    ours = [row for _, (stage, _) in members for row in measured.likelihoods(stage)]
-    theirs = [row for _, (_, stage) in members for row in measured.likelihoods(stage)]
+    ours = pooled([measured.likelihoods(stage) for _, (stage, _) in members])
+    theirs = pooled([measured.likelihoods(stage) for _, (_, stage) in members])
     kl = {part: divergence(ours, theirs, part) for part in parts_of(ours)}
     seeds = [trial.seed for trial, _ in members]
     return Divergence(student, teacher, condition, budget, benchmark, len(ours), seeds, kl)

@@ -93,7 +93,7 @@ class Sampling(Settings):
     """How models answer the training prompts."""
 
     max_tokens: int = Field(gt=0)
-    temperature: float = Field(1.0, ge=0)
+    temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
     seed: int = 0
     thinking: Thinking = None
@@ -157,7 +157,7 @@ class Benchmark(Settings):
         "generation", description="of multiple choice: the generated letter, or the likeliest of the letters"
     )
     max_tokens: int | None = Field(None, gt=0, description="the benchmark's own limit by default")
-    temperature: float = Field(0.0, ge=0)
+    temperature: float = Field(0.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
     samples: int = Field(1, gt=0, description="answers to each example")
     score: str = Field("mean", description="what several answers are worth: mean (avg@n), majority, or pass@k")
@@ -177,6 +177,8 @@ class Benchmark(Settings):
             for key, field in type(self).model_fields.items():
                 if key not in ("kind", "rows", "n", "seed", *TASK_KEYS) and getattr(self, key) != field.default:
                     raise ValueError(f"{key} has no effect on {self.kind}: how its rows are asked is the task's affair")
+            if self.rows == "organisms":
+                raise ValueError(f"rows: the organisms' world has none for {self.kind}; give a JSONL file, or none")
             return self
         if self.kind not in BENCHMARKS:
             raise ValueError(
@@ -188,8 +190,15 @@ class Benchmark(Settings):
                 raise ValueError(f"{key} has no effect on {self.kind}: it is for tasks of lm-eval")
         if self.answer_by == "logprob" and self.kind not in MULTIPLE_CHOICE:
             raise ValueError(f"answer_by: {self.kind} is not multiple choice, so it has no options to compare")
-        if self.answer_by == "logprob" and (self.samples > 1 or self.temperature > 0):
-            raise ValueError("answer_by: the likeliest option is always the same: leave samples and temperature out")
+        if self.answer_by == "logprob" and (self.samples > 1 or self.temperature > 0 or self.max_tokens):
+            raise ValueError(
+                "answer_by: the likeliest option is always the same, and one token: leave samples, temperature and "
+                "max_tokens out"
+            )
+        if self.thinking == "on" and (self.max_tokens or BENCHMARKS[self.kind].MAX_TOKENS) == 1:
+            raise ValueError(f"thinking: an answer of one token has no room for it; raise max_tokens of {self.kind}")
+        if self.top_p < 1 and self.temperature == 0:
+            raise ValueError("top_p has no effect on greedy answers: set temperature, or leave it out")
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(f"samples: {self.samples} greedy answers are all the same: set temperature, as to 0.7")
         if self.score == "majority" and not BENCHMARKS[self.kind].VOTES:

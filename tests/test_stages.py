@@ -24,8 +24,13 @@ def ask(engine, weights, what, requests, *how):
             continue
         opening = tuple(request.opening)
         word = request.prompt[-1]["content"].split()[-1]
-        answer = Answer((*opening, 10, 11, 12), f"{word} \\boxed{{ 4 }}", cut_off=word in ("fox", "owl"))
-        yield [(i, Reply((1,), opening, (answer,), "digest"))]
+        answer = Answer(
+            (*opening, 10, 11, 12),
+            f"{word} \\boxed{{ 4 }}",
+            cut_off=word in ("fox", "owl"),
+            ended=word not in ("fox", "owl"),
+        )
+        yield [(i, Reply((1,), opening, (answer,), False, "digest"))]
 
 
 @pytest.fixture
@@ -174,9 +179,11 @@ def test_likelihoods_are_summed_by_class_of_token(small, store, perform):
     plan = unfold(small("measures.perplexity=true"))
     stage = next(s for s in plan.stages if s.kind == "likelihood")
     perform(model.run, stage.inputs["base"])
-    perform(sample.run, stage.inputs["data"])
+    _, data = perform(sample.run, stage.inputs["data"])
     facts, folder = perform(likelihood.run, stage)
-    assert facts == {"n": 20, "nll": {"all": 2.0, "reasoning": 1.5, "answer": 3.0}}
+    learnt = len(sample.read_chats(data))  # answers that were cut off teach nothing, and are no training data
+    assert 0 < learnt < 20
+    assert facts == {"n": learnt, "nll": {"all": 2.0, "reasoning": 1.5, "answer": 3.0}}
     rows = likelihood.likelihoods_of(folder)
     assert rows[0].logprob == {"all": -6.0, "reasoning": -3.0, "answer": -3.0}
     assert rows[0].tokens == {"all": 3, "reasoning": 2, "answer": 1}
@@ -206,7 +213,7 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
 
 def by_ids(engine, weights, what, requests, *how):
     """Answers prompts of token ids with 4, between dollars as this task wants it."""
-    yield [(i, Reply(tuple(r.prompt), (), (Answer((10,), "$4$", False),), "")) for i, r in enumerate(requests)]
+    yield [(i, Reply(tuple(r.prompt), (), (Answer((10,), "$4$", False),), False, "")) for i, r in enumerate(requests)]
 
 
 def test_full_weights_are_asked_as_a_checkpoint_of_their_own(plan, store, publish, tmp_path):

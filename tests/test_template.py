@@ -72,11 +72,17 @@ def test_thinking_is_switched_by_the_template(tokenizer):
     assert len(off) == len(on) + 1
 
 
-def test_a_template_without_a_switch_cannot_be_switched(tokenizer):
+def test_a_template_without_a_switch_is_used_as_it_is(tokenizer):
     tokenizer.chat_template = LOOP
-    with pytest.raises(ValueError, match="no switch to turn it off"):
-        encode(tokenizer, CHAT, thinking="off")
-    assert encode(tokenizer, CHAT, thinking="empty") == encode(tokenizer, CHAT)
+    for thinking in ("on", "off", "empty"):
+        assert encode(tokenizer, CHAT, thinking=thinking) == encode(tokenizer, CHAT)
+
+
+def test_of_several_templates_it_is_the_default(tokenizer):
+    tokenizer.chat_template = LOOP
+    alone, digest = encode(tokenizer, CHAT), template_digest(tokenizer)
+    tokenizer.chat_template = {"default": LOOP, "tool_use": THINKING}
+    assert (encode(tokenizer, CHAT), template_digest(tokenizer)) == (alone, digest)
 
 
 def test_the_digest_belongs_to_the_template(tokenizer):

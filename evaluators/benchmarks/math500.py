@@ -13,7 +13,7 @@ HUB = ("HuggingFaceH4/MATH-500", None, "test")
 COLUMNS = ("problem", "answer", "level")
 PROMPT = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
 MAX_TOKENS = 4096
-LIBRARIES = ("math-verify",)
+LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
 VOTES = True
 
 

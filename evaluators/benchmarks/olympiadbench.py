@@ -17,7 +17,7 @@ HUB = ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train")
 COLUMNS = ("question", "final_answer", "is_multiple_answer")
 PROMPT = "{question}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
 MAX_TOKENS = 8192
-LIBRARIES = ("math-verify",)
+LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
 VOTES = True
 
 

@@ -20,6 +20,8 @@ def evaluate(task: HarnessTask, answer: Answering, likelihood: Weighing) -> Harn
     loaded = load(task)
     sizes = {name: len(one.eval_docs) for name, one in loaded["tasks"].items()}
     pool = [{"task": name, "place": place} for name, size in sizes.items() for place in range(size)]
+    if task.n is not None and task.n > len(pool):
+        raise ValueError(f"n: {task.n} rows are asked for, but lm_eval:{task.name} has {len(pool)}")
     drawn = [(row["task"], row["place"]) for row in choose(pool, task.n, task.seed)]
     # lm-eval mixes up places that are not sorted.
     places = {name: sorted(place for one, place in drawn if one == name) for name in sizes}

@@ -32,8 +32,9 @@ def load(task: HarnessTask) -> dict[str, Any]:
 
 
 def _shots(task: HarnessTask, own: int | None) -> int:
-    """A task that says 0 is never asked otherwise, as in lm-eval."""
-    return own or 0 if own == 0 or task.shots is None else task.shots
+    if own == 0 and task.shots:
+        raise ValueError(f"lm_eval:{task.name} is asked without examples in the prompt, always: leave shots out")
+    return own or 0 if task.shots is None else task.shots
 
 
 def with_rows(task: HarnessTask, rows: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def run(work: Work) -> dict[str, Any]:
         figures = work.records["answers"]["facts"]["figures"]
     else:
         rows = data.read_benchmark(benchmark)
-        graded = grade(benchmark.kind, rows, answered, benchmark.score, benchmark.thinking == "on")
+        graded = grade(benchmark.kind, rows, answered, benchmark.score)
         made = FIGURES.get(benchmark.kind)
         figures = made([verdict for one in graded for verdict in one.verdicts]) if made else {}
     write_graded(work.out / GRADES, graded)

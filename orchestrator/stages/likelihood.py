@@ -28,10 +28,14 @@ def stage(study: Study, model: Stage, student: Stage | None, data: Stage, by_ids
 
 
 def run(work: Work) -> dict[str, Any]:
-    # An answer that is empty, or all cut away, has no token to be likely.
-    answered = [one for one in answers_of(work.folder("data")) if one.answers[0].text]
+    by_ids = work.stage.settings["by"] == "ids"
+    answered = answers_of(work.folder("data"))
+    if not by_ids:  # Data for training, of which answers that were cut off, or are empty, are no part.
+        answered = [one for one in answered if one.answers[0].text and not one.answers[0].cut_off]
+    if not answered:
+        raise ValueError("every answer is empty or was cut off, so there is none whose likelihood could be told")
     found: dict[str, Scored] = {}
-    for chunk in work.ask("likelihood", requests_of(answered, work.stage.settings["by"] == "ids")):
+    for chunk in work.ask("likelihood", requests_of(answered, by_ids)):
         found |= {answered[place].id: scored(answered[place].id, one) for place, one in chunk}
     rows = [found[one.id] for one in answered]
     (work.out / LIKELIHOODS).write_text(to_lines(rows))

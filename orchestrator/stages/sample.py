@@ -167,9 +167,9 @@ class _Tokenizer:
 
     @cached_property
     def _tokenizer(self):
-        from tokenizers import Tokenizer
+        from transformers import AutoTokenizer
 
-        return Tokenizer.from_file(f"{checkpoint_of(self._work.store, self._model.address)}/tokenizer.json")
+        return AutoTokenizer.from_pretrained(checkpoint_of(self._work.store, self._model.address))
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
@@ -202,7 +202,7 @@ def _run_task(work: Work, benchmark: Benchmark) -> dict[str, Any]:
             one.prompt_ids,
             (),
             one.answers,
-            OwnGrade(one.task, one.score, one.metrics),
+            own=OwnGrade(one.task, one.score, one.metrics),
         )
         for one in found.examples
     ]
