@@ -1,5 +1,6 @@
 """Running a study: Ray, the fleet, Ray Tune over its trials, the report."""
 
+import gc
 import os
 import tempfile
 import threading
@@ -152,8 +153,21 @@ def _run_trials(
         finally:
             if address:  # A Ray of our own takes its engines with it.
                 engines.stop()
-            ray.shutdown()
+            _shut_down_ray()
     return watcher.events + lost, engines.started
+
+
+def _shut_down_ray() -> None:
+    """Without a garbage collection meanwhile: one in another thread that frees an object of Ray's while Ray is shutting
+    down makes Ray end the whole process."""
+    import ray
+
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
 
 
 def _check_resources(study: Study, engines: int, here: dict[str, float]) -> None:
