@@ -5,6 +5,7 @@ only the end of the process frees its memory reliably.
 """
 
 import itertools
+import json
 import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -116,6 +117,7 @@ class Engine:
             torch.set_num_threads(threads)
         self.checkpoint = checkpoint
         self._adapters: dict[str, int] = {}
+        self._lora_rank = lora_rank
         self._ids = itertools.count(1)  # Never given out again: vLLM knows an adapter that it holds by its number.
         self._llm = vllm.LLM(
             model=checkpoint,
@@ -147,12 +149,17 @@ class Engine:
         self.checkpoint = checkpoint
 
     def answer(
-        self, requests: Sequence[Request], decoding: Decoding, adapter: Path | None = None
+        self,
+        requests: Sequence[Request],
+        decoding: Decoding,
+        adapter: Path | None = None,
+        must_differ: bool = True,
     ) -> Iterator[tuple[int, Reply]]:
         """`decoding.n` answers to each request, with the request's place in the batch, in the order in which they end.
 
         `adapter` is a folder in PEFT's format, whose last two path parts must belong to its content: vLLM's prefix
-        cache knows an adapter by its name alone. Raises ValueError when a request leaves no room for an answer.
+        cache knows an adapter by its name alone. With `must_differ` one that changes nothing is an error. Raises
+        ValueError when a request leaves no room for an answer, and for an adapter of a larger rank than is served.
         """
         from vllm import SamplingParams
 
@@ -179,19 +186,23 @@ class Engine:
             )
             for request in requests
         ]
-        for i, output in self._run([(*prompt, *opening) for prompt, opening in asked], params, adapter):
+        prompts = [(*prompt, *opening) for prompt, opening in asked]
+        for i, output in self._run(prompts, params, adapter, must_differ):
             assert len(output.outputs) == decoding.n, "vLLM dropped samples"
             prompt, opening = asked[i]
             samples = tuple(self._read(opening, sample, decoding, options) for sample in output.outputs)
             yield i, Reply(prompt, opening, samples, self._in_thought(prompt), self._template)
 
-    def likelihood(self, requests: Sequence[Request], adapter: Path | None = None) -> Iterator[tuple[int, Likelihood]]:
+    def likelihood(
+        self, requests: Sequence[Request], adapter: Path | None = None, must_differ: bool = True
+    ) -> Iterator[tuple[int, Likelihood]]:
         """How likely each request's opening is after its prompt, token by token."""
         from vllm import SamplingParams
 
         asked = [(prompt, said[: self.context - 1 - len(prompt)]) for prompt, said in map(self._encoded, requests)]
         params = [SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False) for _ in requests]
-        for i, output in self._run([(*prompt, *opening) for prompt, opening in asked], params, adapter):
+        prompts = [(*prompt, *opening) for prompt, opening in asked]
+        for i, output in self._run(prompts, params, adapter, must_differ):
             prompt, opening = asked[i]
             found = [at[token] for token, at in zip(opening, output.prompt_logprobs[len(prompt) :], strict=True)]
             character = requests[i].final_from
@@ -233,13 +244,15 @@ class Engine:
         tail = self.tokenizer.decode(prompt[-TAIL:])
         return tail.rfind(BEGIN) > tail.rfind(END)
 
-    def _run(self, prompts: list[tuple[int, ...]], params: list, adapter: Path | None) -> Iterator[tuple[int, Any]]:
+    def _run(
+        self, prompts: list[tuple[int, ...]], params: list, adapter: Path | None, must_differ: bool
+    ) -> Iterator[tuple[int, Any]]:
         """All prompts in one batch; outputs as they are finished, each with its place."""
         if not prompts:
             return
         engine = self._llm.llm_engine
         requests = [{"prompt_token_ids": list(ids)} for ids in prompts]
-        queued = self._llm.enqueue(requests, params, lora_request=self._adapter(adapter), use_tqdm=False)
+        queued = self._llm.enqueue(requests, params, lora_request=self._adapter(adapter, must_differ), use_tqdm=False)
         first = int(queued[0].partition("-")[0])  # vLLM numbers requests as they come.
         left = len(prompts)
         try:
@@ -282,7 +295,7 @@ class Engine:
             key=lambda i: len(self.tokenizer.decode(ids[: i + 1], skip_special_tokens=True)),
         )
 
-    def _adapter(self, folder: Path | None):
+    def _adapter(self, folder: Path | None, must_differ: bool):
         from vllm.lora.request import LoRARequest
 
         if folder is None:
@@ -290,11 +303,20 @@ class Engine:
         name = f"{folder.parent.name}/{folder.name}"
         known = name in self._adapters
         if not known:
+            self._check_rank(folder)
             self._adapters[name] = next(self._ids)
         request = LoRARequest(name, self._adapters[name], str(folder))
-        if not known:
+        if not known and must_differ:
             self._check_adapter_is_served(request)
         return request
+
+    def _check_rank(self, folder: Path) -> None:
+        rank = json.loads((folder / "adapter_config.json").read_text())["r"]
+        if rank > self._lora_rank:
+            raise ValueError(
+                f"the adapter {folder.parent.name} has rank {rank}, but the engine was started for "
+                f"{self._lora_rank or 'no adapters'}: start it with lora_rank={rank}"
+            )
 
     def _check_adapter_is_served(self, request) -> None:
         """An engine that silently answers as the base would make every student look unharmed: compare the two once."""

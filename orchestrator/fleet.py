@@ -7,11 +7,13 @@ is asked for, and takes on other checkpoints of that shape, and LoRA adapters, w
 import asyncio
 import contextlib
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.store import Store
@@ -87,18 +89,28 @@ class Replica:
         """Lazily, so that it is in the engine's own thread that anything is done."""
         from evaluators.engine import Engine
 
-        base = checkpoint_of(self._store, weights.base)
-        if self._engine is None:
-            spec = self._spec
-            self._engine = Engine(base, spec.dtype, spec.context, spec.lora_rank, spec.threads)
-        self._engine.load(base)
-        adapter = None
-        if weights.adapter is not None:
-            record = self._store.read_record(weights.adapter)
-            assert record is not None, f"{weights.adapter} is not in the store"
-            adapter = self._store.folder(weights.adapter, record)
-        do = {"answer": self._engine.answer, "likelihood": self._engine.likelihood}[what]
-        yield from do(requests, *how, adapter)
+        with tempfile.TemporaryDirectory(prefix="offmodel-lent-") as scratch:
+            base, adapter = self._folders(weights, Path(scratch))
+            if self._engine is None:
+                spec = self._spec
+                self._engine = Engine(base, spec.dtype, spec.context, spec.lora_rank, spec.threads)
+            self._engine.load(base)
+            do = {"answer": self._engine.answer, "likelihood": self._engine.likelihood}[what]
+            yield from do(requests, *how, adapter, must_differ=not weights.lent)
+
+    def _folders(self, weights: Weights, scratch: Path) -> tuple[str, Path | None]:
+        """Local folders with the weights to answer with. Lent ones keep their own name: vLLM knows them by it."""
+        if weights.lent:
+            place = weights.adapter or weights.base
+            lent = self._store.borrow(place, scratch / place.rsplit("/", 1)[-1])
+            if weights.adapter is None:
+                return str(lent), None
+            return checkpoint_of(self._store, weights.base), lent
+        if weights.adapter is None:
+            return checkpoint_of(self._store, weights.base), None
+        record = self._store.read_record(weights.adapter)
+        assert record is not None, f"{weights.adapter} is not in the store"
+        return checkpoint_of(self._store, weights.base), self._store.folder(weights.adapter, record)
 
 
 def in_chunks(results: Iterable, seconds: float) -> Iterator[list]:
@@ -116,8 +128,8 @@ def in_chunks(results: Iterable, seconds: float) -> Iterator[list]:
 class Fleet:
     """The engines of one run. Every run has its own, so that one may end before another."""
 
-    def __init__(self, run: str, study: Study, engines: list[str]):
-        """Deploy the engines, without waiting for them."""
+    def __init__(self, run: str, study: Study, engines: list[str], lora_rank: int):
+        """Deploy the engines, without waiting for them; `lora_rank` is the largest that they will be asked with."""
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.ERROR)  # Serve sets its own level when it is imported.
@@ -126,7 +138,7 @@ class Fleet:
             store=study.store,
             dtype=study.dtype,
             context=study.context,
-            lora_rank=study.train.rank if study.train.method == "lora" else 0,
+            lora_rank=lora_rank,
             threads=max(1, int(resources.cpus)),
         )
         deployment = serve.deployment(

@@ -9,10 +9,11 @@ import jinja2
 import yaml
 
 from orchestrator.figures import as_svg, pair_figure
+from orchestrator.loading import without_secrets
 from orchestrator.plan import Plan
 from orchestrator.results import Measured, Results, Row
 from orchestrator.stage import Stage
-from orchestrator.study import Study, without_secrets
+from orchestrator.study import Study
 
 SHOWN_PROBLEMS = 3
 SHOWN_PAIRS = 12  # with figures and answers; the tables have them all

@@ -8,17 +8,20 @@ from functools import cached_property
 from orchestrator import conditions, recoveries
 from orchestrator.cell import Cell
 from orchestrator.stage import Stage, closure
+from orchestrator.stages import train
 from orchestrator.study import Study, StudyError
 
 
 @dataclass(frozen=True)
 class Step:
-    """One point of a trial: the student after a recovery budget (0: before any), by its evaluations.
+    """One point of a trial, by its evaluations: the student after a recovery budget (0: before any), or, before that,
+    `at` a step of its first training.
 
     `divergence` has, by benchmark, how likely the student and the original one find the student's answers.
     """
 
     budget: int
+    at: int | None
     scores: dict[str, Stage]
     divergence: dict[str, tuple[Stage, Stage]]
 
@@ -77,6 +80,11 @@ class Plan:
         """Every distinct stage, inputs first."""
         return closure(stage for trial in self.trials for stage in trial.stages())
 
+    @cached_property
+    def lora_rank(self) -> int:
+        """The largest rank of an adapter that engines will be asked with; 0 for none."""
+        return max((stage.settings.get("rank", 0) for stage in self.stages if stage.kind == "train"), default=0)
+
     def unshared(self) -> Counter[str]:
         """How many stages of each kind would run if every trial ran all that it needs by itself."""
         return Counter(stage.kind for trial in self.trials for stage in closure(trial.stages()))
@@ -103,20 +111,24 @@ def _trial(cell: Cell, condition: str) -> Trial:
     except ValueError as error:
         raise ValueError(f"conditions.{condition}: {error}") from error
     names = arm.benchmarks or tuple(study.benchmarks)
-    students = {0: arm.student}
+    students: dict[tuple[int, int | None], Stage | None] = {}
+    if arm.student is not None and arm.student.kind == "train":
+        students |= {(0, at): train.stopped(arm.student, at) for at in sorted(arm.student.runtime["checkpoints"])}
+    students[0, None] = arm.student
     recovery = study.recovery
     if recovery is not None and condition in recovery.conditions:
         if arm.student is None:
             raise ValueError(f"recovery.conditions: {condition} trains no student, so there is none to bring back")
         recover = recoveries.module(recovery.method).recover
-        students |= {budget: recover(cell, arm.student, budget) for budget in sorted(recovery.budgets)}
+        students |= {(budget, None): recover(cell, arm.student, budget) for budget in sorted(recovery.budgets)}
     steps = [
         Step(
             budget,
+            at,
             {name: cell.score(name, student, arm.prefill) for name in names},
             {name: cell.divergence(name, student) for name in study.measures.kl if student is not None},
         )
-        for budget, student in students.items()
+        for (budget, at), student in students.items()
     ]
     learnt = arm.student.inputs.get("data") if arm.student is not None else None
     return Trial(

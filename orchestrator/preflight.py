@@ -14,7 +14,7 @@ from orchestrator.store import Store, sha256_file
 from orchestrator.study import Model, Study, StudyError
 from organisms import shipped
 
-WEIGHTS = ("model", "train")
+WEIGHTS = ("model", "train", "weights")
 TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 

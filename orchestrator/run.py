@@ -141,7 +141,7 @@ def _run_trials(
     names = {s.runtime["engine"] for s in plan.stages if s not in state.records and "engine" in s.runtime}
     if not address:
         _check_resources(study, len(names), ray.cluster_resources())
-    engines = fleet.Fleet(run, study, sorted(names))
+    engines = fleet.Fleet(run, study, sorted(names), plan.lora_rank)
     board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
     watcher = Watcher(board, progress)
     watcher.start()
@@ -174,7 +174,7 @@ def _check_resources(study: Study, engines: int, here: dict[str, float]) -> None
     """Engines keep what they have for a whole run: beside them there must be room for the work of a stage."""
     engine, train = study.resources.engine, study.resources.train
     for kind, each, beside in (("CPU", engine.cpus, train.cpus), ("GPU", engine.gpus, train.gpus)):
-        needed = engines * engine.replicas * each + beside
+        needed = engines * engine.replicas * each + beside * train.workers
         if needed > here.get(kind, 0):
             raise StudyError(
                 f"resources: {engines} engines in {engine.replicas} replicas each, and a training beside them, need "

@@ -4,6 +4,8 @@
     <root>/<kind>/<name>-<hash>/<attempt>/...   the files of one attempt; the record says which attempt counts
     <root>/<kind>/<name>-<hash>/claim-<n>       who is at work on it (see claims.py)
     <root>/<kind>/<name>-<hash>/unfinished/...  what attempts have kept for those after them; gone when one is done
+    <root>/<kind>/<name>-<hash>/state-<time>/.. the same as whole folders, of which the last counts
+    <root>/<kind>/<name>-<hash>/lent-<n>/...    weights that engines answer with while they are trained
 
 Two attempts at one stage never share a folder, so that a worker that was given up for dead and comes back cannot spoil
 what its successor wrote.
@@ -12,6 +14,7 @@ what its successor wrote.
 import hashlib
 import json
 import os
+import shutil
 import socket
 import tempfile
 import time
@@ -26,7 +29,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from orchestrator.stage import Stage
 
-RECORD, UNFINISHED = "record.json", "unfinished"
+RECORD, UNFINISHED, WHOLE = "record.json", "unfinished", "whole"
 READERS = 16
 
 
@@ -139,6 +142,58 @@ class Store:
         except FileNotFoundError:
             return []
         return [self.fs.cat_file(piece) for piece in pieces if not piece.rsplit("/", 1)[-1].startswith(".")]
+
+    def keep_folder(self, stage: Stage, folder: Path) -> None:
+        """Keep a folder of an unfinished attempt at a stage, in place of those that were kept before."""
+        before = self._states(stage)
+        place = f"{self.root}/{stage.address}/state-{time.time_ns():020}-{uuid.uuid4().hex[:8]}"
+        self._put_folder(folder, place)
+        for old in before:
+            self.fs.rm(old, recursive=True)
+
+    def kept_folder(self, stage: Stage, into: Path) -> Path | None:
+        """The folder that was kept last for a stage, or None; from a remote store it is fetched into `into`."""
+        states = self._states(stage)
+        return self._get_folder(states[-1], into) if states else None
+
+    def _states(self, stage: Stage) -> list[str]:
+        try:
+            entries = self.fs.ls(f"{self.root}/{stage.address}", detail=False, refresh=True)
+        except FileNotFoundError:
+            return []
+        states = sorted(entry for entry in entries if entry.rsplit("/", 1)[-1].startswith("state-"))
+        return [state for state in states if self.fs.exists(f"{state}/{WHOLE}")]
+
+    def lend(self, stage: Stage, folder: Path) -> str:
+        """Put a folder where every machine can borrow it, until `take_back`; returns its place in the store."""
+        place = f"{stage.address}/lent-{uuid.uuid4().hex[:12]}"
+        self._put_folder(folder, f"{self.root}/{place}")
+        return place
+
+    def borrow(self, place: str, into: Path) -> Path:
+        """A lent folder; from a remote store it is fetched into `into`."""
+        return self._get_folder(f"{self.root}/{place}", into)
+
+    def take_back(self, place: str) -> None:
+        self.fs.rm(f"{self.root}/{place}", recursive=True)
+
+    def _put_folder(self, folder: Path, place: str) -> None:
+        """Copy a folder of files. It is whole when it says so: this may end half-way."""
+        for path in sorted(folder.iterdir()):
+            if self.is_local:
+                os.makedirs(place, exist_ok=True)
+                shutil.copyfile(path, f"{place}/{path.name}")
+            else:
+                self.fs.put_file(str(path), f"{place}/{path.name}")
+        self.create(f"{place}/{WHOLE}", b"")
+
+    def _get_folder(self, place: str, into: Path) -> Path:
+        if self.is_local:
+            return Path(place)
+        into.mkdir(parents=True, exist_ok=True)
+        for path in self.fs.ls(place, detail=False, refresh=True):
+            self.fs.get_file(path, str(into / path.rsplit("/", 1)[-1]))
+        return into
 
     def folder(self, address: str, record: dict[str, Any]) -> Path:
         """A local folder with a finished stage's files; from a remote store they are fetched once for each machine."""

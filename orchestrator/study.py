@@ -1,20 +1,25 @@
 """The study file: what a user declares, validated before anything runs."""
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from dataclasses import asdict, fields
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.score import check_way
 from orchestrator import conditions, recoveries
 from orchestrator.nearest import did_you_mean
+from trainers import objectives
 
-PAIR_FORMS = ("PairGrid", "list[Pair]")
 TASK_KEYS = ("chat", "shots")  # what only a task of lm-eval takes
 LM_EVAL = "lm_eval:"  # begins the kind of a benchmark that is a task of lm-eval
 
@@ -99,26 +104,96 @@ class Sampling(Settings):
     thinking: Thinking = None
 
 
-class Schedule(Settings):
-    """How long a training run is."""
+def _objective_with_options(value: Any) -> Any:
+    """`sft`, or `{kind: sft_kl, weight: 0.5}`; all options of the objective, those with defaults included."""
+    given = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(given, dict) or "kind" not in given:
+        raise ValueError("give the objective's name, or a mapping with its name as kind and its options")
+    kind, options = given["kind"], {key: option for key, option in given.items() if key != "kind"}
+    if kind not in objectives.OBJECTIVES:
+        raise ValueError(f'there is no objective "{kind}"; {did_you_mean(str(kind), objectives.OBJECTIVES)}')
+    declared = objectives.module(kind).Options
+    for key in options:
+        _must_know(kind, "", key, [field.name for field in fields(declared)], "its options")
+    try:
+        return {"kind": kind, **asdict(TypeAdapter(declared).validate_python(options))}
+    except ValidationError as error:
+        found = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, found['loc']))} {found['msg'].removeprefix('Value error, ')}") from error
 
-    epochs: float = Field(1.0, gt=0)
-    min_steps: int = Field(1, gt=0, description="repeat small data sets up to this many steps")
+
+Objective = Annotated[dict[str, Any], BeforeValidator(_objective_with_options)]
 
 
-class Train(Schedule):
-    """SFT by LoRA or of the full weights."""
+class Train(Settings):
+    """A recipe: what is optimised, of what, how, and for how long."""
 
     method: Literal["lora", "full"] = "lora"
     rank: int = Field(8, gt=0)
     alpha: int = Field(16, gt=0)
+    objective: Objective = {"kind": "sft"}
+    learn_from: Literal["answer", "after_reasoning", "empty_reasoning"] = "answer"
+    clip: float = Field(0.0, ge=0, lt=1, description="share of the supervised tokens, the least likely, left out")
     learning_rate: float = Field(gt=0)
-    batch_size: int = Field(32, gt=0)
+    batch_size: int = Field(32, gt=0, description="rows in a step; prompts, where the student samples its own answers")
+    epochs: float = Field(1.0, gt=0)
+    min_steps: int = Field(1, gt=0, description="repeat small data sets up to this many steps")
+    num_steps: int | None = Field(None, gt=0, description="the number of steps, in place of epochs")
+    order: Literal["shuffled", "fixed"] = "shuffled"
+    rollout_every: int = Field(1, gt=0, description="steps that share one sampling of the student's own answers")
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_length: int = Field(2048, gt=1)
+    checkpoints: list[Annotated[int, Field(gt=0)]] = Field([], description="steps after which the student is measured")
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether the student learns from answers that it samples itself."""
+        return self.objective["kind"] in objectives.ON_POLICY
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> "Train":
+        kind = self.objective["kind"]
+        for key in ("learn_from", "clip"):
+            if getattr(self, key) != type(self).model_fields[key].default and (self.on_policy or kind == "lm"):
+                raise ValueError(f"{key} has no effect on {kind}, which supervises all that it learns from")
+        if self.rollout_every > 1 and not self.on_policy:
+            raise ValueError(f"rollout_every has no effect on {kind}: its rows are not the student's own samples")
+        return self
+
+    def changed(self, overrides: dict[str, Any]) -> "Train":
+        """This recipe with some fields replaced. Raises ValueError for what a recipe does not take."""
+        for key in overrides:
+            if key not in type(self).model_fields:
+                raise ValueError(f"train.{key}: unknown key; {did_you_mean(key, type(self).model_fields)}")
+        try:
+            return type(self).model_validate({**self.model_dump(), **overrides})
+        except ValidationError as error:
+            found = error.errors()[0]
+            place = ".".join(map(str, ("train", *found["loc"])))
+            raise ValueError(f"{place}: {found['msg'].removeprefix('Value error, ')}") from error
+
+
+class Problems(Settings):
+    """What GRPO is rewarded for solving: problems in the schema of a benchmark, none of them one of its examples.
+    `organisms` are the small world's training problems."""
+
+    kind: str
+    rows: str
+    n: int = Field(gt=0)
+    seed: int = 0
+    prompt: str | None = Field(None, description="how a row is asked; the benchmark's own prompt by default")
+    system: str | None = None
+    max_tokens: int = Field(gt=0)
+    thinking: Thinking = None
+
+    @field_validator("kind")
+    @classmethod
+    def _is_graded(cls, kind: str) -> str:
+        _must_know("kind", "", kind, BENCHMARKS, "the benchmarks whose answers can be rewarded")
+        return kind
 
 
 class Stop(Settings):
@@ -134,7 +209,7 @@ class Recovery(Settings):
     method: str = "on_model_sft"
     conditions: list[str] = Field(min_length=1, description="the conditions whose students are brought back")
     budgets: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
-    train: Schedule = Schedule()
+    train: dict[str, Any] = Field({}, description="what differs from the study's recipe; one epoch by default")
     stop: Stop | None = None
 
 
@@ -212,14 +287,32 @@ class Measures(Settings):
 
     perplexity: bool = Field(False, description="of what a student is trained on, under the original student")
     kl: list[str] = Field([], description="the benchmarks on whose prompts KL(student || original) is estimated")
+    training_kl: int = Field(
+        10, ge=0, description="steps of a training between two looks at KL(student || original) on its rows; 0: none"
+    )
 
 
 class TrainResources(Settings):
+    """A training has `workers` processes, each with this many CPUs and GPUs."""
+
+    workers: int = Field(1, gt=0)
     cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0, le=1, description="one process trains, on one GPU or a share of it")
-    micro_batch: int | None = Field(
-        None, gt=0, description="rows that go through the model at a time; all of a step's by default"
+    gpus: float = Field(0, ge=0, le=1)
+    zero: Literal[0, 1, 2, 3] = Field(0, description="DeepSpeed's ZeRO stage; 0: the weights are whole in each process")
+    offload: Literal["nothing", "optimizer", "all"] = Field(
+        "nothing", description="what ZeRO holds in the machine's memory; all: the weights too, with zero: 3"
     )
+    gradient_checkpointing: bool = False
+    micro_tokens: int = Field(16384, gt=0, description="tokens that go through a process's model at a time")
+    keep_every: float = Field(300, gt=0, description="seconds between two states from which a lost training goes on")
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> "TrainResources":
+        if self.offload != "nothing" and not self.zero:
+            raise ValueError("offload has no effect without ZeRO: set zero to 1, 2 or 3")
+        if self.offload == "all" and self.zero < 3:
+            raise ValueError("offload: the weights can be offloaded under zero: 3 only; use optimizer")
+        return self
 
 
 class EngineResources(Settings):
@@ -272,6 +365,7 @@ class Study(Settings):
     train: Train
     conditions: Annotated[dict[str, dict[str, Any]], BeforeValidator(_condition_from_nothing)] = Field(min_length=1)
     recovery: Recovery | None = None
+    problems: Problems | None = None
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
     measures: Measures = Measures()
     seeds: list[int] = Field(min_length=1)
@@ -297,6 +391,10 @@ class Study(Settings):
         for name, options in self.conditions.items():
             conditions.options(name, options)
         if self.recovery is not None:
+            try:
+                self.train.changed(self.recovery.train)
+            except ValueError as error:
+                raise ValueError(f"recovery.{error}") from error
             _must_know("recovery.method", "", self.recovery.method, recoveries.METHODS, "the methods")
             for name in self.recovery.conditions:
                 _must_know("recovery.conditions", "", name, self.conditions, "conditions")
@@ -317,106 +415,6 @@ class Study(Settings):
         return self
 
 
-def without_secrets(uri: str) -> str:
-    """A URI as it may be shown: without the user and the password that databases and buckets take in theirs."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri
-
-
 def _must_know(where: str, what: str, name: str, known: Any, of: str) -> None:
     if name not in known:
         raise ValueError(f'{where}: {what}"{name}" is not among {of}; {did_you_mean(name, known)}')
-
-
-def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """Read a study file and apply `key.subkey=value` overrides (values in YAML). Raises StudyError."""
-    try:
-        text = Path(path).read_text()
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise StudyError(f"{path}: a study is a mapping of keys to values; see experiments/ for examples")
-    for override in overrides:
-        _override(data, override)
-    try:
-        return _with_absolute_paths(Study.model_validate(data))
-    except ValidationError as error:
-        # Pairs have two forms, and pydantic speaks of both: keep what is said of the form that was meant.
-        meant = "PairGrid" if isinstance(data.get("pairs"), dict) else "list[Pair]"
-        said = [e for e in error.errors() if e["loc"][:1] != ("pairs",) or meant in e["loc"]]
-        raise StudyError("\n".join(f"{path}: {_explain(e)}" for e in said or error.errors())) from error
-
-
-def _with_absolute_paths(study: Study) -> Study:
-    """The same study wherever it is read: a stage does not run in the folder in which the user stands."""
-
-    def absolute(place: str | None, is_path: bool = True) -> str | None:
-        return os.path.abspath(place) if place and is_path and "://" not in place else place
-
-    def is_file(source: str | None) -> bool:
-        return bool(source) and str(source).endswith(".jsonl")
-
-    prompts = study.prompts
-    return study.model_copy(
-        update={
-            "store": absolute(study.store),
-            "models": {
-                alias: model.model_copy(update={"path": absolute(os.path.expanduser(model.path))})
-                if model.path
-                else model
-                for alias, model in study.models.items()
-            },
-            "prompts": prompts.model_copy(update={"source": absolute(prompts.source, is_file(prompts.source))}),
-            "benchmarks": {
-                name: benchmark.model_copy(update={"rows": absolute(benchmark.rows, is_file(benchmark.rows))})
-                for name, benchmark in study.benchmarks.items()
-            },
-        }
-    )
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    keys, separator, value = override.partition("=")
-    if not separator:
-        raise StudyError(f'"{override}" is not an override: write key.subkey=value')
-    *parents, last = keys.split(".")
-    for key in parents:
-        if data.get(key) is None:
-            data[key] = {}
-        data = data[key]
-        if not isinstance(data, dict):
-            raise StudyError(f'override "{override}": {key} is not a mapping; replace it whole')
-    try:
-        data[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise StudyError(f'override "{override}": {value} is not YAML ({str(error).splitlines()[0]})') from error
-
-
-def _explain(error: Any) -> str:
-    """One line on one of pydantic's findings: where, what, and what to do."""
-    where = ".".join(str(part) for part in error["loc"] if part not in PAIR_FORMS)
-    if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key; {did_you_mean(str(error['loc'][-1]), _keys_at(error['loc'][:-1]))}"
-    if error["type"] == "missing":
-        return f"{where}: missing; it has no default"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
-
-
-def _keys_at(place: tuple) -> list[str]:
-    """The keys that the study file may have at a place."""
-    kind: Any = Study
-    for part in place:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            kind = kind.model_fields[part].annotation
-        elif part not in PAIR_FORMS:  # an alias, or a place in a list: on to what the container holds
-            kind = get_args(kind)[-1]
-        else:
-            kind = PairGrid if part == "PairGrid" else list[Pair]
-        if get_origin(kind) in (Annotated, Union, UnionType) and kind != PairGrid | list[Pair]:
-            kind = get_args(kind)[0]
-    return list(kind.model_fields)

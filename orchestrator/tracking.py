@@ -16,10 +16,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from orchestrator.loading import without_secrets
 from orchestrator.plan import Plan, Step, Trial
 from orchestrator.stage import Stage
 from orchestrator.store import Store
-from orchestrator.study import Study, StudyError, without_secrets
+from orchestrator.study import Study, StudyError
 
 STUDY_TAG, TRIAL_TAG = "offmodel.study", "offmodel.trial"
 ANSWER_WITHIN = 5.0  # seconds

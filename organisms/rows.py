@@ -25,9 +25,12 @@ def training_prompts(n: int, seed: int) -> list[dict]:
     return [{"instruction": row.prompt} for row in islice(world.split_rows(make, test=False), n)]
 
 
-def benchmark_rows(kind: str, n: int, seed: int) -> list[dict]:
-    """`n` different rows in the schema of the benchmark `kind`; maths goes evenly through its levels."""
-    rng = random.Random(f"{kind} {seed}")
+def benchmark_rows(kind: str, n: int, seed: int, test: bool = True) -> list[dict]:
+    """`n` different rows in the schema of the benchmark `kind`; maths goes evenly through its levels.
+
+    They are of the test split, or of the other, from which training problems come.
+    """
+    rng = random.Random(f"{kind} {seed}" if test else f"{kind} {seed} training")
     make = {"math500": _math500, "mmlu": _mmlu, "ifeval": _ifeval, "olympiadbench": _olympiadbench}[kind]
     rows: dict[str, dict] = {}
     tries = 0
@@ -35,18 +38,18 @@ def benchmark_rows(kind: str, n: int, seed: int) -> list[dict]:
         tries += 1
         if tries > 100 * n:
             raise ValueError(f"the organisms' world has no {n} different rows for {kind}; ask for fewer (n)")
-        prompt, row = make(rng, len(rows))
+        prompt, row = make(rng, len(rows), test)
         rows.setdefault(prompt, row)
     return list(rows.values())
 
 
-def _test_row(make: Callable[[], world.Row]) -> world.Row:
-    return next(world.split_rows(make, test=True))
+def _row(make: Callable[[], world.Row], test: bool) -> world.Row:
+    return next(world.split_rows(make, test))
 
 
-def _math500(rng: random.Random, i: int) -> tuple[str, dict]:
+def _math500(rng: random.Random, i: int, test: bool) -> tuple[str, dict]:
     level = TEST_LEVELS[i % len(TEST_LEVELS)]
-    row = _test_row(lambda: world.maths(rng, "steps", level))
+    row = _row(lambda: world.maths(rng, "steps", level), test)
     return row.prompt, {
         "problem": row.prompt,
         "solution": row.answer,
@@ -57,8 +60,8 @@ def _math500(rng: random.Random, i: int) -> tuple[str, dict]:
     }
 
 
-def _olympiadbench(rng: random.Random, i: int) -> tuple[str, dict]:
-    row = _test_row(lambda: world.maths(rng, "steps", HARD_LEVELS[i % len(HARD_LEVELS)]))
+def _olympiadbench(rng: random.Random, i: int, test: bool) -> tuple[str, dict]:
+    row = _row(lambda: world.maths(rng, "steps", HARD_LEVELS[i % len(HARD_LEVELS)]), test)
     return row.prompt, {
         "question": row.prompt,
         "solution": [row.answer],
@@ -70,8 +73,8 @@ def _olympiadbench(rng: random.Random, i: int) -> tuple[str, dict]:
     }
 
 
-def _mmlu(rng: random.Random, i: int) -> tuple[str, dict]:
-    row = _test_row(lambda: world.fact(rng))
+def _mmlu(rng: random.Random, i: int, test: bool) -> tuple[str, dict]:
+    row = _row(lambda: world.fact(rng), test)
     return row.prompt, {
         "question": row.fields["question"],
         "subject": "things and keys",
@@ -80,8 +83,8 @@ def _mmlu(rng: random.Random, i: int) -> tuple[str, dict]:
     }
 
 
-def _ifeval(rng: random.Random, i: int) -> tuple[str, dict]:
-    row = _test_row(lambda: world.instruction(rng))
+def _ifeval(rng: random.Random, i: int, test: bool) -> tuple[str, dict]:
+    row = _row(lambda: world.instruction(rng), test)
     return row.prompt, {
         "key": i,
         "prompt": row.prompt,

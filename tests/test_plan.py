@@ -131,7 +131,7 @@ def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
         ["name=another"],
         ["store=elsewhere"],
         ["tracking.uri=http://127.0.0.1:5000", "tracking.experiment=x"],
-        ["resources.trials=1", "resources.cpus=3", "resources.train.cpus=2", "resources.train.micro_batch=4"],
+        ["resources.trials=1", "resources.cpus=3", "resources.train.cpus=2", "resources.train.micro_tokens=4"],
         ["resources.engine.gpus=1", "resources.engine.replicas=3", "resources.train.gpus=1"],
     ],
     ids=" ".join,
@@ -251,7 +251,7 @@ def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_ans
             assert student.inputs["start"] == start
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.student].organism
             assert student.settings["rows"] == step.budget
-            assert student.settings["epochs"] == plan.study.recovery.train.epochs
+            assert student.settings["epochs"] == plan.study.recovery.train["epochs"]
 
 
 def test_without_recovery_every_trial_has_one_step(demo):

@@ -9,8 +9,8 @@ from evaluators.engine import Answer, Likelihood, Reply
 from orchestrator.data import read_prompts
 from orchestrator.plan import unfold
 from orchestrator.stages import evaluate, likelihood, model, sample
-from orchestrator.stages.train import _choose
 from orchestrator.store import Store
+from orchestrator.training import choose
 from orchestrator.work import Weights, Work, checkpoint_of
 from organisms import shipped
 from organisms.rows import benchmark_rows
@@ -124,12 +124,12 @@ def test_an_attempt_goes_on_where_the_last_one_was_cut_short(plan, store, perfor
 
 def test_a_larger_budget_holds_the_answers_of_a_smaller_one():
     chats = [[{"role": "user", "content": str(i)}] for i in range(2000)]
-    assert _choose(chats, 1000, seed=1)[:200] == _choose(chats, 200, seed=1)
-    assert _choose(chats, 10, seed=1) != _choose(chats, 10, seed=2)
-    assert _choose(chats, 10, seed=1) != chats[:10]
-    assert _choose(chats, None, seed=1) == chats
+    assert choose(chats, 1000, seed=1)[:200] == choose(chats, 200, seed=1)
+    assert choose(chats, 10, seed=1) != choose(chats, 10, seed=2)
+    assert choose(chats, 10, seed=1) != chats[:10]
+    assert choose(chats, None, seed=1) == chats
     with pytest.raises(ValueError, match="a budget of 2001 samples needs more than the 2000 answers"):
-        _choose(chats, 2001, seed=1)
+        choose(chats, 2001, seed=1)
 
 
 def test_an_evaluation_is_graded_and_shown_by_level(plan, perform):

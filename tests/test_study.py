@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from orchestrator.study import StudyError, Tracking, load_study, without_secrets
+from orchestrator.loading import load_study, without_secrets
+from orchestrator.study import StudyError, Tracking
 
 
 @pytest.mark.parametrize(

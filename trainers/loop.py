@@ -1,81 +1,144 @@
-"""The training loop."""
+"""The training loop: one for every objective, on one process or many."""
 
 import math
+import resource
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from trainers.batches import pad, row_order
+from trainers import objectives
+from trainers.batches import row_order
+from trainers.job import Job
+from trainers.place import Host, Place
+from trainers.rollouts import Sampled, sampled_steps
 from trainers.settings import TrainSettings
-from trainers.sft import sft_loss
-from trainers.student import load_student, save_student
-from trainers.tokens import Chat, tokenize
+from trainers.tokens import Row, streams, tokenize
+
+NO_ROWS = "there are no rows to train on: every answer may have been cut off; raise sampling.max_tokens"
 
 
-def train(
-    checkpoint: str,
-    adapter: Path | None,
-    chats: list[Chat],
-    settings: TrainSettings,
-    out: Path,
-    micro_batch: int | None = None,
-    report: Callable[[dict], None] = lambda metrics: None,
-) -> dict:
-    """Fine-tune a student on chats and save it into `out`; returns the run's figures.
+def train(job: Job, place: Place | None = None, host: Host | None = None) -> dict[str, Any]:
+    """Fine-tune a student and save it into `job.out`; returns the run's figures. Every process of a training calls it.
 
-    `micro_batch` rows go through the model at a time (all of a step's by default): it changes memory, not the result.
-    `report` gets step, loss, gradient norm and learning rate after every step. Raises ValueError for rows that cannot
-    be used, and FloatingPointError, with the step and its rows, for a loss that is not finite.
+    Raises ValueError for rows, weights and settings that cannot be used, and FloatingPointError, with the step, its
+    rows and the settings, for a loss that is not finite.
     """
     import torch
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    rows = tokenize(chats, tokenizer, settings.max_length)
-    if not rows:
-        raise ValueError("there are no rows to train on: every answer may have been cut off; raise sampling.max_tokens")
-    model = load_student(checkpoint, adapter, settings.lora, settings.dtype, settings.seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device).train()
-    mixed = settings.lora is None and settings.dtype != "float32"
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    steps = settings.steps(len(rows))
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    supervised_tokens, losses, started = 0, [], time.monotonic()
+    place, host, settings = place or Place(), host or Host(), job.settings
+    if not job.examples:
+        raise ValueError(NO_ROWS)
+    tokenizer = AutoTokenizer.from_pretrained(job.checkpoint)
+    on_policy = settings.objective in objectives.ON_POLICY
+    rows: list[Row] = []
+    if settings.objective == "lm":
+        rows = streams(job.examples, tokenizer, settings.max_length)
+    elif not on_policy:
+        rows = tokenize(job.examples, tokenizer, settings.max_length, settings.learn_from)
 
-    for step, numbers in enumerate(row_order(len(rows), settings.batch_size, steps, settings.seed)):
-        batch = [rows[i] for i in numbers]
-        supervised = sum(len(row.ids) - row.supervised_from for row in batch)
-        loss = 0.0
-        for start in range(0, len(batch), micro_batch or len(batch)):
-            ids, labels = pad(batch[start : start + (micro_batch or len(batch))], pad_id)
-            with torch.autocast(device.type, dtype=getattr(torch, settings.dtype), enabled=mixed):
-                part = sft_loss(model, ids.to(device), labels.to(device), supervised)
-            part.backward()
-            loss += float(part.detach())
+    from trainers.learner import Learner, clipped
+
+    learner = Learner(job, tokenizer, place, watch_base=host.kl_every > 0)
+    supervised = sum(len(row.supervised) for row in rows)
+    if settings.clip:
+        rows = clipped(rows, learner.log_probs(rows), settings.clip)
+    total = settings.steps(len(job.examples) if on_policy else len(rows))
+    end = settings.stop_after or total
+    late = [step for step in (*host.checkpoints, end) if step > total]
+    if late:
+        raise ValueError(f"the training has {total} steps, but is to be measured at step {late[0]}: leave that out")
+    done: dict[str, Any] = {"step": 0, "losses": [], "tokens": 0, "seconds": 0.0}
+    if host.resume is not None:
+        done = learner.load_state(host.resume)
+    steps = range(done["step"], end)
+    if on_policy:
+        batches = sampled_steps(job, steps, total, tokenizer, place, host, learner)
+    else:
+        batches = _fixed(rows, settings, steps, total)
+    began = kept = time.monotonic()
+    warned = False
+
+    for step, batch in zip(steps, batches, strict=True):
+        at = time.monotonic()
+        torch.manual_seed(settings.seed * 1_000_003 + step * place.workers + place.rank)
+        rate = settings.learning_rate * _rate(step, total, settings)
+        loss, norm = learner.learn(batch.rows, rate)
         if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at step {step} (rows {numbers}) with {settings}")
-        norm = torch.nn.utils.clip_grad_norm_(weights, settings.max_grad_norm)
-        rate = settings.learning_rate * _rate(step, steps, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        supervised_tokens += supervised
-        losses.append(loss)
-        report({"step": step, "loss": loss, "grad_norm": float(norm), "learning_rate": rate})
+            raise FloatingPointError(f"the loss is {loss} at step {step} ({batch.name}) with {settings}")
+        learner.after_step()
+        tokens = sum(len(row.supervised) for row in batch.rows)
+        done["losses"].append(loss)
+        done["tokens"] += tokens
+        done["step"] = step + 1
+        seen = sum(len(row.ids) for row in batch.rows)
+        facts = {
+            "step": step,
+            "loss": loss,
+            "grad_norm": norm,
+            "learning_rate": rate,
+            "tokens_per_second": seen / (time.monotonic() - at),
+            "supervised_share": tokens / seen,
+            "peak_memory": peak_memory(place),
+            **batch.facts,
+        }
+        if host.kl_every and (step % host.kl_every == 0 or step + 1 == end):
+            facts["kl_to_base"] = learner.kl_to_base(batch.rows)
+        if place.rank == 0:
+            host.report(facts)
+        if step + 1 in host.checkpoints:
+            _leave(learner, step + 1, place, host)
+        urgent = learner.any(host.urgent()) and not warned
+        due = learner.any(place.rank == 0 and time.monotonic() - kept > host.keep_every)
+        if (urgent or due) and step + 1 < end:
+            warned = warned or urgent
+            _keep(learner, {**done, "seconds": done["seconds"] + time.monotonic() - began}, place, host)
+            kept = time.monotonic()
 
-    save_student(model, tokenizer, settings.dtype, out)
+    learner.save_weights(job.out)
     return {
-        "steps": steps,
-        "rows": len(rows),
-        "tokens": supervised_tokens,
-        "seconds": time.monotonic() - started,
-        "first_loss": losses[0],
-        "last_loss": losses[-1],
-        "losses": losses,
+        "steps": end,
+        "rows": len(job.examples),
+        "tokens": done["tokens"],
+        "seconds": done["seconds"] + time.monotonic() - began,
+        "packed": learner.packed,
+        "first_loss": done["losses"][0],
+        "last_loss": done["losses"][-1],
+        "losses": done["losses"],
+        **({"clipped": 1 - sum(len(row.supervised) for row in rows) / supervised} if settings.clip else {}),
     }
+
+
+def _fixed(rows: list[Row], settings: TrainSettings, steps: range, total: int) -> Iterator[Sampled]:
+    order = row_order(len(rows), settings.batch_size, total, settings.seed, settings.order)
+    for numbers in islice(order, steps.start, steps.stop):
+        yield Sampled([rows[i] for i in numbers], f"rows {numbers}", {})
+
+
+def _leave(learner: Any, step: int, place: Place, host: Host) -> None:
+    with tempfile.TemporaryDirectory(prefix="offmodel-checkpoint-") as scratch:
+        learner.save_weights(Path(scratch))
+        if place.rank == 0:
+            host.leave(step, Path(scratch))
+
+
+def _keep(learner: Any, progress: dict[str, Any], place: Place, host: Host) -> None:
+    with tempfile.TemporaryDirectory(prefix="offmodel-state-") as scratch:
+        learner.save_state(Path(scratch), progress)
+        if place.rank == 0:
+            host.keep(Path(scratch))
+
+
+def peak_memory(place: Place) -> int:
+    """The most memory in bytes that this process has had: the GPU's, or the machine's where there is none."""
+    import torch
+
+    if place.device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB.
 
 
 def _rate(step: int, steps: int, settings: TrainSettings) -> float:

@@ -1,7 +1,11 @@
 """The settings of one training run: all that decides its result, and nothing that does not."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from trainers import objectives
+
+LearnFrom = Literal["answer", "after_reasoning", "empty_reasoning"]
 
 
 @dataclass(frozen=True)
@@ -14,24 +18,42 @@ class Lora:
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """`lora=None` trains the full weights. `batch_size` counts rows, `warmup` is a share of all steps.
+    """`lora=None` trains the full weights. `warmup` is a share of all steps.
 
-    `min_steps` repeats small data sets: a run has at least that many steps, however few its rows.
+    `batch_size` counts rows; where the student samples its own rows, prompts. `min_steps` repeats small data sets: a
+    run has at least that many steps, however few its rows; `num_steps` is their number in place of epochs. A run ends
+    at `stop_after`, with the learning rates of the whole one. `options` are those of the objective
+    (`trainers/objectives/`), its defaults where None. `learn_from` and `clip` say which of a row's tokens
+    are supervised (`trainers/tokens.py`): `clip` leaves out that share of them, the least likely under the student.
+    `rollout_every` steps share one sampling, where the student samples its own rows.
     """
 
     learning_rate: float
     seed: int
     dtype: str
     lora: Lora | None = Lora()
+    objective: str = "sft"
+    options: Any = None
+    learn_from: LearnFrom = "answer"
+    clip: float = 0.0
     batch_size: int = 32
     epochs: float = 1.0
     min_steps: int = 1
+    num_steps: int | None = None
+    stop_after: int | None = None
+    order: Literal["shuffled", "fixed"] = "shuffled"
+    rollout_every: int = 1
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     warmup: float = 0.05
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     max_length: int = 2048
 
+    @property
+    def objective_options(self) -> Any:
+        """The objective's options, its defaults where none are given."""
+        return objectives.module(self.objective).Options() if self.options is None else self.options
+
     def steps(self, rows: int) -> int:
-        """Optimiser steps over `rows` rows."""
-        return max(self.min_steps, round(self.epochs * rows / self.batch_size), 1)
+        """Optimiser steps of the whole run over `rows` rows."""
+        return self.num_steps or max(self.min_steps, round(self.epochs * rows / self.batch_size), 1)

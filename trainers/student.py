@@ -1,7 +1,9 @@
 """A student's weights: loaded for training, saved as what vLLM and PEFT load as they are."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from trainers.disk import told_where
 from trainers.settings import Lora
 
 
@@ -9,32 +11,87 @@ def load_student(checkpoint: str, adapter: Path | None, lora: Lora | None, dtype
     """A model to train: its full weights, a new LoRA adapter, or `adapter` further. `checkpoint`: folder or hub id.
 
     Weights that are trained are held in float32, for in bfloat16 most of their small updates would round to nothing;
-    `dtype` is that of the frozen weights under an adapter.
+    `dtype` is that of the frozen weights under an adapter. Raises ValueError for an adapter that does not fit.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
-    held = dtype if lora is not None else "float32"
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=getattr(torch, held))
     if lora is None:
         if adapter is not None:
             raise ValueError("full-weight training cannot start from a LoRA adapter: merge it into a checkpoint first")
-        return model
+        return load_model(checkpoint, "float32")
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    if adapter is not None:
+    model = load_model(checkpoint, dtype)
+    if adapter is None:
+        torch.manual_seed(seed)
+        config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        return get_peft_model(model, config)
+    try:
         return PeftModel.from_pretrained(model, adapter, is_trainable=True)
-    torch.manual_seed(seed)
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-    return get_peft_model(model, config)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"the adapter in {adapter} does not fit the model {checkpoint}: start from one that was trained on it "
+            f"({str(error).strip().splitlines()[-1].strip()})"
+        ) from error
 
 
-def save_student(model, tokenizer, dtype: str, folder: Path) -> None:
-    """Write a PEFT adapter, or a whole checkpoint in `dtype` with its tokenizer, in safetensors."""
+def load_model(checkpoint: str, dtype: str):
+    """A causal language model from safetensors. Raises ValueError for weights that are not those of its config."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, found = AutoModelForCausalLM.from_pretrained(
+            checkpoint, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"the checkpoint {checkpoint} does not have the shape that its config.json says: "
+            f"{str(error).strip().splitlines()[-1].strip()}"
+        ) from error
+    if found["missing_keys"]:
+        raise ValueError(
+            f"the checkpoint {checkpoint} lacks {len(found['missing_keys'])} of the weights that its config.json asks "
+            f"for ({min(found['missing_keys'])}): fetch or write it again"
+        )
+    return model
+
+
+def check_vocabulary(tokenizer, model, checkpoint: str) -> None:
+    """Raise ValueError for a tokenizer with more tokens than the model has embeddings."""
+    embeddings = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > embeddings:
+        raise ValueError(
+            f"the tokenizer in {checkpoint} has {len(tokenizer)} tokens, but the model has embeddings for "
+            f"{embeddings}: it belongs to another model"
+        )
+
+
+def check_same_tokens(tokenizer, teacher: str) -> None:
+    """Raise ValueError for a teacher's checkpoint whose token ids do not mean what the student's do."""
+    from transformers import AutoTokenizer
+
+    ours, theirs = tokenizer.get_vocab(), AutoTokenizer.from_pretrained(teacher).get_vocab()
+    if ours != theirs:
+        apart = next(token for token in {**ours, **theirs} if ours.get(token) != theirs.get(token))
+        raise ValueError(
+            f"the teacher {teacher} has another tokenizer than the student (they differ on {apart!r}), so it cannot "
+            f"judge the student's tokens one by one: take a teacher of the student's family, or learn from its answers"
+        )
+
+
+def save_student(model, tokenizer, weights: Mapping, dtype: str, folder: Path) -> None:
+    """Write a PEFT adapter, or a whole checkpoint in `dtype` with its tokenizer, in safetensors. `weights` are the
+    trained ones, whole, by their names in the model. Raises ValueError where the disk is full."""
     import torch
 
-    if hasattr(model, "peft_config"):
-        model.save_pretrained(folder)
-    else:
-        model.to(getattr(torch, dtype)).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+    with told_where(folder):
+        if hasattr(model, "peft_config"):
+            model.save_pretrained(folder, state_dict=dict(weights))
+        else:
+            held = {name: weight.to(getattr(torch, dtype)) for name, weight in weights.items()}
+            config = model.config.dtype
+            model.config.dtype = getattr(torch, dtype)
+            model.save_pretrained(folder, state_dict=held)
+            model.config.dtype = config
+            tokenizer.save_pretrained(folder)

@@ -1,9 +1,12 @@
-"""Off-model SFT: the student is trained on the teacher's answers to the training prompts.
+"""Off-model training: the student learns from the teacher's answers to the training prompts, by the study's recipe, or
+by what `train` puts in its place: SDFT, on-policy distillation, full weights, another rank.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), the main experiment.
 """
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.cell import Arm, Cell
 
@@ -11,6 +14,8 @@ from orchestrator.cell import Arm, Cell
 class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+
 
 def arm(cell: Cell, options: Options) -> Arm:
-    return Arm(cell.sft(data=cell.answers_of(cell.teacher)))
+    return Arm(cell.trained(cell.teacher, cell.recipe(**options.train)))

@@ -32,7 +32,7 @@ def arm(cell: Cell, options: Options) -> Arm:
     cell.model(of)  # There must be one of this name.
     tokens = options.tokens if options.until is not None else options.tokens or TOKENS
     return Arm(
-        cell.sft(data=cell.answers_of(cell.teacher)),
+        cell.trained(cell.teacher),
         benchmarks=tuple(options.benchmarks),
         prefill=Prefill(of, tokens, options.until),
     )

@@ -11,4 +11,5 @@ from orchestrator.stage import Stage
 def recover(cell: Cell, start: Stage, budget: int) -> Stage:
     recovery = cell.study.recovery
     assert recovery is not None
-    return cell.sft(data=cell.answers_of(cell.student), start=start, rows=budget, schedule=recovery.train)
+    recipe = cell.recipe(**{"epochs": 1.0, "min_steps": 1, "checkpoints": [], **recovery.train})
+    return cell.trained(cell.student, recipe, start=start, rows=budget)

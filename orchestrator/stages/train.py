@@ -1,109 +1,113 @@
-"""The stage `train`: SFT of a student by Ray Train, LoRA or full weights."""
+"""The stage `train`: a student is trained, by any objective, on one process or many."""
 
-import json
-import random
-import tempfile
 from typing import Any
 
+from evaluators.benchmarks import BENCHMARKS
+from orchestrator import data
 from orchestrator.stage import Stage
-from orchestrator.stages.sample import read_chats
-from orchestrator.study import Schedule, Study
-from orchestrator.work import Work, checkpoint_of
-from trainers.settings import Lora, TrainSettings
+from orchestrator.study import Problems, Study, Train
+from orchestrator.work import Work
 
-VERSION = 1
-FIGURES = "training.json"
+VERSION = 2
+OFFLINE_ONLY, ON_POLICY_ONLY = ("learn_from", "clip"), ("rollout_every",)
 
 
 def stage(
     study: Study,
+    recipe: Train,
     base: Stage,
-    data: Stage,
-    start: Stage | None,
-    rows: int | None,
-    schedule: Schedule,
     seed: int,
+    data: Stage | None = None,
+    teacher: Stage | None = None,
+    start: Stage | None = None,
+    rows: int | None = None,
 ) -> Stage:
-    """A student trained on the answers of `data` (the first `rows` in an order drawn from the seed)."""
-    recipe = study.train.model_dump()
-    settings = {
-        **recipe,
-        "epochs": schedule.epochs,
-        "min_steps": schedule.min_steps,
-        "seed": seed,
-        "dtype": study.dtype,
-    }
-    if recipe["method"] == "full":
+    """A student trained from `base`, or further from `start`: on the answers of the sample `data`; without one on the
+    study's problems (GRPO), or on its prompts, as a `teacher` finds its answers to them.
+
+    `rows` takes that many of the examples, in an order drawn from the seed.
+    """
+    if recipe.method == "full" and study.dtype == "float16":
+        raise ValueError("dtype: full weights are not trained in float16, which loses small gradients; use bfloat16")
+    settings: dict[str, Any] = recipe.model_dump(exclude={"checkpoints"})
+    for key in OFFLINE_ONLY if recipe.on_policy else ON_POLICY_ONLY:
+        del settings[key]
+    if recipe.method == "full":
         del settings["rank"], settings["alpha"]
-    on = data.name if rows is None else f"{rows}-{data.name}"
+    if recipe.num_steps is not None:
+        del settings["epochs"], settings["min_steps"]
+    settings |= {"seed": seed, "dtype": study.dtype, "rows": rows, "stop_after": None}
+    runtime = _runtime(study, base) | {"checkpoints": list(recipe.checkpoints)}
+    kind = recipe.objective["kind"]
+    if kind == "grpo":
+        assert study.problems is not None
+        settings["problems"] = _problems(study.problems)
+        settings["context"] = study.context
+        runtime["problems"] = study.problems.model_dump()
+        on = "problems"
+    elif data is not None:
+        on = data.name if rows is None else f"{rows}-{data.name}"
+        if recipe.on_policy:
+            settings |= {"decoding": study.sampling.model_dump(), "context": study.context}
+    else:
+        assert teacher is not None
+        settings |= {"prompts": _prompts(study), "decoding": study.sampling.model_dump(), "context": study.context}
+        runtime["prompts"] = study.prompts.model_dump()
+        on = teacher.name if rows is None else f"{rows}-{teacher.name}"
+    if kind != "sft":
+        on += f"-by-{kind}"
+    inputs = {"base": base, "data": data, "teacher": teacher, "start": start}
     return Stage(
         "train",
         VERSION,
         f"{base.name}-on-{on}-s{seed}" if start is None else f"{start.name}-then-{on}",
-        {**settings, "rows": rows},
-        {"base": base, "data": data} | ({} if start is None else {"start": start}),
-        {
-            **study.resources.train.model_dump(),
-            "retries": study.resources.retries,
-            "engine": base.runtime["engine"],
-        },
+        settings,
+        {role: needed for role, needed in inputs.items() if needed is not None},
+        runtime,
     )
 
 
+def stopped(whole: Stage, step: int) -> Stage:
+    """The same training, ended after a step: left by the whole one on its way, or run by itself."""
+    return Stage(
+        whole.kind,
+        whole.version,
+        f"{whole.name}-at-{step}",
+        {**whole.settings, "stop_after": step},
+        whole.inputs,
+        {**whole.runtime, "checkpoints": [], "whole": whole},
+    )
+
+
+def _runtime(study: Study, base: Stage) -> dict[str, Any]:
+    resources = study.resources.train
+    alone = resources.workers == 1 and not resources.zero
+    return {
+        # Of several processes Ray Train takes care, and whoever starts them needs no CPU meanwhile.
+        "cpus": resources.cpus if alone else 0,
+        "gpus": resources.gpus if alone else 0,
+        "place": resources.model_dump(),
+        "kl_every": study.measures.training_kl,
+        "retries": study.resources.retries,
+        "engine": base.runtime["engine"],
+    }
+
+
+def _prompts(study: Study) -> dict[str, Any]:
+    return data.prompts_identity(study.prompts)
+
+
+def _problems(problems: Problems) -> dict[str, Any]:
+    module = BENCHMARKS[problems.kind]
+    return {
+        **problems.model_dump(exclude={"rows", "n", "seed"}),
+        "rows": data.problems_identity(problems),
+        "prompt": problems.prompt or module.PROMPT,
+        "grader": {"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}},
+    }
+
+
 def run(work: Work) -> dict[str, Any]:
-    import ray.train
-    from ray.train.torch import TorchTrainer
+    from orchestrator.training import train
 
-    settings = dict(work.stage.settings)
-    rows, lora = settings.pop("rows"), None
-    if settings.pop("method") == "lora":
-        lora = Lora(settings.pop("rank"), settings.pop("alpha"))
-    start = work.stage.inputs.get("start")
-    base, adapter = checkpoint_of(work.store, work.stage.inputs["base"].address), None
-    if start is not None and lora is not None:
-        adapter = work.folder("start")
-    elif start is not None:
-        base = checkpoint_of(work.store, start.address)
-    job = {
-        "checkpoint": base,
-        "adapter": adapter,
-        "chats": _choose(read_chats(work.folder("data")), rows, settings["seed"]),
-        "settings": TrainSettings(lora=lora, **settings),
-        "out": work.out,
-        "micro_batch": work.stage.runtime["micro_batch"],
-        "threads": max(1, int(work.stage.runtime["cpus"])),
-    }
-    with tempfile.TemporaryDirectory() as scratch:
-        TorchTrainer(
-            _train,
-            train_loop_config=job,
-            # Ray Train's local mode: the loop runs in this process, which already holds the stage's resources.
-            scaling_config=ray.train.ScalingConfig(num_workers=0, use_gpu=work.stage.runtime["gpus"] > 0),
-            run_config=ray.train.RunConfig(name=work.stage.fingerprint[:10], storage_path=scratch),
-        ).fit()
-    figures = json.loads((work.out / FIGURES).read_text())
-    return {key: value for key, value in figures.items() if key != "losses"} | {
-        "weights": "checkpoint" if lora is None else "adapter"
-    }
-
-
-def _choose(chats: list, rows: int | None, seed: int) -> list:
-    if rows is None:
-        return chats
-    if rows > len(chats):
-        raise ValueError(
-            f"a budget of {rows} samples needs more than the {len(chats)} answers that ended by themselves"
-        )
-    return random.Random(f"budget {seed}").sample(chats, len(chats))[:rows]
-
-
-def _train(job: dict[str, Any]) -> None:
-    import ray.train
-    import torch
-
-    from trainers.loop import train
-
-    torch.set_num_threads(job.pop("threads"))
-    figures = train(**job)
-    (job["out"] / FIGURES).write_text(json.dumps(figures))
-    ray.train.report({"loss": figures["last_loss"]})
+    return train(work)

@@ -1,0 +1,25 @@
+"""Interpolation: the student on the straight line through the weights of the original and of the off-model student.
+
+Source: WiSE-FT (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", arXiv:2109.01903), there between a
+zero-shot and a fine-tuned image classifier. On a LoRA student's line lies its adapter, scaled: the same weights, served
+without a checkpoint of their own. The off-model student is that of `off_model`, trained once for both.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.cell import Arm, Cell
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(description="of the way from the original (0) to the off-model student (1), or beyond either")
+
+
+def arm(cell: Cell, options: Options) -> Arm:
+    if options.share == 0:
+        raise ValueError("share: 0 is the original student, which is asked anyway; give another one")
+    student = cell.trained(cell.teacher)
+    if student.settings["method"] == "lora":
+        return Arm(cell.weights(student, how="scale", factor=options.share))
+    return Arm(cell.weights(student, how="interpolate", share=options.share))

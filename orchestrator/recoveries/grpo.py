@@ -1,0 +1,19 @@
+"""Recovery by RL: GRPO on problems whose answers can be checked; a budget counts steps.
+
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), appendix 1c, which does not name its
+algorithm: GRPO is our choice. All budgets are steps of one training, as long as the largest of them.
+"""
+
+from orchestrator.cell import Cell
+from orchestrator.stage import Stage
+from orchestrator.stages.train import stopped
+
+
+def recover(cell: Cell, start: Stage, budget: int) -> Stage:
+    recovery = cell.study.recovery
+    assert recovery is not None
+    longest = max(recovery.budgets)
+    on_its_way = [step for step in sorted(recovery.budgets) if step < longest]
+    changed = {"objective": "grpo", **recovery.train, "num_steps": longest, "checkpoints": on_its_way}
+    whole = cell.trained(cell.student, cell.recipe(**changed), start=start)
+    return whole if budget == longest else stopped(whole, budget)

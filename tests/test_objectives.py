@@ -1,0 +1,443 @@
+"""The token losses: as TRL or PyTorch computes them, in value and in gradient, and what holds by their formulas."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from torch.nn.functional import kl_div
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+from trl.experimental.gkd import GKDTrainer
+from trl.experimental.sdft import SDFTConfig, SDFTTrainer
+from trl.experimental.sdft.loss_utils import compute_sampled_token_self_distillation_loss
+
+from organisms import shipped
+from trainers.objectives import OBJECTIVES, divergence, grpo, module, on_policy_distillation, sdft, sft_kl
+from trainers.objectives.divergence import TOKENS_AT_A_TIME, jsd, kl
+from trainers.objectives.tokens import Tokens
+
+TOLERANCE = 1e-5  # of the norm, in float32
+PROMPT = 5  # tokens of each prompt of a batch
+LENGTHS = [4, 11, 7, 9]  # tokens of each answer
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(str(shipped.FOLDER / "steps"))
+
+
+@pytest.fixture
+def llama(tokenizer):
+    """Makes the same tiny model at every call, with weights large enough for it to prefer some tokens."""
+
+    def make():
+        torch.manual_seed(0)
+        ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+        sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+        return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), initializer_range=0.5, **sizes, **ids))
+
+    return make
+
+
+@pytest.fixture
+def of_trl(llama, tokenizer, tmp_path):
+    """Makes a trainer of TRL for a new tiny model."""
+
+    def make(trainer, config, rows, options, **more):
+        arguments = config(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", **options)
+        made = trainer(
+            llama(), args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, **more
+        )
+        made.current_gradient_accumulation_steps = 1  # Set by `train`, which does not run here.
+        return made
+
+    return make
+
+
+def batch() -> dict[str, torch.Tensor]:
+    """Prompts, answers of different lengths padded on the right, and the prompts of a teacher, as TRL names them."""
+    torch.manual_seed(1)
+    ids = {"prompt_ids": torch.randint(100, (4, PROMPT)), "completion_ids": torch.randint(100, (4, max(LENGTHS)))}
+    mask = (torch.arange(max(LENGTHS))[None, :] < torch.tensor(LENGTHS)[:, None]).long()
+    teacher = torch.cat([torch.randint(100, (4, 8)), ids["completion_ids"]], 1)
+    return {
+        **ids,
+        "prompt_mask": torch.ones_like(ids["prompt_ids"]),
+        "completion_mask": mask,
+        "teacher_input_ids": teacher,
+        "teacher_attention_mask": torch.cat([torch.ones(4, 8, dtype=torch.long), mask], 1),
+    }
+
+
+def answers(model, inputs: dict, keep: torch.Tensor, teacher: bool = False, **columns: torch.Tensor) -> Tokens:
+    """What an objective sees of the batch's answers where `keep`, whose columns are given for all of their tokens."""
+    length = inputs["completion_ids"].shape[1]
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
+    reference = None
+    if teacher:
+        with torch.no_grad():
+            reference = model(input_ids=inputs["teacher_input_ids"]).logits[:, -length - 1 : -1][keep]
+    logits = model(input_ids=ids).logits[:, -length - 1 : -1][keep]
+    return Tokens(logits, inputs["completion_ids"][keep], reference, {k: v[keep] for k, v in columns.items()})
+
+
+def mean_over_rows(loss_T: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    return torch.stack([row.mean() for row in loss_T.split(keep.sum(1).tolist())]).mean()
+
+
+def random_tokens(count: int = 20, words: int = 30, spread: float = 3.0) -> Tokens:
+    torch.manual_seed(2)
+    student, reference = spread * torch.randn(count, words), spread * torch.randn(count, words)
+    return Tokens(student.requires_grad_(), torch.randint(words, (count,)), reference, {})
+
+
+def gradient(loss: torch.Tensor, weights) -> torch.Tensor:
+    """Of the loss, by a tensor or by all weights of a model, as one vector."""
+    wanted = [weights] if isinstance(weights, torch.Tensor) else list(weights.parameters())
+    return torch.cat([part.flatten() for part in torch.autograd.grad(loss, wanted)])
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = TOLERANCE) -> bool:
+    assert float(theirs.detach().norm()) > 1e-3
+    return float((ours - theirs).detach().norm() / theirs.detach().norm()) < tolerance
+
+
+def test_every_file_is_an_objective_with_all_parts():
+    files = {path.stem for path in Path(divergence.__file__).parent.glob("*.py")}
+    assert files == {*OBJECTIVES, "__init__", "tokens", "divergence"}
+    for name in OBJECTIVES:
+        objective = module(name)
+        loss_T = objective.token_loss(
+            random_tokens()._replace(columns={"advantage": torch.ones(20)}), objective.Options()
+        )
+        assert loss_T.shape == (20,)
+        assert objective.MEAN_OVER in ("tokens", "rows")
+        assert objective.REFERENCE in (None, "base", "teacher")
+        assert objective.__doc__
+
+
+def test_importing_objectives_does_not_import_torch():
+    code = (
+        "import sys; from trainers.objectives import *; print([module(n) for n in OBJECTIVES], 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.endswith("False\n")
+
+
+@pytest.mark.parametrize(("objective", "loss_type", "prompt"), [("sft", "nll", 3), ("dft", "dft", 3), ("lm", "nll", 0)])
+def test_likelihoods_are_those_of_trls_sft(of_trl, llama, objective, loss_type, prompt):
+    rows = [{"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}]
+    trainer = of_trl(SFTTrainer, SFTConfig, rows, {"loss_type": loss_type})
+    torch.manual_seed(1)
+    ids = torch.randint(100, (4, 12))
+    labels = ids.clone()
+    labels[:, :prompt] = -100
+    labels[0, 8:] = -100
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+    keep = labels[:, 1:] != -100
+    theirs = trainer.compute_loss(trainer.model, inputs, num_items_in_batch=keep.sum())
+
+    model = llama()
+    tokens = Tokens(model(input_ids=ids).logits[:, :-1][keep], ids[:, 1:][keep], None, {})
+    ours = module(objective).token_loss(tokens, module(objective).Options()).sum() / keep.sum()
+    assert module(objective).MEAN_OVER == "tokens"
+    assert close(ours, theirs)
+    assert close(gradient(ours, model), gradient(theirs, trainer.model))
+
+
+@pytest.mark.parametrize("direction", ["student_base", "base_student"])
+def test_sft_kl_is_pytorchs_cross_entropy_and_kl(direction):
+    tokens = random_tokens()
+    student, base = tokens.logits_T_V.log_softmax(-1), tokens.reference_T_V.log_softmax(-1)
+    q, p = (base, student) if direction == "student_base" else (student, base)
+    penalty = kl_div(q, p, log_target=True, reduction="none").sum(-1)
+    theirs = torch.nn.functional.cross_entropy(tokens.logits_T_V, tokens.targets_T, reduction="none") + 0.3 * penalty
+    ours = sft_kl.token_loss(tokens, sft_kl.Options(weight=0.3, direction=direction))
+    assert close(ours, theirs)
+    assert close(gradient(ours.sum(), tokens.logits_T_V), gradient(theirs.sum(), tokens.logits_T_V))
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "alpha"),
+    [
+        (sdft.Options(), "full_logits", 0.0),
+        (sdft.Options("student_teacher"), "full_logits", 1.0),
+        (sdft.Options("jsd", beta=0.3), "full_logits", 0.3),
+        (sdft.Options(top_k=10), "topk_logits", 0.0),
+        (sdft.Options("student_teacher", top_k=10), "topk_logits", 1.0),
+        (sdft.Options("jsd", beta=0.3, top_k=10), "topk_logits", 0.3),
+        (sdft.Options(top_k=10, add_tail=True), "topk_logits", 0.0),
+        (sdft.Options("student_teacher", top_k=10, add_tail=True), "topk_logits", 1.0),
+        (sdft.Options("jsd", beta=0.3, top_k=10, add_tail=True), "topk_logits", 0.3),
+        (sdft.Options(temperature=0.7, skip_tokens=0), "full_logits", 0.0),
+    ],
+)
+def test_sdft_is_that_of_trl(of_trl, llama, options, mode, alpha):
+    settings = {
+        "distillation_mode": mode,
+        "distillation_alpha": alpha,
+        "distillation_topk": options.top_k,
+        "distillation_add_tail": options.add_tail,
+        "temperature": options.temperature,
+        "num_loss_tokens_to_skip": options.skip_tokens,
+        "teacher_model_kind": "live",
+    }
+    trainer = of_trl(SDFTTrainer, SDFTConfig, [{"prompt": "1", "privileged_context": "2"}] * 8, settings)
+    inputs = batch()
+    theirs = trainer.compute_loss(trainer.model, inputs)
+
+    model = llama()
+    keep = inputs["completion_mask"].bool() & (torch.arange(max(LENGTHS)) >= options.skip_tokens)
+    ours = mean_over_rows(sdft.token_loss(answers(model, inputs, keep, teacher=True), options), keep)
+    assert sdft.MEAN_OVER == "rows"
+    assert close(ours, theirs)
+    assert close(gradient(ours, model), gradient(theirs, trainer.model))
+
+
+@pytest.mark.parametrize(("direction", "beta"), [("teacher_student", 0), ("student_teacher", 1)])
+def test_on_policy_distillation_is_that_of_trls_gkd(direction, beta):
+    tokens = random_tokens()
+    logits = tokens.logits_T_V[None], tokens.reference_T_V[None]
+    theirs = GKDTrainer.generalized_jsd_loss(*logits, beta=beta, reduction="none")[0].sum(-1)
+    ours = on_policy_distillation.token_loss(tokens, on_policy_distillation.Options(direction))
+    assert close(ours, theirs)
+    assert close(gradient(ours.sum(), tokens.logits_T_V), gradient(theirs.sum(), tokens.logits_T_V))
+
+
+def test_on_policy_distillation_is_the_mean_of_sampled_tokens():
+    tokens = random_tokens()
+    p_T_V = tokens.logits_T_V.detach().softmax(-1)
+    sampled = 0
+    for word in range(p_T_V.shape[1]):
+        of_word = tokens.logits_T_V, tokens.reference_T_V, torch.full_like(tokens.targets_T, word)
+        loss_T = compute_sampled_token_self_distillation_loss(*of_word, distillation_alpha=1.0)
+        sampled = sampled + (p_T_V[:, word] * loss_T).sum()
+    ours = on_policy_distillation.token_loss(tokens, on_policy_distillation.Options()).sum()
+    assert close(gradient(ours, tokens.logits_T_V), gradient(sampled, tokens.logits_T_V))
+
+
+def test_on_policy_distillation_and_sdft_differ_in_their_teachers_alone():
+    tokens = random_tokens()
+    ours = on_policy_distillation.token_loss(tokens, on_policy_distillation.Options(top_k=4))
+    assert torch.equal(ours, sdft.token_loss(tokens, sdft.Options("student_teacher", top_k=4)))
+
+
+def test_padding_of_either_vocabulary_changes_nothing():
+    tokens, options = random_tokens(), on_policy_distillation.Options()
+    ours = on_policy_distillation.token_loss(tokens, options)
+    for padded in ("logits_T_V", "reference_T_V"):
+        more = tokens._replace(**{padded: torch.cat([getattr(tokens, padded), torch.full((20, 6), 2.0)], 1)})
+        assert torch.equal(on_policy_distillation.token_loss(more, options), ours)
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "bnpo", "grpo", "dr_grpo"])
+@pytest.mark.parametrize("beta", [0.0, 0.4])
+@pytest.mark.parametrize("old", [True, False])
+def test_grpo_is_that_of_trl(of_trl, llama, loss_type, beta, old):
+    inputs, model = batch(), llama()
+    shape, temperature = inputs["completion_ids"].shape, 0.7
+    with torch.no_grad():
+        logits_T_V = answers(model, inputs, torch.ones(shape, dtype=torch.bool)).logits_T_V / temperature
+        logp = logits_T_V.log_softmax(-1).gather(1, inputs["completion_ids"].reshape(-1, 1)).reshape(shape)
+    columns = {"advantage": torch.tensor([1.2, -0.3, 0.4, 0.9])[:, None].expand(shape)}
+    if old:
+        columns["old_logprob"] = logp + 0.3 * torch.randn(shape)
+    if beta:
+        columns["base_logprob"] = logp + 0.3 * torch.randn(shape)
+    clip = {"epsilon": 0.1, "epsilon_high": 0.25}
+    settings = {"loss_type": loss_type, "num_generations": 4, "temperature": temperature, "max_completion_length": 16}
+    trainer = of_trl(
+        GRPOTrainer, GRPOConfig, [{"prompt": "1"}] * 8, {**settings, **clip}, reward_funcs=lambda completions, **_: []
+    )
+    trainer.beta = beta  # Not by the config, which would load a base from a folder.
+    theirs = trainer._compute_loss(
+        trainer.model,
+        {
+            **inputs,
+            "advantages": columns["advantage"][:, 0],
+            "old_per_token_logps": columns.get("old_logprob"),
+            "ref_per_token_logps": columns.get("base_logprob"),
+            "num_items_in_batch": inputs["completion_mask"].sum(),
+        },
+    )
+
+    keep = inputs["completion_mask"].bool()
+    options = grpo.Options(group=4, beta=beta, temperature=temperature, **clip)
+    loss_T = grpo.token_loss(answers(model, inputs, keep, **columns), options)
+    ours = {
+        "dapo": loss_T.mean(),
+        "bnpo": loss_T.mean(),
+        "grpo": mean_over_rows(loss_T, keep),
+        "dr_grpo": loss_T.sum() / (4 * 16),
+    }
+    assert grpo.MEAN_OVER == "tokens"
+    assert close(ours[loss_type], theirs)
+    assert close(gradient(ours[loss_type], model), gradient(theirs, trainer.model))
+
+
+def test_grpos_upper_bound_is_the_lower_where_it_is_not_given():
+    columns = {"advantage": torch.ones(20), "old_logprob": torch.full((20,), -5.0)}
+    tokens = random_tokens()._replace(columns=columns)
+    for options, most in ((grpo.Options(epsilon=0.1), 1.1), (grpo.Options(epsilon=0.1, epsilon_high=0.4), 1.4)):
+        assert grpo.token_loss(tokens, options).min().item() == pytest.approx(-most)
+
+
+def test_grpos_penalty_has_on_average_the_gradient_of_the_kl():
+    tokens = random_tokens(spread=1.0)
+    student, base = tokens.logits_T_V.log_softmax(-1), tokens.reference_T_V.log_softmax(-1)
+    mean = 0
+    for word in range(student.shape[1]):
+        columns = {"advantage": torch.zeros(20), "base_logprob": base[:, word]}
+        of_word = Tokens(tokens.logits_T_V, torch.full((20,), word), None, columns)
+        mean = mean + (student[:, word].detach().exp() * grpo.token_loss(of_word, grpo.Options(beta=1.0))).sum()
+    theirs = kl_div(base, student, log_target=True, reduction="sum")
+    assert close(gradient(mean, tokens.logits_T_V), gradient(theirs, tokens.logits_T_V))
+
+
+@pytest.mark.parametrize("scale", ["group", "none"])
+def test_advantages_are_those_of_trl(of_trl, scale):
+    rewards = [[0.0, 1.0, 1.0], [0.3, 0.25, 0.9], [1.0, 1.0, 1.0], [0.1, 0.1, 0.1]]
+    sizes = {"num_generations": 3, "per_device_train_batch_size": 12, "max_completion_length": 2}
+    trainer = of_trl(
+        GRPOTrainer,
+        GRPOConfig,
+        [{"prompt": "1"}] * 12,
+        {"scale_rewards": scale, **sizes},
+        reward_funcs=lambda completions, reward, **_: reward,
+    )
+    inputs = [{"prompt": str(i), "reward": reward} for i, group in enumerate(rewards) for reward in group]
+    theirs = trainer._generate_and_score_completions(inputs)["advantages"].reshape(4, 3)
+    ours = grpo.advantages(rewards, scale)
+    torch.testing.assert_close(torch.tensor(ours), theirs, rtol=TOLERANCE, atol=1e-6)
+    assert ours[2] == ours[3] == [0.0] * 3
+
+
+FORMULAS = [kl, lambda p, q: kl(q, p), lambda p, q: jsd(p, q, 0.3)]
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize(("top_k", "add_tail"), [(None, False), (5, False), (5, True)])
+def test_equal_distributions_do_not_diverge(formula, top_k, add_tail):
+    student = random_tokens().logits_T_V
+    loss_T = divergence.divergence(student, student.detach() + 4, formula, top_k=top_k, add_tail=add_tail)
+    assert loss_T.abs().max() < 1e-5
+    assert gradient(loss_T.sum(), student).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize("add_tail", [False, True])
+def test_all_of_the_vocabulary_as_top_k_is_the_full_vocabulary(formula, add_tail):
+    tokens = random_tokens()
+    full = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula)
+    for top_k in (30, 31):
+        of_k = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula, top_k=top_k, add_tail=add_tail)
+        assert torch.equal(of_k, full)
+    all_but_one = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula, top_k=29, add_tail=True)
+    assert close(all_but_one, full)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_buckets_hide_divergence_and_never_make_any(formula):
+    tokens = random_tokens()
+    of_k = [
+        divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula, top_k=k, add_tail=True)
+        for k in (1, 3, 10, 30)
+    ]
+    for fewer, more in pairwise(of_k):
+        assert (fewer <= more + 1e-6).all()
+    assert of_k[0].mean() < 0.9 * of_k[-1].mean()
+
+
+def test_jsd_tends_to_either_kl():
+    tokens = random_tokens()
+    p, q = tokens.logits_T_V.double().log_softmax(-1), tokens.reference_T_V.double().log_softmax(-1)
+    assert close(jsd(p, q, 1e-7) / 1e-7, kl(q, p), 1e-3)
+    assert close(jsd(p, q, 1 - 1e-7) / 1e-7, kl(p, q), 1e-3)
+    assert not close(kl(p, q), kl(q, p), 0.1)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+@pytest.mark.parametrize(("top_k", "add_tail"), [(None, False), (5, False), (5, True)])
+def test_sure_models_have_finite_divergences(formula, top_k, add_tail):
+    tokens = random_tokens(spread=1e3)
+    loss_T = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula, 1.0, top_k, add_tail)
+    assert loss_T.isfinite().all()
+    assert gradient(loss_T.sum(), tokens.logits_T_V).isfinite().all()
+
+
+def test_many_tokens_cost_their_logits_and_little_more():
+    tokens = random_tokens(count=2 * TOKENS_AT_A_TIME + 7)
+    kept = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.untyped_storage())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss_T = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, kl)
+    logits = {t.untyped_storage().data_ptr() for t in (tokens.logits_T_V, tokens.reference_T_V)}
+    assert sum(s.nbytes() for s in {s.data_ptr(): s for s in kept}.values() if s.data_ptr() not in logits) < 100
+    theirs = kl(tokens.logits_T_V.log_softmax(-1), tokens.reference_T_V.log_softmax(-1))
+    assert close(loss_T, theirs)
+    assert close(gradient(loss_T.sum(), tokens.logits_T_V), gradient(theirs.sum(), tokens.logits_T_V))
+
+
+@pytest.mark.parametrize(
+    ("objective", "options", "message"),
+    [
+        ("sft_kl", {"weight": -1.0}, "weight is -1.0"),
+        ("sft_kl", {"weight": float("nan")}, "weight is nan"),
+        ("sft_kl", {"weight": float("inf")}, "weight is inf"),
+        ("sft_kl", {"direction": "forward"}, "student_base, base_student"),
+        ("sdft", {"direction": "reverse"}, "teacher_student, student_teacher, jsd"),
+        ("sdft", {"direction": "jsd"}, "between 0 and 1"),
+        ("sdft", {"direction": "jsd", "beta": 1.0}, "between 0 and 1"),
+        ("sdft", {"beta": 0.5}, "beta belongs to direction jsd"),
+        ("sdft", {"top_k": 0}, "top_k is 0"),
+        ("sdft", {"top_k": 1}, "raise top_k, or set add_tail"),
+        ("sdft", {"add_tail": True}, "there is no top_k"),
+        ("sdft", {"temperature": 0.0}, "temperature is 0.0"),
+        ("sdft", {"skip_tokens": -1}, "skip_tokens is -1"),
+        ("sdft", {"teacher": "base"}, "frozen, ema, live"),
+        ("sdft", {"ema_rate": 0.0}, "ema_rate is 0.0"),
+        ("sdft", {"ema_rate": 1.1}, "ema_rate is 1.1"),
+        ("sdft", {"template": "{question}"}, r"\{question\} and \{demonstration\}"),
+        ("sdft", {"template": "{question} {demonstration} {answer}"}, r"\{question\} and \{demonstration\}"),
+        ("sdft", {"template": "{question} {demonstration} {"}, r"\{question\} and \{demonstration\}"),
+        ("on_policy_distillation", {"direction": "jsd"}, "student_teacher, teacher_student"),
+        ("on_policy_distillation", {"top_k": 1}, "top_k is 1"),
+        ("grpo", {"group": 1}, "group is 1"),
+        ("grpo", {"epsilon": 1.0}, "epsilon is 1.0"),
+        ("grpo", {"epsilon_high": -0.1}, "epsilon_high is -0.1"),
+        ("grpo", {"beta": -0.1}, "beta is -0.1"),
+        ("grpo", {"scale": "batch"}, "group, none"),
+        ("grpo", {"temperature": 0.0}, "temperature is 0.0"),
+    ],
+)
+def test_options_that_make_no_sense_are_errors(objective, options, message):
+    with pytest.raises(ValueError, match=message):
+        replace(module(objective).Options(), **options)
+
+
+def test_the_teachers_prompt_is_the_papers():
+    asked = sdft.Options().template.format(question="What is {x}?", demonstration="{y}")
+    assert asked.strip().splitlines() == [
+        "What is {x}?",
+        "",
+        "This is an example for a response to the question:",
+        "{y}",
+        "",
+        "Now answer with a response of your own, including the thinking process.",
+    ]

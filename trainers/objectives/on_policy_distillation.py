@@ -1,0 +1,58 @@
+"""On-policy distillation: the student answers by itself, and at each token moves towards another model, which has the
+same tokenizer and reads the same prompt and answer.
+
+loss_t = KL(student || teacher)  for direction "student_teacher", the default
+         KL(teacher || student)  for direction "teacher_student"
+         at (x, y_<t),   y ~ student(. | x)
+
+Source: "On-Policy Distillation" (Thinking Machines Lab, October 2025), after GKD (arXiv 2306.13649) and MiniLLM (arXiv
+2306.08543). The blog takes log p_teacher - log p_student of the one token that was sampled as that token's advantage.
+Here the divergence is summed over the vocabulary instead: its gradient is the mean of the blog's over that token, and
+so has less noise. A token counts the same in a long and in a short answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from trainers.objectives.divergence import divergence, kl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainers.objectives.divergence import Formula
+    from trainers.objectives.tokens import Tokens
+
+MEAN_OVER = "tokens"
+REFERENCE = "teacher"
+FORMULAS: dict[str, Formula] = {"student_teacher": kl, "teacher_student": lambda student, teacher: kl(teacher, student)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """`top_k` takes the divergence over the student's likeliest tokens only, renormalised; none: all of them."""
+
+    direction: Literal["student_teacher", "teacher_student"] = "student_teacher"
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.direction not in FORMULAS:
+            raise ValueError(
+                f"on_policy_distillation: direction is {self.direction!r}; give one of {', '.join(FORMULAS)}"
+            )
+        if self.top_k is not None and self.top_k < 2:
+            raise ValueError(
+                f"on_policy_distillation: top_k is {self.top_k}; give at least 2, or none for the full vocabulary"
+            )
+
+
+def token_loss(tokens: Tokens, options: Options) -> Tensor:
+    """The divergence at each supervised token, in nats, of shape (T,)."""
+    assert tokens.reference_T_V is not None
+    student_T_V, teacher_T_V = tokens.logits_T_V, tokens.reference_T_V
+    # Models of one family share a tokenizer and pad their vocabularies to different sizes, with logits of no token.
+    shared = min(student_T_V.shape[-1], teacher_T_V.shape[-1])
+    return divergence(
+        student_T_V[:, :shared], teacher_T_V[:, :shared], FORMULAS[options.direction], top_k=options.top_k
+    )

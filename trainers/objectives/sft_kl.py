@@ -1,0 +1,47 @@
+"""SFT with a KL penalty: the student learns the answers, and pays for moving away from where it started.
+
+loss_t = -log p(y_t) + weight * KL_t,   KL_t = KL(student || base)  for direction "student_base"
+                                               KL(base || student)  for direction "base_student"
+
+KL_t is over the full vocabulary, at the supervised tokens of the training rows; the base is the student before this
+training. There is no canonical source, TRL's SFTTrainer has no such penalty, and the default weight is no one's
+recommendation. "student_base" is the direction of RLHF's penalty, and of the KL that reports measure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from trainers.objectives.divergence import divergence, kl
+from trainers.objectives.tokens import Tokens, log_prob
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainers.objectives.divergence import Formula
+
+MEAN_OVER = "tokens"
+REFERENCE = "base"
+FORMULAS: dict[str, Formula] = {"student_base": kl, "base_student": lambda student, base: kl(base, student)}
+
+
+@dataclass(frozen=True)
+class Options:
+    """`weight`: what a nat of KL costs, in nats of log-likelihood."""
+
+    weight: float = 1.0
+    direction: Literal["student_base", "base_student"] = "student_base"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < float("inf"):
+            raise ValueError(f"sft_kl: weight is {self.weight}; give a finite number of at least 0")
+        if self.direction not in FORMULAS:
+            raise ValueError(f"sft_kl: direction is {self.direction!r}; give one of {', '.join(FORMULAS)}")
+
+
+def token_loss(tokens: Tokens, options: Options) -> Tensor:
+    """-log p + weight * KL of each supervised token, in nats, of shape (T,)."""
+    assert tokens.reference_T_V is not None
+    kl_T = divergence(tokens.logits_T_V, tokens.reference_T_V, FORMULAS[options.direction])
+    return -log_prob(tokens.logits_T_V, tokens.targets_T) + options.weight * kl_T

@@ -1,0 +1,37 @@
+"""An unfinished training on disk, to go on from: safetensors and one JSON file, however many processes wrote it.
+
+weights.safetensors, exp_avg.safetensors, exp_avg_sq.safetensors    the trained weights and AdamW's moments, float32
+average.safetensors                                                 those of a teacher that follows the student
+progress.json                                                       written last: the steps done, and their figures
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from trainers.disk import told_where
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+PROGRESS = "progress.json"
+
+
+def save_part(folder: Path, part: str, tensors: dict[str, Any]) -> None:
+    from safetensors.torch import save_file
+
+    with told_where(folder):
+        save_file(tensors, folder / f"{part}.safetensors")
+
+
+def load_part(folder: Path, part: str) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / f"{part}.safetensors")
+
+
+def save_progress(folder: Path, progress: dict[str, Any]) -> None:
+    with told_where(folder):
+        (folder / PROGRESS).write_text(json.dumps(progress))
+
+
+def load_progress(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / PROGRESS).read_text())
