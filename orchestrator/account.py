@@ -10,6 +10,7 @@ from rich.table import Table
 
 from orchestrator.plan import Plan
 from orchestrator.progress import duration, time_split
+from orchestrator.results import when
 from orchestrator.run import Outcome
 from orchestrator.study import Study
 
@@ -28,7 +29,7 @@ def show_results(console: Console, study: Study, results: dict) -> None:
         table.add_row(model, "as it is", "", *(f"{scores[name]:.3f}" if name in scores else "" for name in benchmarks))
     lines: dict[tuple, dict[str, str]] = {}
     for row in results["rows"]:
-        key = (f"{row['student']} / {row['teacher']}", row["condition"], str(row["budget"]))
+        key = (f"{row['student']} / {row['teacher']}", row["condition"], when(row["budget"], row["at"]))
         lines.setdefault(key, {})[row["benchmark"]] = _cell(row)
     last = None
     for key, cells in lines.items():

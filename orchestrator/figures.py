@@ -1,7 +1,7 @@
 """The report's figures, drawn with matplotlib."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -35,20 +35,23 @@ STYLE = {
 }
 
 
-def pair_figure(results: Results, student: str, teacher: str, benchmark: str) -> Figure:
-    """A pair on one benchmark: its levels (where it has some) before and after, and the way back against the budget."""
-    rows = [r for r in results.rows if (r.student, r.teacher, r.benchmark) == (student, teacher, benchmark)]
-    curves = [r for r in rows if any(o.budget for o in rows if o.condition == r.condition)]
-    levels = rows[0].original_groups.get("level", {})
+def pair_figure(results: Results, student: str, teacher: str, benchmark: str, spent: str) -> Figure:
+    """A pair on one benchmark: its levels (where it has some) before and after; all benchmarks while it was trained
+    (where there are checkpoints), and on the way back, against the budget, which counts what is `spent`."""
+    of_pair = [r for r in results.rows if (r.student, r.teacher) == (student, teacher)]
+    rows = [r for r in of_pair if r.benchmark == benchmark and r.at is None]
+    panels: list[Callable[[Axes], None]] = []
+    if rows[0].original_groups.get("level"):
+        panels.append(lambda axes: _levels(axes, rows, spent))
+    if any(r.at for r in of_pair):
+        panels.append(lambda axes: _training(axes, of_pair))
+    if any(r.budget for r in of_pair):
+        panels.append(lambda axes: _recovery(axes, [r for r in of_pair if r.at is None], spent))
+    panels = panels or [lambda axes: _bars(axes, rows, spent)]
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, 2 if levels and curves else 1, figsize=(10.5, 3.9), squeeze=False)
-        panels = list(axes[0])
-        if levels:
-            _levels(panels.pop(0), rows)
-        if curves:
-            _curve(panels.pop(0), results, student, teacher)
-        elif panels:
-            _bars(panels.pop(0), rows)
+        figure, axes = plt.subplots(1, len(panels), figsize=(max(10.5, 5 * len(panels)), 3.9), squeeze=False)
+        for place, draw in zip(axes[0], panels, strict=True):
+            draw(place)
         figure.suptitle(
             f"{student}, trained on the answers of {teacher}", x=0.015, ha="left", fontsize=13, fontweight="bold"
         )
@@ -56,8 +59,8 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str) ->
     return figure
 
 
-def _label(row: Row) -> str:
-    return f"{row.condition}, then {row.budget} own samples" if row.budget else row.condition
+def _label(row: Row, spent: str) -> str:
+    return f"{row.condition}, then {row.budget} {spent}" if row.budget else row.condition
 
 
 def _line(i: int) -> dict[str, Any]:
@@ -77,12 +80,12 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.budget in (0, last[row.condition])]
 
 
-def _levels(axes: Axes, rows: Sequence[Row]) -> None:
+def _levels(axes: Axes, rows: Sequence[Row], spent: str) -> None:
     levels = list(rows[0].original_groups["level"])
     before = list(rows[0].original_groups["level"].values())
     axes.plot(levels, before, color=FAINT, lw=10, alpha=0.4, label="original student")
     for i, row in enumerate(_shown(rows)):
-        axes.plot(levels, list(row.groups["level"].values()), **_line(i), label=_label(row))
+        axes.plot(levels, list(row.groups["level"].values()), **_line(i), label=_label(row, spent))
     axes.set_ylim(-0.03, 1.05)
     axes.set_xlabel("level (steps of reasoning)")
     axes.set_ylabel("accuracy")
@@ -90,34 +93,48 @@ def _levels(axes: Axes, rows: Sequence[Row]) -> None:
     axes.legend(frameon=False, fontsize=8.5, loc="lower left")
 
 
-def _curve(axes: Axes, results: Results, student: str, teacher: str) -> None:
-    rows = [r for r in results.rows if (r.student, r.teacher) == (student, teacher)]
+def _training(axes: Axes, rows: Sequence[Row]) -> None:
+    """The first condition that has checkpoints, over its training."""
+    trained = next(r.condition for r in rows if r.at)
+    rows = [r for r in rows if r.condition == trained and not r.budget]
+    steps = sorted({r.at for r in rows if r.at is not None})
+    _curves(axes, rows, {**{at: i for i, at in enumerate(steps)}, None: len(steps)}, lambda row: row.at)
+    axes.set_xticks(range(len(steps) + 1), [*map(str, steps), "end"])
+    axes.set_xlabel("step of the training (dashed: the original student)")
+    axes.set_title(f"{trained}, while it is trained", loc="left", fontsize=10.5)
+
+
+def _recovery(axes: Axes, rows: Sequence[Row], spent: str) -> None:
+    """The first condition that is brought back, over the budgets."""
     walked = next(r.condition for r in rows if r.budget)
-    names = list(dict.fromkeys(r.benchmark for r in rows))
-    budgets = sorted({r.budget for r in rows if r.condition == walked})
-    for i, name in enumerate(names):
-        color = SERIES[i % len(SERIES)]
-        line = sorted((r for r in rows if r.condition == walked and r.benchmark == name), key=lambda r: r.budget)
-        places = [budgets.index(r.budget) for r in line]
-        axes.plot(places, [r.score.value for r in line], **_line(i), label=name)
-        axes.fill_between(
-            places, [r.score.low for r in line], [r.score.high for r in line], color=color, alpha=0.15, lw=0
-        )
-        axes.axhline(line[0].original, color=color, lw=0.9, ls=(0, (4, 3)), alpha=0.8)
+    rows = [r for r in rows if r.condition == walked]
+    budgets = sorted({r.budget for r in rows})
+    _curves(axes, rows, {budget: i for i, budget in enumerate(budgets)}, lambda row: row.budget)
     axes.set_xticks(range(len(budgets)), [str(b) for b in budgets])
-    axes.set_ylim(-0.03, 1.05)
-    axes.set_xlabel("own samples trained on afterwards (dashed: the original student)")
+    axes.set_xlabel(f"{spent} afterwards (dashed: the original student)")
     axes.set_title(f"{walked}, and the way back", loc="left", fontsize=10.5)
+
+
+def _curves(axes: Axes, rows: Sequence[Row], places: dict[Any, int], of: Callable[[Row], Any]) -> None:
+    """A line for each benchmark; `places` says where each point, `of` a row, is on the axis."""
+    for i, name in enumerate(dict.fromkeys(r.benchmark for r in rows)):
+        color = SERIES[i % len(SERIES)]
+        line = sorted((r for r in rows if r.benchmark == name), key=lambda r: places[of(r)])
+        at = [places[of(r)] for r in line]
+        axes.plot(at, [r.score.value for r in line], **_line(i), label=name)
+        axes.fill_between(at, [r.score.low for r in line], [r.score.high for r in line], color=color, alpha=0.15, lw=0)
+        axes.axhline(line[0].original, color=color, lw=0.9, ls=(0, (4, 3)), alpha=0.8)
+    axes.set_ylim(-0.03, 1.05)
     axes.legend(frameon=False, fontsize=8.5, loc="lower right")
 
 
-def _bars(axes: Axes, rows: Sequence[Row]) -> None:
+def _bars(axes: Axes, rows: Sequence[Row], spent: str) -> None:
     rows = _shown(rows)
     places = range(len(rows))
     axes.barh(places, [r.change.value for r in rows], color=SERIES[0], alpha=0.8, height=0.55)
     for place, row in zip(places, rows, strict=True):
         axes.plot([row.change.low, row.change.high], [place, place], color=INK, lw=1.4)
-    axes.set_yticks(places, [_label(r) for r in rows])
+    axes.set_yticks(places, [_label(r, spent) for r in rows])
     axes.axvline(0, color=INK, lw=0.8)
     axes.invert_yaxis()
     axes.set_title(f"{rows[0].benchmark}: change from the original student", loc="left", fontsize=10.5)

@@ -8,10 +8,11 @@ from typing import Any
 import jinja2
 import yaml
 
+from orchestrator import recoveries
 from orchestrator.figures import as_svg, pair_figure
 from orchestrator.loading import without_secrets
-from orchestrator.plan import Plan
-from orchestrator.results import Measured, Results, Row
+from orchestrator.plan import Plan, Step
+from orchestrator.results import Measured, Results, Row, when
 from orchestrator.stage import Stage
 from orchestrator.study import Study
 
@@ -40,8 +41,9 @@ def render(plan: Plan, results: Results, measured: Measured) -> str:
         pairs=len(study.pair_list),
         prompts=study.prompts.n or "all",
         results=results,
-        findings=findings(results),
-        figures=[as_svg(pair_figure(results, *pair, str(leading))) for pair in shown],
+        findings=findings(results, spent(study)),
+        when=when,
+        figures=[as_svg(pair_figure(results, *pair, str(leading), spent(study))) for pair in shown],
         left_out=len(pairs_of(results)) - len(shown),
         benchmarks=benchmarks,
         table=[list(lines) for _, lines in groupby(table_lines(results, benchmarks), lambda line: line["pair"])],
@@ -82,25 +84,30 @@ def table_lines(results: Results, benchmarks: list[str]) -> list[dict[str, Any]]
     return lines
 
 
-def _key(row: Row) -> tuple[str, str, int]:
-    return f"{row.student} / {row.teacher}", row.condition, row.budget
+def spent(study: Study) -> str:
+    """What a recovery budget counts."""
+    return recoveries.module(study.recovery.method).SPENT if study.recovery is not None else ""
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return f"{row.student} / {row.teacher}", row.condition, when(row.budget, row.at)
 
 
 def _line(pair: str, condition: str, budget: Any, cells: dict, benchmarks: list[str]) -> dict[str, Any]:
     return {"pair": pair, "condition": condition, "budget": budget, "cells": [cells.get(name) for name in benchmarks]}
 
 
-def findings(results: Results) -> list[str]:
+def findings(results: Results, spent: str) -> list[str]:
     """A sentence for each pair and condition, on the benchmark that clearly changed most."""
     said = []
     for (pair, condition), group in groupby(results.rows, lambda row: _key(row)[:2]):
-        rows = list(group)
+        rows = [row for row in group if row.at is None]
         at = {budget: [r for r in rows if r.budget == budget] for budget in {r.budget for r in rows}}
         worst = max(at[0], key=lambda row: (_is_clear(row), abs(row.change.value)))
         sentence = f"{pair}, {condition}: {_told(worst)}"
         if max(at):
             after = next(r for r in at[max(at)] if r.benchmark == worst.benchmark)
-            sentence += f"; after {after.budget} of the student's own samples {after.score.value:.3f}"
+            sentence += f"; after {after.budget} {spent} {after.score.value:.3f}"
         said.append(sentence + ".")
     return said
 
@@ -159,9 +166,9 @@ def _transcripts(
     voices = [("original student", first[0].original[benchmark])]
     for trial in first:
         asked = [step for step in trial.steps if step.scores[benchmark] in measured.records]
-        for step in asked[:: max(1, len(asked) - 1)]:  # before any recovery, and after all of it
-            who = f"{trial.condition}, then {step.budget} own samples" if step.budget else trial.condition
-            voices.append((who, step.scores[benchmark]))
+        ended = [step for step in asked if step.at is None]
+        for step in ended[:: max(1, len(ended) - 1)]:  # before any recovery, and after all of it
+            voices.append((_who(trial.condition, step, spent(plan.study)), step.scores[benchmark]))
     before, after = (measured.grades(stage) for _, stage in voices[:2])
     hurt = [i for i in range(len(before)) if before[i].score > after[i].score] or list(range(len(before)))
     prompts = measured.answers(voices[0][1])
@@ -173,6 +180,10 @@ def _transcripts(
         for i in hurt[-SHOWN_PROBLEMS:]
     ]
     return {"title": f"{pair[0]} / {pair[1]}, {benchmark}", "cases": cases}
+
+
+def _who(condition: str, step: Step, spent: str) -> str:
+    return f"{condition}, then {step.budget} {spent}" if step.budget else condition
 
 
 def _said(measured: Measured, stage: Stage, i: int) -> dict[str, Any]:

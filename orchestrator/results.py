@@ -1,4 +1,4 @@
-"""A study's results, read from its records: one row for each pair, condition, budget and benchmark."""
+"""A study's results, read from its records: one row for each pair, condition, point of a trial and benchmark."""
 
 import math
 from collections import defaultdict
@@ -25,6 +25,11 @@ from orchestrator.trial import steps_walked
 Groups = dict[str, dict[str, float]]  # accuracy by part of the benchmark: {"level": {"1": 0.9, ...}}
 
 
+def when(budget: int, at: int | None) -> str:
+    """A point of a trial, as tables show it: the recovery budget, or the step of the first training."""
+    return str(budget) if at is None else f"step {at}"
+
+
 @dataclass(frozen=True)
 class Diagnostics:
     """Beside every score, since they tell why one fell: shares of answers that were cut off, that held nothing to
@@ -45,15 +50,17 @@ class Diagnostics:
 class Row:
     """A score over all seeds and examples, and its change from the original student on the same examples.
 
-    `p` is of the exact paired test, `q` the same corrected for all rows of the study; `detectable` is the smallest
-    change that such a test would find in four of five studies like this one, None where it could find none, and
-    where scores are no single verdicts.
+    It is of the student after a recovery budget, or, before that, `at` a step of its first training. `p` is of the
+    exact paired test, `q` the same corrected for all rows of the study; `detectable` is the smallest change that such a
+    test would find in four of five studies like this one, None where it could find none, and where scores are no
+    single verdicts.
     """
 
     student: str
     teacher: str
     condition: str
     budget: int
+    at: int | None
     benchmark: str
     n: int
     seeds: list[int]
@@ -100,6 +107,7 @@ class Divergence:
     teacher: str
     condition: str
     budget: int
+    at: int | None
     benchmark: str
     n: int
     seeds: list[int]
@@ -131,7 +139,7 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
         if trial.surprise is not None:
             surprises[trial.student, trial.teacher, trial.condition] = trial.surprise
         for step in walked:
-            place = (trial.student, trial.teacher, trial.condition, step.budget)
+            place = (trial.student, trial.teacher, trial.condition, step.budget, step.at)
             for benchmark, stage in step.scores.items():
                 cells[*place, benchmark].append((trial, stage))
             for benchmark, both in step.divergence.items():
@@ -140,7 +148,9 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
     names, benchmarks = list(plan.study.conditions), list(plan.study.benchmarks)
 
     def place_of(key: tuple) -> tuple:
-        return (pairs.index(key[:2]), names.index(key[2]), key[3], benchmarks.index(key[4]))
+        *_, condition, budget, at, benchmark = key
+        when = (budget, math.inf if at is None else at)
+        return (pairs.index(key[:2]), names.index(condition), when, benchmarks.index(benchmark))
 
     rows = [_row(key, cells[key], measured) for key in sorted(cells, key=place_of)]
     rows = [replace(row, q=q) for row, q in zip(rows, corrected([row.p for row in rows]), strict=True)]
@@ -191,7 +201,7 @@ class Measured:
 
 
 def _row(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -> Row:
-    student, teacher, condition, budget, benchmark = key
+    student, teacher, condition, budget, at, benchmark = key
     trial = members[0][0]
     before = measured.grades(trial.original[benchmark])
     after = [measured.grades(stage) for _, stage in members]
@@ -203,6 +213,7 @@ def _row(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -> 
         teacher,
         condition,
         budget,
+        at,
         benchmark,
         n=len(before),
         seeds=[t.seed for t, _ in members],
@@ -249,12 +260,12 @@ def _surprise(key: tuple, stage: Stage, measured: Measured) -> Surprise:
 
 
 def _divergence(key: tuple, members: list[tuple[Trial, tuple[Stage, Stage]]], measured: Measured) -> Divergence:
-    student, teacher, condition, budget, benchmark = key
+    student, teacher, condition, budget, at, benchmark = key
     ours = pooled([measured.likelihoods(stage) for _, (stage, _) in members])
     theirs = pooled([measured.likelihoods(stage) for _, (_, stage) in members])
     kl = {part: divergence(ours, theirs, part) for part in parts_of(ours)}
     seeds = [trial.seed for trial, _ in members]
-    return Divergence(student, teacher, condition, budget, benchmark, len(ours), seeds, kl)
+    return Divergence(student, teacher, condition, budget, at, benchmark, len(ours), seeds, kl)
 
 
 def _scores(graded: list[Graded]) -> np.ndarray:

@@ -39,7 +39,7 @@ def metrics(step: Step, records: dict[str, dict], original: dict[str, dict], stu
     """What a trial reports after a step: its budget, its scores, and the share that a study's `stop` looks at."""
     scores = {name: record["facts"]["accuracy"] for name, record in records.items()}
     stop = study.recovery.stop if study.recovery is not None else None
-    if stop is None or stop.benchmark not in records:
+    if stop is None or stop.benchmark not in records or step.at is not None:
         return {"budget": step.budget, **scores}
     return {"budget": step.budget, **scores, "recovered": _share(stop, records, original)}
 

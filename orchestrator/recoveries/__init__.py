@@ -1,7 +1,7 @@
 """What brings a student back, one file each.
 
 A recovery method is a module of this package with `recover(cell, start, budget)`: the stage that trains the student of
-`start` further, with `budget` of whatever the method spends.
+`start` further, with `budget` of whatever the method spends (`SPENT`).
 """
 
 import pkgutil

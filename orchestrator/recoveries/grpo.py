@@ -8,6 +8,8 @@ from orchestrator.cell import Cell
 from orchestrator.stage import Stage
 from orchestrator.stages.train import stopped
 
+SPENT = "steps of GRPO"
+
 
 def recover(cell: Cell, start: Stage, budget: int) -> Stage:
     recovery = cell.study.recovery

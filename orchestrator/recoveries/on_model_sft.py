@@ -7,6 +7,8 @@ answers are taken is drawn from the trial's seed, and a larger budget holds the 
 from orchestrator.cell import Cell
 from orchestrator.stage import Stage
 
+SPENT = "of the student's own samples"
+
 
 def recover(cell: Cell, start: Stage, budget: int) -> Stage:
     recovery = cell.study.recovery

@@ -9,7 +9,7 @@ from orchestrator.stage import Stage
 from orchestrator.study import Study
 from orchestrator.work import Work
 
-VERSION = 2
+VERSION = 3
 RESULTS, PAGE, PICTURE = "results.json", "report.html", "picture.png"
 
 
@@ -40,6 +40,6 @@ def run(work: Work) -> dict[str, Any]:
     leading = page.leading_benchmark(results)
     if leading is not None:
         pair = next((row.student, row.teacher) for row in results.rows if row.benchmark == leading)
-        drawn = figures.pair_figure(results, *pair, leading)
+        drawn = figures.pair_figure(results, *pair, leading, page.spent(plan.study))
         (work.out / PICTURE).write_bytes(figures.as_png(drawn))
     return {"rows": len(results.rows), "unfinished": results.unfinished}
