@@ -15,13 +15,14 @@ from orchestrator.study import Study, StudyError
 @dataclass(frozen=True)
 class Step:
     """One point of a trial, by its evaluations: the student after a recovery budget (0: before any), or, before that,
-    `at` a step of its first training.
+    `at` a step of its first training. `student` is None where it is the original one.
 
     `divergence` has, by benchmark, how likely the student and the original one find the student's answers.
     """
 
     budget: int
     at: int | None
+    student: Stage | None
     scores: dict[str, Stage]
     divergence: dict[str, tuple[Stage, Stage]]
 
@@ -125,6 +126,7 @@ def _trial(cell: Cell, condition: str) -> Trial:
         Step(
             budget,
             at,
+            student,
             {name: cell.score(name, student, arm.prefill) for name in names},
             {name: cell.divergence(name, student) for name in study.measures.kl if student is not None},
         )

@@ -8,6 +8,7 @@ from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.evaluate import chats_of
 from evaluators.template import SWITCH
 from orchestrator import data, tracking
+from orchestrator.costs import steps_of
 from orchestrator.plan import Plan
 from orchestrator.stage import Stage
 from orchestrator.store import Store, sha256_file
@@ -24,6 +25,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
         prompts = _check_prompts(plan.study)
+        problems = _check_problems(plan.study)
         pending = {stage.runtime.get("name") for stage in plan.stages if stage not in records}
         asked = {name: _check_benchmark(plan.study, name) for name in plan.study.benchmarks if name in pending}
         folders: list[Path] = []
@@ -31,8 +33,9 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
             folder = _check_model(alias, model)
             if folder is not None:
                 folders.append(folder)
-                _check_tokens(plan.study, alias, folder, {"prompts": prompts, **asked})
+                _check_tokens(plan.study, alias, folder, {"prompts": prompts, "problems": problems, **asked})
         _check_thinking(plan.study, folders)
+        _check_trainings(plan, records)
         _check_weights(plan, store, records)
     except StudyError:
         raise
@@ -66,6 +69,68 @@ def _check_benchmark(study: Study, name: str) -> list[str]:
         return [" ".join(message["content"] for message in chat) for chat in chats]
     except ValueError as error:
         raise StudyError(f"benchmarks.{name}: {error}") from error
+
+
+def _check_problems(study: Study) -> list[str]:
+    """Problems whose answers can be graded, none of which a benchmark of the study asks."""
+    problems = study.problems
+    if problems is None:
+        return []
+    try:
+        rows = data.read_problems(problems)
+        for row in rows:
+            BENCHMARKS[problems.kind].check(row)
+        chats = chats_of(problems.kind, rows, problems.prompt, problems.system)
+        trained_on = {chat[-1]["content"] for chat in chats_of(problems.kind, rows, None)}
+    except ValueError as error:
+        raise StudyError(f"problems: {error}") from error
+    for name, benchmark in study.benchmarks.items():
+        if benchmark.kind == problems.kind:
+            asked = chats_of(problems.kind, data.read_benchmark(benchmark), None)
+            both = [chat for chat in asked if chat[-1]["content"] in trained_on]
+            if both:
+                raise StudyError(
+                    f"problems: {len(both)} of them are examples of benchmarks.{name} too, so that its score would be "
+                    f"of what was trained on: leave them out of {problems.rows}"
+                )
+    return [" ".join(message["content"] for message in chat) for chat in chats]
+
+
+def _check_trainings(plan: Plan, records: dict[Stage, dict]) -> None:
+    """Checkpoints that trainings reach, and teachers whose tokens mean what the student's do."""
+    for stage in plan.stages:
+        if stage.kind != "train" or stage in records:
+            continue
+        at = stage.settings["stop_after"]
+        steps = steps_of(stage, plan.study)
+        if at is not None and at > steps:
+            raise StudyError(f"train.checkpoints: {at} is beyond the {steps} steps that {stage.name} can have")
+    for trial in plan.trials:
+        students = [step.student for step in trial.steps if step.student is not None]
+        if any("teacher" in student.inputs for student in students):
+            _check_same_tokens(plan.study, trial.student, trial.teacher)
+
+
+def _check_same_tokens(study: Study, student: str, teacher: str) -> None:
+    files = [_tokenizer_of(study.models[alias]) for alias in (student, teacher)]
+    if None not in files and _vocabulary(files[0]) != _vocabulary(files[1]):
+        raise StudyError(
+            f"pairs: {student} and {teacher} have different tokenizers, so that {teacher} cannot judge the tokens of "
+            f"{student} one by one, as on_policy_distillation has it: take a teacher of the student's family"
+        )
+
+
+def _tokenizer_of(model: Model) -> Path | None:
+    """The tokenizer's file of a model whose files are at hand."""
+    folder = _check_model("", model)
+    file = folder / "tokenizer.json" if folder is not None else None
+    return file if file is not None and file.is_file() else None
+
+
+def _vocabulary(file: Path | None) -> dict[str, int]:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(file)).get_vocab()
 
 
 def _check_model(alias: str, model: Model) -> Path | None:

@@ -1,4 +1,5 @@
-"""MLflow: one parent run for a study, one child run for a trial, metrics against the recovery budget.
+"""MLflow: one parent run for a study, one child run for a trial, metrics against the recovery budget, and what was
+watched in trainings against their steps.
 
 All of it is written by one thread of the driver: MLflow's fluent API keeps its state by process, and processes that
 open a fresh SQLite store together spoil it. What a run has, it is not given again, so that a study that is started
@@ -6,6 +7,7 @@ twice shows up once.
 """
 
 import hashlib
+import json
 import os
 import queue
 import re
@@ -13,12 +15,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from orchestrator.loading import without_secrets
 from orchestrator.plan import Plan, Step, Trial
 from orchestrator.stage import Stage
+from orchestrator.stages.train import STEPS
 from orchestrator.store import Store
 from orchestrator.study import Study, StudyError
 
@@ -92,7 +96,7 @@ class _Log:
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         from mlflow import MlflowClient
 
-        self._plan, study = plan, plan.study
+        self._plan, study, self._store = plan, plan.study, Store(plan.study.store)
         uri = tracking_uri(study)
         self._client = MlflowClient(uri)
         self._experiment = self._experiment_id(study.tracking.experiment, uri)
@@ -165,9 +169,9 @@ class _Log:
         ).info.run_id
         now = int(time.time() * 1000)
         metrics = [
-            Metric(re.sub(r"[^\w\-. :/]", "_", name), value, now, step.budget)  # what MLflow takes in a name
+            Metric(re.sub(r"[^\w\-. :/]", "_", name), value, now, at)  # what MLflow takes in a name
             for step in steps
-            for name, value in (_metrics(trial, step, records) | _likelihoods(trial, step, records)).items()
+            for name, value, at in [*_measured(trial, step, records), *self._curve(step)]
         ]
         params = {
             **trial.params,
@@ -181,10 +185,33 @@ class _Log:
         self._client.set_terminated(child)
         self._logged.add(trial.key)
 
+    def _curve(self, step: Step) -> Iterator[tuple[str, float, int]]:
+        """What was watched while a step's student was trained, by the step of the training."""
+        if step.at is not None or step.student is None or step.student.kind != "train":
+            return
+        record = self._store.record(step.student)
+        assert record is not None
+        lines = self._store.read(f"{self._store.root}/{step.student.address}/{record['attempt']}/{STEPS}")
+        assert lines is not None
+        begin = f"recovery {step.budget}" if step.budget else "training"
+        for line in lines.decode().splitlines():
+            watched = json.loads(line)
+            at = watched.pop("step")
+            yield from ((f"{begin}/{name}", float(value), at) for name, value in watched.items())
+
     def report(self, folder: Path, complete: bool) -> None:
         for path in sorted(folder.iterdir()):
             self._client.log_artifact(self._parent, str(path))
         self._client.set_terminated(self._parent, "FINISHED" if complete else "FAILED")
+
+
+def _measured(trial: Trial, step: Step, records: dict[Stage, dict]) -> Iterator[tuple[str, float, int]]:
+    """A step's scores against the recovery budget, or, of a student in training, against the step of the training."""
+    found = _metrics(trial, step, records) | _likelihoods(trial, step, records)
+    if step.at is None:
+        yield from ((name, value, step.budget) for name, value in found.items())
+    else:
+        yield from ((f"training/{name}", value, step.at) for name, value in found.items())
 
 
 def _metrics(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from orchestrator import data
 from orchestrator.preemption import Notice
 from orchestrator.stages import train as stage_of
 from orchestrator.stages.sample import read_chats
+from orchestrator.stages.train import STEPS
 from orchestrator.study import Problems, Prompts
 from orchestrator.work import Weights, Work, checkpoint_of
 from trainers import objectives
@@ -28,7 +29,7 @@ from trainers.place import Host, Place
 from trainers.settings import Lora, TrainSettings
 from trainers.tokens import Example
 
-FIGURES, STEPS = "training.json", "steps.jsonl"
+FIGURES = "training.json"
 NOT_SETTINGS = ("method", "rank", "alpha", "objective", "rows", "problems", "prompts", "decoding", "context")
 
 
@@ -135,7 +136,12 @@ class Surroundings:
         work, runtime = self.work, self.work.stage.runtime
         graded = "problems" in work.stage.settings
 
+        kept = work.store.kept_folder(work.stage, self.scratch / "state")
+        if kept is not None and (kept / STEPS).exists() and not (work.out / STEPS).exists():
+            shutil.copyfile(kept / STEPS, work.out / STEPS)
+
         def keep(folder: Path) -> None:
+            shutil.copyfile(work.out / STEPS, folder / STEPS)
             work.store.keep_folder(work.stage, folder)
             notice.obey()
 
@@ -143,7 +149,7 @@ class Surroundings:
             report=self._report,
             leave=self._leave,
             checkpoints=runtime["checkpoints"],
-            resume=work.store.kept_folder(work.stage, self.scratch / "state"),
+            resume=kept,
             keep=keep,
             keep_every=runtime["place"]["keep_every"],
             urgent=notice.given,

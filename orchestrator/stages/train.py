@@ -9,6 +9,7 @@ from orchestrator.study import Problems, Study, Train
 from orchestrator.work import Work
 
 VERSION = 2
+STEPS = "steps.jsonl"  # what was watched, a line for each step
 OFFLINE_ONLY, ON_POLICY_ONLY = ("learn_from", "clip"), ("rollout_every",)
 
 
