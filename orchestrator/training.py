@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from trainers.settings import Lora, TrainSettings
 from trainers.tokens import Example
 
 FIGURES = "training.json"
+OURS = (ValueError, ArithmeticError, AssertionError)  # what trying again does not mend
 NOT_SETTINGS = ("method", "rank", "alpha", "objective", "rows", "problems", "prompts", "decoding", "context")
 
 
@@ -58,7 +59,8 @@ def train(work: Work) -> dict[str, Any]:
                 break
             except ray.train.WorkerGroupError as error:
                 cause = _cause(error.worker_failures.values())
-                if not (more and isinstance(cause, ray.exceptions.RayActorError)):
+                # The loss of a process is to the others whatever error their next exchange with it ends in.
+                if isinstance(cause, OURS) or not more:
                     raise cause from error
     figures = json.loads((work.out / FIGURES).read_text())
     adapter = work.stage.settings["method"] == "lora"
@@ -67,14 +69,10 @@ def train(work: Work) -> dict[str, Any]:
     }
 
 
-def _cause(failures: Any) -> Exception:
-    """What went wrong, of what several processes say: some only noticed that another was gone."""
-    from ray.exceptions import RayActorError
-
-    found = [getattr(failure, "cause", None) or failure for failure in failures]
-    return next((one for one in found if isinstance(one, ValueError | ArithmeticError)), None) or next(
-        (one for one in found if not isinstance(one, RayActorError)), found[0]
-    )
+def _cause(failures: Iterable[Exception]) -> Exception:
+    """What went wrong, of what several processes say: rather what one of them found than that another was gone."""
+    found = [getattr(failure, "_base_exc", failure) for failure in failures]
+    return next((one for one in found if isinstance(one, OURS)), found[0])
 
 
 def _in_worker(config: dict[str, Any]) -> None:
@@ -103,7 +101,7 @@ def _in_worker(config: dict[str, Any]) -> None:
     )
     with Notice() as notice, tempfile.TemporaryDirectory(prefix="offmodel-train-") as scratch:
         surroundings = Surroundings(work, Path(scratch))
-        figures = loop.train(surroundings.job(), place, surroundings.host(notice))
+        figures = loop.train(surroundings.job(), place, surroundings.host(notice, place))
     if place.rank == 0:
         (work.out / FIGURES).write_text(json.dumps(figures))
     ray.train.report({"loss": figures["last_loss"]})
@@ -132,13 +130,16 @@ class Surroundings:
             teacher,
         )
 
-    def host(self, notice: Notice) -> Host:
+    def host(self, notice: Notice, place: Place) -> Host:
         work, runtime = self.work, self.work.stage.runtime
         graded = "problems" in work.stage.settings
 
         kept = work.store.kept_folder(work.stage, self.scratch / "state")
-        if kept is not None and (kept / STEPS).exists() and not (work.out / STEPS).exists():
-            shutil.copyfile(kept / STEPS, work.out / STEPS)
+        if place.rank == 0:
+            # Processes that were lost may have got further than their state, and those after them write here too.
+            (work.out / STEPS).unlink(missing_ok=True)
+            if kept is not None:
+                shutil.copyfile(kept / STEPS, work.out / STEPS)
 
         def keep(folder: Path) -> None:
             shutil.copyfile(work.out / STEPS, folder / STEPS)
@@ -177,13 +178,13 @@ class Surroundings:
         work = self.work
         left = stage_of.stopped(work.stage, step)
         attempt = uuid.uuid4().hex[:8]
-        out = work.store.new_folder(left, attempt)
+        out, counts = work.store.new_folder(left, attempt), False
         try:
             shutil.copytree(folder, out, dirs_exist_ok=True)
             weights = "adapter" if work.stage.settings["method"] == "lora" else "checkpoint"
-            work.publish(left, out, attempt, time.time(), {"weights": weights, "steps": step})
+            counts = work.publish(left, out, attempt, time.time(), {"weights": weights, "steps": step})
         finally:
-            if not work.store.is_local:
+            if not (counts and work.store.is_local):  # An earlier attempt may have left the same.
                 shutil.rmtree(out, ignore_errors=True)
 
     def _sample(self, folder: Path, step: int, prompts: list[Chat]) -> list[Reply]:
