@@ -83,6 +83,8 @@ class Cell:
         else:
             common["data"] = self.answers_of(on)
         base = self.model(self.student)
+        if start is not None and recipe.method == "full" and leaves_adapter(start):
+            raise ValueError("train.method: full weights cannot go on from a LoRA adapter: use one for both")
         if start is not None and recipe.method == "lora" and not leaves_adapter(start):
             base, common["start"] = start, None
         return train.stage(self.study, recipe, base, self.seed, **common)

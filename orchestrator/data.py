@@ -99,7 +99,7 @@ def read_problems(problems: Problems) -> list[dict]:
     rows = _read(problems.rows, None, "train")
     check_columns(rows, module.COLUMNS, problems.rows)
     if len(rows) < problems.n:
-        raise ValueError(f"problems.n: {problems.n} rows are asked for, but {problems.rows} has {len(rows)}")
+        raise ValueError(f"n: {problems.n} rows are asked for, but {problems.rows} has {len(rows)}")
     return choose(rows, problems.n, problems.seed)
 
 

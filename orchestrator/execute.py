@@ -137,7 +137,9 @@ class Site:
             message = _cause(error)
             ray.get(self.board.fail.remote(stage, self.trial, message))
             raise StageFailed(stage, message, here=True) from error
-        for done in (*parts, stage):
+        # A training that went on from a state beyond a checkpoint has left that one out.
+        left = [part for part in parts if self._known(part) is not None]
+        for done in (*left, stage):
             record = self._known(done)
             assert record is not None
             self.board.finish.remote(done, self.trial, record)

@@ -53,7 +53,7 @@ def _with_absolute_paths(study: Study) -> Study:
     def is_file(source: str | None) -> bool:
         return bool(source) and str(source).endswith(".jsonl")
 
-    prompts = study.prompts
+    prompts, problems = study.prompts, study.problems
     return study.model_copy(
         update={
             "store": absolute(study.store),
@@ -64,6 +64,8 @@ def _with_absolute_paths(study: Study) -> Study:
                 for alias, model in study.models.items()
             },
             "prompts": prompts.model_copy(update={"source": absolute(prompts.source, is_file(prompts.source))}),
+            "problems": problems
+            and problems.model_copy(update={"rows": absolute(problems.rows, is_file(problems.rows))}),
             "benchmarks": {
                 name: benchmark.model_copy(update={"rows": absolute(benchmark.rows, is_file(benchmark.rows))})
                 for name, benchmark in study.benchmarks.items()

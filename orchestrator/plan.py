@@ -121,7 +121,10 @@ def _trial(cell: Cell, condition: str) -> Trial:
         if arm.student is None:
             raise ValueError(f"recovery.conditions: {condition} trains no student, so there is none to bring back")
         recover = recoveries.module(recovery.method).recover
-        students |= {(budget, None): recover(cell, arm.student, budget) for budget in sorted(recovery.budgets)}
+        try:
+            students |= {(budget, None): recover(cell, arm.student, budget) for budget in sorted(recovery.budgets)}
+        except ValueError as error:
+            raise ValueError(f"recovery: {error}") from error
     steps = [
         Step(
             budget,

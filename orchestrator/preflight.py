@@ -25,9 +25,9 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
         prompts = _check_prompts(plan.study)
-        problems = _check_problems(plan.study)
         pending = {stage.runtime.get("name") for stage in plan.stages if stage not in records}
         asked = {name: _check_benchmark(plan.study, name) for name in plan.study.benchmarks if name in pending}
+        problems = _check_problems(plan.study)
         folders: list[Path] = []
         for alias, model in plan.study.models.items():
             folder = _check_model(alias, model)
@@ -107,7 +107,8 @@ def _check_trainings(plan: Plan, records: dict[Stage, dict]) -> None:
             raise StudyError(f"train.checkpoints: {at} is beyond the {steps} steps that {stage.name} can have")
     for trial in plan.trials:
         students = [step.student for step in trial.steps if step.student is not None]
-        if any("teacher" in student.inputs for student in students):
+        itself = {answered.inputs["answers"].inputs["base"] for answered in trial.original.values()}
+        if {student.inputs["teacher"] for student in students if "teacher" in student.inputs} - itself:
             _check_same_tokens(plan.study, trial.student, trial.teacher)
 
 

@@ -119,7 +119,8 @@ def _objective_with_options(value: Any) -> Any:
         return {"kind": kind, **asdict(TypeAdapter(declared).validate_python(options))}
     except ValidationError as error:
         found = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, found['loc']))} {found['msg'].removeprefix('Value error, ')}") from error
+        said = found["msg"].removeprefix("Value error, ")
+        raise ValueError(": ".join([*map(str, found["loc"]), said])) from error
 
 
 Objective = Annotated[dict[str, Any], BeforeValidator(_objective_with_options)]
@@ -192,7 +193,8 @@ class Problems(Settings):
     @field_validator("kind")
     @classmethod
     def _is_graded(cls, kind: str) -> str:
-        _must_know("kind", "", kind, BENCHMARKS, "the benchmarks whose answers can be rewarded")
+        if kind not in BENCHMARKS:
+            raise ValueError(f'no answers to "{kind}" can be rewarded; {did_you_mean(kind, BENCHMARKS)}')
         return kind
 
 

@@ -176,7 +176,7 @@ class _Log:
         params = {
             **trial.params,
             "budget": steps[-1].budget,
-            "budgets": " ".join(str(step.budget) for step in steps),
+            "budgets": " ".join(str(step.budget) for step in steps if step.at is None),
             "method": self._plan.study.train.method,
         }
         for start in range(0, len(metrics), 1000):
@@ -187,12 +187,13 @@ class _Log:
 
     def _curve(self, step: Step) -> Iterator[tuple[str, float, int]]:
         """What was watched while a step's student was trained, by the step of the training."""
-        if step.at is not None or step.student is None or step.student.kind != "train":
-            return
+        if step.student is None or step.student.kind != "train" or "whole" in step.student.runtime:
+            return  # A checkpoint's curve is the beginning of its training's.
         record = self._store.record(step.student)
         assert record is not None
         lines = self._store.read(f"{self._store.root}/{step.student.address}/{record['attempt']}/{STEPS}")
-        assert lines is not None
+        if lines is None:
+            return  # A checkpoint that a training left on its way: what was watched lies with the whole of it.
         begin = f"recovery {step.budget}" if step.budget else "training"
         for line in lines.decode().splitlines():
             watched = json.loads(line)
