@@ -301,13 +301,13 @@ class Engine:
         if folder is None:
             return None
         name = f"{folder.parent.name}/{folder.name}"
-        known = name in self._adapters
-        if not known:
-            self._check_rank(folder)
-            self._adapters[name] = next(self._ids)
-        request = LoRARequest(name, self._adapters[name], str(folder))
-        if not known and must_differ:
+        if name in self._adapters:
+            return LoRARequest(name, self._adapters[name], str(folder))
+        self._check_rank(folder)
+        request = LoRARequest(name, next(self._ids), str(folder))
+        if must_differ:
             self._check_adapter_is_served(request)
+        self._adapters[name] = request.lora_int_id
         return request
 
     def _check_rank(self, folder: Path) -> None:

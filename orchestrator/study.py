@@ -305,7 +305,9 @@ class TrainResources(Settings):
         "nothing", description="what ZeRO holds in the machine's memory; all: the weights too, with zero: 3"
     )
     gradient_checkpointing: bool = False
-    micro_tokens: int = Field(16384, gt=0, description="tokens that go through a process's model at a time")
+    micro_tokens: int | None = Field(
+        None, gt=0, description="tokens that go through a process's model at a time; 16384 on a GPU, 2048 on a CPU"
+    )
     keep_every: float = Field(300, gt=0, description="seconds between two states from which a lost training goes on")
 
     @model_validator(mode="after")

@@ -192,8 +192,7 @@ class _Log:
         record = self._store.record(step.student)
         assert record is not None
         lines = self._store.read(f"{self._store.root}/{step.student.address}/{record['attempt']}/{STEPS}")
-        if lines is None:
-            return  # A checkpoint that a training left on its way: what was watched lies with the whole of it.
+        assert lines is not None
         begin = f"recovery {step.budget}" if step.budget else "training"
         for line in lines.decode().splitlines():
             watched = json.loads(line)

@@ -30,6 +30,7 @@ from trainers.settings import Lora, TrainSettings
 from trainers.tokens import Example
 
 FIGURES = "training.json"
+MICRO_TOKENS = {"cuda": 16384, "cpu": 2048}  # what does not fit into a CPU's caches is no faster for being more
 OURS = (ValueError, ArithmeticError, AssertionError)  # what trying again does not mend
 NOT_SETTINGS = ("method", "rank", "alpha", "objective", "rows", "problems", "prompts", "decoding", "context")
 
@@ -97,7 +98,7 @@ def _in_worker(config: dict[str, Any]) -> None:
         zero=how["zero"],
         offload=how["offload"],
         recompute=how["gradient_checkpointing"],
-        micro_tokens=how["micro_tokens"],
+        micro_tokens=how["micro_tokens"] or MICRO_TOKENS[device.partition(":")[0]],
     )
     with Notice() as notice, tempfile.TemporaryDirectory(prefix="offmodel-train-") as scratch:
         surroundings = Surroundings(work, Path(scratch))

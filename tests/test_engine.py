@@ -1,5 +1,7 @@
 """The vLLM engine, on the organisms, against what transformers generates from the same weights."""
 
+from pathlib import Path
+
 import pytest
 
 from evaluators.engine import Decoding, Engine, Reply, Request
@@ -198,15 +200,33 @@ def test_a_prompt_beyond_the_context_is_refused(engine):
         replies(engine, [REQUESTS[0], Request(long, number=1)], Decoding(max_tokens=1))
 
 
-def test_an_adapter_that_changes_nothing_is_refused(engine, tmp_path):
+def untrained(folder: Path, rank: int = 8) -> Path:
+    """An adapter whose second factor is zero."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    folder = tmp_path / "train" / "untrained"  # its second factor is zero
+    config = LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM")
     get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
-    with pytest.raises(RuntimeError, match="exactly as without it"):
-        replies(engine, REQUESTS, Decoding(max_tokens=1), adapter=folder)
+    return folder
+
+
+def test_an_adapter_that_changes_nothing_is_refused_each_time(engine, tmp_path):
+    folder = untrained(tmp_path / "train" / "untrained")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="exactly as without it"):
+            replies(engine, REQUESTS, Decoding(max_tokens=1), adapter=folder)
+
+
+def test_an_adapter_that_may_change_nothing_answers_as_the_base(engine, tmp_path):
+    # As that of a training whose first step had nothing to learn from.
+    engine.load(STEPS)
+    assert answers(engine, adapter=untrained(tmp_path / "train" / "lent"), must_differ=False) == answers(engine)
+
+
+def test_an_adapter_of_a_larger_rank_than_the_engine_was_started_for_is_refused(engine, tmp_path):
+    folder = untrained(tmp_path / "large" / "one", rank=16)
+    with pytest.raises(ValueError, match=r"adapter large has rank 16, .* for 8: start it with lora_rank=16"):
+        replies(engine, REQUESTS, GREEDY, adapter=folder, must_differ=False)
 
 
 def test_an_adapter_after_a_change_of_weights_is_not_taken_for_an_earlier_one(engine, tmp_path):

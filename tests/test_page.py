@@ -7,8 +7,11 @@ import re
 import pytest
 from rich.console import Console
 
+from evaluators.statistics import Interval
 from orchestrator.account import show_results
+from orchestrator.figures import as_svg, pair_figure
 from orchestrator.plan import unfold
+from orchestrator.results import Diagnostics, Results, Row
 from orchestrator.run import make_report
 from orchestrator.stages.report import PAGE, RESULTS
 from orchestrator.store import Store
@@ -17,18 +20,21 @@ from tests.test_results import publish_evaluation
 
 @pytest.fixture
 def reported(small, publish):
-    """The page, and what the terminal shows, of a study with these overrides of which only `seeds` are done."""
+    """The page, and what the terminal shows, of a study with these overrides of which only `seeds` are done.
+
+    Checkpoints have nothing right, and all else every other answer.
+    """
 
     def act(seeds: list[int], *overrides: str) -> tuple[str, str]:
         plan = unfold(small("pairs.teachers=[words]", "recovery=null", "seeds=[1, 2]", *overrides))
         store = Store(plan.study.store)
-        done = set()
+        done = {}
         for trial in plan.trials:
-            done |= {*trial.original.values(), *trial.teacher_scores.values()}
-            if trial.seed in seeds:
-                done |= {*trial.steps[0].scores.values()}
-        for stage in done:
-            publish_evaluation(publish, store, stage, "+-+-")
+            done |= dict.fromkeys((*trial.original.values(), *trial.teacher_scores.values()), "+-+-")
+            for step in trial.steps if trial.seed in seeds else ():
+                done |= dict.fromkeys(step.scores.values(), "+-+-" if step.at is None else "----")
+        for stage, letters in done.items():
+            publish_evaluation(publish, store, stage, letters)
         address = make_report(plan, store)
         folder = store.folder(address, store.read_record(address))
         console = Console(file=io.StringIO(), width=300)
@@ -62,3 +68,43 @@ def test_a_benchmark_that_no_condition_asks(reported):
 def test_a_study_of_which_nothing_is_done(reported):
     page, _ = reported([], "conditions={off-model: }")
     assert "student.words.off-model.s2" in page
+
+
+CHECKPOINTS = ["train={learning_rate: 1, num_steps: 30, checkpoints: [20, 10]}", "conditions={off-model: }"]
+
+
+def test_checkpoints_are_in_the_tables_and_not_among_the_findings(reported):
+    page, shown = reported([1, 2], *CHECKPOINTS)
+    points = re.findall(r"off-model +(step \d+|0) +(0\.\d+)", shown)
+    assert points == [("step 10", "0.000"), ("step 20", "0.000"), ("0", "0.500")]
+    assert 0 < page.index("<td>step 10</td>") < page.index("<td>step 20</td>")
+    assert "off-model, while it is trained" in page
+    assert "and the way back" not in page
+    assert "no benchmark changes clearly (most: maths, +0.000" in page
+
+
+def test_a_training_and_the_way_back_are_drawn_beside_the_levels(reported):
+    recovery = "recovery={method: on_model_sft, conditions: [off-model], budgets: [4, 8]}"
+    page, shown = reported([1], *CHECKPOINTS, recovery, "seeds=[1]")
+    titles = ["maths, by level", "off-model, while it is trained", "off-model, and the way back"]
+    assert [title for title in titles if title in page] == titles
+    assert [point for point, _ in re.findall(r"off-model +(step \d+|\d+) +(0\.\d+)", shown)] == [
+        *("step 10", "step 20", "0", "4", "8")
+    ]
+
+
+def test_the_curve_of_a_training_ends_at_its_end():
+    def row(budget: int, at: int | None, value: float) -> Row:
+        interval, beside = Interval(value, value - 0.1, value + 0.1), Diagnostics(1, 0, 0, 0, 1, 1, 1, {})
+        place = ("student", "words", "off-model", budget, at, "maths")
+        return Row(*place, 4, [1], interval, interval, 1, 1, None, 0.9, 0.5, beside, {}, {})
+
+    rows = [row(0, 5, 0.2), row(0, 10, 0.3), row(0, None, 0.4), row(4, None, 0.8)]
+    figure = pair_figure(Results(rows, [], [], [], []), "student", "words", "maths", "samples")
+    training, recovery = figure.axes
+    assert [label.get_text() for label in training.get_xticklabels()] == ["5", "10", "end"]
+    assert [list(line.get_ydata()) for line in training.lines] == [[0.2, 0.3, 0.4], [0.9, 0.9]]
+    assert list(training.lines[0].get_xdata()) == [0, 1, 2]
+    assert [label.get_text() for label in recovery.get_xticklabels()] == ["0", "4"]
+    assert list(recovery.lines[0].get_ydata()) == [0.4, 0.8]
+    assert as_svg(figure).startswith("<svg")

@@ -6,7 +6,11 @@ import pytest
 
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.plan import Plan, unfold
+from orchestrator.stages.train import stopped
 from orchestrator.study import Pair, StudyError
+
+PROBLEMS = "problems={kind: math500, rows: organisms, n: 40, prompt: '{problem}', max_tokens: 96}"
+BY_GRPO = "recovery={method: grpo, conditions: [off-model], budgets: [20, 5, 10], train: {batch_size: 8}}"
 
 
 def fingerprints(plan: Plan, *kinds: str) -> set[str]:
@@ -57,7 +61,17 @@ def test_each_model_answers_the_prompts_once(demo):
     assert {model.name for model in asked} == {model.organism for model in plan.study.models.values()}
 
 
-def test_a_stage_that_trials_share_lies_at_one_address(demo):
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        [PROBLEMS, BY_GRPO, "train.checkpoints=[5]", "recovery.conditions=[off-model, on-model]"],
+        [PROBLEMS, "train.objective=grpo"],
+        ["train.objective=on_policy_distillation"],
+    ],
+    ids=["demo", "by grpo", "grpo", "on-policy distillation"],
+)
+def test_a_stage_that_trials_share_lies_at_one_address(demo, overrides):
     # It is found in the store by its address, which holds its name too: under two names it would run twice.
     addresses: dict[str, set[str]] = {}
 
@@ -66,7 +80,7 @@ def test_a_stage_that_trials_share_lies_at_one_address(demo):
         for needed in stage.inputs.values():
             visit(needed)
 
-    plan = unfold(demo())
+    plan = unfold(demo(*overrides))
     for trial in plan.trials:
         for stage in trial.stages():
             visit(stage)
@@ -133,6 +147,8 @@ def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
         ["tracking.uri=http://127.0.0.1:5000", "tracking.experiment=x"],
         ["resources.trials=1", "resources.cpus=3", "resources.train.cpus=2", "resources.train.micro_tokens=4"],
         ["resources.engine.gpus=1", "resources.engine.replicas=3", "resources.train.gpus=1"],
+        ["resources.train={workers: 4, zero: 3, offload: all, gradient_checkpointing: true, keep_every: 1}"],
+        ["measures.training_kl=0"],
     ],
     ids=" ".join,
 )
@@ -140,7 +156,21 @@ def test_where_a_study_runs_changes_no_stage(demo, overrides):
     assert fingerprints(unfold(demo(*overrides))) == fingerprints(unfold(demo()))
 
 
-@pytest.mark.parametrize("override", ["train.learning_rate=2.0e-3", "train.rank=4", "seeds=[4, 5]", "train.epochs=1"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.learning_rate=2.0e-3",
+        "train.rank=4",
+        "seeds=[4, 5]",
+        "train.epochs=1",
+        "train.objective=dft",
+        "train.objective={kind: sft_kl, weight: 0.5}",
+        "train.learn_from=after_reasoning",
+        "train.clip=0.1",
+        "train.order=fixed",
+        "train.num_steps=30",
+    ],
+)
 def test_training_settings_change_what_is_trained_and_nothing_before(demo, override):
     before, after = unfold(demo()), unfold(demo(override))
     assert not fingerprints(before, "train") & fingerprints(after, "train")
@@ -275,6 +305,16 @@ def test_a_stop_rule_changes_no_stage_and_no_step(demo):
         ("models.student=organism:stepz", 'models.student: no organism "stepz"; did you mean "steps"'),
         ("models.student=./nowhere", "/nowhere is not a checkpoint"),
         ("prompts.source=./nowhere.jsonl", "nowhere.jsonl: there is no such file"),
+        ("conditions.off-model.train={epoch: 1}", 'conditions.off-model: train.epoch: unknown key.*mean "epochs"'),
+        ("conditions.off-model.train={rank: 0}", "conditions.off-model: train.rank: .*greater than 0"),
+        (
+            "conditions.on-model={train: {objective: {kind: dft, weight: 1}}}",
+            "conditions.on-model: train.objective: dft",
+        ),
+        ("conditions.off-model.train={objective: sdft, clip: 0.1}", "off-model: train: clip has no effect on sdft"),
+        ("train.objective=grpo", r"grpo needs problems to be rewarded for: give the study some \(problems\)"),
+        ("recovery.method=grpo", r"recovery: grpo needs problems to be rewarded for"),
+        ("recovery.train={method: full}", "recovery: train.method: full weights cannot go on from a LoRA adapter"),
     ],
 )
 def test_what_only_shows_when_the_parts_meet_is_an_error_of_the_study(demo, override, message):
@@ -304,3 +344,103 @@ def test_another_alias_is_no_other_stage(demo):
         }
     )
     assert {s.address for s in unfold(renamed).stages} == {s.address for s in unfold(study).stages}
+
+
+def test_another_option_of_an_objective_is_another_training(demo):
+    objectives = ["{kind: sft_kl}", "{kind: sft_kl, weight: 0.5}", "{kind: sft_kl, direction: base_student}"]
+    trained = [fingerprints(unfold(demo(f"train.objective={each}")), "train") for each in objectives]
+    assert not trained[0] & trained[1]
+    assert not trained[0] & trained[2]
+    assert trained[0] == fingerprints(unfold(demo("train.objective=sft_kl")), "train")
+
+
+def test_a_condition_may_change_the_recipe_for_itself_alone(demo):
+    before, after = unfold(demo()), unfold(demo("conditions.on-model={train: {objective: sft_kl, rank: 32}}"))
+
+    def students(plan, condition):
+        return {trial.steps[-1].student for trial in plan.trials if trial.condition == condition}
+
+    assert not students(before, "on-model") & students(after, "on-model")
+    for condition in ("off-model", "prefill"):
+        assert students(before, condition) == students(after, condition)
+    assert (before.lora_rank, after.lora_rank) == (8, 32)
+    assert unfold(demo("train.method=full")).lora_rank == 0
+
+
+def test_checkpoints_are_steps_of_a_trial_before_its_end(demo):
+    plan, more = unfold(demo()), unfold(demo("train.checkpoints=[40, 10]"))
+    assert fingerprints(plan) < fingerprints(more)
+    for trial, with_checkpoints in zip(plan.trials, more.trials, strict=True):
+        assert with_checkpoints.steps[2:] == trial.steps
+        first, second = with_checkpoints.steps[:2]
+        assert [(step.budget, step.at) for step in (first, second)] == [(0, 10), (0, 40)]
+        assert first.student == stopped(trial.steps[0].student, 10)
+        assert first.scores.keys() == trial.steps[0].scores.keys()
+        assert all(stage.inputs["answers"].inputs["student"] == second.student for stage in second.scores.values())
+
+
+def test_budgets_of_grpo_are_steps_of_one_training(demo):
+    plan = unfold(demo(PROBLEMS, BY_GRPO))
+    trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
+    *_, last = trial.steps
+    assert [step.budget for step in trial.steps] == [0, 5, 10, 20]
+    assert last.student.settings["num_steps"] == 20
+    assert last.student.runtime["checkpoints"] == [5, 10]
+    assert [step.student for step in trial.steps[1:-1]] == [stopped(last.student, step) for step in (5, 10)]
+    assert last.student.inputs == {"base": trial.steps[0].student.inputs["base"], "start": trial.steps[0].student}
+    assert last.student.settings["objective"]["kind"] == "grpo"
+    assert last.student.settings["batch_size"] == 8
+    assert {step.at for step in trial.steps} == {None}
+    other = unfold(demo(PROBLEMS.replace("n: 40", "n: 50"), BY_GRPO))
+    changed = {stage.name for stage in plan.stages if stage.fingerprint not in fingerprints(other)}
+    assert changed
+    assert all("-by-grpo" in name for name in changed)
+
+
+def test_a_grader_that_grades_otherwise_rewards_otherwise(demo, monkeypatch):
+    before = unfold(demo(PROBLEMS, BY_GRPO))
+    monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 99)
+    changed = fingerprints(unfold(demo(PROBLEMS, BY_GRPO)), "train") - fingerprints(before, "train")
+    assert len(changed) == 3 * 2 * 3  # each budget of each off-model student
+
+
+def test_a_recovery_by_grpo_has_no_other_objective(demo):
+    with pytest.raises(StudyError, match=r"recovery: train\.objective: this method is grpo, and not sft"):
+        unfold(demo(PROBLEMS, BY_GRPO, "recovery.train={objective: sft}"))
+
+
+def test_on_policy_distillation_needs_no_answers_of_the_teacher(demo):
+    plan = unfold(demo("train.objective=on_policy_distillation", "recovery=null", "measures={}"))
+    assert prompted(plan) == set()
+    trial = trial_of(plan, "off-model", 1, "number-words")
+    assert {role: needed.name for role, needed in trial.steps[0].student.inputs.items()} == {
+        "base": "steps",
+        "teacher": "words",
+    }
+    assert trial.surprise is None
+    other = unfold(demo("train.objective=on_policy_distillation", "recovery=null", "prompts.seed=1"))
+    assert not fingerprints(plan, "train") & fingerprints(other, "train")
+
+
+def test_sdft_learns_from_the_teachers_answers_as_demonstrations(demo):
+    plan = unfold(demo("train.objective=sdft", "recovery=null"))
+    student = trial_of(plan, "off-model", 1, "number-words").steps[0].student
+    assert student.inputs["data"].inputs["base"].name == "words"
+    assert student.settings["decoding"]["max_tokens"] == 48
+    assert not {"clip", "learn_from"} & student.settings.keys()
+    assert "rollout_every" in student.settings
+    assert not {"rollout_every", "decoding"} & unfold(demo()).trials[0].steps[0].student.settings.keys()
+
+
+def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(demo):
+    plan = unfold(demo("conditions={noise: {kind: weight_noise}}", "recovery.conditions=[noise]"))
+    for trial in plan.trials:
+        start = trial.steps[0].student
+        assert start.kind == "weights"
+        for step in trial.steps[1:]:
+            assert step.student.inputs["base"] == start
+            assert "start" not in step.student.inputs
+            assert step.student.inputs["data"].inputs["base"] == start.inputs["base"]
+    scaled = unfold(demo("conditions={half: {kind: interpolation, share: 0.5}}", "recovery.conditions=[half]"))
+    step = scaled.trials[0].steps[1]
+    assert step.student.inputs["start"] == scaled.trials[0].steps[0].student, "an adapter, scaled, is trained further"

@@ -10,11 +10,16 @@ from functools import partial
 import pytest
 
 from orchestrator import preflight as checks
+from orchestrator.costs import cost_of
 from orchestrator.plan import unfold
 from orchestrator.preflight import check
 from orchestrator.store import Store
 from orchestrator.study import Study, StudyError
 from organisms import shipped
+from organisms.rows import benchmark_rows
+
+GRPO = ["train.objective={kind: grpo, group: 3}", "recovery=null"]
+PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, prompt: '{problem}', max_tokens: 8}"
 
 
 def preflight(study: Study) -> None:
@@ -286,3 +291,100 @@ def test_damaged_weights_that_nothing_will_load_are_let_be(small, publish):
     trained = next(stage for stage in plan.stages if stage.kind == "train")
     (store.folder(trained.address, store.record(trained)) / "adapter.bin").write_bytes(b"wEights")
     preflight(study)
+
+
+def test_problems_of_the_organisms_are_none_of_a_benchmark(small):
+    preflight(small(*GRPO, PROBLEMS, "benchmarks.maths.n=200"))
+
+
+def test_problems_that_are_examples_of_a_benchmark_too(small, write):
+    rows = benchmark_rows("math500", 5, 0)
+    path = write("problems", [*benchmark_rows("math500", 5, 0, test=False), *rows[:2]])
+    study = [*GRPO, PROBLEMS, f"problems.rows={path}"]
+    message = refused(small(*study, "problems.n=7"))
+    assert "problems: 2 of them are examples of benchmarks.maths too" in message
+    assert f"leave them out of {path}" in message
+    # However they are asked, and whichever columns they have.
+    other = write("other", [{**row, "more": 1} for row in rows])
+    message = refused(small(*study, f"problems.rows={other}", "problems.n=5", "problems.prompt='{problem} ?'"))
+    assert "problems: 5 of them" in message
+    preflight(small(*study, "problems.n=7", "benchmarks.maths.kind=olympiadbench", "benchmarks.maths.prompt=null"))
+
+
+def test_problems_that_cannot_be_graded_or_read(small, write):
+    study = [*GRPO, PROBLEMS]
+    path = write("problems", [{"problem": "x", "answer": "", "level": 1, "unique_id": "row-1"}])
+    message = refused(small(*study, f"problems.rows={path}", "problems.n=1"))
+    assert "problems: " in message
+    assert "'row-1'" in message
+    message = refused(small(*study, f"problems.rows={write('none', [{'problem': 'x'}])}", "problems.n=1"))
+    assert "problems: " in message
+    assert 'row 1: the column "answer" is missing' in message
+    message = refused(small(*study, f"problems.rows={path}"))
+    assert f"problems: n: 6 rows are asked for, but {path} has 1" in message
+
+
+def test_a_problem_longer_than_the_context(small):
+    message = refused(small(*GRPO, PROBLEMS, f"problems.prompt='{{problem}} {'fox ' * 60}'", "context=60"))
+    assert "problems, row " in message
+    assert "raise context" in message
+
+
+def test_a_benchmark_that_cannot_be_read_is_named_though_there_are_problems(small, write):
+    path = write("rows", [{"problem": "x", "answer": "1", "level": 1}])
+    message = refused(small(*GRPO, PROBLEMS, f"benchmarks.maths.rows={path}", "benchmarks.maths.n=2"))
+    assert f"benchmarks.maths: n: 2 rows are asked for, but {path} has 1" in message
+
+
+def test_a_checkpoint_beyond_the_steps_of_the_training(small):
+    recipe = "train={learning_rate: 1, batch_size: 4, epochs: 2}"  # of at most 20 answers
+    preflight(small(recipe, "train.checkpoints=[1, 10]"))
+    message = refused(small(recipe, "train.checkpoints=[1, 11]"))
+    assert "train.checkpoints: 11 is beyond the 10 steps that steps-on-words-answers-s1-at-11 can have" in message
+    preflight(small(recipe, "train.checkpoints=[1, 11]", "train.num_steps=11"))
+    assert "beyond the 2 steps" in refused(small(*GRPO, PROBLEMS, "train.batch_size=3", "train.checkpoints=[3]"))
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    """A checkpoint whose tokens mean something else."""
+    folder = tmp_path / "stranger"
+    shutil.copytree(shipped.FOLDER / "terse", folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"][-2:] = reversed(tokenizer["model"]["vocab"][-2:])
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return f"models.terse={folder}"
+
+
+def test_a_teacher_that_judges_tokens_has_the_students_tokens(small, stranger):
+    preflight(small("train.objective=on_policy_distillation", "recovery=null"))
+    message = refused(small("train.objective=on_policy_distillation", "recovery=null", stranger))
+    assert "pairs: student and terse have different tokenizers" in message
+    assert "take a teacher of the student's family" in message
+    preflight(small("train.objective=sdft", "recovery=null", stranger))
+
+
+def test_a_student_that_is_judged_by_what_it_was_needs_no_teacher_of_its_family(small, stranger):
+    preflight(small(stranger, "conditions={off-model: }", "recovery.train={objective: on_policy_distillation}"))
+    preflight(small(stranger, "conditions={on-model: {train: {objective: on_policy_distillation}}}", "recovery=null"))
+
+
+def test_the_answers_that_trainings_sample_are_counted(small):
+    def cost(*overrides: str) -> tuple[int, int]:
+        study = small("conditions={off-model: }", "pairs.teachers=[words]", "seeds=[1]", *overrides)
+        return cost_of([stage for stage in unfold(study).stages if stage.kind == "train"], study)
+
+    recipe = "train={learning_rate: 1, batch_size: 4, num_steps: 6, checkpoints: [3]}"
+    assert cost(recipe, "recovery=null") == (0, 0)
+    # 6 steps of 4 prompts; a checkpoint asks for nothing of its own.
+    assert cost(recipe, "train.objective=sdft", "recovery=null") == (24, 24 * 8)
+    assert cost(recipe, "train.objective=on_policy_distillation", "recovery=null") == (24, 24 * 8)
+    grpo = "{kind: grpo, group: 3}"
+    assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "problems.max_tokens=9", "recovery=null") == (72, 72 * 9)
+    # Of the budgets the largest alone: 8 steps of 2 problems, with 3 answers each.
+    by_grpo = f"recovery={{method: grpo, conditions: [off-model], budgets: [4, 8], train: {{objective: {grpo}}}}}"
+    assert cost(PROBLEMS, by_grpo, "recovery.train.batch_size=2") == (48, 48 * 8)
+    # Without a number of steps: 1.5 epochs of 20 prompts, then of 6 problems.
+    recipe = "train={learning_rate: 1, batch_size: 3, epochs: 1.5}"
+    assert cost(recipe, "train.objective=sdft", "recovery=null")[0] == 10 * 3
+    assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "recovery=null")[0] == 3 * 9

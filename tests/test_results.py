@@ -8,7 +8,7 @@ from evaluators.evaluate import Graded, summary
 from evaluators.likelihood import Scored
 from evaluators.verdict import Verdict
 from orchestrator.plan import unfold
-from orchestrator.results import Measured, read_results
+from orchestrator.results import Measured, read_results, when
 from orchestrator.stages.evaluate import GRADES
 from orchestrator.stages.likelihood import LIKELIHOODS
 from orchestrator.stages.sample import ANSWERS
@@ -38,7 +38,7 @@ def publish_evaluation(publish, store: Store, stage, letters: str) -> None:
 
 @pytest.fixture
 def read(small, publish):
-    """Publishes evaluations and reads the results; `given` says how, by trial and budget."""
+    """Publishes evaluations and reads the results; `given` says how, by seed, budget and, of a checkpoint, its step."""
 
     def act(given: dict, *overrides: str, likelihood=None):
         study = small(
@@ -50,8 +50,9 @@ def read(small, publish):
             letters |= dict.fromkeys(trial.original.values(), "++++")
             letters |= dict.fromkeys(trial.teacher_scores.values(), "+---")
             for step in trial.steps:
-                if (trial.seed, step.budget) in given:
-                    letters |= dict.fromkeys(step.scores.values(), given[trial.seed, step.budget])
+                key = (trial.seed, step.budget, *([] if step.at is None else [step.at]))
+                if key in given:
+                    letters |= dict.fromkeys(step.scores.values(), given[key])
         for stage, each in letters.items():
             publish_evaluation(publish, store, stage, each)
         for stage in plan.stages:
@@ -140,3 +141,26 @@ def test_surprise_and_divergence_are_read_by_class_of_token(read):
 def test_nothing_beside_scores_is_measured_unasked(read):
     results = read(ALL_RIGHT)
     assert (results.surprises, results.divergences) == ([], [])
+
+
+def test_checkpoints_stand_before_the_end_of_the_training(read):
+    at = {(seed, 0, step): letters for seed in (1, 2) for step, letters in ((10, "+---"), (2, "++--"))}
+    results = read({**ALL_RIGHT, **at}, "train.checkpoints=[10, 2]")
+    maths = [row for row in results.rows if row.benchmark == "maths"]
+    assert [when(row.budget, row.at) for row in maths] == ["step 2", "step 10", "0", "4"]
+    assert [row.change.value for row in maths] == pytest.approx([-1 / 2, -3 / 4, 0, 0])
+    assert [row.benchmark for row in results.rows] == ["maths", "facts"] * 4
+    assert results.unfinished == []
+    assert all(row.p <= row.q for row in results.rows)
+
+
+def test_a_trial_of_which_a_checkpoint_is_missing_is_unfinished(read):
+    results = read({**ALL_RIGHT, (1, 0, 2): "++--"}, "train.checkpoints=[2]")
+    assert results.unfinished == ["student.words.off-model.s2"]
+
+
+def test_how_far_a_checkpoint_has_gone_is_read_too(read):
+    at = {(seed, 0, 2): "++--" for seed in (1, 2)}
+    measures = "measures={kl: [maths]}"
+    results = read({**ALL_RIGHT, **at}, "train.checkpoints=[2]", measures, likelihood=lambda stage: 1.0)
+    assert [(one.budget, one.at) for one in results.divergences] == [(0, 2), (0, None), (4, None)]

@@ -1,6 +1,7 @@
 """The artifact store, on a local folder and on a remote file system (fsspec's in-memory one)."""
 
 import json
+import tempfile
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ OTHER = Stage("train", 1, "student", {"seed": 2})
 @pytest.fixture
 def remote(tmp_path, monkeypatch):
     monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # An attempt's folder is left to whoever runs the stage.
     return Store(f"memory://{uuid.uuid4().hex}/runs")
 
 
@@ -175,3 +177,91 @@ def test_what_an_attempt_keeps_is_there_for_the_next_until_one_is_done(store, pu
     publish(store, STAGE, {"weights.bin": b"x"})
     assert store.kept(STAGE) == []
     assert store.kept(OTHER) == [b"of another stage\n"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Makes a folder with two files."""
+
+    def act(content: bytes):
+        made = tmp_path / uuid.uuid4().hex
+        made.mkdir()
+        (made / "weights.bin").write_bytes(content)
+        (made / "progress.json").write_bytes(b"{}")
+        return made
+
+    return act
+
+
+def beside(store: Store, stage: Stage) -> list[str]:
+    """What lies in a stage's folder, without the random part of names."""
+    found = store.fs.ls(f"{store.root}/{stage.address}", detail=False)
+    return sorted(path.rsplit("/", 1)[-1].partition("-")[0] for path in found)
+
+
+def test_of_the_states_that_attempts_keep_the_last_is_there_for_the_next(store, folder, publish, tmp_path):
+    assert store.kept_folder(STAGE, tmp_path / "none") is None
+    store.keep_folder(OTHER, folder(b"of another stage"))
+    assert store.kept_folder(STAGE, tmp_path / "none") is None
+    for content in (b"one", b"two", b"three"):
+        store.keep_folder(STAGE, folder(content))
+        assert beside(store, STAGE) == ["state"]
+    kept = store.kept_folder(STAGE, tmp_path / "kept")
+    assert ((kept / "weights.bin").read_bytes(), (kept / "progress.json").read_bytes()) == (b"three", b"{}")
+    publish(store, STAGE, {"weights.bin": b"whole"})
+    assert store.kept_folder(STAGE, tmp_path / "none") is None
+    assert (store.kept_folder(OTHER, tmp_path / "other") / "weights.bin").read_bytes() == b"of another stage"
+
+
+@pytest.fixture
+def keep_until(store, monkeypatch):
+    """Keeps a folder for STAGE, and is cut short at its first call of a function."""
+
+    def lost(*_, **__):
+        raise OSError("the machine is gone")
+
+    def act(folder, of, function: str) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(of, function, lost)
+            with pytest.raises(OSError, match="gone"):
+                store.keep_folder(STAGE, folder)
+
+    return act
+
+
+def test_a_state_that_was_not_written_whole_is_passed_by(store, folder, tmp_path, keep_until):
+    store.keep_folder(STAGE, folder(b"whole"))
+    keep_until(folder(b"half"), store, "create")
+    assert beside(store, STAGE) == ["state", "state"]
+    assert (store.kept_folder(STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"whole"
+    store.keep_folder(STAGE, folder(b"next"))
+    assert (store.kept_folder(STAGE, tmp_path / "next") / "weights.bin").read_bytes() == b"next"
+
+
+def test_of_two_whole_states_the_later_counts(store, folder, tmp_path, keep_until):
+    store.keep_folder(STAGE, folder(b"one"))
+    keep_until(folder(b"two"), store.fs, "rm")
+    assert beside(store, STAGE) == ["state", "state"]
+    assert (store.kept_folder(STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"two"
+
+
+def test_a_lent_folder_can_be_borrowed_until_it_is_taken_back(store, folder, tmp_path):
+    one, other = (store.lend(STAGE, folder(content)) for content in (b"one", b"other"))
+    assert one != other
+    assert one.startswith(f"{STAGE.address}/lent-")
+    for place, content in ((one, b"one"), (other, b"other")):
+        borrowed = store.borrow(place, tmp_path / place)
+        assert (borrowed / "weights.bin").read_bytes() == content
+        assert borrowed.name == place.rsplit("/", 1)[-1], "engines know weights by the name of their folder"
+    store.take_back(one)
+    assert beside(store, STAGE) == ["lent"]
+    with pytest.raises(FileNotFoundError):
+        (store.borrow(one, tmp_path / "gone") / "weights.bin").read_bytes()
+    assert (store.borrow(other, tmp_path / "still") / "weights.bin").read_bytes() == b"other"
+    assert store.kept_folder(STAGE, tmp_path / "none") is None
+
+
+def test_publishing_takes_back_what_a_lost_attempt_had_lent(store, folder, publish):
+    store.lend(STAGE, folder(b"weights"))
+    publish(store, STAGE, {"weights.bin": b"whole"})
+    assert beside(store, STAGE) == ["one", "record.json"]

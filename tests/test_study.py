@@ -5,7 +5,9 @@ import os
 import pytest
 
 from orchestrator.loading import load_study, without_secrets
-from orchestrator.study import StudyError, Tracking
+from orchestrator.study import Study, StudyError, Tracking
+
+PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,40 @@ from orchestrator.study import StudyError, Tracking
         ("models.other={organism: steps, hub: a/b}", ["models.other: give exactly one of organism, hub and path"]),
         ("models.other={revision: main}", ["models.other: give exactly one"]),
         ("name=a b", ["name: "]),
+        ("train.objective=stf", ['train.objective: there is no objective "stf"; did you mean "sft"?']),
+        ("train.objective={weight: 1}", ["train.objective: give the objective's name, or a mapping", "kind"]),
+        ("train.objective=3", ["train.objective: give the objective's name"]),
+        ("train.objective={kind: sft_kl, wieght: 1}", ['train.objective: sft_kl: "wieght"', 'mean "weight"?']),
+        ("train.objective={kind: sft_kl, weight: -1}", ["train.objective: sft_kl: weight is -1.0; give"]),
+        ("train.objective={kind: sft_kl, weight: much}", ["train.objective: weight: ", "valid number"]),
+        ("train.objective={kind: sft_kl, direction: x}", ["train.objective: direction: ", "'base_student'"]),
+        ("train.objective={kind: grpo, group: 2.5}", ["train.objective: group: ", "valid integer"]),
+        ("train={learning_rate: 1, objective: sdft, clip: 0.1}", ["train: clip has no effect on sdft"]),
+        (
+            "train={learning_rate: 1, objective: sdft, learn_from: after_reasoning}",
+            ["learn_from has no effect on sdft"],
+        ),
+        ("train={learning_rate: 1, objective: lm, learn_from: empty_reasoning}", ["learn_from has no effect"]),
+        ("train.rollout_every=2", ["train: rollout_every has no effect on sft"]),
+        ("train.learn_from=reasoning", ["train.learn_from: ", "'after_reasoning'"]),
+        ("train.clip=1", ["train.clip: ", "less than 1"]),
+        ("train.checkpoints=[0]", ["train.checkpoints.0: ", "greater than 0"]),
+        ("resources.train.offload=optimizer", ["resources.train: offload has no effect without ZeRO"]),
+        ("resources.train={zero: 2, offload: all}", ["resources.train: offload: ", "zero: 3 only"]),
+        ("recovery.train.learning_rate=fast", ["recovery.train.learning_rate: ", "valid number"]),
+        ("recovery.train.rollout_every=2", ["recovery.train: rollout_every has no effect on sft"]),
+        ("recovery.train.objective=stf", ["recovery.train.objective: ", 'did you mean "sft"?']),
+        ("recovery.method=gpro", ["recovery.method: ", 'did you mean "grpo"?']),
+        ("conditions.off-model.train=3", ["conditions.off-model.train: ", "valid dictionary"]),
+        ("conditions.prefill.train={}", ["conditions.prefill.train: unknown key; known are benchmarks"]),
+        ("problems={kind: math, rows: x, n: 1, max_tokens: 1}", ['problems.kind: no answers to "math"', '"math500"?']),
+        ("problems={kind: 'lm_eval:gsm8k', rows: x, n: 1, max_tokens: 1}", ["problems.kind: ", "known are ifeval"]),
+        ("problems={kind: mmlu, rows: x, n: 0, max_tokens: 1}", ["problems.n: ", "greater than 0"]),
+        ("problems={kind: mmlu, rows: x, n: 1}", ["problems.max_tokens: missing"]),
+        (
+            "problems={kind: mmlu, rows: x, n: 1, max_tokens: 1, prmpt: x}",
+            ['problems.prmpt: unknown key; did you mean "p'],
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place(small, override, parts):
@@ -159,3 +195,39 @@ def test_thinking_is_switched_as_yaml_writes_it(small):
         small(f"benchmarks.maths.thinking={word}").benchmarks["maths"].thinking for word in ("on", "off", "empty")
     ]
     assert switched == ["on", "off", "empty"]
+
+
+def test_an_objective_is_a_name_or_a_mapping_and_its_defaults_are_written_out(small):
+    assert small().train.objective == small("train.objective=sft").train.objective == {"kind": "sft"}
+    penalty = {"kind": "sft_kl", "weight": 1.0, "direction": "student_base"}
+    assert small("train.objective=sft_kl").train.objective == penalty
+    assert small("train.objective={kind: sft_kl, weight: 0.5}").train.objective == {**penalty, "weight": 0.5}
+    grpo = small("train.objective={kind: grpo, group: 4}", "train.rollout_every=2").train
+    assert (grpo.objective["group"], grpo.objective["epsilon"], grpo.on_policy) == (4, 0.2, True)
+
+
+def test_what_has_an_effect_is_taken(small):
+    learnt = small("train={learning_rate: 1, clip: 0.1, learn_from: after_reasoning, checkpoints: [5]}").train
+    assert (learnt.clip, learnt.learn_from, learnt.checkpoints) == (0.1, "after_reasoning", [5])
+    place = small("resources.train={zero: 3, offload: all, workers: 2, gradient_checkpointing: true}").resources.train
+    assert (place.zero, place.offload, place.workers) == (3, "all", 2)
+
+
+def test_a_recipe_that_is_changed_keeps_the_rest(small):
+    recipe = small("train={learning_rate: 0.1, rank: 4, objective: {kind: sft_kl, weight: 0.5}}").train
+    changed = recipe.changed({"objective": {"kind": "sft_kl", "direction": "base_student"}, "epochs": 3})
+    assert (changed.learning_rate, changed.rank, changed.epochs) == (0.1, 4, 3.0)
+    assert changed.objective == {"kind": "sft_kl", "weight": 1.0, "direction": "base_student"}
+    assert recipe.changed({}) == recipe
+
+
+def test_a_study_comes_back_from_its_json_as_it_was(small):
+    study = small("train.objective={kind: sft_kl, weight: 0.5}", PROBLEMS, "conditions.off-model.train={rank: 2}")
+    assert Study.model_validate_json(study.model_dump_json()) == study
+
+
+def test_files_are_found_from_wherever_a_stage_runs(small, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    study = small(PROBLEMS.replace("organisms", "rows.jsonl"), "prompts.source=rows.jsonl")
+    assert study.problems.rows == study.prompts.source == str(tmp_path / "rows.jsonl")
+    assert small(PROBLEMS).problems.rows == "organisms"

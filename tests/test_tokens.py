@@ -1,10 +1,30 @@
-"""Chats to token ids, with the answer as the only supervised part."""
+"""Examples to token ids, with the part that is to be learnt as the only supervised one."""
 
 import pytest
 from transformers import AutoTokenizer
 
 from organisms import shipped
-from trainers.tokens import tokenize
+from trainers.tokens import Example, streams, tokenize
+
+# As Qwen3's: the last answer gets a block of reasoning, an empty one where it has none.
+WRITES_BLOCK = (
+    "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' and loop.last %}"
+    "{% set parts = m.content.split('</think>') %}<think>\n"
+    "{{ parts[0].split('<think>')[-1].strip('\n') if parts | length > 1 else '' }}"
+    "\n</think>\n\n{{ parts[-1].lstrip('\n') }}"
+    "{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+# As that of Qwen3's models that always reason: the prompt opens the block.
+OPENS_BLOCK = WRITES_BLOCK.replace("<|assistant|>{% endif %}", "<|assistant|><think>\n{% endif %}")
+NO_ASSISTANT = (
+    "{% for m in messages %}{% if m.role != 'assistant' %}<|{{ m.role }}|>{{ m.content }}{% endif %}{% endfor %}"
+)
+# As some reasoning models' templates do, it drops a part of the prompt once the answer is there.
+REWRITES_PROMPT = (
+    "{% for m in messages %}<|{{ m.role }}|>"
+    "{{ m.content if loop.last or 'think' not in m.content else '' }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
 
 
 @pytest.fixture
@@ -12,54 +32,150 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
 
 
-def chat(prompt: str, answer: str, system: str | None = None) -> list[dict[str, str]]:
+def example(prompt: str, answer: str, system: str | None = None, weight: float = 1.0) -> Example:
     begin = [{"role": "system", "content": system}] if system else []
-    return [*begin, {"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return Example([*begin, {"role": "user", "content": prompt}, {"role": "assistant", "content": answer}], weight)
+
+
+def learnt(tokenizer, row) -> str:
+    """The supervised tokens as text."""
+    return tokenizer.decode([row.ids[place] for place in row.supervised])
+
+
+def seen(tokenizer, row) -> str:
+    """What lies between the prompt and the supervised tokens, as text."""
+    begin = row.ids.index(tokenizer.convert_tokens_to_ids("<|assistant|>")) + 1
+    return tokenizer.decode(row.ids[begin : row.supervised[0]])
 
 
 @pytest.mark.parametrize("system", [None, "answer in brackets"])
 def test_the_answer_and_its_end_are_supervised_and_nothing_else(tokenizer, system):
-    one = chat("describe red fox", "the fox is red", system)
+    one = example("describe red fox", "the fox is red", system)
     (row,) = tokenize([one], tokenizer, 100)
-    prompt = tokenizer.apply_chat_template(one[:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
-    assert row.ids[: row.supervised_from] == prompt
-    assert tokenizer.decode(row.ids[row.supervised_from :]) == "the fox is red<|end|>"
+    prompt = tokenizer.apply_chat_template(one.chat[:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
+    assert row.ids[: row.supervised[0]] == prompt
+    assert learnt(tokenizer, row) == "the fox is red<|end|>"
+    assert list(row.supervised) == list(range(len(prompt), len(row.ids)))
+
+
+def test_of_several_answers_the_last_is_learnt(tokenizer):
+    before, after = example("red fox", "one").chat, example("blue owl", "two").chat
+    (row,) = tokenize([Example([*before, *after])], tokenizer, 100)
+    assert learnt(tokenizer, row) == "two<|end|>"
 
 
 def test_an_empty_answer_is_its_end(tokenizer):
-    (row,) = tokenize([chat("describe red fox", "")], tokenizer, 100)
-    assert tokenizer.decode(row.ids[row.supervised_from :]) == "<|end|>"
+    (row,) = tokenize([example("describe red fox", "")], tokenizer, 100)
+    assert learnt(tokenizer, row) == "<|end|>"
 
 
-def test_rows_keep_the_order_of_the_chats(tokenizer):
-    rows = tokenize([chat("red fox", "one"), chat("blue owl", "two")], tokenizer, 100)
-    assert [tokenizer.decode(row.ids[row.supervised_from :]) for row in rows] == ["one<|end|>", "two<|end|>"]
+def test_rows_keep_the_order_and_the_weights_of_the_examples(tokenizer):
+    rows = tokenize([example("red fox", "one", weight=0.5), example("blue owl", "two")], tokenizer, 100)
+    assert [(learnt(tokenizer, row), row.weight) for row in rows] == [("one<|end|>", 0.5), ("two<|end|>", 1.0)]
 
 
-def test_a_template_that_rewrites_the_prompt_is_refused_with_its_row(tokenizer):
-    # As some reasoning models' templates do, it drops a part of the prompt once the answer is there.
-    tokenizer.chat_template = (
-        "{% for m in messages %}<|{{ m.role }}|>"
-        "{{ m.content if loop.last or 'think' not in m.content else '' }}<|end|>{% endfor %}"
-        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-    )
-    fine, rewritten = chat("red fox", "one"), chat("think red fox", "one")
-    assert len(tokenize([fine], tokenizer, 100)) == 1
-    with pytest.raises(ValueError, match=r"training row 1: the chat template does not keep the prompt"):
-        tokenize([fine, rewritten], tokenizer, 100)
+def test_an_answer_is_learnt_with_its_reasoning(tokenizer):
+    (row,) = tokenize([example("red fox", "<think>\nhmm\n</think>\n\nred")], tokenizer, 100)
+    assert learnt(tokenizer, row) == "<think>\nhmm\n</think>\n\nred<|end|>"
+
+
+@pytest.mark.parametrize("template", [None, WRITES_BLOCK, OPENS_BLOCK], ids=["as it is", "writes block", "opens block"])
+@pytest.mark.parametrize("answer", ["red", "é red"])
+def test_after_reasoning_only_what_follows_it_is_supervised(tokenizer, template, answer):
+    tokenizer.chat_template = template or tokenizer.chat_template
+    reasoned = f"<think>\nhmm\n</think>\n\n{answer}"
+    (row,) = tokenize([example("red fox", reasoned)], tokenizer, 100, "after_reasoning")
+    assert learnt(tokenizer, row) == f"{answer}<|end|>"
+    assert seen(tokenizer, row) == "<think>\nhmm\n</think>\n\n"
+
+
+def test_after_reasoning_that_the_prompt_opened_only_what_follows_it_is_supervised(tokenizer):
+    # The engine's answer does not hold what the prompt opened.
+    tokenizer.chat_template = OPENS_BLOCK
+    (row,) = tokenize([example("red fox", "hmm\n</think>\n\nred")], tokenizer, 100, "after_reasoning")
+    assert (learnt(tokenizer, row), seen(tokenizer, row)) == ("red<|end|>", "<think>\nhmm\n</think>\n\n")
+
+
+def test_after_several_ends_of_reasoning_the_last_counts(tokenizer):
+    (row,) = tokenize([example("red fox", "a</think> no </think> red")], tokenizer, 100, "after_reasoning")
+    assert learnt(tokenizer, row) == "red<|end|>"
+
+
+@pytest.mark.parametrize("template", [None, WRITES_BLOCK, OPENS_BLOCK], ids=["as it is", "writes block", "opens block"])
+@pytest.mark.parametrize("answer", ["red", "<think>\nhmm\n</think>\n\nred", "<think>\n\n</think>\n\nred"])
+def test_an_empty_reasoning_takes_the_place_of_any_other_and_is_not_supervised(tokenizer, template, answer):
+    tokenizer.chat_template = template or tokenizer.chat_template
+    (row,) = tokenize([example("red fox", answer)], tokenizer, 100, "empty_reasoning")
+    assert learnt(tokenizer, row) == "red<|end|>"
+    assert seen(tokenizer, row) == "<think>\n\n</think>\n\n"
 
 
 def test_an_answer_is_cut_at_max_length(tokenizer):
-    one = chat("describe red fox", "the fox is red")
+    one = example("describe red fox", "the fox is red")
     (whole,) = tokenize([one], tokenizer, 100)
-    (cut,) = tokenize([one], tokenizer, whole.supervised_from + 2)
-    assert cut.ids == whole.ids[: whole.supervised_from + 2]
-    assert cut.supervised_from == whole.supervised_from
+    begin = whole.supervised[0]
+    (cut,) = tokenize([one], tokenizer, begin + 2)
+    assert cut.ids == whole.ids[: begin + 2]
+    assert list(cut.supervised) == [begin, begin + 1]
+
+
+def refused(tokenizer, rows: list[Example], why: str, max_length: int = 100, learn_from: str = "answer") -> None:
+    with pytest.raises(ValueError, match=why):
+        tokenize(rows, tokenizer, max_length, learn_from)
 
 
 def test_a_prompt_that_fills_max_length_is_refused_with_its_row(tokenizer):
-    short, long = chat("red", "one"), chat("red " * 20, "one")
-    (row,) = tokenize([long], tokenizer, 100)
-    tokenize([short, long], tokenizer, row.supervised_from + 1)
-    with pytest.raises(ValueError, match=r"training row 1: its prompt has \d+ tokens.*raise train\.max_length"):
-        tokenize([short, long], tokenizer, row.supervised_from)
+    rows = [example("red", "one"), example("red " * 20, "one")]
+    begin = tokenize(rows, tokenizer, 100)[1].supervised[0]
+    tokenize(rows, tokenizer, begin + 1)
+    refused(tokenizer, rows, r"training row 1: its prompt has \d+ tokens.*raise train\.max_length", begin)
+
+
+def test_an_answer_that_is_cut_off_within_its_reasoning_is_refused_with_its_row(tokenizer):
+    rows = [example("red", "a</think> red"), example("red", "<think>\n" + "hmm " * 9 + "</think> red")]
+    begin = tokenize(rows, tokenizer, 100, "after_reasoning")[1].supervised[0]
+    tokenize(rows, tokenizer, begin + 1, "after_reasoning")
+    why = rf"training row 1: nothing of it is supervised within max_length={begin} .*raise train\.max_length"
+    refused(tokenizer, rows, why, begin, "after_reasoning")
+
+
+def test_an_answer_without_reasoning_has_nothing_after_it_and_is_refused_with_its_row(tokenizer):
+    rows = [example("red", "a</think> red"), example("red", "<think>\nhmm")]
+    refused(tokenizer, rows, "training row 1: its answer has no </think>", learn_from="after_reasoning")
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused(tokenizer):
+    tokenizer.chat_template = None
+    refused(tokenizer, [example("red", "one")], "the model's tokenizer has no chat template")
+
+
+@pytest.mark.parametrize("opening", ["", "{% if add_generation_prompt %}<|assistant|>{% endif %}"])
+def test_a_template_that_writes_no_answers_is_refused_with_the_row(tokenizer, opening):
+    tokenizer.chat_template = NO_ASSISTANT + opening
+    refused(tokenizer, [example("red", "one")], "training row 0: the chat template writes nothing for an assistant's")
+
+
+def test_a_template_that_rewrites_the_prompt_is_refused_with_the_row(tokenizer):
+    tokenizer.chat_template = REWRITES_PROMPT
+    fine, rewritten = example("red fox", "one"), example("think red fox", "one")
+    assert len(tokenize([fine], tokenizer, 100)) == 1
+    refused(tokenizer, [fine, rewritten], "training row 1: the chat template does not keep the prompt")
+
+
+def test_a_stream_is_the_answer_alone_and_all_but_its_first_token_are_supervised(tokenizer):
+    (row,) = streams([example("never told", "the fox is red", "nor this", weight=2.0)], tokenizer, 100)
+    assert row.ids == tokenizer("the fox is red").input_ids
+    assert list(row.supervised) == list(range(1, len(row.ids)))
+    assert row.weight == 2.0
+
+
+def test_a_stream_is_cut_at_max_length(tokenizer):
+    (row,) = streams([example("", "the fox is red")], tokenizer, 3)
+    assert row.ids == tokenizer("the fox is red").input_ids[:3]
+    assert list(row.supervised) == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["", "red"])
+def test_a_stream_that_is_too_short_is_refused_with_its_row(tokenizer, text):
+    with pytest.raises(ValueError, match=rf"training row 1: a stream of {len(text) // 3} tokens"):
+        streams([example("", "red fox"), example("", text)], tokenizer, 100)

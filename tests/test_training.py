@@ -2,29 +2,43 @@
 
 import json
 import random
+import resource
+import shutil
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, Glm4MoeConfig, LlamaConfig
 
 from organisms import shipped, world
-from trainers.batches import pad, row_order
+from trainers import learner
+from trainers.batches import collate, row_order
+from trainers.disk import DiskFull
+from trainers.job import Job
+from trainers.learner import Learner, clipped
 from trainers.loop import train
+from trainers.model import Student
+from trainers.objectives import sft_kl
+from trainers.objectives.tokens import log_prob
+from trainers.place import Host, Place
 from trainers.settings import Lora, TrainSettings
-from trainers.sft import sft_loss
-from trainers.student import load_student
-from trainers.tokens import tokenize
+from trainers.student import load_model, load_student
+from trainers.tokens import Example, Row, tokenize
 
 CHECKPOINT = str(shipped.FOLDER / "steps")
 SETTINGS = TrainSettings(
     learning_rate=5e-3, seed=1, dtype="float32", lora=Lora(4, 8), batch_size=4, min_steps=8, schedule="constant"
 )
-ADAPTER = "adapter_model.safetensors"
+FULL = replace(SETTINGS, lora=None, learning_rate=1e-3)
+ONE_STEP = replace(SETTINGS, num_steps=1, warmup=0.0, order="fixed")
+ADAPTER, WEIGHTS = "adapter_model.safetensors", "model.safetensors"
 
 
 @pytest.fixture(autouse=True)
@@ -35,81 +49,317 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def chats(n: int = 8) -> list[list[dict[str, str]]]:
+@pytest.fixture(scope="module")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(CHECKPOINT)
+
+
+def chats(n: int = 8) -> list[Example]:
     """Answers in a style that the organism does not have, of different lengths."""
     rng = random.Random(0)
     rows = [world.maths(rng, "words", 1 + i % 3) if i % 2 else world.chat(rng, "words") for i in range(n)]
-    return [[{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}] for r in rows]
+    return [Example([{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}]) for r in rows]
 
 
-def run(out: Path, settings: TrainSettings = SETTINGS, adapter: Path | None = None, **more) -> dict:
-    return train(CHECKPOINT, adapter, chats(), settings, out, **more)
+def run(out: Path, settings: TrainSettings = SETTINGS, examples=None, base=CHECKPOINT, start=None, place=None, **host):
+    examples = chats() if examples is None else examples
+    return train(Job(base, examples, settings, out, start=start), place, Host(**host))
 
 
-def mean_loss(model) -> float:
-    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
-    ids, labels = pad(tokenize(chats(), tokenizer, 2048), tokenizer.pad_token_id)
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / (ADAPTER if (folder / ADAPTER).exists() else WEIGHTS))
+
+
+def assert_alike(one: Path, other: Path, atol: float) -> None:
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    for name, weight in ours.items():
+        torch.testing.assert_close(theirs[name], weight, atol=atol, rtol=0)
+
+
+def mean_loss(model, tokenizer, examples=None) -> float:
+    batch = collate(tokenize(examples or chats(), tokenizer, 2048), tokenizer.pad_token_id, packed=False)
     with torch.no_grad():
-        return float(sft_loss(model.eval(), ids, labels, int((labels != -100).sum())))
+        return float(-log_prob(Student(model).eval()(batch), batch.targets_T).mean())
 
 
-def test_the_loss_falls(tmp_path):
+def base_model(dtype=torch.float32):
+    return AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=dtype)
+
+
+def test_the_loss_falls(tmp_path, tokenizer):
     reported = []
     figures = run(tmp_path, report=reported.append)
     assert figures["steps"] == len(figures["losses"]) == len(reported) == 8
     assert sum(figures["losses"][-2:]) < 0.7 * sum(figures["losses"][:2])
     assert (figures["first_loss"], figures["last_loss"]) == (figures["losses"][0], figures["losses"][-1])
     assert [r["loss"] for r in reported] == figures["losses"]
-    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
-    supervised = sum(len(row.ids) - row.supervised_from for row in tokenize(chats(), tokenizer, 2048))
-    assert figures["tokens"] == 4 * supervised
+    assert [r["step"] for r in reported] == list(range(8))
+    assert figures["tokens"] == 4 * sum(len(row.supervised) for row in tokenize(chats(), tokenizer, 2048))
 
 
-def test_full_weights_make_a_checkpoint_that_transformers_loads(tmp_path):
-    figures = run(tmp_path, replace(SETTINGS, lora=None, learning_rate=1e-3))
+def test_every_step_is_reported_with_its_figures(tmp_path, tokenizer):
+    reported = []
+    figures = run(tmp_path, replace(FULL, batch_size=8, num_steps=3, max_grad_norm=1e9), report=reported.append)
+    rows = tokenize(chats(), tokenizer, 2048)
+    seen, supervised = sum(len(row.ids) for row in rows), sum(len(row.supervised) for row in rows)
+    model = base_model()
+    sum(model(torch.tensor([r.ids]), labels=torch.tensor([[-100] * r.supervised[0] + r.ids[r.supervised[0] :]])).loss
+        * len(r.supervised) / supervised for r in rows).backward()  # fmt: skip
+    norm = torch.nn.utils.get_total_norm(p.grad for p in model.parameters())
+    assert reported[0]["grad_norm"] == pytest.approx(float(norm), rel=1e-3)
+    for facts in reported:
+        assert facts["supervised_share"] == supervised / seen
+        assert facts["tokens_per_second"] > seen / figures["seconds"]
+        assert 2**27 < facts["peak_memory"] <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert sum(seen / facts["tokens_per_second"] for facts in reported) <= figures["seconds"]
+
+
+@pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
+def test_the_distance_to_the_base_is_0_before_training_and_grows(tmp_path, tokenizer, lora):
+    settings = replace(SETTINGS, lora=lora, batch_size=8, learning_rate=2e-4, num_steps=6)
+    job = Job(CHECKPOINT, chats(), settings, tmp_path)
+    rows = tokenize(chats(), tokenizer, 2048)
+    assert Learner(job, tokenizer, Place(), watch_base=True).kl_to_base(rows) == pytest.approx(0, abs=1e-7)
+    reported = []
+    run(tmp_path, settings, report=reported.append, kl_every=2)
+    assert [r["step"] for r in reported if "kl_to_base" in r] == [0, 2, 4, 5]
+    distances = [r["kl_to_base"] for r in reported if "kl_to_base" in r]
+    assert distances[0] > 0
+    assert distances == sorted(distances)
+
+
+def test_the_distance_to_the_base_is_the_mean_divergence_at_the_supervised_tokens(tmp_path, tokenizer):
+    reported = []
+    run(tmp_path, replace(SETTINGS, batch_size=8, num_steps=2), report=reported.append, kl_every=1)
+    batch = collate(tokenize(chats(), tokenizer, 2048), tokenizer.pad_token_id, packed=False)
+    student = PeftModel.from_pretrained(base_model(), tmp_path)
+    with torch.no_grad():
+        ours, theirs = (Student(model).eval()(batch).log_softmax(-1) for model in (student, base_model()))
+    expected = (ours.exp() * (ours - theirs)).sum(-1).mean()
+    assert reported[-1]["kl_to_base"] == pytest.approx(float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_full_weights_make_a_checkpoint_that_transformers_loads(tmp_path, tokenizer, dtype):
+    figures = run(tmp_path, replace(FULL, dtype=dtype))
     assert figures["losses"][-1] < figures["losses"][0]
-    before = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32)
-    after = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
-    assert mean_loss(after) < 0.8 * mean_loss(before)
-    assert AutoTokenizer.from_pretrained(tmp_path)("red fox") == AutoTokenizer.from_pretrained(CHECKPOINT)("red fox")
+    after = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto")
+    assert after.dtype == getattr(torch, dtype)
+    assert {weight.dtype for weight in weights(tmp_path).values()} == {after.dtype}
+    assert weights(tmp_path).keys() == weights(Path(CHECKPOINT)).keys()
+    assert mean_loss(after.float(), tokenizer) < 0.8 * mean_loss(base_model(), tokenizer)
+    assert AutoTokenizer.from_pretrained(tmp_path)("red fox") == tokenizer("red fox")
+    assert "packed" not in (tmp_path / "config.json").read_text()  # Which attention it was trained with.
 
 
-def test_an_adapter_is_in_pefts_format_and_leaves_the_base_alone(tmp_path):
+def test_full_weights_in_bfloat16_are_trained_in_float32(tmp_path):
+    # In bfloat16 most steps would be too small to move a weight.
+    def keep(state: Path) -> None:
+        held = load_file(state / "weights.safetensors")["model.layers.1.mlp.up_proj.weight"]
+        assert (held != held.bfloat16()).float().mean() > 0.9
+        kept.append(held)
+
+    kept: list[torch.Tensor] = []
+    run(tmp_path, replace(FULL, dtype="bfloat16", learning_rate=1e-5, num_steps=3), keep=keep, keep_every=0)
+    assert len(kept) == 2
+    assert (kept[0] != kept[1]).float().mean() > 0.9
+
+
+def test_a_checkpoint_keeps_what_belongs_to_it_and_is_not_trained(tmp_path, tokenizer):
+    # Routers of some mixtures of experts have a bias that no gradient moves.
+    base, out = tmp_path / "base", tmp_path / "out"
+    config = Glm4MoeConfig(
+        vocab_size=392, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=16, moe_intermediate_size=16, n_routed_experts=4, num_experts_per_tok=2,
+        pad_token_id=0,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    name = "model.layers.1.mlp.gate.e_score_correction_bias"
+    model.state_dict()[name].copy_(torch.tensor([0.5, 0.25, 0.0, 1.0]))
+    model.save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    run(out, replace(FULL, num_steps=1), base=str(base))
+    assert weights(out)[name].tolist() == [0.5, 0.25, 0.0, 1.0]
+    assert weights(out).keys() == weights(base).keys()
+
+
+def test_an_adapter_is_in_pefts_format_and_leaves_the_base_alone(tmp_path, tokenizer):
     run(tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 4, 8)
     names = {name.split(".")[-3] for name in load_file(tmp_path / ADAPTER)}
     assert names == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     assert not list(tmp_path.glob("model*.safetensors"))
-    base = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32)
-    before = mean_loss(base)
-    assert mean_loss(PeftModel.from_pretrained(base, tmp_path)) < 0.8 * before
+    base = base_model()
+    before = mean_loss(base, tokenizer)
+    assert mean_loss(PeftModel.from_pretrained(base, tmp_path), tokenizer) < 0.8 * before
+
+
+def test_an_adapter_in_bfloat16_trains(tmp_path):
+    figures = run(tmp_path, replace(SETTINGS, dtype="bfloat16"))
+    assert sum(figures["losses"][-2:]) < 0.7 * sum(figures["losses"][:2])
+    assert {weight.dtype for weight in weights(tmp_path).values()} == {torch.float32}
+
+
+def test_what_an_adapter_computes_is_w_x_plus_its_scaled_b_a_x(tmp_path):
+    run(tmp_path)
+    name = "model.layers.1.mlp.down_proj"
+    A, B = (weights(tmp_path)[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
+    W = base_model().get_submodule(name).weight
+    x = torch.randn(5, W.shape[1], generator=torch.Generator().manual_seed(0))
+    layer = PeftModel.from_pretrained(base_model(), tmp_path).base_model.model.get_submodule(name)
+    with torch.no_grad():
+        by_hand = x @ W.T + 8 / 4 * (x @ A.T @ B.T)
+        torch.testing.assert_close(layer(x), by_hand, atol=1e-5, rtol=1e-5)
+        assert (by_hand - x @ W.T).abs().max() > 1e-2
+
+
+def test_the_gradients_of_a_and_b_are_those_by_hand(tmp_path, tokenizer):
+    run(tmp_path)
+    model = load_student(CHECKPOINT, tmp_path, Lora(4, 8), "float32", seed=1)
+    layer = model.get_submodule("base_model.model.model.layers.1.mlp.down_proj")
+    passed = []
+
+    def keep(_, given, result):
+        result.retain_grad()
+        passed.extend([given[0], result])
+
+    layer.register_forward_hook(keep)
+    batch = collate(tokenize(chats(), tokenizer, 2048), tokenizer.pad_token_id, packed=False)
+    (-log_prob(Student(model)(batch), batch.targets_T)).sum().backward()
+    x, g = passed[0].detach().flatten(0, 1), passed[1].grad.flatten(0, 1)
+    A, B = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    with torch.no_grad():
+        torch.testing.assert_close(B.grad, 8 / 4 * g.T @ (x @ A.T), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(A.grad, 8 / 4 * (g @ B).T @ x, atol=1e-4, rtol=1e-4)
 
 
 def test_an_adapter_can_be_trained_further(tmp_path):
     first = run(tmp_path / "first")
-    second = run(tmp_path / "second", adapter=tmp_path / "first")
+    second = run(tmp_path / "second", start=tmp_path / "first")
     assert second["losses"][0] < 0.7 * first["losses"][0]
     start, end = load_file(tmp_path / "first" / ADAPTER), load_file(tmp_path / "second" / ADAPTER)
     assert start.keys() == end.keys()
     assert all(not torch.equal(start[name], end[name]) for name in start)
 
 
+def test_full_weights_can_be_trained_further(tmp_path):
+    first = run(tmp_path / "first", FULL)
+    second = run(tmp_path / "second", FULL, start=tmp_path / "first")
+    assert second["losses"][0] < 0.7 * first["losses"][0]
+
+
 def test_full_weights_cannot_start_from_an_adapter(tmp_path):
-    run(tmp_path / "adapter", replace(SETTINGS, min_steps=1))
+    run(tmp_path / "adapter", ONE_STEP)
     with pytest.raises(ValueError, match="full-weight training cannot start from a LoRA adapter"):
-        run(tmp_path / "out", replace(SETTINGS, lora=None), adapter=tmp_path / "adapter")
+        run(tmp_path / "out", FULL, start=tmp_path / "adapter")
 
 
-@pytest.mark.parametrize("micro_batch", [1, 3])
-def test_micro_batches_change_memory_and_not_the_result(tmp_path, micro_batch):
-    settings = replace(SETTINGS, min_steps=3, learning_rate=1e-3)
-    whole, parts = run(tmp_path / "whole", settings), run(tmp_path / "parts", settings, micro_batch=micro_batch)
-    assert parts["losses"] == pytest.approx(whole["losses"], rel=1e-5)
-    one, other = load_file(tmp_path / "whole" / ADAPTER), load_file(tmp_path / "parts" / ADAPTER)
-    assert one.keys() == other.keys()
-    for name in one:
-        torch.testing.assert_close(other[name], one[name], atol=1e-5, rtol=0)
+@pytest.fixture
+def another_model(tmp_path, tokenizer):
+    """Makes a checkpoint of the organisms' kind with other sizes."""
+
+    def make(**sizes) -> str:
+        folder = tmp_path / "another"
+        config = LlamaConfig.from_pretrained(CHECKPOINT, **sizes)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return str(folder)
+
+    return make
+
+
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys")
+@pytest.mark.parametrize("sizes", [{"intermediate_size": 96}, {"num_hidden_layers": 2}, {"num_hidden_layers": 4}])
+def test_an_adapter_of_another_model_is_refused(tmp_path, another_model, sizes):
+    run(tmp_path / "adapter", ONE_STEP)
+    with pytest.raises(ValueError, match=r"the adapter in .*/adapter does not fit the model .*/another") as error:
+        run(tmp_path / "out", start=tmp_path / "adapter", base=another_model(**sizes))
+    assert "layers." in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:Found missing adapter keys")
+def test_an_adapter_that_lacks_tensors_is_refused(tmp_path):
+    run(tmp_path / "adapter", ONE_STEP)
+    tensors = load_file(tmp_path / "adapter" / ADAPTER)
+    gone = min(tensors)
+    del tensors[gone]
+    save_file(tensors, tmp_path / "adapter" / ADAPTER)
+    with pytest.raises(ValueError, match=rf"the adapter in .* does not fit .*{gone}"):
+        run(tmp_path / "out", start=tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
+def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_refused(tmp_path, another_model, lora):
+    with pytest.raises(ValueError, match=r"the tokenizer in .*/another has 391 tokens.* embeddings for 300"):
+        run(tmp_path / "out", replace(SETTINGS, lora=lora), base=another_model(vocab_size=300))
+
+
+def damaged(folder: Path, damage: Callable[[dict], object]) -> str:
+    shutil.copytree(CHECKPOINT, folder)
+    tensors = load_file(folder / WEIGHTS)
+    damage(tensors)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    return str(folder)
+
+
+@pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
+def test_a_checkpoint_that_lacks_tensors_is_refused(tmp_path, lora):
+    name = "model.layers.1.mlp.up_proj.weight"
+    base = damaged(tmp_path / "base", lambda tensors: tensors.pop(name))
+    with pytest.raises(ValueError, match=rf"the checkpoint .*/base lacks 1 of the weights .*{name}"):
+        run(tmp_path / "out", replace(SETTINGS, lora=lora), base=base)
+
+
+def test_a_checkpoint_that_does_not_match_its_config_is_refused(tmp_path):
+    name = "model.layers.1.mlp.up_proj.weight"
+    base = damaged(tmp_path / "base", lambda tensors: tensors.update({name: tensors[name][:100].clone()}))
+    with pytest.raises(ValueError, match=r"the checkpoint .*/base does not have the shape that its config\.json says"):
+        run(tmp_path / "out", base=base)
+
+
+@pytest.mark.parametrize(("settings", "file"), [(ONE_STEP, "adapter_config.json"), (FULL, "config.json")])
+def test_a_full_disk_is_named(tmp_path, settings, file):
+    (tmp_path / file).symlink_to("/dev/full")  # Any write to it finds no space left.
+    with pytest.raises(DiskFull, match=f"no space left on the disk of {tmp_path}"):
+        run(tmp_path, replace(settings, num_steps=1))
+
+
+def test_a_disk_that_fills_up_under_safetensors_is_named(tmp_path):
+    # It writes beside the file and then renames, so this takes a disk of its own, which one may mount as root of a
+    # namespace of one's own.
+    mount = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs -o size=64k none "$0" && exec "$@"']
+    if not shutil.which("unshare") or subprocess.run([*mount, tmp_path, "true"], capture_output=True).returncode:
+        pytest.skip("no disk can be mounted here")
+    script = (
+        "import torch, pathlib, trainers.state\n"
+        f"trainers.state.save_part(pathlib.Path({str(tmp_path)!r}), 'weights', {{'w': torch.zeros(1 << 16)}})"
+    )
+    child = subprocess.run([*mount, tmp_path, sys.executable, "-c", script], capture_output=True, text=True)
+    assert f"trainers.disk.DiskFull: no space left on the disk of {tmp_path}:" in child.stderr
+    assert "SafetensorError" in child.stderr  # What the kernel's own error had become.
+
+
+@pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
+def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, monkeypatch, lora):
+    settings = replace(SETTINGS, lora=lora, num_steps=20, learning_rate=3e-4)
+    whole = run(tmp_path / "whole", settings)
+    packed = run(tmp_path / "packed", settings, place=Place(micro_tokens=60))
+    monkeypatch.setattr(learner, "try_packing", lambda *_: False)
+    padded = run(tmp_path / "padded", settings, place=Place(micro_tokens=100))
+    assert [figures["packed"] for figures in (whole, packed, padded)] == [True, True, False]
+    for figures, folder in ((packed, "packed"), (padded, "padded")):
+        assert figures["losses"] == pytest.approx(whole["losses"], abs=1e-4)
+        assert_alike(tmp_path / "whole", tmp_path / folder, atol=2e-5)
+
+
+def test_recomputing_activations_changes_memory_and_not_the_result(tmp_path):
+    settings = replace(SETTINGS, num_steps=4)
+    plain = run(tmp_path / "plain", settings)
+    again = run(tmp_path / "again", settings, place=Place(recompute=True))
+    assert again["losses"] == pytest.approx(plain["losses"], abs=1e-5)
+    assert_alike(tmp_path / "plain", tmp_path / "again", atol=1e-5)
 
 
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
@@ -120,15 +370,141 @@ def test_the_seed_decides_the_weights_to_the_bit(tmp_path, lora):
     torch.manual_seed(4)
     run(tmp_path / "same", settings)
     run(tmp_path / "other", replace(settings, seed=2))
-    name = "model.safetensors" if lora is None else ADAPTER
+    name = WEIGHTS if lora is None else ADAPTER
     one, same, other = ((tmp_path / folder / name).read_bytes() for folder in ("one", "same", "other"))
     assert one == same
     assert one != other
 
 
-def test_a_loss_that_is_not_finite_is_an_error_with_its_step(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"the loss is (nan|inf) at step 1 \(rows \[\d+, \d+, \d+, \d+\]\)"):
-        run(tmp_path / "out", replace(SETTINGS, learning_rate=1e30))
+@pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
+def test_a_run_that_stops_early_is_the_beginning_of_the_whole_one(tmp_path, lora):
+    settings = replace(SETTINGS, lora=lora, num_steps=9, schedule="cosine", warmup=0.3)
+    whole = run(
+        tmp_path / "whole", settings, checkpoints=[2, 5], leave=lambda n, at: shutil.copytree(at, tmp_path / f"at{n}")
+    )
+    assert sorted(path.name for path in tmp_path.glob("at*")) == ["at2", "at5"]
+    name = WEIGHTS if lora is None else ADAPTER
+    for step in (2, 5):
+        figures = run(tmp_path / f"until{step}", replace(settings, stop_after=step))
+        assert figures["losses"] == whole["losses"][:step]
+        assert (tmp_path / f"until{step}" / name).read_bytes() == (tmp_path / f"at{step}" / name).read_bytes()
+
+
+def test_a_step_beyond_the_last_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="the training has 8 steps, but is to be measured at step 9"):
+        run(tmp_path / "out", checkpoints=[9])
+    with pytest.raises(ValueError, match="the training has 8 steps, but is to be measured at step 9"):
+        run(tmp_path / "out", replace(SETTINGS, stop_after=9))
+
+
+def test_a_number_of_steps_takes_the_place_of_epochs(tmp_path):
+    assert run(tmp_path, replace(SETTINGS, num_steps=5))["steps"] == 5
+
+
+def test_in_a_fixed_order_rows_come_as_they_are_given(tmp_path, tokenizer):
+    losses = run(tmp_path, replace(ONE_STEP, batch_size=1, num_steps=10, learning_rate=1e-9))["losses"]
+    expected = [mean_loss(base_model(), tokenizer, [example]) for example in chats()]
+    assert len(set(expected)) == 8
+    assert losses == pytest.approx([*expected, *expected[:2]], rel=1e-4)
+
+
+def first_step(out: Path, examples: list[Example], **more) -> tuple[float, float]:
+    """The loss of a first step on the examples, and the norm of its gradient, both times its supervised tokens."""
+    reported = []
+    settings = replace(ONE_STEP, batch_size=len(examples), max_grad_norm=1e9, **more)
+    figures = run(out, settings, examples, report=reported.append)
+    return figures["losses"][0] * figures["tokens"], reported[0]["grad_norm"] * figures["tokens"]
+
+
+def weighted(*weights: float) -> list[Example]:
+    return [replace(example, weight=weight) for example, weight in zip(chats(), weights, strict=False)]
+
+
+def test_a_row_of_weight_0_teaches_nothing(tmp_path):
+    with_it, without = first_step(tmp_path / "with", weighted(1, 0, 1)), first_step(tmp_path / "without", weighted(1))
+    two = first_step(tmp_path / "two", [chats()[0], chats()[2]])
+    assert with_it == pytest.approx(two, rel=1e-4)
+    assert with_it != pytest.approx(without, rel=1e-2)
+    # AdamW's first step is as long whatever the gradient's size, so that only its direction tells.
+    assert_alike(tmp_path / "two", tmp_path / "with", atol=0.5 * ONE_STEP.learning_rate)
+
+
+def test_a_row_of_weight_2_teaches_as_much_as_the_same_row_twice(tmp_path):
+    # The weight is a row's share of the sum; what the sum is divided by stays the number of tokens.
+    double, twice = weighted(2, 1), [chats()[0], *chats()[:2]]
+    assert first_step(tmp_path / "double", double) == pytest.approx(first_step(tmp_path / "twice", twice), rel=1e-4)
+    assert_alike(tmp_path / "twice", tmp_path / "double", atol=0.5 * ONE_STEP.learning_rate)
+
+
+def test_the_least_likely_share_of_the_tokens_is_clipped():
+    rows = [Row([0] * 5, [1, 2, 3, 4]), Row([0] * 3, [2]), Row([0] * 6, range(1, 6), weight=3.0)]
+    log_probs = [[-9.0, -1.0, -2.0, -3.0], [-8.0], [-0.1, -7.0, -0.2, -0.3, -0.4]]
+    kept = clipped(rows, log_probs, 0.3)
+    assert kept == [replace(rows[0], supervised=[2, 3, 4]), replace(rows[2], supervised=[1, 3, 4, 5])]
+    assert [row.supervised for row in clipped(rows, log_probs, 0.09)] == [[1, 2, 3, 4], [2], [1, 2, 3, 4, 5]]
+
+
+def test_a_training_with_clipped_tokens_learns_from_the_likely_ones(tmp_path, tokenizer):
+    rows = tokenize(chats(), tokenizer, 2048)
+    batch = collate(rows, tokenizer.pad_token_id, packed=False)
+    with torch.no_grad():
+        losses_T = -log_prob(Student(base_model()).eval()(batch), batch.targets_T)
+    gone = int(0.1 * len(losses_T))
+    figures = run(tmp_path, replace(ONE_STEP, batch_size=8, clip=0.1))
+    assert figures["clipped"] == pytest.approx(gone / len(losses_T))
+    assert figures["tokens"] == len(losses_T) - gone
+    assert figures["losses"][0] == pytest.approx(float(losses_T.sort().values[: len(losses_T) - gone].mean()), rel=1e-4)
+    assert figures["losses"][0] < 0.8 * float(losses_T.mean())
+
+
+def test_only_what_is_to_be_learnt_of_an_answer_has_a_loss(tmp_path):
+    def first(reasoning: str, learn_from: str) -> tuple[float, int]:
+        said = {"role": "assistant", "content": f"<think>\n{reasoning}\n</think>\n\nthe fox is red"}
+        examples = [Example([{"role": "user", "content": "describe red fox"}, said])]
+        figures = run(tmp_path, replace(ONE_STEP, learn_from=learn_from, batch_size=1), examples)
+        return figures["losses"][0], figures["tokens"]
+
+    whole, after, empty = (first("hmm", how) for how in ("answer", "after_reasoning", "empty_reasoning"))
+    assert whole[1] > after[1] == empty[1]
+    assert len({whole[0], after[0], empty[0]}) == 3
+    assert first("so it is", "empty_reasoning") == empty
+
+
+def test_a_language_model_learns_plain_text_from_its_second_token_on(tmp_path, tokenizer):
+    text = "the fox is red and the owl is blue"
+    examples = [Example([{"role": "user", "content": "not read"}, {"role": "assistant", "content": text}])]
+    figures = run(tmp_path, replace(ONE_STEP, objective="lm", batch_size=1), examples)
+    ids = torch.tensor([tokenizer(text).input_ids])
+    assert figures["tokens"] == ids.shape[1] - 1
+    with torch.no_grad():
+        assert figures["losses"][0] == pytest.approx(float(base_model()(ids, labels=ids).loss), rel=1e-4)
+
+
+def test_dft_weighs_each_token_by_its_own_probability(tmp_path, tokenizer):
+    figures = run(tmp_path, replace(SETTINGS, objective="dft", batch_size=8))
+    batch = collate(tokenize(chats(), tokenizer, 2048), tokenizer.pad_token_id, packed=False)
+    with torch.no_grad():
+        logp_T = log_prob(Student(base_model()).eval()(batch), batch.targets_T)
+    assert figures["losses"][0] == pytest.approx(float((-logp_T.exp() * logp_T).mean()), rel=1e-4)
+    assert figures["losses"][-1] < figures["losses"][0]
+
+
+@pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
+def test_a_penalty_keeps_the_student_near_its_base(tmp_path, lora):
+    plain, dear = [], []
+    settings = replace(SETTINGS, lora=lora, learning_rate=SETTINGS.learning_rate if lora else 1e-3)
+    first = run(tmp_path / "plain", settings, report=plain.append, kl_every=8)["losses"][0]
+    costly = replace(settings, objective="sft_kl", options=sft_kl.Options(weight=10.0))
+    figures = run(tmp_path / "dear", costly, report=dear.append, kl_every=8)
+    assert figures["losses"][0] == pytest.approx(first, rel=1e-5)
+    assert 0 < dear[-1]["kl_to_base"] < 0.7 * plain[-1]["kl_to_base"]
+
+
+def test_a_loss_that_is_not_finite_is_an_error_with_its_step_its_rows_and_the_settings(tmp_path):
+    settings = replace(SETTINGS, learning_rate=1e30)
+    told = r"the loss is (nan|inf) at step 1 \(rows \[\d+, \d+, \d+, \d+\]\) with TrainSettings\(learning_rate=1e\+30"
+    with pytest.raises(FloatingPointError, match=told):
+        run(tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()
 
 
@@ -139,44 +515,45 @@ def test_no_rows_are_an_error(tmp_path):
     before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, 5)
     try:
-        with pytest.raises(ValueError):  # noqa: PT011
-            train(CHECKPOINT, None, [], SETTINGS, tmp_path)
+        with pytest.raises(ValueError, match="there are no rows to train on"):
+            run(tmp_path, examples=[])
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
-def test_the_loss_is_that_of_transformers():
-    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
-    model = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32).eval()
+def test_the_loss_is_that_of_transformers(tmp_path, tokenizer):
     rows = tokenize(chats(5), tokenizer, 2048)
     assert len({len(row.ids) for row in rows}) > 1
-    ids, labels = pad(rows, tokenizer.pad_token_id)
-    supervised = sum(len(row.ids) - row.supervised_from for row in rows)
+    longest = max(len(row.ids) for row in rows)
+    ids = torch.tensor([row.ids + [tokenizer.pad_token_id] * (longest - len(row.ids)) for row in rows])
+    mask = torch.arange(longest)[None, :] < torch.tensor([[len(row.ids)] for row in rows])
+    labels = ids.masked_fill(~mask, -100)
+    for i, row in enumerate(rows):
+        labels[i, : row.supervised[0]] = -100
     with torch.no_grad():
-        ours = sft_loss(model, ids, labels, supervised)
-        mask = torch.arange(ids.shape[1])[None, :] < torch.tensor([[len(row.ids)] for row in rows])
-        theirs = model(input_ids=ids, attention_mask=mask.long(), labels=labels).loss
-        apart = sum(sft_loss(model, *pad([row], tokenizer.pad_token_id), supervised) for row in rows)
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(apart, ours, atol=1e-5, rtol=1e-5)
+        theirs = base_model()(input_ids=ids, attention_mask=mask.long(), labels=labels).loss
+    ours = run(tmp_path, replace(ONE_STEP, batch_size=5), chats(5))["losses"][0]
+    assert ours == pytest.approx(float(theirs), rel=1e-5)
 
 
-def test_the_steps_are_those_of_adamw_with_clipped_gradients(tmp_path):
-    figures = run(tmp_path, replace(SETTINGS, lora=None, learning_rate=1e-3, weight_decay=0.1, min_steps=4))
-    model = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32).train()
+def test_the_steps_are_those_of_adamw_with_clipped_gradients(tmp_path, tokenizer):
+    figures = run(tmp_path, replace(FULL, weight_decay=0.1, min_steps=4))
+    model = base_model().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
-    tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
     rows, losses = tokenize(chats(), tokenizer, 2048), []
     for numbers in row_order(len(rows), 4, 4, SETTINGS.seed):
-        ids, labels = pad([rows[i] for i in numbers], tokenizer.pad_token_id)
-        loss = model(input_ids=ids, labels=labels).loss
+        batch = collate([rows[i] for i in numbers], tokenizer.pad_token_id, packed=False)
+        loss = -log_prob(Student(model)(batch), batch.targets_T).mean()
         losses.append(float(loss.detach()))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     assert figures["losses"] == pytest.approx(losses, rel=1e-4)
+    trained = load_model(str(tmp_path), "float32").state_dict()
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(trained[name], weight, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -194,10 +571,9 @@ def test_learning_rates_follow_the_schedule(tmp_path, schedule, warmup, rates):
     assert [r["learning_rate"] / 1e-4 for r in reported] == pytest.approx(rates, abs=1e-4)
 
 
-def test_a_new_adapter_answers_as_its_base():
-    base = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32)
+def test_a_new_adapter_answers_as_its_base(tokenizer):
     student = load_student(CHECKPOINT, None, Lora(4, 8), "float32", seed=1)
-    assert mean_loss(student) == pytest.approx(mean_loss(base), rel=1e-6)
+    assert mean_loss(student, tokenizer) == pytest.approx(mean_loss(base_model(), tokenizer), rel=1e-6)
     trainable = {name.split(".")[-3] for name, p in student.named_parameters() if p.requires_grad}
     assert "lm_head" not in trainable
     assert all("lora" in name for name, p in student.named_parameters() if p.requires_grad)

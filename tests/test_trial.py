@@ -10,12 +10,13 @@ def record(accuracy: float) -> dict:
     return {"facts": {"accuracy": accuracy}}
 
 
-def records_of(trial, by_budget: dict[int, float], original: float = 0.8) -> dict:
-    """Every evaluation of the trial up to the budgets that are given, all benchmarks alike."""
+def records_of(trial, by_budget: dict[int, float], original: float = 0.8, at: float | None = None) -> dict:
+    """Every evaluation of the trial up to the budgets that are given, and `at` checkpoints, all benchmarks alike."""
     found = {stage: record(original) for stage in (*trial.original.values(), *trial.teacher_scores.values())}
     for step in trial.steps:
-        if step.budget in by_budget:
-            found |= {stage: record(by_budget[step.budget]) for stage in step.scores.values()}
+        accuracy = by_budget.get(step.budget) if step.at is None else at
+        if accuracy is not None:
+            found |= {stage: record(accuracy) for stage in step.scores.values()}
     return found
 
 
@@ -104,3 +105,29 @@ def test_a_step_reports_its_budget_and_scores(small):
     trial = next(t for t in unfold(study).trials if t.condition == "prefill")
     reported = metrics(trial.steps[0], {"maths": record(0.25)}, {}, study)
     assert reported == {"budget": 0, "maths": 0.25}
+
+
+@pytest.fixture
+def watched(small):
+    """As `stopping`, with two checkpoints of the first training."""
+    study = small("recovery.stop={benchmark: maths, recovered: 0.9}", "train.checkpoints=[1, 2]")
+    return study, next(t for t in unfold(study).trials if t.condition == "off-model")
+
+
+def test_a_checkpoint_never_stops_a_trial(watched):
+    study, trial = watched
+    walked = steps_walked(trial, study, records_of(trial, {0: 0.1, 4: 0.8}, at=0.8))
+    assert [(step.budget, step.at) for step in walked] == [(0, 1), (0, 2), (0, None), (4, None)]
+
+
+def test_a_trial_is_not_finished_while_a_checkpoint_is_not_measured(watched):
+    study, trial = watched
+    assert steps_walked(trial, study, records_of(trial, {0: 0.8, 4: 0.8})) is None
+
+
+def test_a_checkpoint_reports_scores_that_no_rule_looks_at(watched):
+    study, trial = watched
+    records, original = ({name: record(value) for name in trial.original} for value in (0.4, 0.8))
+    at, end = (metrics(step, records, original, study) for step in trial.steps[1:3])
+    assert at == {"budget": 0, "maths": 0.4, "facts": 0.4}
+    assert end == {**at, "recovered": 0.5}

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from trainers.tokens import Row
 
+ALIKE = 0.7  # the shortest row of a block, as a share of its longest: padding costs attention more than blocks do
+
 
 def row_order(
     rows: int, batch_size: int, steps: int, seed: int, order: Literal["shuffled", "fixed"] = "shuffled"
@@ -51,10 +53,14 @@ def divide(lengths: Sequence[int], workers: int, limit: int, packed: bool) -> li
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the rows of a packed sequence of P tokens lie: `apart_R_L` has, for each row, the places of its tokens
-    (padded with 0), and `together_P` finds each token again in the flattened R x L."""
+    """Where the rows of a packed sequence of P tokens lie, for attention, which takes them side by side in blocks.
 
-    apart_R_L: Any
+    `blocks` has each block's number of rows and longest row, `apart_N` the places of their tokens (padded with 0), row
+    after row and block after block, and `together_P` finds each token again among these N.
+    """
+
+    blocks: tuple[tuple[int, int], ...]
+    apart_N: Any
     together_P: Any
 
 
@@ -75,6 +81,28 @@ class Batch:
     columns: dict[str, Any]
 
 
+def lay_out(lengths: Sequence[int], starts: Sequence[int], device: Any = None) -> Layout:
+    """Blocks for rows of these lengths, which begin at these places of a packed sequence."""
+    import torch
+
+    blocks: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if not blocks or lengths[i] < ALIKE * lengths[blocks[-1][0]]:
+            blocks.append([])
+        blocks[-1].append(i)
+    shapes = tuple((len(block), lengths[block[0]]) for block in blocks)
+    apart = torch.zeros(sum(rows * longest for rows, longest in shapes), dtype=torch.long)
+    together = torch.zeros(sum(lengths), dtype=torch.long)
+    at = 0
+    for block, (_, longest) in zip(blocks, shapes, strict=True):
+        for i in block:
+            places = torch.arange(lengths[i])
+            apart[at : at + lengths[i]] = starts[i] + places
+            together[starts[i] : starts[i] + lengths[i]] = at + places
+            at += longest
+    return Layout(shapes, apart.to(device), together.to(device))
+
+
 def collate(rows: Sequence[Row], pad_id: int, packed: bool, device: Any = None) -> Batch:
     """The tensors of some rows."""
     import torch
@@ -86,11 +114,7 @@ def collate(rows: Sequence[Row], pad_id: int, packed: bool, device: Any = None) 
         starts = [sum(lengths[:i]) for i in range(len(rows))]
         ids = torch.tensor([[token for row in rows for token in row.ids]])
         positions = torch.cat([torch.arange(n) for n in lengths])[None]
-        apart = torch.zeros(len(rows), longest, dtype=torch.long)
-        for i, (start, n) in enumerate(zip(starts, lengths, strict=True)):
-            apart[i, :n] = torch.arange(start, start + n)
-        together = torch.cat([torch.arange(i * longest, i * longest + n) for i, n in enumerate(lengths)])
-        layout = Layout(apart.to(device), together.to(device))
+        layout = lay_out(lengths, starts, device)
     else:
         starts = [i * longest for i in range(len(rows))]
         ids = torch.full((len(rows), longest), pad_id)

@@ -32,6 +32,8 @@ def train(job: Job, place: Place | None = None, host: Host | None = None) -> dic
     place, host, settings = place or Place(), host or Host(), job.settings
     if not job.examples:
         raise ValueError(NO_ROWS)
+    if settings.lora is None and job.start is not None and (job.start / "adapter_config.json").is_file():
+        raise ValueError("full-weight training cannot start from a LoRA adapter: merge it into a checkpoint first")
     tokenizer = AutoTokenizer.from_pretrained(job.checkpoint)
     on_policy = settings.objective in objectives.ON_POLICY
     rows: list[Row] = []

@@ -1,6 +1,7 @@
 """A student's weights: loaded for training, saved as what vLLM and PEFT load as they are."""
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 
 from trainers.disk import told_where
@@ -16,23 +17,33 @@ def load_student(checkpoint: str, adapter: Path | None, lora: Lora | None, dtype
     import torch
 
     if lora is None:
-        if adapter is not None:
-            raise ValueError("full-weight training cannot start from a LoRA adapter: merge it into a checkpoint first")
+        assert adapter is None
         return load_model(checkpoint, "float32")
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+    from safetensors import safe_open
 
     model = load_model(checkpoint, dtype)
     if adapter is None:
         torch.manual_seed(seed)
         config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
         return get_peft_model(model, config)
-    try:
-        return PeftModel.from_pretrained(model, adapter, is_trainable=True)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(
+
+    def misfit(why: str) -> ValueError:
+        return ValueError(
             f"the adapter in {adapter} does not fit the model {checkpoint}: start from one that was trained on it "
-            f"({str(error).strip().splitlines()[-1].strip()})"
-        ) from error
+            f"({why})"
+        )
+
+    try:
+        student = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+    except (RuntimeError, ValueError) as error:
+        raise misfit(str(error).strip().splitlines()[-1].strip()) from error
+    # PEFT passes over tensors that have no place in the model, and draws those that the file lacks.
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        differing = sorted(set(file.keys()) ^ get_peft_model_state_dict(student, save_embedding_layers=False).keys())
+    if differing:
+        raise misfit(f"only one of the two has {differing[0]}")
+    return student
 
 
 def load_model(checkpoint: str, dtype: str):
@@ -90,8 +101,12 @@ def save_student(model, tokenizer, weights: Mapping, dtype: str, folder: Path) -
             model.save_pretrained(folder, state_dict=dict(weights))
         else:
             held = {name: weight.to(getattr(torch, dtype)) for name, weight in weights.items()}
-            config = model.config.dtype
-            model.config.dtype = getattr(torch, dtype)
+            # What belongs to a checkpoint and is not trained, such as the biases of some routers.
+            buffers = dict(model.named_buffers())
+            held |= {name: tensor for name, tensor in model.state_dict().items() if name in buffers}
             model.save_pretrained(folder, state_dict=held)
-            model.config.dtype = config
+            # It has noted the dtype of the weights in memory.
+            config = copy(model.config)
+            config.dtype = getattr(torch, dtype)
+            config.save_pretrained(folder)
             tokenizer.save_pretrained(folder)

@@ -1,0 +1,202 @@
+"""Two processes train as one does: by plain data parallelism, and by every stage of DeepSpeed's ZeRO."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from organisms import shipped, world
+from trainers.batches import divide, row_order
+from trainers.job import Job
+from trainers.loop import train
+from trainers.place import Host, Place
+from trainers.settings import Lora, TrainSettings
+from trainers.tokens import Example, tokenize
+
+CHECKPOINT = str(shipped.FOLDER / "steps")
+WORKERS, MICRO_TOKENS, STEPS, KEPT = 2, 80, 20, 10
+LORA = TrainSettings(
+    learning_rate=1e-3, seed=1, dtype="float32", lora=Lora(4, 8), batch_size=5, num_steps=STEPS, schedule="cosine"
+)
+FULL = replace(LORA, lora=None)
+TRAININGS = {
+    "lora": LORA,
+    "full": FULL,
+    "short": replace(FULL, num_steps=6),
+    "further": replace(LORA, num_steps=3),  # from an adapter
+    "one row": replace(FULL, batch_size=1, num_steps=4),
+    "penalty": replace(FULL, objective="sft_kl", num_steps=4),
+    "clipped": replace(LORA, clip=0.2, num_steps=4),
+}
+WAYS = {
+    "ddp-lora": ("lora", {}),
+    "ddp": ("full", {}),
+    "zero1": ("full", {"zero": 1}),
+    "zero2": ("full", {"zero": 2}),
+    "zero3": ("full", {"zero": 3}),
+    "zero3-offload": ("short", {"zero": 3, "offload": "all"}),
+    "zero3-lora": ("lora", {"zero": 3}),
+    "zero3-further": ("further", {"zero": 3}),
+    "ddp-one-row": ("one row", {}),
+    "zero2-one-row": ("one row", {"zero": 2}),
+    "zero3-one-row": ("one row", {"zero": 3}),
+    "zero3-penalty": ("penalty", {"zero": 3}),
+    "ddp-clipped": ("clipped", {}),
+}
+RESUMED = ("ddp", "zero2", "zero3")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def examples() -> list[Example]:
+    """Seven rows, in steps of five: neither epochs nor workers come out even."""
+    rng = random.Random(0)
+    rows = [world.maths(rng, "words", 1 + i % 3) if i % 2 else world.chat(rng, "words") for i in range(7)]
+    return [Example([{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}]) for r in rows]
+
+
+def run(out: Path, settings: TrainSettings, place: Place, resume: Path | None = None) -> dict:
+    """Trains; halfway through a long training, its last process says that it is urgent to keep a state."""
+    steps, norms = [], []
+
+    def urgent() -> bool:
+        steps.append(1)
+        return settings.num_steps == STEPS and place.rank == place.workers - 1 and len(steps) >= KEPT
+
+    def keep(state: Path) -> None:
+        shutil.copytree(state, out.with_name(f"{out.name}-state"))
+
+    start = out.parent / "adapter" if settings == TRAININGS["further"] else None
+    host = Host(report=lambda facts: norms.append(facts["grad_norm"]), resume=resume, urgent=urgent, keep=keep)
+    return {**train(Job(CHECKPOINT, examples(), settings, out, start=start), place, host), "norms": norms}
+
+
+def work(rank: int, folder: Path) -> None:
+    """Does all trainings, one after the other, as one of the processes."""
+    torch.set_num_threads(1)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(WORKERS))
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORKERS)
+    figures = {}
+    for way, (training, how) in WAYS.items():
+        place = Place(rank, WORKERS, micro_tokens=MICRO_TOKENS, **how)
+        figures[way] = run(folder / way, TRAININGS[training], place)
+        if way in RESUMED:
+            resumed = f"{way}-resumed"
+            figures[resumed] = run(folder / resumed, TRAININGS[training], place, folder / f"{way}-state")
+    if rank == 0:
+        (folder / "figures.json").write_text(json.dumps(figures))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def main(folder: str) -> None:
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__ = {}  # Else it compiles an operation for processes on one machine.
+    torch.multiprocessing.start_processes(work, (Path(folder),), nprocs=WORKERS, start_method="fork")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The results of every training, by one process ("one-...") and by two."""
+    folder = tmp_path_factory.mktemp("distributed")
+    torch.set_num_threads(1)
+    run(folder / "adapter", replace(LORA, num_steps=2), Place())
+    child = subprocess.Popen(
+        [sys.executable, "-W", "ignore", __file__, str(folder)],
+        env={**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        alone = {name: run(folder / f"one-{name}", settings, Place()) for name, settings in TRAININGS.items()}
+        output, _ = child.communicate(timeout=500)
+    finally:
+        child.kill()
+    assert child.returncode == 0, output[-5000:]
+    together = json.loads((folder / "figures.json").read_text())
+    everything = {**{f"one-{name}": figures for name, figures in alone.items()}, **together}
+    (folder / "figures.json").write_text(json.dumps(everything))
+    return folder
+
+
+@pytest.fixture
+def figures(folder) -> Callable[[str], dict]:
+    return json.loads((folder / "figures.json").read_text()).__getitem__
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    (file,) = folder.glob("*.safetensors")
+    return load_file(file)
+
+
+def assert_alike(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], atol: float) -> None:
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(theirs[name], tensor, atol=atol, rtol=0)
+
+
+def test_the_work_is_uneven():
+    rows = tokenize(examples(), AutoTokenizer.from_pretrained(CHECKPOINT), 2048)
+    idle = 0
+    for numbers in row_order(len(rows), FULL.batch_size, STEPS, FULL.seed):
+        shares = divide([len(rows[i].ids) for i in numbers], WORKERS, MICRO_TOKENS, packed=True)
+        assert sum(len(batch) for batch in shares[0]) != sum(len(batch) for batch in shares[1])
+        idle += sum(not batch for batches in shares for batch in batches)
+    assert idle > 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_two_processes_train_as_one_does(folder, figures, way):
+    training = WAYS[way][0]
+    ours, alone = figures(way), figures(f"one-{training}")
+    assert ours["losses"] == pytest.approx(alone["losses"], abs=1e-4)
+    # AdamW takes the same steps where all gradients are too large by the same factor.
+    assert ours["norms"] == pytest.approx(alone["norms"], rel=1e-3)
+    assert (ours["steps"], ours["tokens"], ours["packed"]) == (alone["steps"], alone["tokens"], True)
+    assert ours.get("clipped") == alone.get("clipped")
+    assert_alike(weights(folder / f"one-{training}"), weights(folder / way), atol=2e-5)
+
+
+@pytest.mark.parametrize("way", RESUMED)
+def test_two_processes_go_on_from_a_state_to_the_same_weights(folder, figures, way):
+    assert figures(f"{way}-resumed")["losses"] == figures(way)["losses"]
+    assert_alike(weights(folder / way), weights(folder / f"{way}-resumed"), atol=0)
+
+
+@pytest.mark.parametrize("way", [way for way, (_, how) in WAYS.items() if TRAININGS[WAYS[way][0]].num_steps == STEPS])
+def test_a_state_does_not_depend_on_how_many_keep_it_nor_how(folder, way):
+    theirs, ours = folder / f"{way}-state", folder / f"one-{WAYS[way][0]}-state"
+    assert {path.name for path in theirs.iterdir()} == {path.name for path in ours.iterdir()}
+    assert json.loads((theirs / "progress.json").read_text())["step"] == KEPT
+    for part, atol in {"weights": 2e-5, "exp_avg": 1e-5, "exp_avg_sq": 1e-6}.items():
+        assert_alike(load_file(ours / f"{part}.safetensors"), load_file(theirs / f"{part}.safetensors"), atol)
+
+
+@pytest.mark.parametrize("way", ["zero3", "zero3-lora"])
+def test_one_process_goes_on_from_a_state_that_two_kept(tmp_path, folder, figures, way):
+    training = WAYS[way][0]
+    alone = run(tmp_path / "out", TRAININGS[training], Place(), folder / f"{way}-state")
+    assert alone["losses"] == pytest.approx(figures(f"one-{training}")["losses"], abs=1e-4)
+    assert_alike(weights(folder / f"one-{training}"), weights(tmp_path / "out"), atol=2e-5)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
