@@ -17,6 +17,13 @@ def leaves_adapter(student: Stage) -> bool:
     return student.settings.get("method") == "lora" or student.settings.get("how") == "scale"
 
 
+def _shape_of(adapter: Stage) -> dict[str, int]:
+    """The rank and alpha of a student's adapter, with which it is gone on."""
+    while "rank" not in adapter.settings:
+        adapter = adapter.inputs["student"]
+    return {key: adapter.settings[key] for key in ("rank", "alpha")}
+
+
 @dataclass(frozen=True)
 class Prefill:
     """Every answer begins with that of the model `of`, an alias of the study, to the same example: its first `tokens`,
@@ -85,8 +92,11 @@ class Cell:
         base = self.model(self.student)
         if start is not None and recipe.method == "full" and leaves_adapter(start):
             raise ValueError("train.method: full weights cannot go on from a LoRA adapter: use one for both")
-        if start is not None and recipe.method == "lora" and not leaves_adapter(start):
-            base, common["start"] = start, None
+        if start is not None and recipe.method == "lora":
+            if leaves_adapter(start):
+                recipe = recipe.changed(_shape_of(start))
+            else:
+                base, common["start"] = start, None
         return train.stage(self.study, recipe, base, self.seed, **common)
 
     def weights(self, student: Stage, **how: Any) -> Stage:

@@ -164,9 +164,12 @@ class Store:
         states = sorted(entry for entry in entries if entry.rsplit("/", 1)[-1].startswith("state-"))
         return [state for state in states if self.fs.exists(f"{state}/{WHOLE}")]
 
-    def lend(self, stage: Stage, folder: Path) -> str:
+    def lending_place(self, stage: Stage) -> str:
+        """A place beside a stage's results for a folder that is to be lent; gone when the stage is done."""
+        return f"{stage.address}/lent-{uuid.uuid4().hex[:12]}"
+
+    def lend(self, folder: Path, place: str) -> str:
         """Put a folder where every machine can borrow it, until `take_back`; returns its place in the store."""
-        place = f"{stage.address}/lent-{uuid.uuid4().hex[:12]}"
         self._put_folder(folder, f"{self.root}/{place}")
         return place
 

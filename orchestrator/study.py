@@ -395,6 +395,11 @@ class Study(Settings):
         for name, options in self.conditions.items():
             conditions.options(name, options)
         if self.recovery is not None:
+            for key in ("rank", "alpha", "checkpoints"):
+                if key in self.recovery.train:
+                    raise ValueError(
+                        f"recovery.train: {key} has no effect: an adapter is gone on with, and measured at each budget"
+                    )
             try:
                 self.train.changed(self.recovery.train)
             except ValueError as error:

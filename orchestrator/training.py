@@ -8,7 +8,8 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,13 @@ def train(work: Work) -> dict[str, Any]:
 
     place, retries = work.stage.runtime["place"], work.stage.runtime["retries"]
     alone = place["workers"] == 1 and not place["zero"]
+    # Of several processes the first may be on another machine than this one, and leaves its files in the store.
+    elsewhere = None if alone or work.store.is_local else work.store.lending_place(work.stage)
     for more in reversed(range(retries + 1)):
         with tempfile.TemporaryDirectory() as scratch:
             trainer = TorchTrainer(
                 _in_worker,
-                train_loop_config={"work": work},
+                train_loop_config={"work": work, "elsewhere": elsewhere},
                 # A single process is Ray Train's local mode: this one, which already holds the stage's resources.
                 scaling_config=ray.train.ScalingConfig(
                     num_workers=0 if alone else place["workers"],
@@ -63,6 +66,8 @@ def train(work: Work) -> dict[str, Any]:
                 # The loss of a process is to the others whatever error their next exchange with it ends in.
                 if isinstance(cause, OURS) or not more:
                     raise cause from error
+    if elsewhere is not None:
+        work.store.borrow(elsewhere, work.out)
     figures = json.loads((work.out / FIGURES).read_text())
     adapter = work.stage.settings["method"] == "lora"
     return {key: value for key, value in figures.items() if key != "losses"} | {
@@ -85,6 +90,7 @@ def _in_worker(config: dict[str, Any]) -> None:
     from trainers import loop
 
     work: Work = config["work"]
+    elsewhere: str | None = config["elsewhere"]
     context, how = ray.train.get_context(), work.stage.runtime["place"]
     if how["gpus"]:
         device = str(ray.train.torch.get_device())
@@ -101,10 +107,15 @@ def _in_worker(config: dict[str, Any]) -> None:
         micro_tokens=how["micro_tokens"] or MICRO_TOKENS[device.partition(":")[0]],
     )
     with Notice() as notice, tempfile.TemporaryDirectory(prefix="offmodel-train-") as scratch:
+        if elsewhere is not None:
+            work = replace(work, out=Path(scratch, "out"))
+            work.out.mkdir()
         surroundings = Surroundings(work, Path(scratch))
         figures = loop.train(surroundings.job(), place, surroundings.host(notice, place))
-    if place.rank == 0:
-        (work.out / FIGURES).write_text(json.dumps(figures))
+        if place.rank == 0:
+            (work.out / FIGURES).write_text(json.dumps(figures))
+            if elsewhere is not None:
+                work.store.lend(work.out, elsewhere)
     ray.train.report({"loss": figures["last_loss"]})
 
 
@@ -164,7 +175,7 @@ class Surroundings:
         work, settings = self.work, self.work.stage.settings
         if "problems" in settings:
             problems = Problems(**work.stage.runtime["problems"])
-            return chats_of(problems.kind, data.read_problems(problems), problems.prompt, problems.system)
+            return chats_of(problems.kind, self._problems, problems.prompt, problems.system)
         if "prompts" in settings:
             chats = data.read_prompts(Prompts(**work.stage.runtime["prompts"]))
         else:
@@ -202,7 +213,7 @@ class Surroundings:
         requests = [Request(prompt, number=number) for number, prompt in enumerate(prompts)]
         base = work.stage.inputs["base"].address
         adapter = settings["method"] == "lora"
-        place = work.store.lend(work.stage, folder)
+        place = work.store.lend(folder, work.store.lending_place(work.stage))
         try:
             weights = Weights(base, place, lent=True) if adapter else Weights(place, None, lent=True)
             if adapter and step == 0 and "start" not in work.stage.inputs:
@@ -214,13 +225,15 @@ class Surroundings:
             work.store.take_back(place)
         return [found[i] for i in range(len(requests))]
 
+    @cached_property
+    def _problems(self) -> list[dict]:
+        return data.read_problems(Problems(**self.work.stage.runtime["problems"]))
+
     def _reward(self, numbers: Sequence[int], replies: Sequence[Reply]) -> list[list[float]]:
-        problems = Problems(**self.work.stage.runtime["problems"])
-        every = data.read_problems(problems)
-        rows = [every[number] for number in numbers]
-        ids = example_ids(problems.kind, rows)
+        kind, rows = self.work.stage.settings["problems"]["kind"], [self._problems[number] for number in numbers]
+        ids = example_ids(kind, rows)
         answered = [asked(id, [], reply) for id, reply in zip(ids, replies, strict=True)]
-        return [[verdict.score for verdict in one.verdicts] for one in grade(problems.kind, rows, answered)]
+        return [[verdict.score for verdict in one.verdicts] for one in grade(kind, rows, answered)]
 
 
 def settings_of(settings: Any) -> TrainSettings:

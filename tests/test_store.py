@@ -246,7 +246,7 @@ def test_of_two_whole_states_the_later_counts(store, folder, tmp_path, keep_unti
 
 
 def test_a_lent_folder_can_be_borrowed_until_it_is_taken_back(store, folder, tmp_path):
-    one, other = (store.lend(STAGE, folder(content)) for content in (b"one", b"other"))
+    one, other = (store.lend(folder(content), store.lending_place(STAGE)) for content in (b"one", b"other"))
     assert one != other
     assert one.startswith(f"{STAGE.address}/lent-")
     for place, content in ((one, b"one"), (other, b"other")):
@@ -262,6 +262,6 @@ def test_a_lent_folder_can_be_borrowed_until_it_is_taken_back(store, folder, tmp
 
 
 def test_publishing_takes_back_what_a_lost_attempt_had_lent(store, folder, publish):
-    store.lend(STAGE, folder(b"weights"))
+    store.lend(folder(b"weights"), store.lending_place(STAGE))
     publish(store, STAGE, {"weights.bin": b"whole"})
     assert beside(store, STAGE) == ["one", "record.json"]

@@ -95,7 +95,13 @@ def _sample(
         torch.distributed.broadcast_object_list(found, src=0)
     replies, rewards = found[0]
     rollouts = [
-        Rollout(examples[number], reply.prompt_ids, [a.ids for a in reply.answers], rewards[i] if rewards else None)
+        Rollout(
+            examples[number],
+            # What an answer was made to begin with is no sample of the student's.
+            (*reply.prompt_ids, *reply.opening_ids),
+            [answer.ids[len(reply.opening_ids) :] for answer in reply.answers],
+            rewards[i] if rewards else None,
+        )
         for i, (number, reply) in enumerate(zip(numbers, replies, strict=True))
     ]
     answers = [answer for reply in replies for answer in reply.answers]

@@ -4,14 +4,17 @@ Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), ev
 answers are taken is drawn from the trial's seed, and a larger budget holds the smaller one's answers.
 """
 
+from typing import Any
+
 from orchestrator.cell import Cell
 from orchestrator.stage import Stage
 
+AFTER: dict[str, Any] = {"objective": "sft", "rollout_every": 1, "epochs": 1.0, "min_steps": 1, "checkpoints": []}
 SPENT = "of the student's own samples"
 
 
 def recover(cell: Cell, start: Stage, budget: int) -> Stage:
     recovery = cell.study.recovery
     assert recovery is not None
-    recipe = cell.recipe(**{"epochs": 1.0, "min_steps": 1, "checkpoints": [], **recovery.train})
+    recipe = cell.recipe(**{**AFTER, **recovery.train})
     return cell.trained(cell.student, recipe, start=start, rows=budget)

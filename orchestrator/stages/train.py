@@ -10,6 +10,7 @@ from orchestrator.work import Work
 
 VERSION = 2
 STEPS = "steps.jsonl"  # what was watched, a line for each step
+SAMPLED_BY = {"max_tokens", "thinking"}  # all else of a rollout's sampling is the objective's affair
 OFFLINE_ONLY, ON_POLICY_ONLY = ("learn_from", "clip"), ("rollout_every",)
 
 
@@ -49,10 +50,11 @@ def stage(
     elif data is not None:
         on = data.name if rows is None else f"{rows}-{data.name}"
         if recipe.on_policy:
-            settings |= {"decoding": study.sampling.model_dump(), "context": study.context}
+            settings |= {"decoding": study.sampling.model_dump(include=SAMPLED_BY), "context": study.context}
     else:
         assert teacher is not None
-        settings |= {"prompts": _prompts(study), "decoding": study.sampling.model_dump(), "context": study.context}
+        decoding = study.sampling.model_dump(include=SAMPLED_BY)
+        settings |= {"prompts": _prompts(study), "decoding": decoding, "context": study.context}
         runtime["prompts"] = study.prompts.model_dump()
         on = teacher.name if rows is None else f"{rows}-{teacher.name}"
     if kind != "sft":

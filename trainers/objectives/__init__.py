@@ -2,7 +2,7 @@
 
 An objective is a module of this package with `Options` (what a study file may set), `MEAN_OVER` ("tokens": the loss of
 a step is the mean over its supervised tokens; "rows": the mean over its rows of each row's mean), `REFERENCE` (whose
-logits it sees beside the student's: None, "base" for the student before this training, or "teacher"), and
+logits it sees beside the student's: None, "base" for the original student, or "teacher"), and
 `token_loss(tokens, options)`: the loss of each supervised token, unweighted, of shape (T,). Those of `ON_POLICY` learn
 from the student's own answers (see `trainers/rollouts.py`).
 """
