@@ -306,7 +306,7 @@ class TrainResources(Settings):
     )
     gradient_checkpointing: bool = False
     micro_tokens: int | None = Field(
-        None, gt=0, description="tokens that go through a process's model at a time; 16384 on a GPU, 2048 on a CPU"
+        None, gt=0, description="tokens that go through a process's model at a time; 16384 on a GPU, 4096 on a CPU"
     )
     keep_every: float = Field(300, gt=0, description="seconds between two states from which a lost training goes on")
 

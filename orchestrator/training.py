@@ -31,7 +31,7 @@ from trainers.settings import Lora, TrainSettings
 from trainers.tokens import Example
 
 FIGURES = "training.json"
-MICRO_TOKENS = {"cuda": 16384, "cpu": 2048}  # what does not fit into a CPU's caches is no faster for being more
+MICRO_TOKENS = {"cuda": 16384, "cpu": 4096}  # what does not fit into a CPU's caches is no faster for being more
 OURS = (ValueError, ArithmeticError, AssertionError)  # what trying again does not mend
 NOT_SETTINGS = ("method", "rank", "alpha", "objective", "rows", "problems", "prompts", "decoding", "context")
 

@@ -4,10 +4,13 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -91,7 +94,9 @@ def work(rank: int, folder: Path) -> None:
     """Does all trainings, one after the other, as one of the processes."""
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(WORKERS))
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=WORKERS)
+    torch.distributed.init_process_group(
+        "gloo", f"file://{folder}/meeting", timedelta(minutes=2), rank=rank, world_size=WORKERS
+    )
     figures = {}
     for way, (training, how) in WAYS.items():
         place = Place(rank, WORKERS, micro_tokens=MICRO_TOKENS, **how)
@@ -124,12 +129,14 @@ def folder(tmp_path_factory) -> Path:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
     try:
         alone = {name: run(folder / f"one-{name}", settings, Place()) for name, settings in TRAININGS.items()}
         output, _ = child.communicate(timeout=500)
     finally:
-        child.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # With the processes that it started.
     assert child.returncode == 0, output[-5000:]
     together = json.loads((folder / "figures.json").read_text())
     everything = {**{f"one-{name}": figures for name, figures in alone.items()}, **together}

@@ -22,7 +22,7 @@ class Place:
     zero: Literal[0, 1, 2, 3] = 0
     offload: Literal["nothing", "optimizer", "all"] = "nothing"
     recompute: bool = False
-    micro_tokens: int = 2048
+    micro_tokens: int = 4096
 
 
 def _nothing(*_: Any) -> None:
