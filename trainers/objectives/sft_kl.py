@@ -4,8 +4,9 @@ loss_t = -log p(y_t) + weight * KL_t,   KL_t = KL(student || base)  for directio
                                                KL(base || student)  for direction "base_student"
 
 KL_t is over the full vocabulary, at the supervised tokens of the training rows; the base is the original student, also
-where a training goes on from another. There is no canonical source, TRL's SFTTrainer has no such penalty, and the default weight is no one's
-recommendation. "student_base" is the direction of RLHF's penalty, and of the KL that reports measure.
+where a training goes on from another. There is no canonical source, TRL's SFTTrainer has no such penalty, and the
+default weight is no one's recommendation. "student_base" is the direction of RLHF's penalty, and of the KL that reports
+measure.
 """
 
 from __future__ import annotations
