@@ -188,7 +188,7 @@ def test_a_failing_trial_is_told_the_others_finish_and_stop_once_recovered(tmp_p
     study["recovery"]["stop"] = {"benchmark": "maths", "recovered": 0.01}  # met before any recovery
     study["models"]["broken"] = str(broken)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-    small = [override for override in SMALL if not override.startswith("pairs")]
+    small = [override for override in SMALL if not override.startswith(("pairs", "conditions"))]
     pairs = "pairs=[{student: student, teacher: broken}, {student: student, teacher: answer-only}]"
     engines = "resources.engine.cpus=0.5"  # one for the organisms, one for the broken model
     run = offmodel("run", str(tmp_path / "study.yaml"), *small, pairs, engines, "benchmarks.harder maths.n=10")

@@ -76,7 +76,8 @@ def make(config) -> Student:
     return Student(AutoModelForCausalLM.from_config(deepcopy(config)).float()).eval()  # Packing is noted in the config.
 
 
-def some_rows(lengths=(9, 23, 2, 14)) -> list[Row]:
+def some_rows(lengths=(9, 23, 2, 14, 20, 10)) -> list[Row]:
+    """Rows of which attention takes some two at a time, the shorter one padded, and others alone."""
     rng = random.Random(0)
     return [Row([rng.randrange(3, VOCABULARY) for _ in range(n)], range(max(1, n // 3), n)) for n in lengths]
 
@@ -95,7 +96,9 @@ def test_packed_logits_are_those_of_each_row_by_itself(config):
         alone = torch.cat([student.model(torch.tensor([r.ids])).logits[0, r.supervised[0] - 1 : -1] for r in rows])
         padded = student(collate(rows, pad_id=0, packed=False))
         assert try_packing(student, student, 0, CPU)
-        packed = student(collate(rows, pad_id=0, packed=True))
+        batch = collate(rows, pad_id=0, packed=True)
+        packed = student(batch)
+    assert batch.layout.blocks == ((2, 23), (2, 14), (1, 9), (1, 2))
     torch.testing.assert_close(padded, alone, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
 
