@@ -36,7 +36,7 @@ TRAININGS = {
     "lora": LORA,
     "full": FULL,
     "short": replace(FULL, num_steps=6),
-    "further": replace(LORA, num_steps=3),  # from an adapter
+    "further": replace(LORA, num_steps=5),  # from an adapter
     "one row": replace(FULL, batch_size=1, num_steps=4),
     "penalty": replace(FULL, objective="sft_kl", num_steps=4),
     "clipped": replace(LORA, clip=0.2, num_steps=4),
@@ -48,8 +48,7 @@ WAYS = {
     "zero2": ("full", {"zero": 2}),
     "zero3": ("full", {"zero": 3}),
     "zero3-offload": ("short", {"zero": 3, "offload": "all"}),
-    "zero3-lora": ("lora", {"zero": 3}),
-    "zero3-further": ("further", {"zero": 3}),
+    "zero3-lora": ("further", {"zero": 3}),
     "ddp-one-row": ("one row", {}),
     "zero2-one-row": ("one row", {"zero": 2}),
     "zero3-one-row": ("one row", {"zero": 3}),
@@ -197,12 +196,10 @@ def test_a_state_does_not_depend_on_how_many_keep_it_nor_how(folder, way):
         assert_alike(load_file(ours / f"{part}.safetensors"), load_file(theirs / f"{part}.safetensors"), atol)
 
 
-@pytest.mark.parametrize("way", ["zero3", "zero3-lora"])
-def test_one_process_goes_on_from_a_state_that_two_kept(tmp_path, folder, figures, way):
-    training = WAYS[way][0]
-    alone = run(tmp_path / "out", TRAININGS[training], Place(), folder / f"{way}-state")
-    assert alone["losses"] == pytest.approx(figures(f"one-{training}")["losses"], abs=1e-4)
-    assert_alike(weights(folder / f"one-{training}"), weights(tmp_path / "out"), atol=2e-5)
+def test_one_process_goes_on_from_a_state_that_two_kept(tmp_path, folder, figures):
+    alone = run(tmp_path / "out", FULL, Place(), folder / "zero3-state")
+    assert alone["losses"] == pytest.approx(figures("one-full")["losses"], abs=1e-4)
+    assert_alike(weights(folder / "one-full"), weights(tmp_path / "out"), atol=2e-5)
 
 
 if __name__ == "__main__":
