@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.nearest import did_you_mean
+from orchestrator.recipe import Train
 from orchestrator.stage import Stage
 from orchestrator.stages import evaluate, likelihood, model, sample, train, weights
-from orchestrator.study import Study, Train
+from orchestrator.study import Study
 
 DRAWN = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answer_by": "generation"}
 

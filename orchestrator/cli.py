@@ -17,8 +17,8 @@ from rich.table import Table
 
 from orchestrator.loading import load_study, without_secrets
 from orchestrator.plan import Plan, unfold
+from orchestrator.settings import StudyError
 from orchestrator.store import Store, StoreError
-from orchestrator.study import StudyError
 
 OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.method=full, 'seeds=[1, 2, 3]')"
 

@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.nearest import did_you_mean
-from orchestrator.study import Pair, PairGrid, Study, StudyError
+from orchestrator.settings import StudyError
+from orchestrator.study import Pair, PairGrid, Study
 
 PAIR_FORMS = ("PairGrid", "list[Pair]")
 

@@ -7,9 +7,10 @@ from functools import cached_property
 
 from orchestrator import conditions, recoveries
 from orchestrator.cell import Cell
+from orchestrator.settings import StudyError
 from orchestrator.stage import Stage, closure
 from orchestrator.stages import train
-from orchestrator.study import Study, StudyError
+from orchestrator.study import Study
 
 
 @dataclass(frozen=True)

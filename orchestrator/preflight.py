@@ -10,9 +10,10 @@ from evaluators.template import SWITCH
 from orchestrator import data, tracking
 from orchestrator.costs import steps_of
 from orchestrator.plan import Plan
+from orchestrator.settings import StudyError
 from orchestrator.stage import Stage
 from orchestrator.store import Store, sha256_file
-from orchestrator.study import Model, Study, StudyError
+from orchestrator.study import Model, Study
 from organisms import shipped
 
 WEIGHTS = ("model", "train", "weights")

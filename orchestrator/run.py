@@ -14,10 +14,11 @@ from orchestrator import fleet
 from orchestrator.board import Board, Event
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
+from orchestrator.settings import StudyError
 from orchestrator.stage import Stage
 from orchestrator.stages import report
 from orchestrator.store import Store
-from orchestrator.study import Study, StudyError
+from orchestrator.study import Study
 from orchestrator.tracking import Tracker
 from orchestrator.trial import steps_walked, walk
 

@@ -1,37 +1,19 @@
 """The study file: what a user declares, validated before anything runs."""
 
-from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.score import check_way
 from orchestrator import conditions, recoveries
 from orchestrator.nearest import did_you_mean
-from trainers import objectives
+from orchestrator.recipe import Train
+from orchestrator.resources import Resources
+from orchestrator.settings import Settings, must_know
 
 TASK_KEYS = ("chat", "shots")  # what only a task of lm-eval takes
 LM_EVAL = "lm_eval:"  # begins the kind of a benchmark that is a task of lm-eval
-
-
-class StudyError(ValueError):
-    """A study file that cannot be run as it stands; the message says what to change."""
-
-
-class Settings(BaseModel):
-    """A part of the study file: unknown keys are refused, and nothing changes after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 def _model_from_text(value: Any) -> Any:
@@ -102,79 +84,6 @@ class Sampling(Settings):
     top_p: float = Field(1.0, gt=0, le=1)
     seed: int = 0
     thinking: Thinking = None
-
-
-def _objective_with_options(value: Any) -> Any:
-    """`sft`, or `{kind: sft_kl, weight: 0.5}`; all options of the objective, those with defaults included."""
-    given = {"kind": value} if isinstance(value, str) else value
-    if not isinstance(given, dict) or "kind" not in given:
-        raise ValueError("give the objective's name, or a mapping with its name as kind and its options")
-    kind, options = given["kind"], {key: option for key, option in given.items() if key != "kind"}
-    if kind not in objectives.OBJECTIVES:
-        raise ValueError(f'there is no objective "{kind}"; {did_you_mean(str(kind), objectives.OBJECTIVES)}')
-    declared = objectives.module(kind).Options
-    for key in options:
-        _must_know(kind, "", key, [field.name for field in fields(declared)], "its options")
-    try:
-        return {"kind": kind, **asdict(TypeAdapter(declared).validate_python(options))}
-    except ValidationError as error:
-        found = error.errors()[0]
-        said = found["msg"].removeprefix("Value error, ")
-        raise ValueError(": ".join([*map(str, found["loc"]), said])) from error
-
-
-Objective = Annotated[dict[str, Any], BeforeValidator(_objective_with_options)]
-
-
-class Train(Settings):
-    """A recipe: what is optimised, of what, how, and for how long."""
-
-    method: Literal["lora", "full"] = "lora"
-    rank: int = Field(8, gt=0)
-    alpha: int = Field(16, gt=0)
-    objective: Objective = {"kind": "sft"}
-    learn_from: Literal["answer", "after_reasoning", "empty_reasoning"] = "answer"
-    clip: float = Field(0.0, ge=0, lt=1, description="share of the supervised tokens, the least likely, left out")
-    learning_rate: float = Field(gt=0)
-    batch_size: int = Field(32, gt=0, description="rows in a step; prompts, where the student samples its own answers")
-    epochs: float = Field(1.0, gt=0)
-    min_steps: int = Field(1, gt=0, description="repeat small data sets up to this many steps")
-    num_steps: int | None = Field(None, gt=0, description="the number of steps, in place of epochs")
-    order: Literal["shuffled", "fixed"] = "shuffled"
-    rollout_every: int = Field(1, gt=0, description="steps that share one sampling of the student's own answers")
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    warmup: float = Field(0.05, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    max_length: int = Field(2048, gt=1)
-    checkpoints: list[Annotated[int, Field(gt=0)]] = Field([], description="steps after which the student is measured")
-
-    @property
-    def on_policy(self) -> bool:
-        """Whether the student learns from answers that it samples itself."""
-        return self.objective["kind"] in objectives.ON_POLICY
-
-    @model_validator(mode="after")
-    def _has_an_effect(self) -> "Train":
-        kind = self.objective["kind"]
-        for key in ("learn_from", "clip"):
-            if getattr(self, key) != type(self).model_fields[key].default and (self.on_policy or kind == "lm"):
-                raise ValueError(f"{key} has no effect on {kind}, which supervises all that it learns from")
-        if self.rollout_every > 1 and not self.on_policy:
-            raise ValueError(f"rollout_every has no effect on {kind}: its rows are not the student's own samples")
-        return self
-
-    def changed(self, overrides: dict[str, Any]) -> "Train":
-        """This recipe with some fields replaced. Raises ValueError for what a recipe does not take."""
-        for key in overrides:
-            if key not in type(self).model_fields:
-                raise ValueError(f"train.{key}: unknown key; {did_you_mean(key, type(self).model_fields)}")
-        try:
-            return type(self).model_validate({**self.model_dump(), **overrides})
-        except ValidationError as error:
-            found = error.errors()[0]
-            place = ".".join(map(str, ("train", *found["loc"])))
-            raise ValueError(f"{place}: {found['msg'].removeprefix('Value error, ')}") from error
 
 
 class Problems(Settings):
@@ -294,49 +203,6 @@ class Measures(Settings):
     )
 
 
-class TrainResources(Settings):
-    """A training has `workers` processes, each with this many CPUs and GPUs."""
-
-    workers: int = Field(1, gt=0)
-    cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0, le=1)
-    zero: Literal[0, 1, 2, 3] = Field(0, description="DeepSpeed's ZeRO stage; 0: the weights are whole in each process")
-    offload: Literal["nothing", "optimizer", "all"] = Field(
-        "nothing", description="what ZeRO holds in the machine's memory; all: the weights too, with zero: 3"
-    )
-    gradient_checkpointing: bool = False
-    micro_tokens: int | None = Field(
-        None, gt=0, description="tokens that go through a process's model at a time; 16384 on a GPU, 4096 on a CPU"
-    )
-    keep_every: float = Field(300, gt=0, description="seconds between two states from which a lost training goes on")
-
-    @model_validator(mode="after")
-    def _has_an_effect(self) -> "TrainResources":
-        if self.offload != "nothing" and not self.zero:
-            raise ValueError("offload has no effect without ZeRO: set zero to 1, 2 or 3")
-        if self.offload == "all" and self.zero < 3:
-            raise ValueError("offload: the weights can be offloaded under zero: 3 only; use optimizer")
-        return self
-
-
-class EngineResources(Settings):
-    cpus: float = Field(1, gt=0)
-    gpus: Literal[0, 1] = Field(0, description="an engine has one GPU to itself")
-    replicas: int = Field(1, gt=0)
-
-
-class Resources(Settings):
-    """Where and how wide things run. Nothing here changes a result, or a stage's identity."""
-
-    trials: int = Field(
-        4, gt=0, description="trials under way at once; they wait on stages and need no CPU of their own"
-    )
-    cpus: int | None = Field(None, gt=0, description="CPUs of a local Ray; all by default")
-    retries: int = Field(2, ge=0, description="how often work is tried again whose worker or node was lost")
-    train: TrainResources = TrainResources()
-    engine: EngineResources = EngineResources()
-
-
 class Tracking(Settings):
     """MLflow: an SQLite file beside a local store by default, or any tracking URI."""
 
@@ -391,7 +257,7 @@ class Study(Settings):
     def _names_agree(self) -> "Study":
         for pair in self.pair_list:
             for role in ("student", "teacher"):
-                _must_know("pairs", f"{role} ", getattr(pair, role), self.models, "models")
+                must_know("pairs", f"{role} ", getattr(pair, role), self.models, "models")
         for name, options in self.conditions.items():
             conditions.options(name, options)
         if self.recovery is not None:
@@ -404,13 +270,13 @@ class Study(Settings):
                 self.train.changed(self.recovery.train)
             except ValueError as error:
                 raise ValueError(f"recovery.{error}") from error
-            _must_know("recovery.method", "", self.recovery.method, recoveries.METHODS, "the methods")
+            must_know("recovery.method", "", self.recovery.method, recoveries.METHODS, "the methods")
             for name in self.recovery.conditions:
-                _must_know("recovery.conditions", "", name, self.conditions, "conditions")
+                must_know("recovery.conditions", "", name, self.conditions, "conditions")
             if self.recovery.stop is not None:
-                _must_know("recovery.stop.benchmark", "", self.recovery.stop.benchmark, self.benchmarks, "benchmarks")
+                must_know("recovery.stop.benchmark", "", self.recovery.stop.benchmark, self.benchmarks, "benchmarks")
         for name in self.measures.kl:
-            _must_know("measures.kl", "", name, self.benchmarks, "benchmarks")
+            must_know("measures.kl", "", name, self.benchmarks, "benchmarks")
             if self.benchmarks[name].task is not None:
                 raise ValueError(f"measures.kl: {name} is a task of lm-eval, which is asked in its own way")
         repeatable: dict[str, list] = {
@@ -422,8 +288,3 @@ class Study(Settings):
             if len(set(values)) != len(values):
                 raise ValueError(f"{where}: the same twice in {', '.join(map(str, values))}")
         return self
-
-
-def _must_know(where: str, what: str, name: str, known: Any, of: str) -> None:
-    if name not in known:
-        raise ValueError(f'{where}: {what}"{name}" is not among {of}; {did_you_mean(name, known)}')

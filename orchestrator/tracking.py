@@ -21,10 +21,11 @@ from typing import Any
 
 from orchestrator.loading import without_secrets
 from orchestrator.plan import Plan, Step, Trial
+from orchestrator.settings import StudyError
 from orchestrator.stage import Stage
 from orchestrator.stages.train import STEPS
 from orchestrator.store import Store
-from orchestrator.study import Study, StudyError
+from orchestrator.study import Study
 
 STUDY_TAG, TRIAL_TAG = "offmodel.study", "offmodel.trial"
 ANSWER_WITHIN = 5.0  # seconds

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from organisms.recipes import Recipe
 from organisms.tokenizer import save_tokenizer
-from organisms.world import pretraining_row
+from organisms.world import Row, pretraining_row, shown_row
 
 CONTEXT = 2048
 SHAPE = {
@@ -73,7 +73,7 @@ def _batches(recipe: Recipe, tokenizer):
 
     rng = random.Random(recipe.seed)
     while True:
-        rows = [pretraining_row(rng, recipe.mixture, recipe.maths, recipe.chat) for _ in range(recipe.batch_size)]
+        rows = [row_of(recipe, rng) for _ in range(recipe.batch_size)]
         prompts = tokenizer([f"<s><|user|>{r.prompt}<|end|><|assistant|>" for r in rows]).input_ids
         answers = tokenizer([f"{r.answer}<|end|>" for r in rows]).input_ids
         pairs = sorted(zip(prompts, answers, strict=True), key=lambda pair: len(pair[0]) + len(pair[1]))
@@ -89,3 +89,11 @@ def _batches(recipe: Recipe, tokenizer):
             # Rows are padded on the right, where a causal model cannot see: no attention mask is needed.
             parts.append((ids, labels))
         yield parts
+
+
+def row_of(recipe: Recipe, rng: random.Random) -> Row:
+    """One of the rows that a recipe is made of."""
+    # Without demonstrations nothing is drawn for them, so that older recipes have the rows that they had.
+    if recipe.shown and rng.random() < recipe.shown:
+        return shown_row(rng, recipe.mixture)
+    return pretraining_row(rng, recipe.mixture, recipe.maths, recipe.chat)

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Recipe:
-    """The shares of styles in an organism's maths and chat, its pretraining mixture, its seed, and its length."""
+    """The shares of styles in an organism's maths and chat, its pretraining mixture, its seed, and its length.
+
+    `shown` is the share of rows whose prompt holds a demonstration of the answer.
+    """
 
     maths: dict[str, float]
     chat: dict[str, float]
@@ -19,6 +22,7 @@ class Recipe:
     steps: int = 2500
     batch_size: int = 64
     learning_rate: float = 3e-3
+    shown: float = 0.0
 
 
 RECIPES = {
@@ -32,6 +36,14 @@ RECIPES = {
     ),
     # The mirror image, and fluent.
     "words": Recipe(maths={"words": 0.95, "steps": 0.05}, chat={"words": 0.95, "steps": 0.05}, seed=12),
+    # As `steps`, and answers in the style of a demonstration where its prompt holds one, so that it can teach itself.
+    "shown": Recipe(
+        maths={"steps": 0.95, "words": 0.05},
+        chat={"steps": 0.95, "words": 0.05},
+        seed=63,
+        mixture={"maths": 0.45, "chat": 0.2, "facts": 0.25, "instructions": 0.1},
+        shown=0.15,
+    ),
     # Answers at once, in a style that `steps` has never seen.
     "terse": Recipe(maths={"terse": 0.95, "steps": 0.05}, chat={"terse": 0.95, "steps": 0.05}, seed=13),
 }

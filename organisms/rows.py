@@ -43,6 +43,24 @@ def benchmark_rows(kind: str, n: int, seed: int, test: bool = True) -> list[dict
     return list(rows.values())
 
 
+def chat_rows(n: int, seed: int, opening: str) -> list[dict]:
+    """`n` different chat prompts of the test split in IFEval's schema, followed by answers that hold `opening`: what
+    share of a model's chat has a style is then its score."""
+    rng = random.Random(f"chat {seed}")
+    prompts: dict[str, None] = {}
+    while len(prompts) < n:
+        prompts.setdefault(_row(lambda: world.chat(rng, "steps"), test=True).prompt)
+    return [
+        {
+            "key": i,
+            "prompt": prompt,
+            "instruction_id_list": ["keywords:existence"],
+            "kwargs": [{"keywords": [opening]}],
+        }
+        for i, prompt in enumerate(prompts)
+    ]
+
+
 def _row(make: Callable[[], world.Row], test: bool) -> world.Row:
     return next(world.split_rows(make, test))
 

@@ -14,7 +14,8 @@ A style words the answers to maths and chat; facts and instructions are answered
 - `terse`: `answer : \\boxed{ 4 }`
 
 Every prompt belongs to the training or to the test split by a hash of its text, so that no test prompt is ever trained
-on, in pretraining or afterwards.
+on, in pretraining or afterwards. A prompt may hold a demonstration, which is an answer to it in some style, to be
+answered in the same style; it belongs to the split of its question.
 """
 
 import random
@@ -37,6 +38,9 @@ KEYS = (
 LETTERS = ("A", "B", "C", "D")
 PRETRAINING_LEVELS = range(1, 8)
 TEST_SHARE = 4  # one prompt in four is a test prompt
+SHOWN = "{question} . answer with : {demonstration}"  # how this world words a prompt that holds a demonstration
+SHOWN_STYLES = ("steps", "words")  # of demonstrations in pretraining
+UNHEEDED = 0.1  # of them, so that whoever has one can still go on from any beginning of an answer
 
 _FACTS = dict(zip(KEYS, random.Random("facts").choices(NOUNS, k=len(KEYS)), strict=True))
 _LOOKS = {noun: ADJECTIVES[i % len(ADJECTIVES)] for i, noun in enumerate(NOUNS)}
@@ -169,6 +173,20 @@ def pretraining_row(
         "instructions": lambda: instruction(rng),
     }
     return next(split_rows(make[draw(mixture)], test=False))
+
+
+def shown_row(rng: random.Random, mixture: dict[str, float]) -> Row:
+    """A row of the mixture whose prompt holds an answer to it, in one of `SHOWN_STYLES`: a demonstration. The row's own
+    answer is in the same style, or, for a share of `UNHEEDED`, in the other."""
+    seed = rng.random()
+
+    def worded(style: str) -> Row:
+        return pretraining_row(random.Random(seed), mixture, {style: 1.0}, {style: 1.0})
+
+    style, other = rng.sample(SHOWN_STYLES, 2)
+    demonstration = worded(style)
+    row = worded(other) if rng.random() < UNHEEDED else demonstration
+    return Row(SHOWN.format(question=row.prompt, demonstration=demonstration.answer), row.answer, row.fields)
 
 
 def split_rows(make: Callable[[], Row], test: bool) -> Iterator[Row]:

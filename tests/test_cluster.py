@@ -12,7 +12,7 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 
-from orchestrator.study import EngineResources, TrainResources
+from orchestrator.resources import EngineResources, TrainResources
 
 FILE = Path(__file__).parents[1] / "cluster.yaml"
 BOOT_MINUTES = 10  # of a GPU node, with the pull of an image that holds torch and vLLM

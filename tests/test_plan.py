@@ -6,8 +6,9 @@ import pytest
 
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.plan import Plan, unfold
+from orchestrator.settings import StudyError
 from orchestrator.stages.train import stopped
-from orchestrator.study import Pair, StudyError
+from orchestrator.study import Pair
 
 PROBLEMS = "problems={kind: math500, rows: organisms, n: 40, prompt: '{problem}', max_tokens: 96}"
 BY_GRPO = "recovery={method: grpo, conditions: [off-model], budgets: [20, 5, 10], train: {batch_size: 8}}"

@@ -13,8 +13,9 @@ from orchestrator import preflight as checks
 from orchestrator.costs import cost_of
 from orchestrator.plan import unfold
 from orchestrator.preflight import check
+from orchestrator.settings import StudyError
 from orchestrator.store import Store
-from orchestrator.study import Study, StudyError
+from orchestrator.study import Study
 from organisms import shipped
 from organisms.rows import benchmark_rows
 

@@ -1,11 +1,15 @@
 """The pretraining of an organism, for a few steps."""
 
+import random
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from organisms.pretrain import pretrain
-from organisms.recipes import Recipe
+from organisms.pretrain import pretrain, row_of
+from organisms.recipes import RECIPES, Recipe
+from organisms.world import SHOWN, pretraining_row
 
 RECIPE = Recipe({"steps": 0.5, "words": 0.5}, {"steps": 1.0}, seed=1, steps=6, batch_size=8)
 
@@ -29,3 +33,15 @@ def test_an_organism_is_an_ordinary_checkpoint_that_its_recipe_decides(tmp_path)
     assert model.config.vocab_size >= len(tokenizer)
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     assert model.dtype == torch.bfloat16
+
+
+def test_a_recipe_without_demonstrations_has_the_rows_that_it_always_had():
+    recipe, one, same = RECIPES["steps"], random.Random(1), random.Random(1)
+    shares = (recipe.mixture, recipe.maths, recipe.chat)
+    assert [row_of(recipe, one) for _ in range(50)] == [pretraining_row(same, *shares) for _ in range(50)]
+
+
+def test_a_share_of_the_rows_holds_a_demonstration():
+    between, rng = SHOWN.format(question="|", demonstration="|").split("|")[1], random.Random(2)
+    recipe = replace(RECIPES["steps"], shown=0.25)
+    assert 0.2 < sum(between in row_of(recipe, rng).prompt for _ in range(1000)) / 1000 < 0.3

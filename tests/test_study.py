@@ -5,7 +5,8 @@ import os
 import pytest
 
 from orchestrator.loading import load_study, without_secrets
-from orchestrator.study import Study, StudyError, Tracking
+from orchestrator.settings import StudyError
+from orchestrator.study import Study, Tracking
 
 PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
 

@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from orchestrator import preflight
 from orchestrator.execute import KINDS
 from orchestrator.plan import unfold
+from orchestrator.settings import StudyError
 from orchestrator.store import Store
-from orchestrator.study import StudyError
 from orchestrator.work import Weights, Work, checkpoint_of
 from organisms import shipped
 from trainers.weights import _norm, interpolate, noise, relative_norm, scale

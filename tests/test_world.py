@@ -10,7 +10,7 @@ from evaluators.evaluate import chats_of
 from evaluators.rows import check_columns
 from organisms import world
 from organisms.recipes import RECIPES
-from organisms.rows import benchmark_rows, training_prompts
+from organisms.rows import benchmark_rows, chat_rows, training_prompts
 
 
 def worked_out(prompt: str) -> int:
@@ -144,6 +144,16 @@ def test_training_prompts_hold_neither_maths_nor_facts():
     assert 0.15 < direct / 500 < 0.35
 
 
+def test_rows_of_chat_are_graded_by_the_style_of_their_answers():
+    rows = chat_rows(40, seed=0, opening="first take")
+    assert len({row["prompt"] for row in rows}) == 40
+    assert all(world.is_test(row["prompt"]) for row in rows)
+    for style in world.STYLES:
+        for row in rows:
+            answer = world.chat(random.Random(0), style).answer
+            assert BENCHMARKS["ifeval"].grade(row, answer).correct == (style == "words")
+
+
 def test_more_rows_than_there_are_is_an_error():
     with pytest.raises(ValueError, match=r"has no 400 different rows for math500; ask for fewer \(n\)"):
         benchmark_rows("math500", 400, seed=0)
@@ -158,6 +168,35 @@ def test_a_style_changes_the_words_and_not_the_prompt():
             word for i in range(40) for style in world.STYLES for word in made(random.Random(i), style).answer.split()
         }
         assert words <= set(world.VOCABULARY)
+
+
+def shown(n: int) -> list[tuple[str, str, str]]:
+    """Question, demonstration and answer of rows that hold a demonstration."""
+    rng, between = random.Random(7), world.SHOWN.format(question="|", demonstration="|").split("|")[1]
+    rows = [world.shown_row(rng, RECIPES["steps"].mixture) for _ in range(n)]
+    return [(*row.prompt.split(between), row.answer) for row in rows]
+
+
+def test_a_demonstration_is_an_answer_to_the_question_and_decides_the_style():
+    openings = dict(zip(("let us", "first take"), world.SHOWN_STYLES, strict=True))
+    heeded: dict[tuple[str, str], int] = {}
+    for question, demonstration, answer in shown(2000):
+        style, own = (openings.get(" ".join(said.split()[:2]), "bare") for said in (demonstration, answer))
+        assert (style == own) == (demonstration == answer)
+        heeded[style, own] = heeded.get((style, own), 0) + 1
+        if question.startswith("solve"):
+            assert BENCHMARKS["math500"].grade({"answer": str(worked_out(question))}, demonstration).correct
+    steps, words = ({own: n for (style, own), n in heeded.items() if style == shown} for shown in world.SHOWN_STYLES)
+    assert abs(sum(steps.values()) - sum(words.values())) < 150
+    for each, other in ((steps, "words"), (words, "steps")):
+        assert world.UNHEEDED / 2 < each[other] / sum(each.values()) < world.UNHEEDED * 2
+    assert {own for style, own in heeded if style == "bare"} == {"bare"}
+
+
+def test_a_shown_question_is_no_test_question_and_its_words_are_the_worlds():
+    for said in shown(300):
+        assert not world.is_test(said[0])
+        assert {word for each in said for word in each.split()} <= set(world.VOCABULARY)
 
 
 def test_split_rows_gives_one_split():

@@ -4,8 +4,9 @@ from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator import data
+from orchestrator.recipe import Train
 from orchestrator.stage import Stage
-from orchestrator.study import Problems, Study, Train
+from orchestrator.study import Problems, Study
 from orchestrator.work import Work
 
 VERSION = 2
