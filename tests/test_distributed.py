@@ -110,9 +110,6 @@ def work(rank: int, folder: Path) -> None:
 
 
 def main(folder: str) -> None:
-    import deepspeed
-
-    deepspeed.ops.__compatible_ops__ = {}  # Else it compiles an operation for processes on one machine.
     torch.multiprocessing.start_processes(work, (Path(folder),), nprocs=WORKERS, start_method="fork")
 
 

@@ -95,7 +95,7 @@ def test_packed_logits_are_those_of_each_row_by_itself(config):
     with torch.no_grad():
         alone = torch.cat([student.model(torch.tensor([r.ids])).logits[0, r.supervised[0] - 1 : -1] for r in rows])
         padded = student(collate(rows, pad_id=0, packed=False))
-        assert try_packing(student, student, 0, CPU)
+        assert try_packing(student, student, 30, 0, CPU)
         batch = collate(rows, pad_id=0, packed=True)
         packed = student(batch)
     assert batch.layout.blocks == ((2, 23), (2, 14), (1, 9), (1, 2))
@@ -106,7 +106,7 @@ def test_packed_logits_are_those_of_each_row_by_itself(config):
 def test_a_window_is_shorter_than_the_rows_and_tells():
     wide, narrow = (make(MistralConfig(**SIZES, sliding_window=window)) for window in (None, WINDOW))
     for student in (wide, narrow):
-        assert try_packing(student, student, 0, CPU)
+        assert try_packing(student, student, 30, 0, CPU)
     batch = collate(some_rows(), pad_id=0, packed=True)
     with torch.no_grad():
         assert (wide(batch) - narrow(batch)).abs().max() > 0.1
@@ -115,7 +115,7 @@ def test_a_window_is_shorter_than_the_rows_and_tells():
 @pytest.mark.parametrize("config", PACKABLE.values(), ids=PACKABLE)
 def test_changing_one_row_of_a_packed_batch_changes_no_other_rows_loss(config):
     student, rows = make(config), some_rows()
-    assert try_packing(student, student, 0, CPU)
+    assert try_packing(student, student, 30, 0, CPU)
     before = losses(student, rows, packed=True)
     for changed, row in enumerate(rows):
         other = replace(row, ids=[3 + (token + 1) % (VOCABULARY - 3) for token in row.ids])
@@ -127,7 +127,7 @@ def test_changing_one_row_of_a_packed_batch_changes_no_other_rows_loss(config):
 @pytest.mark.parametrize("config", PACKABLE.values(), ids=PACKABLE)
 def test_the_loss_of_a_row_has_no_gradient_in_another(config):
     student, rows = make(config), some_rows()
-    assert try_packing(student, student, 0, CPU)
+    assert try_packing(student, student, 30, 0, CPU)
     embedded = []
     student.model.get_input_embeddings().register_forward_hook(lambda *call: embedded.append(call[-1]))
     batch = collate(rows, pad_id=0, packed=True)
@@ -145,7 +145,7 @@ def test_a_model_that_packing_would_change_is_left_as_it_is(config):
     student, rows = make(config), some_rows()
     own = student.model.config._attn_implementation
     before = losses(student, rows, packed=False)
-    assert not try_packing(student, student, 0, CPU)
+    assert not try_packing(student, student, 30, 0, CPU)
     assert not student.packed
     assert student.model.config._attn_implementation == own
     after = losses(student, rows, packed=False)
@@ -184,7 +184,9 @@ def test_recomputed_activations_give_the_same_gradients(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(base)
     passes, found = [], []
     for recompute in (False, True):
-        learner = Learner(Job(base, [], settings, tmp_path), tokenizer, Place(recompute=recompute), watch_base=False)
+        learner = Learner(
+            Job(base, [], settings, tmp_path), tokenizer, Place(recompute=recompute), 64, watch_base=False
+        )
         assert learner.packed
         counted = []
         learner.engine.student.model.model.layers[0].mlp.register_forward_pre_hook(lambda *_, c=counted: c.append(1))

@@ -26,7 +26,7 @@ def test_every_recipe_is_shipped_and_whole():
 
 
 def test_an_organism_that_is_not_shipped_is_named_with_those_that_are():
-    with pytest.raises(ValueError, match='no organism "stepz"; there are steps, terse, words'):
+    with pytest.raises(ValueError, match='no organism "stepz"; there are shown, steps, terse, words'):
         shipped.checksums("stepz")
 
 

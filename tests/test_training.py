@@ -120,7 +120,7 @@ def test_the_distance_to_the_base_is_0_before_training_and_grows(tmp_path, token
     settings = replace(SETTINGS, lora=lora, batch_size=8, learning_rate=2e-4, num_steps=6)
     job = Job(CHECKPOINT, chats(), settings, tmp_path)
     rows = tokenize(chats(), tokenizer, 2048)
-    assert Learner(job, tokenizer, Place(), watch_base=True).kl_to_base(rows) == pytest.approx(0, abs=1e-7)
+    assert Learner(job, tokenizer, Place(), 64, watch_base=True).kl_to_base(rows) == pytest.approx(0, abs=1e-7)
     reported = []
     run(tmp_path, settings, report=reported.append, kl_every=2)
     assert [r["step"] for r in reported if "kl_to_base" in r] == [0, 2, 4, 5]

@@ -12,6 +12,7 @@ import torch
 from trainers import objectives, state
 from trainers.batches import Batch, collate, divide
 from trainers.job import Job
+from trainers.lora import sum_small_layers
 from trainers.model import try_packing
 from trainers.objectives.divergence import divergence, kl
 from trainers.objectives.tokens import Tokens, log_prob
@@ -25,11 +26,12 @@ from trainers.tokens import Row
 class Learner:
     """A student with its optimiser and with whatever its objective compares it with.
 
-    With `watch_base` it can also tell how far it is from the original student.
+    Rows have at most `longest` tokens. With `watch_base` it can also tell how far it is from the original student.
     """
 
-    def __init__(self, job: Job, tokenizer: Any, place: Place, watch_base: bool):
+    def __init__(self, job: Job, tokenizer: Any, place: Place, longest: int, watch_base: bool):
         self._job, self._place, self._settings, self._tokenizer = job, place, job.settings, tokenizer
+        self._longest = longest
         self._objective = objectives.module(job.settings.objective)
         pad = tokenizer.pad_token_id
         self._pad_id = pad if pad is not None else tokenizer.eos_token_id or 0  # Nothing that counts ever sees it.
@@ -46,8 +48,9 @@ class Learner:
         self._teacher: Another | Itself | None = self._own_teacher(model)
         self.engine = (Sharded if place.zero else Replicated)(model, job.settings, place)
         self._device = torch.device(place.device)
-        try_packing(self.engine.student, self.engine.forward, self._pad_id, self._device)
-        needs_base = self._objective.REFERENCE == "base" or getattr(job.settings.objective_options, "beta", 0)
+        try_packing(self.engine.student, self.engine.forward, longest, self._pad_id, self._device)
+        penalised = job.settings.objective == "grpo" and job.settings.objective_options.beta
+        needs_base = self._objective.REFERENCE == "base" or penalised
         self._base = self._original() if watch_base or needs_base else None
         if self._teacher is None and self._objective.REFERENCE == "teacher":
             self._teacher = self._teacher_of_job()
@@ -55,10 +58,13 @@ class Learner:
     def _load(self):
         job = self._job
         start = job.start if job.settings.lora else None
-        return load_student(job.checkpoint, start, job.settings.lora, job.settings.dtype, job.settings.seed)
+        model = load_student(job.checkpoint, start, job.settings.lora, job.settings.dtype, job.settings.seed)
+        if job.settings.lora is not None and self._place.zero < 3:
+            sum_small_layers(model)
+        return model
 
     def _another(self, model) -> Another:
-        return Another(model, self._settings.dtype, self._place, self._pad_id)
+        return Another(model, self._settings.dtype, self._place, self._longest, self._pad_id)
 
     def _own_teacher(self, model) -> Another | None:
         """The student as it is before this training, where it is its own teacher, and not as it changes."""

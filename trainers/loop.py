@@ -24,7 +24,7 @@ def train(job: Job, place: Place | None = None, host: Host | None = None) -> dic
     """Fine-tune a student and save it into `job.out`; returns the run's figures. Every process of a training calls it.
 
     Raises ValueError for rows, weights and settings that cannot be used, and FloatingPointError, with the step, its
-    rows and the settings, for a loss that is not finite.
+    rows and the settings, for a loss or a gradient that is not finite.
     """
     import torch
     from transformers import AutoTokenizer
@@ -44,7 +44,8 @@ def train(job: Job, place: Place | None = None, host: Host | None = None) -> dic
 
     from trainers.learner import Learner, clipped
 
-    learner = Learner(job, tokenizer, place, watch_base=host.kl_every > 0)
+    longest = max((len(row.ids) for row in rows), default=settings.max_length)
+    learner = Learner(job, tokenizer, place, longest, watch_base=host.kl_every > 0)
     supervised = sum(len(row.supervised) for row in rows)
     if settings.clip:
         rows = clipped(rows, learner.log_probs(rows), settings.clip)
@@ -69,8 +70,9 @@ def train(job: Job, place: Place | None = None, host: Host | None = None) -> dic
         torch.manual_seed(settings.seed * 1_000_003 + step * place.workers + place.rank)
         rate = settings.learning_rate * _rate(step, total, settings)
         loss, norm = learner.learn(batch.rows, rate)
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at step {step} ({batch.name}) with {settings}")
+        for what, figure in (("loss", loss), ("norm of the gradient", norm)):
+            if not math.isfinite(figure):
+                raise FloatingPointError(f"the {what} is {figure} at step {step} ({batch.name}) with {settings}")
         learner.after_step()
         tokens = sum(len(row.supervised) for row in batch.rows)
         done["losses"].append(loss)

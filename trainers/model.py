@@ -32,37 +32,43 @@ class Student(nn.Module):
         return self.model(**given, logits_to_keep=columns).logits[batch.places_T // length, at]
 
 
-def try_packing(student: Student, forward, pad_id: int, device) -> bool:
+def try_packing(student: Student, forward, longest: int, pad_id: int, device) -> bool:
     """Have the student's rows packed if its layers see no further than a row's ends: measured, not read off its config.
 
     Some models mix tokens by other means than attention (linear attention, convolutions), or by attention with more to
     it than the common kind. Two rows in one sequence must give what one of them gives by itself, and what they give
-    must not depend on the other. `forward(batch)` calls the student by way of whatever wraps it.
+    must not depend on the other. That one is short, and then as long as the `longest` that will be seen: what is near
+    hides in a long row, and some models look otherwise at what is far. `forward(batch)` calls the student by way of
+    whatever wraps it.
     """
     config = student.model.config
     own = config._attn_implementation
-    vocabulary = config.get_text_config().vocab_size
+    text = config.get_text_config()
+    longest = min(longest, getattr(text, "max_position_embeddings", longest))
 
     def row(first: int, n: int) -> Row:
-        return Row([(first + 7 * i) % vocabulary for i in range(n)], [n - 1])
+        return Row([(first + 7 * i) % text.vocab_size for i in range(n)], [n - 1])
 
-    one, other, last = row(1, 5), row(2, 5), row(3, 9)
+    def seen(rows: list[Row], packed: bool):
+        return forward(collate(rows, pad_id, packed=packed, device=device))[-1]
+
+    measured = [row(3, n) for n in {9, max(9, longest)}]
     was_training = student.training
     student.eval()
     try:
         with torch.no_grad():
-            alone = forward(collate([last], pad_id, packed=False, device=device))
+            alone = [seen([one], packed=False) for one in measured]
             try:
                 student.model.set_attn_implementation(packing.register())
-                after = [
-                    forward(collate([before, last], pad_id, packed=True, device=device)) for before in (one, other)
-                ]
+                after = [[seen([row(other, 5), one], packed=True) for other in (1, 2)] for one in measured]
             except (AssertionError, TypeError, ValueError, RuntimeError):  # It has no use for such an attention.
                 after = []
     finally:
         student.train(was_training)
-    far = [float((logits[-1:] - alone).abs().max() / alone.abs().max()) for logits in after]
-    student.packed = bool(far) and max(far) < APART and bool(torch.equal(after[0][-1], after[1][-1]))
+    student.packed = bool(after) and all(
+        torch.equal(one, other) and (one - by_itself).abs().max() < APART * by_itself.abs().max()
+        for (one, other), by_itself in zip(after, alone, strict=True)
+    )
     if not student.packed:
         student.model.set_attn_implementation(own)
     return student.packed

@@ -80,6 +80,8 @@ class Sharded:
     def __init__(self, model, settings: TrainSettings, place: Place):
         import deepspeed
 
+        if place.device == "cpu":
+            deepspeed.ops.__compatible_ops__ = {}  # Else it compiles one for the processes of a machine.
         self.student = Student(model.train())
         weights = [p for p in self.student.parameters() if p.requires_grad]
         self._stage = place.zero

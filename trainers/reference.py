@@ -28,17 +28,22 @@ class Itself:
 
     def logits(self, batch):
         """Of shape (T, V), without a gradient."""
+        student = self._engine.student
         without: AbstractContextManager = nullcontext()
         if self._adapter_off:
-            without = self._engine.student.model.disable_adapter()
-        with torch.no_grad(), without:
-            return self._engine.forward(batch)
+            without = student.model.disable_adapter()
+        student.eval()  # What is measured is the model, and not the model at some draw of its dropout.
+        try:
+            with torch.no_grad(), without:
+                return self._engine.forward(batch)
+        finally:
+            student.train()
 
 
 class Another:
     """A model beside the student: frozen, but for `follow`, by which it comes after the student."""
 
-    def __init__(self, model, dtype: str, place: Place, pad_id: int):
+    def __init__(self, model, dtype: str, place: Place, longest: int, pad_id: int):
         self._student = Student(model.to(place.device) if place.zero < 3 else model).eval().requires_grad_(False)
         self._sharded = place.zero == 3
         self._forward: Any = self._student
@@ -54,7 +59,7 @@ class Another:
         self._precision = torch.autocast(
             torch.device(place.device).type, dtype=getattr(torch, dtype), enabled=dtype != "float32"
         )
-        try_packing(self._student, self._forward, pad_id, place.device)
+        try_packing(self._student, self._forward, longest, pad_id, place.device)
         self._averages: dict[str, torch.Tensor] = {}
 
     @property

@@ -49,12 +49,17 @@ def load_student(checkpoint: str, adapter: Path | None, lora: Lora | None, dtype
 def load_model(checkpoint: str, dtype: str):
     """A causal language model from safetensors. Raises ValueError for weights that are not those of its config."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             checkpoint, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
         )
+    except SafetensorError as error:
+        raise ValueError(
+            f"a file of the checkpoint {checkpoint} is damaged ({error}): fetch or write it again"
+        ) from error
     except RuntimeError as error:
         raise ValueError(
             f"the checkpoint {checkpoint} does not have the shape that its config.json says: "

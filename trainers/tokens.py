@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional
 
 from evaluators.template import EMPTY_THINKING, Chat, encode
-from evaluators.thinking import END, spoken
+from evaluators.thinking import BEGIN, END, spoken
 
 if TYPE_CHECKING:
     from trainers.settings import LearnFrom
@@ -55,6 +55,10 @@ def tokenize(examples: Sequence[Example], tokenizer, max_length: int, learn_from
 def _row(name: str, example: Example, tokenizer, max_length: int, learn_from: "LearnFrom") -> Row:
     chat = example.chat
     if learn_from == "empty_reasoning":
+        if BEGIN in chat[-1]["content"] and END not in chat[-1]["content"]:
+            raise ValueError(
+                f"{name}: its reasoning never ends, so there is no answer beside it to learn; drop the row"
+            )
         said = EMPTY_THINKING + spoken(chat[-1]["content"], thinks=False)
         chat = [*chat[:-1], {**chat[-1], "content": said}]
     prompt = encode(tokenizer, chat[:-1])
