@@ -20,7 +20,7 @@ class Options(Settings):
     text: Literal["numbers", "code", "tokens"] = Field(description="what the streams are of; see rows/non_text.py")
     n: int | None = Field(None, gt=0, description="streams; as many as the study has prompts by default")
     length: int = Field(64, gt=1, description="tokens in a stream")
-    seed: int = 0
+    seed: int = Field(0, description="another one gives other streams")
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
