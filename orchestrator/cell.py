@@ -73,14 +73,14 @@ class Cell:
     ) -> Stage:
         """A model's answers to the training prompts; the same for every cell. `prompts` and `sampling` are what differs
         from the study's. Raises ValueError for what these do not take."""
-        study = self.study.model_copy(
-            update={
-                "prompts": changed(self.study.prompts, "prompts", prompts or {}),
-                "sampling": changed(self.study.sampling, "sampling", sampling or {}),
-            }
-        )
-        how = canonical_json([study.prompts.model_dump(), study.sampling.model_dump()])
-        return self._once(("answers", alias, how), lambda: sample.of_prompts(self.model(alias), study))
+        study = self.study
+        if prompts or sampling:
+            asked = changed(study.prompts, "prompts", prompts or {})
+            study = study.model_copy(
+                update={"prompts": asked, "sampling": changed(study.sampling, "sampling", sampling or {})}
+            )
+        key = ("answers", alias, canonical_json([prompts or {}, sampling or {}]))
+        return self._once(key, lambda: sample.of_prompts(self.model(alias), study))
 
     def rephrased(self, alias: str, answers: Stage, template: str) -> Stage:
         """What a model says when it is asked again about answers, by a template with {prompt} and {answer}."""

@@ -64,7 +64,7 @@ def _check_asked_otherwise(plan: Plan, records: dict[Stage, dict]) -> dict[str, 
         declared = stage.runtime.get("prompts")
         if declared is not None and Prompts(**declared) != study.prompts:
             chats = data.read_prompts(Prompts(**declared))
-            texts[f"prompts of {stage.name}"] = [" ".join(message["content"] for message in chat) for chat in chats]
+            texts[f"prompts of {stage.address}"] = [" ".join(message["content"] for message in chat) for chat in chats]
     for name, before in study.benchmarks.items():
         hows = (Benchmark(**s.runtime["benchmark"]) for s in pending if s.runtime.get("name") == name)
         otherwise = {(how.prompt, how.system): how for how in hows}

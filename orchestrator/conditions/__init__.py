@@ -5,6 +5,8 @@ A condition is a module of this package with
 - `Options`: the keys that a study file may give it;
 - `arm(cell, options)`: the `Arm` of one pair and seed, built from the stages that `cell` offers.
 
+Its docstring says in its first sentence what it does, and after `Source:` where it comes from and what is our choice.
+
 The file's name is the condition's kind. A study names its conditions as it likes and gives the kind where the two
 differ (`off-model` is `off_model`).
 """
@@ -23,7 +25,12 @@ from orchestrator.settings import said
 
 def kinds() -> list[str]:
     """Every file of this folder."""
-    return [module.name for module in pkgutil.iter_modules(__path__)]
+    return _files_in(tuple(__path__))
+
+
+@cache
+def _files_in(folders: tuple[str, ...]) -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(folders)]
 
 
 @cache
