@@ -4,7 +4,8 @@ import json
 import random
 
 import pytest
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from evaluators.asked import Asked, to_lines
 from evaluators.engine import Answer
@@ -15,7 +16,7 @@ from orchestrator.rows import Row
 from orchestrator.rows.by_classifier import problem_text, told_apart
 from orchestrator.rows.by_likelihood import within
 from orchestrator.rows.mixed import arranged
-from orchestrator.rows.non_text import streams
+from orchestrator.rows.non_text import streams, whole_words
 from orchestrator.rows.own_reasoning import joined
 from orchestrator.rows.prompted import prompted
 from orchestrator.stages import rows as stages
@@ -248,3 +249,12 @@ def test_random_tokens_are_read_again_as_themselves():
     assert found.facts["words"] > 100
     drawn = {word for row in found.kept for word in row.answer.split()}
     assert len(drawn) > 0.9 * found.facts["words"], "drawn evenly"
+
+
+def test_a_word_that_is_read_as_others_is_not_drawn():
+    pieces = [("<unk>", 0.0), ("▁", -9.0), ("▁a", -1.0), ("▁b", -1.0), ("b", -1.0), ("▁ab", -99.0), ("▁end", -1.0)]
+    plain = Tokenizer(models.Unigram(pieces, unk_id=0))
+    plain.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    plain.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", eos_token="▁end")
+    assert whole_words(tokenizer) == {"a": 2, "b": 3}

@@ -2,7 +2,8 @@
 
 A way is a function `make(work, **settings)` that returns what it `Made`, in a file with a `VERSION` (raise it when it
 makes other rows of the same). It reads the inputs of its stage, of which `data` is what the rows are made from, with
-`rows_of(work.folder("data"))` of `orchestrator/stages/rows.py`. The file of a condition may hold a way of its own.
+`rows_of(work.folder("data"))` of `orchestrator/stages/rows.py`, and adds none to them; one without `data`, which makes
+rows of nothing, is told how many as `n`. The file of a condition may hold a way of its own.
 """
 
 from dataclasses import dataclass, field
