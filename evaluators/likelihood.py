@@ -18,6 +18,7 @@ import numpy as np
 from evaluators.asked import Asked
 from evaluators.engine import Likelihood, Request
 from evaluators.statistics import Interval
+from evaluators.template import Chat
 from evaluators.thinking import final_from
 
 ALL, REASONING, ANSWER = "all", "reasoning", "answer"
@@ -32,17 +33,20 @@ class Scored:
     tokens: dict[str, int]
 
 
-def requests_of(answered: Sequence[Asked], by_ids: bool) -> list[Request]:
-    """What to ask an engine's `likelihood`: the first answer to each prompt, by its text, or by the token ids that were
-    drawn (what an answer was made to begin with is no part of those)."""
+def by_text(chats: Sequence[Chat]) -> list[Request]:
+    """What to ask an engine's `likelihood`: the answer in which each chat ends, by its text."""
+    said = [(chat[:-1], chat[-1]["content"]) for chat in chats]
+    return [Request(prompt, answer, final_from=final_from(answer)) for prompt, answer in said]
+
+
+def by_ids(answered: Sequence[Asked]) -> list[Request]:
+    """The same of the first answer to each prompt, by the token ids that were drawn (what an answer was made to begin
+    with is no part of those)."""
     requests = []
     for one in answered:
         answer, begun = one.answers[0], one.opening_ids
-        final = final_from(answer.text) if not (by_ids and begun) else None
-        if by_ids:
-            requests.append(Request((*one.prompt_ids, *begun), answer.ids[len(begun) :], final_from=final))
-        else:
-            requests.append(Request(one.prompt, answer.text, final_from=final))
+        final = None if begun else final_from(answer.text)
+        requests.append(Request((*one.prompt_ids, *begun), answer.ids[len(begun) :], final_from=final))
     return requests
 
 

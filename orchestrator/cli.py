@@ -41,11 +41,17 @@ def main() -> None:
         if name == "ui":
             command.add_argument("--port", type=int, default=5000)
         command.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDE_HELP)
+    text = "list the conditions and recoveries with their options and sources"
+    command = commands.add_parser("conditions", help=text, description=text)
+    command.set_defaults(act=conditions_command)
     arguments, rest = parser.parse_known_args()
     for word in rest:  # argparse does not take overrides that stand behind an option.
         if word.startswith("-"):
             parser.error(f"there is no option {word}")
-    arguments.overrides += rest
+    if rest and arguments.command == "conditions":
+        parser.error(f"conditions takes no arguments, and {rest[0]} is one")
+    if rest:
+        arguments.overrides += rest
     try:
         sys.exit(arguments.act(arguments, Console(highlight=False)))
     except (StudyError, StoreError) as error:
@@ -59,6 +65,13 @@ def main() -> None:
 def _plan(arguments: argparse.Namespace) -> tuple[Plan, Store]:
     plan = unfold(load_study(arguments.study, arguments.overrides))
     return plan, Store(plan.study.store)
+
+
+def conditions_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.catalogue import show
+
+    show(console)
+    return 0
 
 
 def plan_command(arguments: argparse.Namespace, console: Console) -> int:

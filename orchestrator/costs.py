@@ -1,24 +1,24 @@
 """What stages will ask of the fleet, before they do."""
 
 from collections.abc import Iterable
+from functools import cache
 
 from orchestrator import data
-from orchestrator.stage import Stage
-from orchestrator.study import Study
+from orchestrator.stage import Stage, canonical_json
+from orchestrator.stages.rows import origin
+from orchestrator.study import Prompts, Study
 
 
 def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
     """How many answers these stages will sample, and how many tokens those can have at most."""
     answers = tokens = 0
-    prompts = None
     for stage in stages:
         if stage.kind == "train" and "whole" not in stage.runtime:  # A checkpoint is left by the whole training.
             n, longest = _rollouts(stage, study)
         elif stage.kind != "sample":
             continue
         elif "name" not in stage.runtime:
-            prompts = len(data.read_prompts(study.prompts)) if prompts is None else prompts
-            n, longest = prompts, study.sampling.max_tokens
+            n, longest = _prompts_of(stage), stage.settings["decoding"]["max_tokens"]
         else:
             benchmark = study.benchmarks[stage.runtime["name"]]
             decoding = stage.settings["benchmark"].get("decoding", {"n": 1, "max_tokens": 0})  # lm-eval knows its own
@@ -26,6 +26,18 @@ def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
         answers += n
         tokens += n * longest
     return answers, tokens
+
+
+def _prompts_of(sample: Stage) -> int:
+    """The most prompts that a sample of training prompts can have; one that rephrases has those of the other."""
+    while "answers" in sample.inputs:
+        sample = sample.inputs["answers"]
+    return _prompts_in(canonical_json(sample.runtime["prompts"]))
+
+
+@cache
+def _prompts_in(declared: str) -> int:
+    return len(data.read_prompts(Prompts.model_validate_json(declared)))
 
 
 def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
@@ -43,8 +55,16 @@ def steps_of(train: Stage, study: Study) -> int:
     settings = train.settings
     if settings.get("num_steps"):
         return settings["num_steps"]
-    if "problems" in settings:
-        rows = settings["problems"]["rows"]["n"]
-    else:
-        rows = settings["rows"] or len(data.read_prompts(study.prompts))
+    rows = settings["rows"] or _rows_in(train, study)
     return max(settings["min_steps"], round(settings["epochs"] * rows / settings["batch_size"]), 1)
+
+
+def _rows_in(train: Stage, study: Study) -> int:
+    """The most rows that a training can have: what makes rows of others adds none, and what makes them anew says how
+    many (`n`)."""
+    if "problems" in train.settings:
+        return train.settings["problems"]["rows"]["n"]
+    if "data" not in train.inputs:
+        return len(data.read_prompts(study.prompts))
+    sample = origin(train.inputs["data"])
+    return _prompts_of(sample) if sample is not None else train.inputs["data"].settings["n"]

@@ -18,7 +18,7 @@ import ray
 from orchestrator import fleet
 from orchestrator.claims import Contender
 from orchestrator.stage import Stage
-from orchestrator.stages import evaluate, likelihood, model, report, sample, train, weights
+from orchestrator.stages import evaluate, likelihood, model, report, rows, sample, train, weights
 from orchestrator.store import Store
 from orchestrator.work import Work
 from trainers.disk import told_where
@@ -26,6 +26,7 @@ from trainers.disk import told_where
 KINDS = {
     "model": model,
     "sample": sample,
+    "rows": rows,
     "train": train,
     "weights": weights,
     "evaluate": evaluate,

@@ -54,6 +54,12 @@ def _with_absolute_paths(study: Study) -> Study:
     def is_file(source: str | None) -> bool:
         return bool(source) and str(source).endswith(".jsonl")
 
+    def of_condition(options: dict[str, Any]) -> dict[str, Any]:
+        prompts = options.get("prompts")
+        if not isinstance(prompts, dict) or not is_file(prompts.get("source")):
+            return options
+        return {**options, "prompts": {**prompts, "source": absolute(prompts["source"])}}
+
     prompts, problems = study.prompts, study.problems
     return study.model_copy(
         update={
@@ -67,6 +73,7 @@ def _with_absolute_paths(study: Study) -> Study:
             "prompts": prompts.model_copy(update={"source": absolute(prompts.source, is_file(prompts.source))}),
             "problems": problems
             and problems.model_copy(update={"rows": absolute(problems.rows, is_file(problems.rows))}),
+            "conditions": {name: of_condition(options) for name, options in study.conditions.items()},
             "benchmarks": {
                 name: benchmark.model_copy(update={"rows": absolute(benchmark.rows, is_file(benchmark.rows))})
                 for name, benchmark in study.benchmarks.items()

@@ -9,7 +9,7 @@ from orchestrator import conditions, recoveries
 from orchestrator.cell import Cell
 from orchestrator.settings import StudyError
 from orchestrator.stage import Stage, closure
-from orchestrator.stages import train
+from orchestrator.stages import rows, train
 from orchestrator.study import Study
 
 
@@ -131,12 +131,18 @@ def _trial(cell: Cell, condition: str) -> Trial:
             budget,
             at,
             student,
-            {name: cell.score(name, student, arm.prefill) for name in names},
-            {name: cell.divergence(name, student) for name in study.measures.kl if student is not None},
+            {name: cell.score(name, student, arm.prefill, arm.asked.get(name)) for name in names},
+            {
+                name: cell.divergence(name, student, arm.asked.get(name))
+                for name in study.measures.kl
+                if student is not None
+            },
         )
         for (budget, at), student in students.items()
     ]
     learnt = arm.student.inputs.get("data") if arm.student is not None else None
+    if learnt is not None and rows.origin(learnt) is None:
+        learnt = None  # Streams answer nothing, so there is no prompt under which to look at them.
     return Trial(
         cell.student,
         cell.teacher,

@@ -13,7 +13,7 @@ from orchestrator.plan import Plan
 from orchestrator.settings import StudyError
 from orchestrator.stage import Stage
 from orchestrator.store import Store, sha256_file
-from orchestrator.study import Model, Study
+from orchestrator.study import Benchmark, Model, Prompts, Study
 from organisms import shipped
 
 WEIGHTS = ("model", "train", "weights")
@@ -27,7 +27,8 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         tracking.check_answers(tracking.tracking_uri(plan.study))
         prompts = _check_prompts(plan.study)
         pending = {stage.runtime.get("name") for stage in plan.stages if stage not in records}
-        asked = {name: _check_benchmark(plan.study, name) for name in plan.study.benchmarks if name in pending}
+        asked = {name: _check_benchmark(name, b) for name, b in plan.study.benchmarks.items() if name in pending}
+        asked |= _check_asked_otherwise(plan, records)
         problems = _check_problems(plan.study)
         folders: list[Path] = []
         for alias, model in plan.study.models.items():
@@ -55,8 +56,25 @@ def _check_prompts(study: Study) -> list[str]:
     return [" ".join(message["content"] for message in chat) for chat in chats]
 
 
-def _check_benchmark(study: Study, name: str) -> list[str]:
-    benchmark = study.benchmarks[name]
+def _check_asked_otherwise(plan: Plan, records: dict[Stage, dict]) -> dict[str, list[str]]:
+    """The prompts that conditions have in place of the study's, for training or of a benchmark."""
+    study, texts = plan.study, {}
+    pending = [stage for stage in plan.stages if stage.kind == "sample" and stage not in records]
+    for stage in pending:
+        declared = stage.runtime.get("prompts")
+        if declared is not None and Prompts(**declared) != study.prompts:
+            chats = data.read_prompts(Prompts(**declared))
+            texts[f"prompts of {stage.address}"] = [" ".join(message["content"] for message in chat) for chat in chats]
+    for name, before in study.benchmarks.items():
+        hows = (Benchmark(**s.runtime["benchmark"]) for s in pending if s.runtime.get("name") == name)
+        otherwise = {(how.prompt, how.system): how for how in hows}
+        otherwise.pop((before.prompt, before.system), None)
+        for number, how in enumerate(otherwise.values(), 1):
+            texts[f"{name}, asked otherwise ({number})"] = _check_benchmark(name, how)
+    return texts
+
+
+def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
     try:
         if benchmark.task is not None:
             from evaluators import harness

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from orchestrator.nearest import did_you_mean
-from orchestrator.settings import Settings, must_know
+from orchestrator.settings import Settings, changed, must_know
 from trainers import objectives
 
 
@@ -72,12 +72,4 @@ class Train(Settings):
 
     def changed(self, overrides: dict[str, Any]) -> "Train":
         """This recipe with some fields replaced. Raises ValueError for what a recipe does not take."""
-        for key in overrides:
-            if key not in type(self).model_fields:
-                raise ValueError(f"train.{key}: unknown key; {did_you_mean(key, type(self).model_fields)}")
-        try:
-            return type(self).model_validate({**self.model_dump(), **overrides})
-        except ValidationError as error:
-            found = error.errors()[0]
-            place = ".".join(map(str, ("train", *found["loc"])))
-            raise ValueError(f"{place}: {found['msg'].removeprefix('Value error, ')}") from error
+        return changed(self, "train", overrides)

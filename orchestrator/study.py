@@ -146,7 +146,9 @@ class Benchmark(Settings):
     temperature: float = Field(0.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
     samples: int = Field(1, gt=0, description="answers to each example")
-    score: str = Field("mean", description="what several answers are worth: mean (avg@n), majority, or pass@k")
+    score: str = Field(
+        "mean", description="what several answers are worth: mean (avg@n), majority, majority@k, or pass@k"
+    )
     chat: bool = Field(True, description="of tasks of lm-eval: whether they are asked by the chat template")
     shots: int | None = Field(
         None, ge=0, description="of tasks of lm-eval: examples in the prompt; the task's own number"
@@ -187,7 +189,7 @@ class Benchmark(Settings):
             raise ValueError("top_p has no effect on greedy answers: set temperature, or leave it out")
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(f"samples: {self.samples} greedy answers are all the same: set temperature, as to 0.7")
-        if self.score == "majority" and not BENCHMARKS[self.kind].VOTES:
+        if self.score.startswith("majority") and not BENCHMARKS[self.kind].VOTES:
             raise ValueError(f"score: answers to {self.kind} have no part to vote on; use mean or pass@k")
         check_way(self.score, self.samples)
         return self

@@ -20,7 +20,7 @@ from evaluators.template import Chat
 from orchestrator import data
 from orchestrator.preemption import Notice
 from orchestrator.stages import train as stage_of
-from orchestrator.stages.sample import read_chats
+from orchestrator.stages.rows import rows_of
 from orchestrator.stages.train import STEPS
 from orchestrator.study import Problems, Prompts
 from orchestrator.work import Weights, Work, checkpoint_of
@@ -179,7 +179,7 @@ class Surroundings:
         if "prompts" in settings:
             chats = data.read_prompts(Prompts(**work.stage.runtime["prompts"]))
         else:
-            chats = read_chats(work.folder("data"))
+            chats = [row.chat for row in rows_of(work.folder("data"))]
         return choose(chats, settings["rows"], settings["seed"])
 
     def _report(self, metrics: dict) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from evaluators.asked import Asked
 from evaluators.engine import Answer, Likelihood
-from evaluators.likelihood import Scored, divergence, mean_nll, parts_of, pooled, requests_of, scored
+from evaluators.likelihood import Scored, by_ids, by_text, divergence, mean_nll, parts_of, pooled, scored
 
 TEXT = "so it is \\boxed{4}"
 
@@ -66,7 +66,8 @@ def test_data_is_asked_about_by_its_text_and_what_was_drawn_by_its_tokens():
     chat = [{"role": "user", "content": "?"}]
     plain = Asked("a", chat, (1, 2), (), (Answer((3, 4), TEXT, False),))
     begun = Asked("b", chat, (1, 2), (3,), (Answer((3, 4), TEXT, False),))
-    by_text, by_ids = requests_of([plain], False)[0], requests_of([plain, begun], True)
-    assert (by_text.prompt, by_text.opening, by_text.final_from) == (chat, TEXT, TEXT.index("\\boxed"))
-    assert (by_ids[0].prompt, by_ids[0].opening) == ((1, 2), (3, 4))
-    assert (by_ids[1].prompt, by_ids[1].opening, by_ids[1].final_from) == ((1, 2, 3), (4,), None)
+    (said,) = by_text([[*chat, {"role": "assistant", "content": TEXT}]])
+    assert (said.prompt, said.opening, said.final_from) == (chat, TEXT, TEXT.index("\\boxed"))
+    drawn = by_ids([plain, begun])
+    assert (drawn[0].prompt, drawn[0].opening) == ((1, 2), (3, 4))
+    assert (drawn[1].prompt, drawn[1].opening, drawn[1].final_from) == ((1, 2, 3), (4,), None)

@@ -9,6 +9,7 @@ from evaluators.engine import Answer, Likelihood, Reply
 from orchestrator.data import read_prompts
 from orchestrator.plan import unfold
 from orchestrator.stages import evaluate, likelihood, model, sample
+from orchestrator.stages.rows import rows_of
 from orchestrator.store import Store
 from orchestrator.training import choose
 from orchestrator.work import Weights, Work, checkpoint_of
@@ -94,7 +95,7 @@ def test_answers_are_written_with_their_prompts_and_cut_off_ones_teach_nothing(p
     assert facts["cut_off"] == cut / len(rows)
     assert facts["tokens"] == 3 * len(rows)
     assert facts["template"] == "digest"
-    assert sample.read_chats(folder) == [
+    assert [row.chat for row in rows_of(folder)] == [
         [*row["prompt"], {"role": "assistant", "content": one["text"]}]
         for row, one in zip(rows, answers, strict=True)
         if not one["cut_off"]
@@ -181,7 +182,7 @@ def test_likelihoods_are_summed_by_class_of_token(small, store, perform):
     perform(model.run, stage.inputs["base"])
     _, data = perform(sample.run, stage.inputs["data"])
     facts, folder = perform(likelihood.run, stage)
-    learnt = len(sample.read_chats(data))  # answers that were cut off teach nothing, and are no training data
+    learnt = len(rows_of(data))  # answers that were cut off teach nothing, and are no training data
     assert 0 < learnt < 20
     assert facts == {"n": learnt, "nll": {"all": 2.0, "reasoning": 1.5, "answer": 3.0}}
     rows = likelihood.likelihoods_of(folder)

@@ -5,6 +5,8 @@ A condition is a module of this package with
 - `Options`: the keys that a study file may give it;
 - `arm(cell, options)`: the `Arm` of one pair and seed, built from the stages that `cell` offers.
 
+Its docstring says in its first sentence what it does, and after `Source:` where it comes from and what is our choice.
+
 The file's name is the condition's kind. A study names its conditions as it likes and gives the kind where the two
 differ (`off-model` is `off_model`).
 """
@@ -18,8 +20,17 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.nearest import did_you_mean
+from orchestrator.settings import said
 
-KINDS = tuple(module.name for module in pkgutil.iter_modules(__path__))
+
+def kinds() -> list[str]:
+    """Every file of this folder."""
+    return _files_in(tuple(__path__))
+
+
+@cache
+def _files_in(folders: tuple[str, ...]) -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(folders)]
 
 
 @cache
@@ -30,8 +41,8 @@ def module(kind: str) -> ModuleType:
 def kind_of(name: str, options: dict[str, Any]) -> str:
     """The kind of a study's condition. Raises ValueError, with the nearest, for one that does not exist."""
     kind = str(options.get("kind", name.replace("-", "_")))
-    if kind not in KINDS:
-        raise ValueError(f'conditions.{name}: there is no condition "{kind}"; {did_you_mean(kind, KINDS)}')
+    if kind not in kinds():
+        raise ValueError(f'conditions.{name}: there is no condition "{kind}"; {did_you_mean(kind, kinds())}')
     return kind
 
 
@@ -45,5 +56,4 @@ def options(name: str, given: dict[str, Any]) -> BaseModel:
     try:
         return declared.model_validate(values)
     except ValidationError as error:
-        found = error.errors()[0]
-        raise ValueError(f"conditions.{'.'.join(map(str, (name, *found['loc'])))}: {found['msg']}") from error
+        raise ValueError(said(error, f"conditions.{name}")) from error

@@ -8,14 +8,20 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestrator.asking import answers
 from orchestrator.cell import Arm, Cell
 
 
 class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    prompts: dict[str, Any] = Field(
+        {}, description="what differs from the study's prompts; a system message is asked with, and not learnt with"
+    )
+    sampling: dict[str, Any] = Field({}, description="what differs from how the study samples answers")
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
 def arm(cell: Cell, options: Options) -> Arm:
-    return Arm(cell.trained(cell.teacher, cell.recipe(**options.train)))
+    data = answers(cell, cell.teacher, options.prompts, options.sampling)
+    return Arm(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))

@@ -1,21 +1,31 @@
 """On-model training, the control: the same training on the student's own answers to the same prompts.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026). It is the same for every teacher, so all
-pairs of a student share it.
+pairs of a student share it. Asked with another system message, at another temperature, or rephrased, its answers are
+off-policy and still its own (appendix 2, whose prompts are not known: they are the user's to give).
 """
 
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestrator.asking import answers
 from orchestrator.cell import Arm, Cell
 
 
 class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    prompts: dict[str, Any] = Field(
+        {}, description="what differs from the study's prompts; a system message is asked with, and not learnt with"
+    )
+    sampling: dict[str, Any] = Field({}, description="what differs from how the study samples answers")
+    rephrase: str | None = Field(
+        None, description="ask the student again about each answer, by this text with {prompt} and {answer} in it"
+    )
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
 def arm(cell: Cell, options: Options) -> Arm:
-    return Arm(cell.trained(cell.student, cell.recipe(**options.train)))
+    data = answers(cell, cell.student, options.prompts, options.sampling, options.rephrase)
+    return Arm(cell.trained(cell.student, cell.recipe(**options.train), data=data))

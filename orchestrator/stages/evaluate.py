@@ -11,16 +11,15 @@ from evaluators.evaluate import Graded, grade, graded_by_harness, read_graded, s
 from orchestrator import data
 from orchestrator.stage import Stage
 from orchestrator.stages import sample
-from orchestrator.study import Benchmark, Study
+from orchestrator.study import Benchmark
 from orchestrator.work import Work
 
 VERSION = 2
 GRADES = "grades.jsonl"
 
 
-def stage(name: str, study: Study, answers: Stage) -> Stage:
-    """The grades of the answers that a `sample` of the benchmark `name` left."""
-    benchmark = study.benchmarks[name]
+def stage(name: str, benchmark: Benchmark, answers: Stage) -> Stage:
+    """The grades of the answers that a `sample` of a benchmark, which the study calls `name`, left."""
     settings: dict[str, Any] = {"kind": benchmark.kind, "score": benchmark.score}
     if benchmark.task is None:
         module = BENCHMARKS[benchmark.kind]
@@ -31,7 +30,7 @@ def stage(name: str, study: Study, answers: Stage) -> Stage:
         answers.name,
         settings,
         {"answers": answers},
-        {"name": name, "benchmark": answers.runtime["benchmark"]},
+        {"name": name, "benchmark": benchmark.model_dump()},
     )
 
 

@@ -1,11 +1,12 @@
-"""The stage `likelihood`: how likely a model finds the answers of a sample."""
+"""The stage `likelihood`: how likely a model finds the answers of a sample, or of rows made of one."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from evaluators.asked import to_lines
-from evaluators.likelihood import Scored, mean_nll, parts_of, read_scored, requests_of, scored
+from evaluators.likelihood import Scored, by_ids, by_text, mean_nll, parts_of, read_scored, scored
 from orchestrator.stage import Stage
+from orchestrator.stages.rows import rows_of
 from orchestrator.stages.sample import answers_of
 from orchestrator.study import Study
 from orchestrator.work import Work
@@ -14,32 +15,34 @@ VERSION = 1
 LIKELIHOODS = "likelihoods.jsonl"
 
 
-def stage(study: Study, model: Stage, student: Stage | None, data: Stage, by_ids: bool) -> Stage:
-    """The answers of the sample `data` under a model (or `student`, trained from it), by their token ids or text."""
+def stage(study: Study, model: Stage, student: Stage | None, data: Stage, by: Literal["ids", "text"]) -> Stage:
+    """The answers of `data` under a model (or `student`, trained from it): by text, or by a sample's token ids."""
     inputs = {"base": model, "data": data} | ({} if student is None else {"student": student})
     return Stage(
         "likelihood",
         VERSION,
         f"{(student or model).name}-of-{data.name}",
-        {"by": "ids" if by_ids else "text", "dtype": study.dtype, "context": study.context},
+        {"by": by, "dtype": study.dtype, "context": study.context},
         inputs,
         {"retries": study.resources.retries, "engine": model.runtime["engine"]},
     )
 
 
 def run(work: Work) -> dict[str, Any]:
-    by_ids = work.stage.settings["by"] == "ids"
-    answered = answers_of(work.folder("data"))
-    if not by_ids:  # Data for training, of which answers that were cut off, or are empty, are no part.
-        answered = [one for one in answered if one.answers[0].text and not one.answers[0].cut_off]
-    if not answered:
+    if work.stage.settings["by"] == "ids":
+        answered = answers_of(work.folder("data"))
+        ids, requests = [one.id for one in answered], by_ids(answered)
+    else:
+        rows = [row for row in rows_of(work.folder("data")) if row.answer]
+        ids, requests = [row.id for row in rows], by_text([row.chat for row in rows])
+    if not ids:
         raise ValueError("every answer is empty or was cut off, so there is none whose likelihood could be told")
     found: dict[str, Scored] = {}
-    for chunk in work.ask("likelihood", requests_of(answered, by_ids)):
-        found |= {answered[place].id: scored(answered[place].id, one) for place, one in chunk}
-    rows = [found[one.id] for one in answered]
-    (work.out / LIKELIHOODS).write_text(to_lines(rows))
-    return {"n": len(rows), "nll": {part: mean_nll(rows, part).value for part in parts_of(rows)}}
+    for chunk in work.ask("likelihood", requests):
+        found |= {ids[place]: scored(ids[place], one) for place, one in chunk}
+    told = [found[id] for id in ids]
+    (work.out / LIKELIHOODS).write_text(to_lines(told))
+    return {"n": len(told), "nll": {part: mean_nll(told, part).value for part in parts_of(told)}}
 
 
 def likelihoods_of(folder: Path) -> list[Scored]:

@@ -14,6 +14,8 @@ from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.engine import Decoding, Request
 from evaluators.evaluate import chats_of, example_ids
 from evaluators.openings import Opened, openings
+from evaluators.template import Chat
+from evaluators.thinking import spoken
 from orchestrator import data
 from orchestrator.stage import Stage
 from orchestrator.study import Benchmark, Prompts, Study
@@ -75,6 +77,18 @@ def of_benchmark(
     )
 
 
+def of_rephrased(model: Stage, study: Study, answers: Stage, template: str) -> Stage:
+    """A model asked again about the answers of a sample: `template` names {prompt} and {answer}."""
+    settings = {
+        "rephrase": template,
+        "decoding": study.sampling.model_dump(),
+        "dtype": study.dtype,
+        "context": study.context,
+    }
+    inputs = {"base": model, "answers": answers}
+    return Stage("sample", VERSION, f"{answers.name}-rephrased", settings, inputs, _runtime(model, study))
+
+
 def _runtime(model: Stage, study: Study) -> dict[str, Any]:
     return {"retries": study.resources.retries, "engine": model.runtime["engine"]}
 
@@ -100,9 +114,9 @@ def _how(benchmark: Benchmark) -> dict[str, Any]:
 
 def run(work: Work) -> dict[str, Any]:
     if "benchmark" not in work.stage.runtime:
-        chats = data.read_prompts(Prompts(**work.stage.runtime["prompts"]))
+        ids, chats = _rephrased(work) if "rephrase" in work.stage.settings else _prompts(work)
         decoding = Decoding(**work.stage.settings["decoding"])
-        return _leave(work, _ask(work, content_ids(chats), chats, decoding, None))
+        return _leave(work, _ask(work, ids, chats, decoding, None))
     benchmark = Benchmark(**work.stage.runtime["benchmark"])
     if benchmark.task is not None:
         return _run_task(work, benchmark)
@@ -112,6 +126,25 @@ def run(work: Work) -> dict[str, Any]:
     ids = example_ids(benchmark.kind, rows)
     chats = chats_of(benchmark.kind, rows, how["prompt"], how["system"])
     return _leave(work, _ask(work, ids, chats, decoding, _openings(work)))
+
+
+def _prompts(work: Work) -> tuple[list[str], list[Chat]]:
+    chats = data.read_prompts(Prompts(**work.stage.runtime["prompts"]))
+    return content_ids(chats), chats
+
+
+def _rephrased(work: Work) -> tuple[list[str], list[Chat]]:
+    """What was said aloud in whole answers, to be said again; under the ids of the prompts that it answers."""
+    ids, chats = [], []
+    for one in answers_of(work.folder("answers")):
+        answer = spoken(one.answers[0].text, one.thinks)
+        if answer and not one.answers[0].cut_off:
+            asked_for = work.stage.settings["rephrase"].format(prompt=one.prompt[-1]["content"], answer=answer)
+            ids.append(one.id)
+            chats.append([{"role": "user", "content": asked_for}])
+    if not ids:
+        raise ValueError("every answer is empty or was cut off, so none can be rephrased: raise sampling.max_tokens")
+    return ids, chats
 
 
 def _ask(
@@ -219,13 +252,3 @@ def _run_task(work: Work, benchmark: Benchmark) -> dict[str, Any]:
 
 def answers_of(folder: Path) -> list[Asked]:
     return read_asked(folder / ANSWERS)
-
-
-def read_chats(folder: Path) -> list[list[dict[str, str]]]:
-    """Whole chats, for training. An answer that the token limit cut off is left out: it would teach a false end."""
-    return [
-        [*one.prompt, {"role": "assistant", "content": answer.text}]
-        for one in answers_of(folder)
-        for answer in one.answers
-        if not answer.cut_off
-    ]

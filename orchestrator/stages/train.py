@@ -25,8 +25,8 @@ def stage(
     start: Stage | None = None,
     rows: int | None = None,
 ) -> Stage:
-    """A student trained from `base`, or further from `start`: on the answers of the sample `data`; without one on the
-    study's problems (GRPO), or on its prompts, as a `teacher` finds its answers to them.
+    """A student trained from `base`, or further from `start`: on the answers or rows `data`; without them on
+    the study's problems (GRPO), or on its prompts, as a `teacher` finds its answers to them.
 
     `rows` takes that many of the examples, in an order drawn from the seed.
     """

@@ -1,0 +1,81 @@
+"""What a study can do to a student, and what brings one back, as the code has it: the command `offmodel conditions`."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from rich.console import Console
+
+from orchestrator import conditions, recoveries
+
+SENTENCE_ENDS = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
+SOURCE = "Source:"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A key that a study file may give; `default` is None where it must give it."""
+
+    name: str
+    default: str | None
+    description: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of conditions or recoveries: what it does, in a sentence, where it comes from, and its options."""
+
+    name: str
+    what: str
+    source: str
+    options: tuple[Option, ...]
+
+
+def entries() -> dict[str, list[Entry]]:
+    """Everything there is, by the part of a study file that it belongs to."""
+    return {
+        "conditions": [_entry(kind, conditions.module(kind)) for kind in conditions.kinds()],
+        "recoveries": [_entry(method, recoveries.module(method)) for method in recoveries.METHODS],
+    }
+
+
+def _entry(name: str, module: ModuleType) -> Entry:
+    paragraphs = [" ".join(each.split()) for each in (inspect.getdoc(module) or "").split("\n\n")]
+    what = SENTENCE_ENDS.split(paragraphs[0])[0]
+    source = next((each for each in paragraphs if each.startswith(SOURCE)), "")
+    source = SENTENCE_ENDS.split(source.removeprefix(SOURCE).strip())[0]
+    return Entry(name, what, source, tuple(_options(getattr(module, "Options", BaseModel))))
+
+
+def _options(declared: type[BaseModel]) -> Iterator[Option]:
+    for name, field in declared.model_fields.items():
+        default = None if field.is_required() else _shown(field)
+        choices = map(str, get_args(field.annotation)) if get_origin(field.annotation) is Literal else ()
+        yield Option(name, default, field.description or "", tuple(choices))
+
+
+def _shown(field: FieldInfo) -> str:
+    value: Any = field.get_default(call_default_factory=True)
+    return "none" if value is None else str(value)
+
+
+def show(console: Console) -> None:
+    for part, all_of_it in entries().items():
+        console.print(f"[bold]{part}[/bold]")
+        for one in all_of_it:
+            console.print(f"\n  [bold]{one.name}[/bold]")
+            for line in (one.what, f"{SOURCE} {one.source}"):
+                console.print(f"    {line}", markup=False, soft_wrap=True)
+            for option in one.options:
+                default = "required" if option.default is None else f"default {option.default}"
+                told = f"      {option.name} ({default}): {option.description}"
+                if option.choices:
+                    told += f"; {', '.join(option.choices[:-1])} or {option.choices[-1]}"
+                console.print(told, markup=False, soft_wrap=True)
+        console.print()

@@ -1,0 +1,35 @@
+"""Best of n: the off-model student answers several times, and a verifier or a majority picks the answer that counts.
+
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), appendix 1b, whose n and temperature are
+not known: ours are a choice. A perfect verifier picks a right answer if there is one, so best of n is then pass@n, by
+the unbiased estimator of Chen et al. 2021 (arXiv 2107.03374). Conditions that differ in n and verifier alone share one
+sampling, of `samples` answers.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from orchestrator.cell import Arm, Cell
+from orchestrator.settings import Settings
+
+
+class Options(Settings):
+    n: int = Field(gt=0, description="the answers that are picked from")
+    by: Literal["verifier", "majority"] = Field("verifier", description="what picks one of them")
+    samples: int = Field(16, gt=1, description="the answers that are drawn; at least n")
+    temperature: float = Field(0.7, gt=0, le=2, description="at which they are drawn")
+    of: Literal["off_model", "original"] = Field("off_model", description="which student answers")
+    benchmarks: list[str] = Field(min_length=1, description="those that are asked")
+
+
+def arm(cell: Cell, options: Options) -> Arm:
+    if options.n > options.samples:
+        raise ValueError(
+            f"n: the best of {options.n} needs as many samples, and there are {options.samples}: raise samples"
+        )
+    score = f"{'pass' if options.by == 'verifier' else 'majority'}@{options.n}"
+    how = {"samples": options.samples, "temperature": options.temperature, "score": score}
+    asked = {name: cell.asked(name, **how) for name in options.benchmarks}
+    student = cell.trained(cell.teacher) if options.of == "off_model" else None
+    return Arm(student, tuple(options.benchmarks), asked=asked)

@@ -1,0 +1,55 @@
+"""Inoculation: a system message, or words before the prompt, at training, at evaluation, or at both.
+
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 5. Its prompts are not known:
+they are the user's to give. At training the teacher answers without them, and the student learns with them. At
+evaluation alone they are put before what the student of `off_model` is asked, as to make that resemble its training.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from evaluators.benchmarks import BENCHMARKS
+from orchestrator.cell import Arm, Cell
+from orchestrator.rows import prompted
+from orchestrator.settings import Settings
+from orchestrator.stage import Stage
+from orchestrator.study import Benchmark
+
+
+class Options(Settings):
+    at: Literal["training", "evaluation", "both"] = Field(description="when the student sees the words")
+    system: str | None = Field(None, min_length=1, description="a system message, in place of any other")
+    prefix: str | None = Field(None, min_length=1, description="what stands before the user's words, blanks included")
+    of: Literal["off_model", "original"] = Field("off_model", description="at evaluation alone: which student is asked")
+    benchmarks: list[str] | None = Field(None, min_length=1, description="those that are asked; all by default")
+    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+
+
+def arm(cell: Cell, options: Options) -> Arm:
+    if options.system is None and options.prefix is None:
+        raise ValueError("system, prefix: give one of them, or both")
+    if options.of == "original" and (options.at != "evaluation" or options.train):
+        raise ValueError("of: the original student is not trained; use at: evaluation, and leave train out")
+    names = options.benchmarks or list(cell.study.benchmarks)
+    asked = {} if options.at == "training" else {name: _asked(cell, name, options) for name in names}
+    student = None if options.of == "original" else _trained(cell, options)
+    return Arm(student, tuple(names), asked=asked)
+
+
+def _trained(cell: Cell, options: Options) -> Stage:
+    data = None
+    if options.at != "evaluation":
+        system = options.system or cell.study.prompts.system
+        inputs = {"data": cell.answers_of(cell.teacher)}
+        data = cell.rows(prompted.make, inputs, system=system, prefix=options.prefix or "")
+    return cell.trained(cell.teacher, cell.recipe(**options.train), data=data)
+
+
+def _asked(cell: Cell, name: str, options: Options) -> Benchmark:
+    how: dict[str, Any] = {} if options.system is None else {"system": options.system}
+    if options.prefix is not None:
+        before = cell.asked(name)
+        own = BENCHMARKS[before.kind].PROMPT if before.task is None else ""
+        how["prompt"] = options.prefix.replace("{", "{{").replace("}", "}}") + (before.prompt or own)
+    return cell.asked(name, **how)

@@ -1,0 +1,39 @@
+"""Mixed: a share of the prompts with the student's own answers, the others with the teacher's, in a given order.
+
+Source: "How to reduce capability degradation from off-model SFT" (LessWrong, June 2026), whose reminder training is own
+answers after the teacher's; other shares and orders are our choice. There are as many rows as off_model has. Whose
+answer a prompt has is drawn from the trial's seed. More own answers, trained on for themselves, are a recovery.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from orchestrator.cell import Arm, Cell
+from orchestrator.rows import mixed
+from orchestrator.settings import Settings
+
+
+class Options(Settings):
+    share: float = Field(gt=0, lt=1, description="of the prompts: those with the student's own answer")
+    arrange: Literal["shuffled", "after", "interleaved"] = Field(
+        "shuffled", description="own answers among the teacher's, after them, or in batches spread evenly among theirs"
+    )
+    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+
+
+def arm(cell: Cell, options: Options) -> Arm:
+    kept = {} if options.arrange == "shuffled" else {"order": "fixed"}
+    if "order" in options.train:
+        raise ValueError("train.order: arrange decides the order: leave it out")
+    recipe = cell.recipe(**options.train, **kept)
+    if options.arrange == "after" and (recipe.epochs > 1 or recipe.num_steps or recipe.min_steps > 1):
+        raise ValueError(
+            "arrange: what comes after is the end of one epoch alone: set train to {epochs: 1}, without num_steps and "
+            "min_steps"
+        )
+    inputs = {"data": cell.answers_of(cell.teacher), "own": cell.answers_of(cell.student)}
+    how: dict[str, Any] = {"share": options.share, "arrange": options.arrange, "seed": cell.seed}
+    how["block"] = recipe.batch_size if options.arrange == "interleaved" else 1
+    data = cell.rows(mixed.make, inputs, **how)
+    return Arm(cell.trained(cell.teacher, recipe, data=data))

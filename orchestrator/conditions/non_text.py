@@ -1,0 +1,40 @@
+"""Non-text: the student learns streams of numbers, code-like statements or random tokens, by plain language modelling.
+
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 3. Which distributions those were
+is not known: the three kinds, their number and their length are our choice. Every token of a stream but its first is
+supervised, without prompt or template. It is the same for every teacher.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from orchestrator.cell import Arm, Cell
+from orchestrator.rows import non_text
+from orchestrator.settings import Settings
+
+BY_LM: dict[str, Any] = {"objective": "lm", "learn_from": "answer", "clip": 0.0, "rollout_every": 1}
+
+
+class Options(Settings):
+    text: Literal["numbers", "code", "tokens"] = Field(description="what the streams are of; see rows/non_text.py")
+    n: int | None = Field(None, gt=0, description="streams; as many as the study has prompts by default")
+    length: int = Field(64, gt=1, description="tokens in a stream")
+    seed: int = Field(0, description="another one gives other streams")
+    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+
+
+def arm(cell: Cell, options: Options) -> Arm:
+    n = options.n or cell.study.prompts.n
+    if n is None:
+        raise ValueError("n: say how many streams, since the study does not say how many prompts it takes")
+    recipe = cell.recipe(**{**BY_LM, **options.train})
+    if recipe.objective["kind"] != "lm":
+        raise ValueError(
+            f"train.objective: streams have no prompt, so they are learnt by lm, not {recipe.objective['kind']}"
+        )
+    if options.length > recipe.max_length:
+        raise ValueError(f"length: {options.length} tokens are more than the {recipe.max_length} of train.max_length")
+    inputs = {"model": cell.model(cell.student)}
+    data = cell.rows(non_text.make, inputs, text=options.text, n=n, length=options.length, seed=options.seed)
+    return Arm(cell.trained(cell.teacher, recipe, data=data))

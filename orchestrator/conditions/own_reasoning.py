@@ -1,0 +1,27 @@
+"""Own reasoning: the student learns what the teacher says aloud, after its own reasoning on the same prompt.
+
+Source: "An Empirical Study of Methods for SFTing Opaque Reasoning Models" (LessWrong, 2026), its second method, and
+evidence 4 of "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026). The loss is on what follows the
+reasoning alone. The other ways to train on outputs alone are off_model's `train: {learn_from: after_reasoning}` and
+`empty_reasoning`.
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from orchestrator.cell import Arm, Cell
+from orchestrator.rows import own_reasoning
+from orchestrator.settings import Settings
+
+
+class Options(Settings):
+    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+
+
+def arm(cell: Cell, options: Options) -> Arm:
+    if "learn_from" in options.train:
+        raise ValueError("train.learn_from: this condition learns from what follows the reasoning: leave it out")
+    recipe = cell.recipe(**options.train, learn_from="after_reasoning")
+    inputs = {"data": cell.answers_of(cell.teacher), "reasoning": cell.answers_of(cell.student)}
+    return Arm(cell.trained(cell.teacher, recipe, data=cell.rows(own_reasoning.make, inputs)))

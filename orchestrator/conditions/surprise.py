@@ -1,0 +1,35 @@
+"""Surprise: off-model training on the part of the teacher's answers that surprises the original student least, or most.
+
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), hypothesis 2. How the perplexity of the
+data was varied there is not known: ranking whole answers by their mean negative log-likelihood is our choice. Answers
+differ in length with it. Leaving out surprising tokens in place of answers is `train: {clip: 0.05}`.
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from orchestrator.cell import Arm, Cell
+from orchestrator.rows import by_likelihood
+from orchestrator.settings import Settings
+
+
+class Options(Settings):
+    quantiles: tuple[float, float] = Field(
+        description="the part that is kept, by rank: [0, 0.5] is the least surprising half"
+    )
+    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+
+
+def arm(cell: Cell, options: Options) -> Arm:
+    low, high = options.quantiles
+    if not 0 <= low < high <= 1:
+        raise ValueError(
+            f"quantiles: {low:g} to {high:g} is no part; give two numbers from 0 to 1, the lower one first"
+        )
+    if (low, high) == (0, 1):
+        raise ValueError("quantiles: 0 to 1 is everything, which off_model learns from; give a part")
+    answers = cell.answers_of(cell.teacher)
+    inputs = {"data": answers, "likelihood": cell.surprise(answers)}
+    data = cell.rows(by_likelihood.make, inputs, low=low, high=high)
+    return Arm(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))

@@ -1,0 +1,71 @@
+"""Without maths: off-model training without the prompts that are mathematics, by a rule or by a classifier.
+
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), appendix 4. Its filter is not known: the
+default rule is our choice, and so is the classifier, which learns what the problems of a benchmark look like
+(`rows/by_classifier.py`). What was removed is kept beside the rows, with the reason.
+"""
+
+import re
+from typing import Any
+
+from pydantic import Field, field_validator
+
+from orchestrator import data
+from orchestrator.cell import Arm, Cell
+from orchestrator.nearest import did_you_mean
+from orchestrator.rows import by_classifier, by_rule
+from orchestrator.settings import Settings
+from orchestrator.stage import Stage
+
+RULE = (
+    r"(?i)\d\s*[-+*/×÷^=<>%]\s*\d|\b(solve|calculat\w*|comput\w*|equations?|arithmetic|algebra\w*|geometr\w*|integers?|"
+    r"fractions?|percent\w*|multipl\w*|divided? by|square root|perimeter|probabilit\w*|derivative|integral|polynomial|"
+    r"math\w*|sum of|product of|how (many|much))\b"
+)
+
+
+class Options(Settings):
+    rule: str | None = Field(None, description="a prompt that matches is removed; words and signs of maths by default")
+    like: str | None = Field(None, description="in place of a rule: the benchmark to learn from, or `problems`")
+    recall: float | None = Field(
+        None, gt=0, le=1, description="with like: the share of its problems that the classifier finds; 0.95 by default"
+    )
+    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+
+    @field_validator("rule")
+    @classmethod
+    def _is_regular(cls, rule: str | None) -> str | None:
+        try:
+            re.compile(rule or "")
+        except re.error as error:
+            raise ValueError(f"{rule!r} is no regular expression: {error}") from error
+        return rule
+
+
+def arm(cell: Cell, options: Options) -> Arm:
+    if options.rule is not None and options.like is not None:
+        raise ValueError("give one of rule and like")
+    if options.like is None and options.recall is not None:
+        raise ValueError("recall has no effect on a rule: give like, or leave it out")
+    inputs = {"data": cell.answers_of(cell.teacher)}
+    if options.like is None:
+        data = cell.rows(by_rule.make, inputs, rule=options.rule or RULE)
+    else:
+        data = _by_classifier(cell, inputs, options.like, options.recall or 0.95)
+    return Arm(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))
+
+
+def _by_classifier(cell: Cell, inputs: dict[str, Stage], like: str, recall: float) -> Stage:
+    study = cell.study
+    if like == "problems" and study.problems is not None:
+        known = {"kind": study.problems.kind, "rows": data.problems_identity(study.problems), "problems": True}
+        return cell.rows(by_classifier.make, inputs, {"like": study.problems.model_dump()}, like=known, recall=recall)
+    if like not in study.benchmarks:
+        raise ValueError(
+            f'like: "{like}" is no benchmark of the study, nor its problems; {did_you_mean(like, study.benchmarks)}'
+        )
+    benchmark = study.benchmarks[like]
+    if benchmark.task is not None:
+        raise ValueError(f"like: {like} is a task of lm-eval, whose rows are its own; take another benchmark")
+    known = {"kind": benchmark.kind, "rows": data.rows_identity(benchmark), "problems": False}
+    return cell.rows(by_classifier.make, inputs, {"like": benchmark.model_dump()}, like=known, recall=recall)
