@@ -103,7 +103,7 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
     searched = [name for name, recovery in study.recoveries.items() if recovery.search is not None]
     if searched:
         most = most_to_run(plan, state.records)
-        console.print(f"Budgets are searched ({', '.join(searched)}): at most {most} of the stages to run will be run.")
+        console.print(f"Budgets are searched ({', '.join(searched)}), so that at most {most} stages will run.")
 
 
 def run_command(arguments: argparse.Namespace, console: Console) -> int:
