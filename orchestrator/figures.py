@@ -77,9 +77,12 @@ def _line(i: int) -> dict[str, Any]:
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:
-    """Of each condition, the student before any recovery and after the largest budget of each."""
-    last = {(row.condition, row.recovery): row.budget for row in rows}  # budgets go upwards
-    return [row for row in rows if row.budget == last[row.condition, row.recovery]]
+    """Of each condition, the student before any recovery and after the largest budget of each that all seeds have seen:
+    a search takes only the slowest ones to the largest of all."""
+    seeds = {row.condition: row.seeds for row in rows if not row.budget}
+    whole = [row for row in rows if row.seeds == seeds[row.condition]]
+    last = {(row.condition, row.recovery): row for row in whole}  # budgets go upwards
+    return [row for row in whole if row is last[row.condition, row.recovery]]
 
 
 def _levels(axes: Axes, rows: Sequence[Row]) -> None:

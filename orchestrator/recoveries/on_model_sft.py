@@ -11,7 +11,7 @@ from orchestrator.recoveries import Recovery
 from orchestrator.stage import Stage
 
 AFTER: dict[str, Any] = {"objective": "sft", "rollout_every": 1, "epochs": 1.0, "min_steps": 1, "checkpoints": []}
-SPENT = "of the student's own samples"
+SPENT = "samples of the original student"
 
 
 def recover(cell: Cell, start: Stage, budget: int, recovery: Recovery) -> Stage:
