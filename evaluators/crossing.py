@@ -30,7 +30,8 @@ class Budget:
     beyond: bool
 
     def __str__(self) -> str:
-        return f"{'> ' if self.beyond else ''}{self.value:.3g}"
+        shown = f"{self.value:,.0f}" if self.value >= 100 else f"{self.value:.3g}"
+        return f"> {shown}" if self.beyond else shown
 
 
 @dataclass(frozen=True)

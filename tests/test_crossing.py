@@ -39,6 +39,12 @@ def test_a_student_that_is_not_back_is_beyond_the_grid():
     assert found.brackets == [Bracket(512, None)] * 3
 
 
+def test_budgets_are_shown_as_one_would_write_them():
+    assert [str(Budget(value, False)) for value in (0, 3.14159, 74.96, 181.4, 2047.9)] == [
+        *("0", "3.14", "75", "181", "2,048")
+    ]
+
+
 def test_an_interval_may_reach_beyond_what_was_measured():
     found = crossing(ALL, [{0: right(50), 32: right(150), 512: right(191)}], 0.95)
     assert not found.value.beyond
