@@ -27,7 +27,7 @@ from orchestrator.store import Store
 from orchestrator.work import Work
 
 DOC = Path(__file__).parents[1] / "docs" / "conditions.md"
-ONE = ("pairs.teachers=[words]", "seeds=[1]", "recovery=null")
+ONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}")
 
 
 def block(language: str) -> str:
@@ -209,7 +209,7 @@ def test_streams_are_learnt_by_plain_language_modelling_and_have_no_perplexity(a
 
 
 def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
-    plan = unfold(small("conditions={it: {kind: mixed, share: 0.5, arrange: interleaved}}", "recovery=null"))
+    plan = unfold(small("conditions={it: {kind: mixed, share: 0.5, arrange: interleaved}}", "recoveries={}"))
     trained = [student(trial) for trial in plan.trials]
     assert {stage.settings["order"] for stage in trained} == {"fixed"}
     assert {stage.inputs["data"].settings["block"] for stage in trained} == {32}

@@ -31,7 +31,7 @@ from organisms.world import NOUNS
 from trainers.tokens import Example, tokenize
 from trainers.tokens import streams as tokenized_streams
 
-ONE = ("pairs.teachers=[words]", "seeds=[1]", "recovery=null")
+ONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}")
 PROBLEMS = "problems={kind: math500, rows: organisms, n: 5, prompt: '{problem}', max_tokens: 8}"
 PROMPTS = ["add 3 + 4", "tell of a fox", "name an owl", "how many legs has a cat", "write to me"]
 

@@ -9,7 +9,7 @@ from orchestrator.stage import Stage
 from orchestrator.study import Study
 from orchestrator.work import Work
 
-VERSION = 3
+VERSION = 4
 RESULTS, PAGE, PICTURE = "results.json", "report.html", "picture.png"
 
 
@@ -19,6 +19,7 @@ def stage(study: Study, measured: Iterable[Stage], unfinished: list[str]) -> Sta
         "name": study.name,
         "pairs": [[pair.student, pair.teacher] for pair in study.pair_list],
         "conditions": list(study.conditions),
+        "recoveries": {name: recovery.model_dump(include={"search"}) for name, recovery in study.recoveries.items()},
         "benchmarks": list(study.benchmarks),
         "seeds": study.seeds,
         "unfinished": unfinished,
@@ -30,14 +31,14 @@ def stage(study: Study, measured: Iterable[Stage], unfinished: list[str]) -> Sta
 def run(work: Work) -> dict[str, Any]:
     from orchestrator import figures, page
     from orchestrator.plan import unfold
-    from orchestrator.results import Measured, read_results
+    from orchestrator.results import Measured, leading_benchmark, read_results
 
     plan = unfold(Study.model_validate_json(work.stage.runtime["study"]))
     measured = Measured(work.store, work.store.records(plan.stages))
     results = read_results(plan, measured)
     (work.out / RESULTS).write_text(json.dumps(asdict(results), indent=1))
     (work.out / PAGE).write_text(page.render(plan, results, measured))
-    leading = page.leading_benchmark(results)
+    leading = leading_benchmark(results.rows)
     if leading is not None:
         pair = next((row.student, row.teacher) for row in results.rows if row.benchmark == leading)
         drawn = figures.pair_figure(results, *pair, leading, page.spent(plan.study))
