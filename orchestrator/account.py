@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from orchestrator import effects
 from orchestrator.plan import Plan
 from orchestrator.progress import duration, time_split
 from orchestrator.results import when
@@ -42,6 +43,8 @@ def show_results(console: Console, study: Study, results: dict) -> None:
     wide.print(table)
     for line in _surprises(results["surprises"]):
         console.print(line, soft_wrap=True)
+    for line in _styles(results["styles"]):
+        console.print(line, soft_wrap=True)
     rows = results["rows"]
     if rows:
         asked = [name for name in benchmarks if any(row["benchmark"] == name for row in rows)]
@@ -52,6 +55,42 @@ def show_results(console: Console, study: Study, results: dict) -> None:
             f"{', '.join(map(str, study.seeds))}; at most {cut:.1%} of a cell's answers were cut off[/dim]",
             soft_wrap=True,
         )
+    if results["findings"]:
+        _show_findings(wide, results["findings"])
+
+
+def _show_findings(console: Console, findings: list[dict]) -> None:
+    """What the study expected, and what came of it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("experiment", "claim", "pair", "expected", "effect", "n x seeds", "verdict"):
+        table.add_column(title, no_wrap=title not in ("claim", "effect"), max_width=60)
+    colours = {effects.FOUND: "green", effects.OPPOSITE: "red"}
+    for one in findings:
+        colour = colours.get(one["verdict"], "dim")
+        claim = f"{escape(one['claim'])} [dim]({escape(effects.compared(one))}, versus {escape(one['versus'])})[/dim]"
+        pair = f"{one['student']} / {one['teacher']}"
+        cells = (pair, effects.expectation(one), escape(effects.told(one)), effects.size(one))
+        table.add_row(str(one["experiment"]), claim, *cells, f"[{colour}]{one['verdict']}[/{colour}]")
+    console.print()
+    console.print(table)
+    counts = f"{effects.counted(findings)}, of {len(findings)}"
+    console.print(
+        f"[dim]findings: {counts}; effect with its 95 % interval, which is not corrected for their number[/dim]"
+    )
+
+
+def _styles(found: list[dict]) -> list[str]:
+    """How many answers of each student read like the teacher's, by benchmark."""
+    lines: dict[tuple, list[str]] = {}
+    for one in found:
+        apart = f"told apart {one['accuracy']:.2f}{'' if one['clear'] else ': hardly'}"
+        key = (f"{one['student']} / {one['teacher']}", one["benchmark"], apart)
+        point = f"{one['condition']} {when(one['budget'], one['at'])}"
+        lines.setdefault(key, []).append(f"{point} {one['share']['value']:.2f}")
+    return [
+        f"Answers to {benchmark} in the teacher's style, {pair} ({apart}): {', '.join(shares)}"
+        for (pair, benchmark, apart), shares in lines.items()
+    ]
 
 
 def _surprises(found: list[dict]) -> list[str]:

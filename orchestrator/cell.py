@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.nearest import did_you_mean
 from orchestrator.recipe import Train
 from orchestrator.stage import Stage
-from orchestrator.stages import evaluate, likelihood, model, sample, train, weights
+from orchestrator.stages import evaluate, likelihood, model, sample, style, train, weights
 from orchestrator.study import Study
 
 DRAWN = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answer_by": "generation"}
@@ -146,6 +146,11 @@ class Cell:
         drawn = sample.of_benchmark(benchmark, asked, self.study, model, student)
         ours = likelihood.stage(self.study, model, student, drawn, by_ids=True)
         return ours, likelihood.stage(self.study, model, None, drawn, by_ids=True)
+
+    def style(self, benchmark: str, scored: Stage) -> Stage:
+        """Whose style the answers of an evaluation are in: the original student's or the teacher's."""
+        original, teacher = (self._asked_as_is(alias, benchmark) for alias in (self.student, self.teacher))
+        return style.stage(scored.inputs["answers"], original, teacher)
 
     def _once(self, key: tuple, make: Callable[[], Stage]) -> Stage:
         if key not in self.made:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator import conditions, recoveries
+from orchestrator import conditions, findings, recoveries
 from orchestrator.cell import Cell
 from orchestrator.settings import StudyError
 from orchestrator.stage import Stage, closure
@@ -18,7 +18,8 @@ class Step:
     """One point of a trial, by its evaluations: the student after a recovery budget (0: before any), or, before that,
     `at` a step of its first training. `student` is None where it is the original one.
 
-    `divergence` has, by benchmark, how likely the student and the original one find the student's answers.
+    `divergence` has, by benchmark, how likely the student and the original one find the student's answers, and `style`
+    whose style they are in.
     """
 
     budget: int
@@ -26,11 +27,13 @@ class Step:
     student: Stage | None
     scores: dict[str, Stage]
     divergence: dict[str, tuple[Stage, Stage]]
+    style: dict[str, Stage]
 
     def stages(self) -> Iterator[Stage]:
         yield from self.scores.values()
         for ours, theirs in self.divergence.values():
             yield from (ours, theirs)
+        yield from self.style.values()
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,9 @@ def unfold(study: Study) -> Plan:
         cells = [Cell(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
         for alias in study.models:
             cells[0].model(alias)
-        return Plan(study, tuple(_trial(cell, name) for name in study.conditions for cell in cells))
+        trials = tuple(_trial(cell, name) for name in study.conditions for cell in cells)
+        findings.check(study, trials)
+        return Plan(study, trials)
     except ValueError as error:
         raise StudyError(str(error)) from error
 
@@ -126,16 +131,12 @@ def _trial(cell: Cell, condition: str) -> Trial:
             students |= {(budget, None): recover(cell, arm.student, budget) for budget in sorted(recovery.budgets)}
         except ValueError as error:
             raise ValueError(f"recovery: {error}") from error
-    steps = [
-        Step(
-            budget,
-            at,
-            student,
-            {name: cell.score(name, student, arm.prefill) for name in names},
-            {name: cell.divergence(name, student) for name in study.measures.kl if student is not None},
-        )
-        for (budget, at), student in students.items()
-    ]
+    steps = []
+    for (budget, at), student in students.items():
+        scores = {name: cell.score(name, student, arm.prefill) for name in names}
+        divergence = {name: cell.divergence(name, student) for name in study.measures.kl if student is not None}
+        style = {name: cell.style(name, scores[name]) for name in study.measures.style if name in scores}
+        steps.append(Step(budget, at, student, scores, divergence, style))
     learnt = arm.student.inputs.get("data") if arm.student is not None else None
     return Trial(
         cell.student,

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,11 +14,13 @@ from evaluators.asked import Asked
 from evaluators.evaluate import Graded, by_group
 from evaluators.likelihood import Scored, divergence, mean_nll, parts_of, pooled
 from evaluators.statistics import Interval, corrected, mcnemar, mean_score, paired_change, smallest_effect
+from evaluators.style import CLEAR, Read, accuracy
 from orchestrator.plan import Plan, Trial
 from orchestrator.stage import Stage
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.stages.likelihood import likelihoods_of
 from orchestrator.stages.sample import answers_of
+from orchestrator.stages.style import read_of
 from orchestrator.store import Store
 from orchestrator.trial import steps_walked
 
@@ -115,6 +117,27 @@ class Divergence:
 
 
 @dataclass(frozen=True)
+class Style:
+    """The share of a student's answers to a benchmark that read like the teacher's, over all seeds; beside it that of
+    the original student's and of the teacher's own. `accuracy` is how often the probe tells these two apart on examples
+    that it has not seen, and `clear` whether that is often enough for a share to mean something."""
+
+    student: str
+    teacher: str
+    condition: str
+    budget: int
+    at: int | None
+    benchmark: str
+    n: int
+    seeds: list[int]
+    share: Interval
+    original: float
+    teacher_share: float
+    accuracy: float
+    clear: bool
+
+
+@dataclass(frozen=True)
 class Results:
     """All that could be read; `unfinished` names the trials that could not."""
 
@@ -123,12 +146,14 @@ class Results:
     surprises: list[Surprise]
     divergences: list[Divergence]
     unfinished: list[str]
+    styles: list[Style] = field(default_factory=list)
 
 
 def read_results(plan: Plan, measured: "Measured") -> Results:
     """The results of all finished trials, in the order in which the study names pairs, conditions and benchmarks."""
     cells: dict[tuple, list[tuple[Trial, Stage]]] = defaultdict(list)
     drawn: dict[tuple, list[tuple[Trial, tuple[Stage, Stage]]]] = defaultdict(list)
+    worded: dict[tuple, list[tuple[Trial, Stage]]] = defaultdict(list)
     surprises: dict[tuple, Stage] = {}
     unfinished = []
     for trial in plan.trials:
@@ -144,6 +169,8 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
                 cells[*place, benchmark].append((trial, stage))
             for benchmark, both in step.divergence.items():
                 drawn[*place, benchmark].append((trial, both))
+            for benchmark, stage in step.style.items():
+                worded[*place, benchmark].append((trial, stage))
     pairs = [(pair.student, pair.teacher) for pair in plan.study.pair_list]
     names, benchmarks = list(plan.study.conditions), list(plan.study.benchmarks)
 
@@ -167,6 +194,7 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
         [_surprise(key, stage, measured) for key, stage in surprises.items()],
         [_divergence(key, drawn[key], measured) for key in sorted(drawn, key=place_of)],
         unfinished,
+        [_style(key, worded[key], measured) for key in sorted(worded, key=place_of)],
     )
 
 
@@ -178,6 +206,7 @@ class Measured:
         self._grades: dict[Stage, list[Graded]] = {}
         self._answers: dict[Stage, list[Asked]] = {}
         self._likelihoods: dict[Stage, list[Scored]] = {}
+        self._styles: dict[Stage, list[Read]] = {}
 
     def grades(self, stage: Stage) -> list[Graded]:
         if stage not in self._grades:
@@ -195,6 +224,11 @@ class Measured:
         if stage not in self._likelihoods:
             self._likelihoods[stage] = likelihoods_of(self._folder(stage))
         return self._likelihoods[stage]
+
+    def styles(self, stage: Stage) -> list[Read]:
+        if stage not in self._styles:
+            self._styles[stage] = read_of(self._folder(stage))
+        return self._styles[stage]
 
     def _folder(self, stage: Stage) -> Path:
         return self._store.folder(stage.address, self.records[stage])
@@ -266,6 +300,28 @@ def _divergence(key: tuple, members: list[tuple[Trial, tuple[Stage, Stage]]], me
     kl = {part: divergence(ours, theirs, part) for part in parts_of(ours)}
     seeds = [trial.seed for trial, _ in members]
     return Divergence(student, teacher, condition, budget, at, benchmark, len(ours), seeds, kl)
+
+
+def _style(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -> Style:
+    student, teacher, condition, budget, at, benchmark = key
+    read = [measured.styles(stage) for _, stage in members]
+    share = mean_score(np.array([[one.student for one in each] for each in read]))
+    told_apart = accuracy(read[0])  # The same for every seed, as are the two whose answers are told apart.
+    return Style(
+        student,
+        teacher,
+        condition,
+        budget,
+        at,
+        benchmark,
+        n=len(read[0]),
+        seeds=[trial.seed for trial, _ in members],
+        share=share,
+        original=fmean(one.original for one in read[0]),
+        teacher_share=fmean(one.teacher for one in read[0]),
+        accuracy=told_apart,
+        clear=told_apart >= CLEAR,
+    )
 
 
 def _scores(graded: list[Graded]) -> np.ndarray:
