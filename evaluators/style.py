@@ -17,12 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
+
+import numpy as np
 
 from evaluators.asked import Asked
 from evaluators.boxed import without_boxed
 
 FOLDS = 5
 CLEAR = 0.75  # the held-out accuracy from which on the two styles count as told apart
+END = "\n"  # of every answer, so that none is empty
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _WORDS_AND_MARKS = r"\w+|[^\w\s]|\n"
 
@@ -47,18 +51,19 @@ def read(original: Sequence[Asked], teacher: Sequence[Asked], student: Sequence[
     assert ids == [one.id for one in teacher] == [one.id for one in student], "examples do not pair"
     if len(ids) < 2:
         raise ValueError("a probe of style needs two examples or more, to be tried on one that it has not seen")
-    texts = [
-        [[_worded(answer.text) for answer in one.answers] for one in each] for each in (original, teacher, student)
-    ]
+    three = (original, teacher, student)
+    counts = _counted([[answer.text for one in each for answer in one.answers] for each in three])
+    of = [np.repeat(range(len(ids)), [len(one.answers) for one in each]) for each in three]  # which example's each is
     found: dict[int, Read] = {}
-    # By id, which is a hash: rows may come in an order, as of levels.
+    # Dealt by id, which is a hash: rows may come in an order, as of levels.
     dealt = sorted(range(len(ids)), key=lambda i: ids[i])
     for fold in range(min(FOLDS, len(ids))):
-        held_out = set(dealt[fold::FOLDS])
-        probe = _fitted(*([t for i, told in enumerate(each) if i not in held_out for t in told] for each in texts[:2]))
+        held_out = dealt[fold::FOLDS]
+        seen = [~np.isin(each, held_out) for each in of]
+        probe = _fitted(counts[0][seen[0]], counts[1][seen[1]])
+        verdicts = [probe.predict(each) for each in counts]
         for i in held_out:
-            shares = (fmean(probe.predict(each[i])) for each in texts)
-            found[i] = Read(ids[i], *map(float, shares))
+            found[i] = Read(ids[i], *(float(said[each == i].mean()) for said, each in zip(verdicts, of, strict=True)))
     return [found[i] for i in range(len(ids))]
 
 
@@ -71,17 +76,21 @@ def read_file(path: Path) -> list[Read]:
     return [Read(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
-def _worded(text: str) -> str:
-    """An answer without what it comes to."""
-    return _NUMBER.sub("0", without_boxed(text)) + "\n"  # So that an answer is never empty.
+def _counted(texts: list[list[str]]) -> list[Any]:
+    """How often each text has each sequence of words and marks, for the three of them."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    worded = [[_NUMBER.sub("0", without_boxed(text)) + END for text in each] for each in texts]
+    counter = CountVectorizer(token_pattern=_WORDS_AND_MARKS, ngram_range=(1, 3)).fit([*worded[0], *worded[1]])
+    return [counter.transform(each) for each in worded]
 
 
-def _fitted(original: list[str], teacher: list[str]):
-    """A probe whose `predict` is 1 for texts that read like the teacher's."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
+def _fitted(original: Any, teacher: Any) -> Any:
+    """A probe whose `predict` is 1 for counts that read like the teacher's."""
+    from scipy import sparse
+    from sklearn.feature_extraction.text import TfidfTransformer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    counts = TfidfVectorizer(token_pattern=_WORDS_AND_MARKS, ngram_range=(1, 3), sublinear_tf=True)
-    probe = make_pipeline(counts, LogisticRegression(C=10.0, max_iter=1000))
-    return probe.fit([*original, *teacher], [0] * len(original) + [1] * len(teacher))
+    probe = make_pipeline(TfidfTransformer(sublinear_tf=True), LogisticRegression(C=10.0, max_iter=1000))
+    return probe.fit(sparse.vstack([original, teacher]), [0] * original.shape[0] + [1] * teacher.shape[0])
