@@ -15,6 +15,8 @@ from orchestrator.results import when
 from orchestrator.run import Outcome
 from orchestrator.study import Study
 
+FINDINGS_WIDTH = 190  # so that few claims and no intervals are broken up
+
 
 def show_results(console: Console, study: Study, results: dict) -> None:
     """Score and paired change by pair, condition, budget and benchmark. `results` is what the report holds as JSON."""
@@ -56,23 +58,32 @@ def show_results(console: Console, study: Study, results: dict) -> None:
             soft_wrap=True,
         )
     if results["findings"]:
-        _show_findings(wide, results["findings"])
+        _show_findings(console, results["findings"])
 
 
 def _show_findings(console: Console, findings: list[dict]) -> None:
-    """What the study expected, and what came of it."""
+    """What the study expected, and what came of it; a claim once for all that it is judged by."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("experiment", "claim", "pair", "expected", "effect", "n x seeds", "verdict"):
-        table.add_column(title, no_wrap=title not in ("claim", "effect"), max_width=60)
+    for title in ("experiment", "claim", "compared", "pair", "expected", "effect", "n x seeds", "verdict"):
+        wraps = title in ("claim", "compared", "effect")
+        table.add_column(title, no_wrap=not wraps, max_width=44 if wraps else None)
     colours = {effects.FOUND: "green", effects.OPPOSITE: "red"}
-    for one in findings:
-        colour = colours.get(one["verdict"], "dim")
-        claim = f"{escape(one['claim'])} [dim]({escape(effects.compared(one))}, versus {escape(one['versus'])})[/dim]"
-        pair = f"{one['student']} / {one['teacher']}"
-        cells = (pair, effects.expectation(one), escape(effects.told(one)), effects.size(one))
-        table.add_row(str(one["experiment"]), claim, *cells, f"[{colour}]{one['verdict']}[/{colour}]")
+    for group in effects.by_claim(findings):
+        said = [str(group[0]["experiment"]), escape(group[0]["claim"])]
+        for one in group:
+            colour = colours.get(one["verdict"], "dim")
+            table.add_row(
+                *said,
+                escape(f"{effects.compared(one)} versus {one['versus']}"),
+                f"{one['student']} / {one['teacher']}",
+                effects.expectation(one),
+                escape(effects.told(one)),
+                effects.size(one),
+                f"[{colour}]{one['verdict']}[/{colour}]",
+            )
+            said = ["", ""]
     console.print()
-    console.print(table)
+    Console(highlight=False, width=max(console.width, FINDINGS_WIDTH), file=console.file).print(table)
     counts = f"{effects.counted(findings)}, of {len(findings)}"
     console.print(
         f"[dim]findings: {counts}; effect with its 95 % interval, which is not corrected for their number[/dim]"

@@ -8,6 +8,7 @@ findings: where there is no difference at all, one in forty is found by chance.
 """
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -80,8 +81,13 @@ def compared(found: dict) -> str:
     """What a finding compares, in a table; of a finding as JSON has it."""
     asked = f" on {found['benchmark']}" if found["benchmark"] else ""
     of = f", {found['of']}" if found["of"] != "score" else ""
-    by = f", by {found['by']}" if found["by"] else ""
+    by = f", higher against lower {found['by']}" if found["by"] else ""
     return found["compared"] + asked + of + by
+
+
+def by_claim(judged: list[dict]) -> list[list[dict]]:
+    """Those next to each other that belong to one claim."""
+    return [list(group) for _, group in groupby(judged, lambda one: (one["experiment"], one["claim"]))]
 
 
 def told(found: dict) -> str:

@@ -1,6 +1,7 @@
 """The report's figures, drawn with matplotlib."""
 
 import io
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -52,8 +53,10 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str, sp
         panels.append(lambda axes: _style(axes, results, of_pair, benchmark))
     panels = panels or [lambda axes: _bars(axes, rows, spent)]
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(max(10.5, 5 * len(panels)), 3.9), squeeze=False)
-        for place, draw in zip(axes[0], panels, strict=True):
+        across = len(panels) if len(panels) < 4 else 2
+        down = math.ceil(len(panels) / across)
+        figure, axes = plt.subplots(down, across, figsize=(max(10.5, 5 * across), 3.9 * down), squeeze=False)
+        for place, draw in zip(axes.flat, panels, strict=True):
             draw(place)
         figure.suptitle(
             f"{student}, trained on the answers of {teacher}", x=0.015, ha="left", fontsize=13, fontweight="bold"
@@ -137,7 +140,7 @@ def _style(axes: Axes, results: Results, rows: Sequence[Row], benchmark: str) ->
     axes.set_xlabel(f"point of {styles[0].condition} (dashed: the original student's style)")
     apart = "" if styles[0].clear else ", which the probe hardly tells apart"
     axes.set_title(f"{benchmark}: style and score{apart}", loc="left", fontsize=10.5)
-    axes.legend(frameon=False, fontsize=8.5, loc="center right")
+    axes.legend(frameon=False, fontsize=8.5, loc="best")
 
 
 def _curves(axes: Axes, rows: Sequence[Row], places: dict[Any, int], of: Callable[[Row], Any]) -> None:
