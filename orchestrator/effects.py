@@ -123,15 +123,20 @@ class _Source:
 
     def steps(self, point: Point) -> list[Step]:
         """The point in the trials of all seeds."""
-        found = []
+        found: dict[int, Step] = {}
+        missing: dict[int, str] = {}
         for trial in trials_of(point, self.plan.trials):
             walked = self._walked[trial.key]
-            there = [step for step in walked or () if is_at(step, point)]
-            if not there:
-                missing = "has not finished" if walked is None else "stopped before, since it had recovered"
-                raise _NotMeasured(f"{trial.key} {missing}")
-            found.append(there[0])
-        return found
+            for step in trial.steps:
+                if is_at(step, point) and step in (walked or ()):
+                    found.setdefault(trial.seed, step)
+                elif is_at(step, point):
+                    why = "has not finished" if walked is None else "ended before this point, for it had recovered"
+                    missing[trial.seed] = f"{trial.key} {why}"
+        for seed in self.plan.study.seeds:
+            if seed not in found:
+                raise _NotMeasured(missing[seed])
+        return [found[seed] for seed in self.plan.study.seeds]
 
     def graded(self, point: Point) -> list[list[Graded]]:
         """Of each seed; of a model as it is, of the one that there is."""

@@ -113,6 +113,11 @@ def is_at(step: "Step", point: Point) -> bool:
     return (step.budget, step.at) == (point.budget, point.at) and point.recovery in (None, recovery)
 
 
+def _spent(step: "Step") -> str:
+    recovery = getattr(step, "recovery", None)
+    return f"budget {step.budget}{f' of {recovery}' if recovery else ''}"
+
+
 def check(study: "Study", trials: "Sequence[Trial]") -> None:
     """Raise ValueError for a finding that this study would not measure."""
     for number, finding in enumerate(study.findings, 1):
@@ -186,16 +191,17 @@ def _check_measured(where: str, of: str, point: Point, study: "Study", trials: "
         if of == "kl" and point.condition == TEACHER:
             raise ValueError(f"{where}: KL is of students: give a condition, or {ORIGINAL}, of which it is 0")
         return
-    trial = next(trials_of(point, trials))
+    of_condition = [trial for trial in trials_of(point, trials) if trial.seed == study.seeds[0]]
     if of == "perplexity":
-        if trial.surprise is None:
+        if of_condition[0].surprise is None:
             raise ValueError(f"{where}: {point.condition} trains on no given answers, whose perplexity there would be")
         return
-    there = [step for step in trial.steps if is_at(step, point)]
+    steps = [step for trial in of_condition for step in trial.steps]
+    there = [step for step in steps if is_at(step, point)]
     if not there:
-        steps = ", ".join(f"step {step.at}" if step.at is not None else f"budget {step.budget}" for step in trial.steps)
-        raise ValueError(f"{where}: {point} is no point of its trials, which have {steps}")
-    if len(there) > 1:
+        known = dict.fromkeys(f"step {s.at}" if s.at is not None else _spent(s) for s in steps)
+        raise ValueError(f"{where}: {point} is no point of its trials, which have {', '.join(known)}")
+    if len({_spent(step) for step in there}) > 1:
         raise ValueError(f"{where}: {point} is a point of several recoveries: say of which (recovery)")
     if point.benchmark not in found_in(there[0], of):
         raise ValueError(f"{where}: {of} on {point.benchmark} is not measured: {point.condition} does not ask it")

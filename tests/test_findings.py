@@ -203,7 +203,7 @@ def test_a_trial_that_stopped_early_has_no_later_point(judged):
     (found,) = judged(
         given, "recovery={conditions: [off-model], budgets: [4, 8], stop: {benchmark: maths}}", finding(text)
     )
-    assert (found.verdict, "had recovered" in found.note) == (effects.NOT_MEASURED, True)
+    assert (found.verdict, "it had recovered" in found.note) == (effects.NOT_MEASURED, True)
 
 
 def test_perplexity_and_kl_are_in_nats_a_token(judged):
