@@ -8,7 +8,7 @@ import pytest
 from evaluators.asked import Asked, to_lines
 from evaluators.boxed import without_boxed
 from evaluators.engine import Answer
-from evaluators.style import Read, accuracy, read
+from evaluators.style import accuracy, read
 from orchestrator.plan import unfold
 from orchestrator.settings import StudyError
 from orchestrator.stages import style
@@ -27,10 +27,6 @@ def answers(style: str, n: int = 60) -> list[str]:
     """Right answers to the same problems in a style of the organisms."""
     rng = random.Random(0)
     return [world.maths(rng, style, 1 + i % 5).answer for i in range(n)]
-
-
-def share(found: list[Read]) -> float:
-    return sum(one.student for one in found) / len(found)
 
 
 def test_answers_in_two_styles_are_told_apart_on_examples_that_the_probe_has_not_seen():
@@ -52,13 +48,11 @@ def test_an_answer_that_only_comes_to_something_else_reads_alike():
     assert accuracy(read(asked(right), asked(other_numbers), asked(right))) == 0.5
 
 
-def test_what_an_answer_is_about_is_no_style():
-    # Each answer to a prompt has a word of its own, which the teacher's answer to that prompt has too.
-    theirs = [f"so we see word{i} here" for i in range(40)]
-    found = read(asked(theirs), asked([f"hence one has word{i} now" for i in range(40)]), asked(theirs))
-    assert (accuracy(found), share(found)) == (1, 0)
-    named = read(asked(["fox"] * 20 + ["owl"] * 20), asked(["fox"] * 20 + ["owl"] * 20), asked(["owl"] * 40))
-    assert accuracy(named) == 0.5
+def test_what_the_probe_has_seen_of_an_example_does_not_tell_its_answers():
+    # Each answer has a word that is in no other: seen once, it would give the answer away.
+    words = [a + b for a in "bcdfg" for b in "aeiou"]
+    original, teacher = ([f"so we see {word}{end} here" for word in words] for end in "xz")
+    assert 0.3 < accuracy(read(asked(original), asked(teacher), asked(original))) < 0.7
 
 
 def test_several_answers_to_an_example_are_a_share_of_it():
