@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from evaluators.crossing import Budget
 from orchestrator import effects
 from orchestrator.plan import Plan
 from orchestrator.progress import duration, time_split
@@ -32,7 +33,8 @@ def show_results(console: Console, study: Study, results: dict) -> None:
         table.add_row(model, "as it is", "", *(f"{scores[name]:.3f}" if name in scores else "" for name in benchmarks))
     lines: dict[tuple, dict[str, str]] = {}
     for row in results["rows"]:
-        key = (f"{row['student']} / {row['teacher']}", row["condition"], when(row["budget"], row["at"]))
+        point = when(row["recovery"], row["budget"], row["at"])
+        key = (f"{row['student']} / {row['teacher']}", row["condition"], point)
         lines.setdefault(key, {})[row["benchmark"]] = _cell(row)
     last = None
     for key, cells in lines.items():
@@ -43,7 +45,7 @@ def show_results(console: Console, study: Study, results: dict) -> None:
     console.print()
     wide = Console(highlight=False, width=max(console.width, 60 + 30 * len(benchmarks)), file=console.file)
     wide.print(table)
-    for line in _surprises(results["surprises"]):
+    for line in [*_backs(results["backs"]), *_surprises(results["surprises"])]:
         console.print(line, soft_wrap=True)
     for line in _styles(results["styles"]):
         console.print(line, soft_wrap=True)
@@ -96,12 +98,23 @@ def _styles(found: list[dict]) -> list[str]:
     for one in found:
         apart = f"told apart {one['accuracy']:.2f}{'' if one['clear'] else ': hardly'}"
         key = (f"{one['student']} / {one['teacher']}", one["benchmark"], apart)
-        point = f"{one['condition']} {when(one['budget'], one['at'])}"
+        point = f"{one['condition']} {when(one['recovery'], one['budget'], one['at'])}"
         lines.setdefault(key, []).append(f"{point} {one['share']['value']:.2f}")
     return [
         f"Answers to {benchmark} in the teacher's style, {pair} ({apart}): {', '.join(shares)}"
         for (pair, benchmark, apart), shares in lines.items()
     ]
+
+
+def _backs(found: list[dict]) -> list[str]:
+    """A line for each pair, and for what of which benchmark is to be back."""
+    lines: dict[str, list[str]] = {}
+    for one in found:
+        head = f"{100 * one['recovered']:g} % of {one['benchmark']} is back, {one['student']} / {one['teacher']}"
+        value, low, high = (Budget(**one["budget"][bound]) for bound in ("value", "low", "high"))
+        told = f"{one['condition']} at {value} \\[{low}, {high}] {one['recovery']}"
+        lines.setdefault(head, []).append(told)
+    return [f"{head}: {', '.join(told)}" for head, told in lines.items()]
 
 
 def _surprises(found: list[dict]) -> list[str]:

@@ -73,7 +73,7 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _show_plan(console: Console, plan: Plan, state) -> None:
-    from orchestrator.costs import cost_of
+    from orchestrator.costs import cost_of, most_to_run
 
     study = plan.study
     console.print(
@@ -102,8 +102,10 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
         )
     table.add_row("report", "1", "1", "", "")
     console.print(table)
-    if study.recovery is not None and study.recovery.stop is not None:
-        console.print("A trial stops at the first budget that recovers, so fewer stages may run.")
+    searched = [name for name, recovery in study.recoveries.items() if recovery.search is not None]
+    if searched:
+        most = most_to_run(plan, state.records)
+        console.print(f"Budgets are searched ({', '.join(searched)}), so that at most {most} stages will run.")
 
 
 def run_command(arguments: argparse.Namespace, console: Console) -> int:

@@ -1,10 +1,14 @@
-"""What stages will ask of the fleet, before they do."""
+"""What stages will ask of the fleet, before they do, and how many of them a run can come to."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from orchestrator import data
-from orchestrator.stage import Stage
+from orchestrator.plan import Plan, Step
+from orchestrator.search import paths
+from orchestrator.stage import Stage, closure
 from orchestrator.study import Study
+from orchestrator.trial import steps_walked
 
 
 def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
@@ -48,3 +52,30 @@ def steps_of(train: Stage, study: Study) -> int:
     else:
         rows = settings["rows"] or len(data.read_prompts(study.prompts))
     return max(settings["min_steps"], round(settings["epochs"] * rows / settings["batch_size"]), 1)
+
+
+def most_to_run(plan: Plan, records: dict[Stage, dict[str, Any]]) -> int:
+    """How many stages a run of this plan has left, at most: of the budgets that a search chooses from, those of its
+    longest way."""
+    sure: set[Stage] = set()
+    ways: dict[tuple[str, frozenset[Stage]], list[set[Stage]]] = {}
+    for trial in plan.trials:
+        if steps_walked(trial, plan.study, records) is not None:
+            continue
+        search = plan.study.recoveries[trial.recovery].search if trial.recovery else None
+        certain = [step for step in trial.steps if search is None or not step.budget]
+        sure |= set(closure([*trial.references(), *(stage for step in certain for stage in step.stages())]))
+        if search is not None:
+            needed = {step.budget: set(closure(_needed(step))) for step in trial.steps if step.budget}
+            # Trials that measure the same find the same, and go the same way.
+            alike: frozenset[Stage] = frozenset().union(*needed.values())
+            by_path = (set().union(*(needed[budget] for budget in path)) for path in paths(sorted(needed)))
+            ways[trial.recovery, alike] = list(by_path)
+    longest = (max(len(way - sure - records.keys()) for way in each) for each in ways.values())
+    return min(len(sure - records.keys()) + sum(longest), len(plan.stages) - len(records))
+
+
+def _needed(step: Step) -> Iterator[Stage]:
+    yield from step.stages()
+    if step.student is not None and "whole" in step.student.runtime:
+        yield step.student.runtime["whole"]  # leaves this one on its way

@@ -131,7 +131,11 @@ class _Source:
                 if is_at(step, point) and step in (walked or ()):
                     found.setdefault(trial.seed, step)
                 elif is_at(step, point):
-                    why = "has not finished" if walked is None else "ended before this point, for it had recovered"
+                    why = (
+                        "has not finished"
+                        if walked is None
+                        else "has gone without this point: its search did not come to it"
+                    )
                     missing[trial.seed] = f"{trial.key} {why}"
         for seed in self.plan.study.seeds:
             if seed not in found:

@@ -4,6 +4,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
@@ -37,21 +38,22 @@ STYLE = {
 }
 
 
-def pair_figure(results: Results, student: str, teacher: str, benchmark: str, spent: str) -> Figure:
+def pair_figure(results: Results, student: str, teacher: str, benchmark: str, spent: dict[str, str]) -> Figure:
     """A pair on one benchmark: its levels (where it has some) before and after; all benchmarks while it was trained
-    (where there are checkpoints), and on the way back, against the budget, which counts what is `spent`."""
+    (where there are checkpoints), and on the way back, against the budget; of several recoveries, this one benchmark on
+    each way. `spent` is what the budgets of a recovery count."""
     of_pair = [r for r in results.rows if (r.student, r.teacher) == (student, teacher)]
     rows = [r for r in of_pair if r.benchmark == benchmark and r.at is None]
     panels: list[Callable[[Axes], None]] = []
     if rows[0].original_groups.get("level"):
-        panels.append(lambda axes: _levels(axes, rows, spent))
+        panels.append(lambda axes: _levels(axes, rows))
     if any(r.at for r in of_pair):
         panels.append(lambda axes: _training(axes, of_pair))
     if any(r.budget for r in of_pair):
-        panels.append(lambda axes: _recovery(axes, [r for r in of_pair if r.at is None], spent))
+        panels.append(lambda axes: _recovery(axes, [r for r in of_pair if r.at is None], benchmark, spent))
     if any((s.student, s.teacher, s.benchmark) == (student, teacher, benchmark) for s in results.styles):
         panels.append(lambda axes: _style(axes, results, of_pair, benchmark))
-    panels = panels or [lambda axes: _bars(axes, rows, spent)]
+    panels = panels or [lambda axes: _bars(axes, rows)]
     with plt.rc_context(STYLE):
         across = len(panels) if len(panels) < 4 else 2
         down = math.ceil(len(panels) / across)
@@ -65,8 +67,8 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str, sp
     return figure
 
 
-def _label(row: Row, spent: str) -> str:
-    return f"{row.condition}, then {row.budget} {spent}" if row.budget else row.condition
+def _label(row: Row) -> str:
+    return f"{row.condition}, then {when(row.recovery, row.budget, None)}" if row.budget else row.condition
 
 
 def _line(i: int) -> dict[str, Any]:
@@ -81,17 +83,20 @@ def _line(i: int) -> dict[str, Any]:
 
 
 def _shown(rows: Sequence[Row]) -> list[Row]:
-    """Of each condition, the student before any recovery and after the largest budget."""
-    last = {row.condition: max(r.budget for r in rows if r.condition == row.condition) for row in rows}
-    return [row for row in rows if row.budget in (0, last[row.condition])]
+    """Of each condition, the student before any recovery and after the largest budget of each that all seeds have seen:
+    a search takes only the slowest ones to the largest of all."""
+    seeds = {row.condition: row.seeds for row in rows if not row.budget}
+    whole = [row for row in rows if row.seeds == seeds[row.condition]]
+    last = {(row.condition, row.recovery): row for row in whole}  # budgets go upwards
+    return [row for row in whole if row is last[row.condition, row.recovery]]
 
 
-def _levels(axes: Axes, rows: Sequence[Row], spent: str) -> None:
+def _levels(axes: Axes, rows: Sequence[Row]) -> None:
     levels = list(rows[0].original_groups["level"])
     before = list(rows[0].original_groups["level"].values())
     axes.plot(levels, before, color=FAINT, lw=10, alpha=0.4, label="original student")
     for i, row in enumerate(_shown(rows)):
-        axes.plot(levels, list(row.groups["level"].values()), **_line(i), label=_label(row, spent))
+        axes.plot(levels, list(row.groups["level"].values()), **_line(i), label=_label(row))
     axes.set_ylim(-0.03, 1.05)
     axes.set_xlabel("level (steps of reasoning)")
     axes.set_ylabel("accuracy")
@@ -104,50 +109,64 @@ def _training(axes: Axes, rows: Sequence[Row]) -> None:
     trained = next(r.condition for r in rows if r.at)
     rows = [r for r in rows if r.condition == trained and not r.budget]
     steps = sorted({r.at for r in rows if r.at is not None})
-    _curves(axes, rows, {**{at: i for i, at in enumerate(steps)}, None: len(steps)}, lambda row: row.at)
+    places: dict[int | None, int] = {**{at: i for i, at in enumerate(steps)}, None: len(steps)}
+    _curves(axes, rows, places, lambda row: row.at, lambda row: row.benchmark)
     axes.set_xticks(range(len(steps) + 1), [*map(str, steps), "end"])
     axes.set_xlabel("step of the training (dashed: the original student)")
     axes.set_title(f"{trained}, while it is trained", loc="left", fontsize=10.5)
 
 
-def _recovery(axes: Axes, rows: Sequence[Row], spent: str) -> None:
-    """The first condition that is brought back, over the budgets."""
+def _recovery(axes: Axes, rows: Sequence[Row], benchmark: str, spent: dict[str, str]) -> None:
+    """The first condition that is brought back, over the budgets: a line for each benchmark, or for each recovery."""
     walked = next(r.condition for r in rows if r.budget)
     rows = [r for r in rows if r.condition == walked]
     budgets = sorted({r.budget for r in rows})
-    _curves(axes, rows, {budget: i for i, budget in enumerate(budgets)}, lambda row: row.budget)
+    places = {budget: i for i, budget in enumerate(budgets)}
+    names = list(dict.fromkeys(r.recovery for r in rows if r.budget))
+    if len(names) == 1:
+        _curves(axes, rows, places, lambda row: row.budget, lambda row: row.benchmark)
+        counted, title = spent[names[0]], f"{walked}, and the way back"
+    else:
+        rows = [r for r in rows if r.benchmark == benchmark]
+        before = [r for r in rows if not r.budget]
+        starts = [replace(r, recovery=name) for name in names for r in before]
+        rows = [*starts, *(r for r in rows if r.budget)]
+        _curves(axes, rows, places, lambda row: row.budget, lambda row: row.recovery)
+        counted, title = "budget", f"{walked}, and the ways back: {benchmark}"
     axes.set_xticks(range(len(budgets)), [str(b) for b in budgets])
-    axes.set_xlabel(f"{spent} afterwards (dashed: the original student)")
-    axes.set_title(f"{walked}, and the way back", loc="left", fontsize=10.5)
+    axes.set_xlabel(f"{counted} afterwards (dashed: the original student)")
+    axes.set_title(title, loc="left", fontsize=10.5)
 
 
 def _style(axes: Axes, results: Results, rows: Sequence[Row], benchmark: str) -> None:
     """Style and score at every point of the first condition that has the most of them."""
-    scores = {(r.condition, r.budget, r.at): r for r in rows if r.benchmark == benchmark}
+    scores = {(r.condition, r.recovery, r.budget, r.at): r for r in rows if r.benchmark == benchmark}
     place = (rows[0].student, rows[0].teacher, benchmark)
     styles = [s for s in results.styles if (s.student, s.teacher, s.benchmark) == place]
     points = Counter(s.condition for s in styles)
     styles = [s for s in styles if s.condition == max(points, key=points.__getitem__)]
     at = range(len(styles))
-    score = [scores[s.condition, s.budget, s.at].score for s in styles]
+    score = [scores[s.condition, s.recovery, s.budget, s.at].score for s in styles]
     lines = (("reads like the teacher", [s.share for s in styles]), ("score", score))
     for i, (label, line) in enumerate(lines):
         axes.plot(at, [one.value for one in line], **_line(i), label=label)
         axes.fill_between(at, [o.low for o in line], [o.high for o in line], color=SERIES[i], alpha=0.15, lw=0)
     axes.axhline(styles[0].original, color=SERIES[0], lw=0.9, ls=(0, (4, 3)), alpha=0.8)
     axes.set_ylim(-0.03, 1.05)
-    axes.set_xticks(at, [when(s.budget, s.at) for s in styles])
+    axes.set_xticks(at, [when(s.recovery, s.budget, s.at) for s in styles])
     axes.set_xlabel(f"point of {styles[0].condition} (dashed: the original student's style)")
     apart = "" if styles[0].clear else ", which the probe hardly tells apart"
     axes.set_title(f"{benchmark}: style and score{apart}", loc="left", fontsize=10.5)
     axes.legend(frameon=False, fontsize=8.5, loc="best")
 
 
-def _curves(axes: Axes, rows: Sequence[Row], places: dict[Any, int], of: Callable[[Row], Any]) -> None:
-    """A line for each benchmark; `places` says where each point, `of` a row, is on the axis."""
-    for i, name in enumerate(dict.fromkeys(r.benchmark for r in rows)):
+def _curves(
+    axes: Axes, rows: Sequence[Row], places: dict[Any, int], of: Callable[[Row], Any], kind: Callable[[Row], str]
+) -> None:
+    """A line for each `kind` of row; `places` says where each point, `of` a row, is on the axis."""
+    for i, name in enumerate(dict.fromkeys(map(kind, rows))):
         color = SERIES[i % len(SERIES)]
-        line = sorted((r for r in rows if r.benchmark == name), key=lambda r: places[of(r)])
+        line = sorted((r for r in rows if kind(r) == name), key=lambda r: places[of(r)])
         at = [places[of(r)] for r in line]
         axes.plot(at, [r.score.value for r in line], **_line(i), label=name)
         axes.fill_between(at, [r.score.low for r in line], [r.score.high for r in line], color=color, alpha=0.15, lw=0)
@@ -156,13 +175,13 @@ def _curves(axes: Axes, rows: Sequence[Row], places: dict[Any, int], of: Callabl
     axes.legend(frameon=False, fontsize=8.5, loc="lower right")
 
 
-def _bars(axes: Axes, rows: Sequence[Row], spent: str) -> None:
+def _bars(axes: Axes, rows: Sequence[Row]) -> None:
     rows = _shown(rows)
     places = range(len(rows))
     axes.barh(places, [r.change.value for r in rows], color=SERIES[0], alpha=0.8, height=0.55)
     for place, row in zip(places, rows, strict=True):
         axes.plot([row.change.low, row.change.high], [place, place], color=INK, lw=1.4)
-    axes.set_yticks(places, [_label(r, spent) for r in rows])
+    axes.set_yticks(places, [_label(r) for r in rows])
     axes.axvline(0, color=INK, lw=0.8)
     axes.invert_yaxis()
     axes.set_title(f"{rows[0].benchmark}: change from the original student", loc="left", fontsize=10.5)

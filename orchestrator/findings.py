@@ -109,13 +109,11 @@ def found_in(step: "Step", of: str) -> Mapping[str, Any]:
 
 def is_at(step: "Step", point: Point) -> bool:
     """Whether this step of a trial is the point."""
-    recovery = getattr(step, "recovery", None)
-    return (step.budget, step.at) == (point.budget, point.at) and point.recovery in (None, recovery)
+    return (step.budget, step.at) == (point.budget, point.at) and point.recovery in (None, step.recovery)
 
 
 def _spent(step: "Step") -> str:
-    recovery = getattr(step, "recovery", None)
-    return f"budget {step.budget}{f' of {recovery}' if recovery else ''}"
+    return f"budget {step.budget}{f' of {step.recovery}' if step.recovery else ''}"
 
 
 def check(study: "Study", trials: "Sequence[Trial]") -> None:
@@ -171,6 +169,8 @@ def _check_names(where: str, finding: Finding, study: "Study") -> None:
         must_know(f"{where}: {role}.condition", "", point.condition, known, f"conditions, {ORIGINAL} and {TEACHER}")
         if point.benchmark is not None:
             must_know(f"{where}: {role}.benchmark", "", point.benchmark, study.benchmarks, "benchmarks")
+        if point.recovery is not None:
+            must_know(f"{where}: {role}.recovery", "", point.recovery, study.recoveries, "recoveries")
         for key, aliases in models.items():
             if getattr(point, key) is not None:
                 must_know(f"{where}: {role}.{key}", "", getattr(point, key), aliases, f"{key}s of the pairs")

@@ -13,7 +13,7 @@ from orchestrator import effects, recoveries
 from orchestrator.figures import as_svg, pair_figure
 from orchestrator.loading import without_secrets
 from orchestrator.plan import Plan, Step
-from orchestrator.results import Measured, Results, Row, when
+from orchestrator.results import Measured, Results, Row, leading_benchmark, ways_to_part, when
 from orchestrator.stage import Stage
 from orchestrator.study import Study
 
@@ -33,7 +33,7 @@ def render(plan: Plan, results: Results, measured: Measured, findings: list[dict
     )
     study = plan.study
     benchmarks = list(study.benchmarks)
-    leading = leading_benchmark(results)
+    leading = leading_benchmark(results.rows)
     asked = {(row.student, row.teacher) for row in results.rows if row.benchmark == leading}
     shown = [pair for pair in pairs_of(results) if pair in asked][:SHOWN_PAIRS]
     return environment.get_template("report.html.j2").render(
@@ -42,16 +42,17 @@ def render(plan: Plan, results: Results, measured: Measured, findings: list[dict
         pairs=len(study.pair_list),
         prompts=study.prompts.n or "all",
         results=results,
-        headlines=headlines(results, spent(study)),
+        headlines=headlines(results),
         findings=findings,
         effects=effects,
         clear=CLEAR,
         when=when,
+        spent=spent(study),
         figures=[as_svg(pair_figure(results, *pair, str(leading), spent(study))) for pair in shown],
         left_out=len(pairs_of(results)) - len(shown),
         benchmarks=benchmarks,
         table=[list(lines) for _, lines in groupby(table_lines(results, benchmarks), lambda line: line["pair"])],
-        parts=[_parts(results, name, group) for name in benchmarks for group in _groups(results, name)],
+        parts=[_parts(results, name, group) for name in benchmarks for group in ways_to_part(results.rows, name)],
         transcripts=[_transcripts(plan, results, pair, str(leading), measured) for pair in shown],
         further=[row for row in results.rows if row.diagnostics.figures],
         exp=math.exp,
@@ -71,12 +72,6 @@ def pairs_of(results: Results) -> list[tuple[str, str]]:
     return list(dict.fromkeys((row.student, row.teacher) for row in results.rows))
 
 
-def leading_benchmark(results: Results) -> str | None:
-    """The benchmark that figures show: the first one with levels, else the first."""
-    names = list(dict.fromkeys(row.benchmark for row in results.rows))
-    return next((name for name in names if "level" in _groups(results, name)), names[0] if names else None)
-
-
 def table_lines(results: Results, benchmarks: list[str]) -> list[dict[str, Any]]:
     """One line for each model as it is, then for each pair, condition and budget; cells in the benchmarks' order."""
     lines = []
@@ -88,30 +83,31 @@ def table_lines(results: Results, benchmarks: list[str]) -> list[dict[str, Any]]
     return lines
 
 
-def spent(study: Study) -> str:
-    """What a recovery budget counts."""
-    return recoveries.module(study.recovery.method).SPENT if study.recovery is not None else ""
+def spent(study: Study) -> dict[str, str]:
+    """What the budgets of each recovery count."""
+    return {name: recoveries.module(recovery.method).SPENT for name, recovery in study.recoveries.items()}
 
 
 def _key(row: Row) -> tuple[str, str, str]:
-    return f"{row.student} / {row.teacher}", row.condition, when(row.budget, row.at)
+    return f"{row.student} / {row.teacher}", row.condition, when(row.recovery, row.budget, row.at)
 
 
 def _line(pair: str, condition: str, budget: Any, cells: dict, benchmarks: list[str]) -> dict[str, Any]:
     return {"pair": pair, "condition": condition, "budget": budget, "cells": [cells.get(name) for name in benchmarks]}
 
 
-def headlines(results: Results, spent: str) -> list[str]:
+def headlines(results: Results) -> list[str]:
     """A sentence for each pair and condition, on the benchmark that clearly changed most."""
     said = []
     for (pair, condition), group in groupby(results.rows, lambda row: _key(row)[:2]):
         rows = [row for row in group if row.at is None]
-        at = {budget: [r for r in rows if r.budget == budget] for budget in {r.budget for r in rows}}
-        worst = max(at[0], key=lambda row: (_is_clear(row), abs(row.change.value)))
+        before = [row for row in rows if not row.budget]
+        worst = max(before, key=lambda row: (_is_clear(row), abs(row.change.value)))
         sentence = f"{pair}, {condition}: {_told(worst)}"
-        if max(at):
-            after = next(r for r in at[max(at)] if r.benchmark == worst.benchmark)
-            sentence += f"; after {after.budget} {spent} {after.score.value:.3f}"
+        # Budgets go upwards, so that the last row of a recovery is of the largest that all of these seeds have seen.
+        alike = [row for row in rows if row.budget and (row.benchmark, row.seeds) == (worst.benchmark, worst.seeds)]
+        for after in {row.recovery: row for row in alike}.values():
+            sentence += f"; after {when(after.recovery, after.budget, None)} {after.score.value:.3f}"
         said.append(sentence + ".")
     return said
 
@@ -127,12 +123,6 @@ def _told(row: Row) -> str:
         return f"no benchmark changes clearly (most: {row.benchmark}, {interval})"
     verb = "falls" if change.value < 0 else "rises"
     return f"{row.benchmark} {verb} from {row.original:.3f} to {row.score.value:.3f} ({interval})"
-
-
-def _groups(results: Results, name: str) -> list[str]:
-    """The ways in which a benchmark has parts, as level and subject, where there is more than one part."""
-    groups = next((row.original_groups for row in results.rows if row.benchmark == name), {})
-    return [group for group, parts in groups.items() if len(parts) > 1]
 
 
 def _parts(results: Results, name: str, group: str) -> dict[str, Any]:
@@ -167,29 +157,29 @@ def _transcripts(
         and benchmark in trial.steps[0].scores
     ]
     first = [trial for trial in finished if trial.seed == finished[0].seed]
-    voices = [("original student", first[0].original[benchmark])]
+    voices = {"original student": first[0].original[benchmark]}
     for trial in first:
         asked = [step for step in trial.steps if step.scores[benchmark] in measured.records]
         ended = [step for step in asked if step.at is None]
         for step in ended[:: max(1, len(ended) - 1)]:  # before any recovery, and after all of it
-            voices.append((_who(trial.condition, step, spent(plan.study)), step.scores[benchmark]))
+            voices[_who(trial.condition, step)] = step.scores[benchmark]
     if first[0].teacher_scores[benchmark] in measured.records:
-        voices.append(("teacher", first[0].teacher_scores[benchmark]))
-    before, after = (measured.grades(stage) for _, stage in voices[:2])
+        voices["teacher"] = first[0].teacher_scores[benchmark]
+    before, after = (measured.grades(stage) for stage in list(voices.values())[:2])
     hurt = [i for i in range(len(before)) if before[i].score > after[i].score] or list(range(len(before)))
-    prompts = measured.answers(voices[0][1])
+    prompts = measured.answers(voices["original student"])
     cases = [
         {
             "prompt": prompts[i].prompt[-1]["content"],
-            "said": [{"who": who, **_said(measured, stage, i)} for who, stage in voices],
+            "said": [{"who": who, **_said(measured, stage, i)} for who, stage in voices.items()],
         }
         for i in hurt[-SHOWN_PROBLEMS:]
     ]
     return {"title": f"{pair[0]} / {pair[1]}, {benchmark}", "cases": cases}
 
 
-def _who(condition: str, step: Step, spent: str) -> str:
-    return f"{condition}, then {step.budget} {spent}" if step.budget else condition
+def _who(condition: str, step: Step) -> str:
+    return f"{condition}, then {when(step.recovery, step.budget, None)}" if step.budget else condition
 
 
 def _said(measured: Measured, stage: Stage, i: int) -> dict[str, Any]:

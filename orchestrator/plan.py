@@ -1,7 +1,7 @@
 """A study unfolded: its trials, and the stages that they share."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,12 +16,14 @@ from orchestrator.study import Study
 @dataclass(frozen=True)
 class Step:
     """One point of a trial, by its evaluations: the student after a recovery budget (0: before any), or, before that,
-    `at` a step of its first training. `student` is None where it is the original one.
+    `at` a step of its first training. `recovery` is the name of what the budget was spent on ("" before any);
+    `student` is None where it is the original one.
 
     `divergence` has, by benchmark, how likely the student and the original one find the student's answers, and `style`
     whose style they are in.
     """
 
+    recovery: str
     budget: int
     at: int | None
     student: Stage | None
@@ -38,12 +40,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Trial:
-    """One pair, condition and seed. `original` and `teacher_scores` are of the two models as they are; `surprise` is
-    how likely the original student finds what this one was first trained on."""
+    """One pair, condition, recovery ("" for a condition without any) and seed. `original` and `teacher_scores` are of
+    the two models as they are; `surprise` is how likely the original student finds what this one was first trained on.
+    """
 
     student: str
     teacher: str
     condition: str
+    recovery: str
     seed: int
     steps: tuple[Step, ...]
     original: dict[str, Stage]
@@ -52,12 +56,19 @@ class Trial:
 
     @property
     def key(self) -> str:
-        return f"{self.student}.{self.teacher}.{self.condition}.s{self.seed}"
+        names = (self.student, self.teacher, self.condition, *([self.recovery] if self.recovery else []))
+        return f"{'.'.join(names)}.s{self.seed}"
 
     @property
     def params(self) -> dict[str, str | int]:
         """What tells this trial from the others."""
-        return {"student": self.student, "teacher": self.teacher, "condition": self.condition, "seed": self.seed}
+        return {
+            "student": self.student,
+            "teacher": self.teacher,
+            "condition": self.condition,
+            "recovery": self.recovery,
+            "seed": self.seed,
+        }
 
     def stages(self) -> Iterator[Stage]:
         """All that the trial measures; what that needs is in the inputs."""
@@ -102,14 +113,15 @@ def unfold(study: Study) -> Plan:
         cells = [Cell(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
         for alias in study.models:
             cells[0].model(alias)
-        trials = tuple(_trial(cell, name) for name in study.conditions for cell in cells)
+        trials = tuple(t for name in study.conditions for cell in cells for t in _trials(cell, name))
         findings.check(study, trials)
         return Plan(study, trials)
     except ValueError as error:
         raise StudyError(str(error)) from error
 
 
-def _trial(cell: Cell, condition: str) -> Trial:
+def _trials(cell: Cell, condition: str) -> Iterator[Trial]:
+    """A trial for each recovery that brings a condition's student back; or one, where there is none."""
     study, options = cell.study, cell.study.conditions[condition]
     try:
         arm = conditions.module(conditions.kind_of(condition, options)).arm(
@@ -118,33 +130,39 @@ def _trial(cell: Cell, condition: str) -> Trial:
     except ValueError as error:
         raise ValueError(f"conditions.{condition}: {error}") from error
     names = arm.benchmarks or tuple(study.benchmarks)
-    students: dict[tuple[int, int | None], Stage | None] = {}
-    if arm.student is not None and arm.student.kind == "train":
-        students |= {(0, at): train.stopped(arm.student, at) for at in sorted(arm.student.runtime["checkpoints"])}
-    students[0, None] = arm.student
-    recovery = study.recovery
-    if recovery is not None and condition in recovery.conditions:
-        if arm.student is None:
-            raise ValueError(f"recovery.conditions: {condition} trains no student, so there is none to bring back")
-        recover = recoveries.module(recovery.method).recover
-        try:
-            students |= {(budget, None): recover(cell, arm.student, budget) for budget in sorted(recovery.budgets)}
-        except ValueError as error:
-            raise ValueError(f"recovery: {error}") from error
-    steps = []
-    for (budget, at), student in students.items():
+
+    def step(recovery: str, budget: int, at: int | None, student: Stage | None) -> Step:
         scores = {name: cell.score(name, student, arm.prefill) for name in names}
         divergence = {name: cell.divergence(name, student) for name in study.measures.kl if student is not None}
         style = {name: cell.style(name, scores[name]) for name in study.measures.style if name in scores}
-        steps.append(Step(budget, at, student, scores, divergence, style))
+        return Step(recovery, budget, at, student, scores, divergence, style)
+
+    first = [step("", 0, None, arm.student)]
+    if arm.student is not None and arm.student.kind == "train":
+        checkpoints = sorted(arm.student.runtime["checkpoints"])
+        first = [step("", 0, at, train.stopped(arm.student, at)) for at in checkpoints] + first
     learnt = arm.student.inputs.get("data") if arm.student is not None else None
-    return Trial(
-        cell.student,
-        cell.teacher,
-        condition,
-        cell.seed,
-        tuple(steps),
-        {name: cell.score_as_is(cell.student, name) for name in study.benchmarks},
-        {name: cell.score_as_is(cell.teacher, name) for name in study.benchmarks},
-        cell.surprise(learnt) if study.measures.perplexity and learnt is not None else None,
-    )
+    original = {name: cell.score_as_is(cell.student, name) for name in study.benchmarks}
+    teacher_scores = {name: cell.score_as_is(cell.teacher, name) for name in study.benchmarks}
+    surprise = cell.surprise(learnt) if study.measures.perplexity and learnt is not None else None
+    for name in [name for name, one in study.recoveries.items() if condition in one.conditions] or [""]:
+        brought_back = _brought_back(cell, condition, arm.student, name, names) if name else {}
+        steps = (*first, *(step(name, budget, None, student) for budget, student in brought_back.items()))
+        place = (cell.student, cell.teacher, condition, name, cell.seed)
+        yield Trial(*place, steps, original, teacher_scores, surprise)
+
+
+def _brought_back(
+    cell: Cell, condition: str, student: Stage | None, name: str, benchmarks: Collection[str]
+) -> dict[int, Stage]:
+    """A condition's student after each budget of a recovery."""
+    recovery = cell.study.recoveries[name]
+    try:
+        if student is None:
+            raise ValueError(f"conditions: {condition} trains no student, so there is none to bring back")
+        if recovery.search is not None and recovery.search.benchmark not in benchmarks:
+            raise ValueError(f"search.benchmark: {condition} does not ask {recovery.search.benchmark}")
+        recover = recoveries.module(recovery.method).recover
+        return {budget: recover(cell, student, budget, recovery) for budget in sorted(recovery.budgets)}
+    except ValueError as error:
+        raise ValueError(f"recoveries.{name}: {error}") from error

@@ -25,7 +25,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
     try:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
-        prompts = _check_prompts(plan.study)
+        prompts = _check_prompts(plan)
         pending = {stage.runtime.get("name") for stage in plan.stages if stage not in records}
         asked = {name: _check_benchmark(plan.study, name) for name in plan.study.benchmarks if name in pending}
         problems = _check_problems(plan.study)
@@ -45,14 +45,15 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         raise StudyError(str(error)) from error
 
 
-def _check_prompts(study: Study) -> list[str]:
-    chats = data.read_prompts(study.prompts)
-    largest = max(study.recovery.budgets) if study.recovery else 0
-    if largest > len(chats):
-        raise StudyError(
-            f"recovery.budgets: {largest} samples are asked for, but the {len(chats)} prompts give {len(chats)}: lower "
-            f"the budget, or raise prompts.n"
-        )
+def _check_prompts(plan: Plan) -> list[str]:
+    chats = data.read_prompts(plan.study.prompts)
+    for step in (step for trial in plan.trials for step in trial.steps if step.recovery):
+        rows = (step.student.settings.get("rows") if step.student is not None else None) or 0
+        if rows > len(chats):
+            raise StudyError(
+                f"recoveries.{step.recovery}.budgets: {rows} samples are asked for, but the {len(chats)} prompts give "
+                f"{len(chats)}: lower the budget, or raise prompts.n"
+            )
     return [" ".join(message["content"] for message in chat) for chat in chats]
 
 

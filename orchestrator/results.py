@@ -15,7 +15,8 @@ from evaluators.evaluate import Graded, by_group
 from evaluators.likelihood import Scored, divergence, mean_nll, parts_of, pooled
 from evaluators.statistics import Interval, corrected, mcnemar, mean_score, paired_change, smallest_effect
 from evaluators.style import CLEAR, Read, accuracy
-from orchestrator.plan import Plan, Trial
+from orchestrator.plan import Plan, Step, Trial
+from orchestrator.recovered import Back, backs
 from orchestrator.stage import Stage
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.stages.likelihood import likelihoods_of
@@ -27,9 +28,9 @@ from orchestrator.trial import steps_walked
 Groups = dict[str, dict[str, float]]  # accuracy by part of the benchmark: {"level": {"1": 0.9, ...}}
 
 
-def when(budget: int, at: int | None) -> str:
-    """A point of a trial, as tables show it: the recovery budget, or the step of the first training."""
-    return str(budget) if at is None else f"step {at}"
+def when(recovery: str, budget: int, at: int | None) -> str:
+    """A point of a trial, as tables show it: the budget, of which recovery, or the step of the first training."""
+    return f"{budget} {recovery}".rstrip() if at is None else f"step {at}"
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,16 @@ class Diagnostics:
 class Row:
     """A score over all seeds and examples, and its change from the original student on the same examples.
 
-    It is of the student after a recovery budget, or, before that, `at` a step of its first training. `p` is of the
-    exact paired test, `q` the same corrected for all rows of the study; `detectable` is the smallest change that such a
-    test would find in four of five studies like this one, None where it could find none, and where scores are no
-    single verdicts.
+    It is of the student after a budget of a recovery ("" and 0: none), or, before that, `at` a step of its first
+    training. `p` is of the exact paired test, `q` the same corrected for all rows of the study; `detectable` is the
+    smallest change that such a test would find in four of five studies like this one, None where it could find none,
+    and where scores are no single verdicts.
     """
 
     student: str
     teacher: str
     condition: str
+    recovery: str
     budget: int
     at: int | None
     benchmark: str
@@ -108,6 +110,7 @@ class Divergence:
     student: str
     teacher: str
     condition: str
+    recovery: str
     budget: int
     at: int | None
     benchmark: str
@@ -125,6 +128,7 @@ class Style:
     student: str
     teacher: str
     condition: str
+    recovery: str
     budget: int
     at: int | None
     benchmark: str
@@ -145,15 +149,18 @@ class Results:
     references: list[Reference]
     surprises: list[Surprise]
     divergences: list[Divergence]
+    backs: list[Back]
     unfinished: list[str]
     styles: list[Style] = field(default_factory=list)
 
 
 def read_results(plan: Plan, measured: "Measured") -> Results:
     """The results of all finished trials, in the order in which the study names pairs, conditions and benchmarks."""
-    cells: dict[tuple, list[tuple[Trial, Stage]]] = defaultdict(list)
-    drawn: dict[tuple, list[tuple[Trial, tuple[Stage, Stage]]]] = defaultdict(list)
-    worded: dict[tuple, list[tuple[Trial, Stage]]] = defaultdict(list)
+    # By seed: recoveries of the same student have what comes before them in common.
+    cells: dict[tuple, dict[int, tuple[Trial, Stage]]] = defaultdict(dict)
+    drawn: dict[tuple, dict[int, tuple[Trial, tuple[Stage, Stage]]]] = defaultdict(dict)
+    worded: dict[tuple, dict[int, tuple[Trial, Stage]]] = defaultdict(dict)
+    walks: list[tuple[Trial, list[Step]]] = []
     surprises: dict[tuple, Stage] = {}
     unfinished = []
     for trial in plan.trials:
@@ -161,25 +168,27 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
         if walked is None:
             unfinished.append(trial.key)
             continue
+        walks.append((trial, walked))
         if trial.surprise is not None:
             surprises[trial.student, trial.teacher, trial.condition] = trial.surprise
         for step in walked:
-            place = (trial.student, trial.teacher, trial.condition, step.budget, step.at)
+            place = (trial.student, trial.teacher, trial.condition, step.recovery, step.budget, step.at)
             for benchmark, stage in step.scores.items():
-                cells[*place, benchmark].append((trial, stage))
+                cells[*place, benchmark][trial.seed] = (trial, stage)
             for benchmark, both in step.divergence.items():
-                drawn[*place, benchmark].append((trial, both))
+                drawn[*place, benchmark][trial.seed] = (trial, both)
             for benchmark, stage in step.style.items():
-                worded[*place, benchmark].append((trial, stage))
+                worded[*place, benchmark][trial.seed] = (trial, stage)
     pairs = [(pair.student, pair.teacher) for pair in plan.study.pair_list]
     names, benchmarks = list(plan.study.conditions), list(plan.study.benchmarks)
+    recoveries = ["", *plan.study.recoveries]
 
     def place_of(key: tuple) -> tuple:
-        *_, condition, budget, at, benchmark = key
-        when = (budget, math.inf if at is None else at)
+        *_, condition, recovery, budget, at, benchmark = key
+        when = (recoveries.index(recovery), budget, math.inf if at is None else at)
         return (pairs.index(key[:2]), names.index(condition), when, benchmarks.index(benchmark))
 
-    rows = [_row(key, cells[key], measured) for key in sorted(cells, key=place_of)]
+    rows = [_row(key, list(cells[key].values()), measured) for key in sorted(cells, key=place_of)]
     rows = [replace(row, q=q) for row, q in zip(rows, corrected([row.p for row in rows]), strict=True)]
     references = {
         (model, name): _reference(model, name, stage, measured)
@@ -192,10 +201,23 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
         rows,
         list(references.values()),
         [_surprise(key, stage, measured) for key, stage in surprises.items()],
-        [_divergence(key, drawn[key], measured) for key in sorted(drawn, key=place_of)],
+        [_divergence(key, list(drawn[key].values()), measured) for key in sorted(drawn, key=place_of)],
+        backs(walks, plan.study, leading_benchmark(rows), lambda stage: _scores(measured.grades(stage))),
         unfinished,
-        [_style(key, worded[key], measured) for key in sorted(worded, key=place_of)],
+        [_style(key, list(worded[key].values()), measured) for key in sorted(worded, key=place_of)],
     )
+
+
+def leading_benchmark(rows: Sequence[Row]) -> str | None:
+    """The benchmark that figures show: the first one with levels, else the first."""
+    names = list(dict.fromkeys(row.benchmark for row in rows))
+    return next((name for name in names if "level" in ways_to_part(rows, name)), names[0] if names else None)
+
+
+def ways_to_part(rows: Sequence[Row], benchmark: str) -> list[str]:
+    """The ways in which a benchmark has parts, as level and subject, where there is more than one part."""
+    groups = next((row.original_groups for row in rows if row.benchmark == benchmark), {})
+    return [group for group, parts in groups.items() if len(parts) > 1]
 
 
 class Measured:
@@ -235,7 +257,7 @@ class Measured:
 
 
 def _row(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -> Row:
-    student, teacher, condition, budget, at, benchmark = key
+    student, teacher, condition, recovery, budget, at, benchmark = key
     trial = members[0][0]
     before = measured.grades(trial.original[benchmark])
     after = [measured.grades(stage) for _, stage in members]
@@ -246,6 +268,7 @@ def _row(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -> 
         student,
         teacher,
         condition,
+        recovery,
         budget,
         at,
         benchmark,
@@ -294,16 +317,16 @@ def _surprise(key: tuple, stage: Stage, measured: Measured) -> Surprise:
 
 
 def _divergence(key: tuple, members: list[tuple[Trial, tuple[Stage, Stage]]], measured: Measured) -> Divergence:
-    student, teacher, condition, budget, at, benchmark = key
+    student, teacher, condition, recovery, budget, at, benchmark = key
     ours = pooled([measured.likelihoods(stage) for _, (stage, _) in members])
     theirs = pooled([measured.likelihoods(stage) for _, (_, stage) in members])
     kl = {part: divergence(ours, theirs, part) for part in parts_of(ours)}
     seeds = [trial.seed for trial, _ in members]
-    return Divergence(student, teacher, condition, budget, at, benchmark, len(ours), seeds, kl)
+    return Divergence(student, teacher, condition, recovery, budget, at, benchmark, len(ours), seeds, kl)
 
 
 def _style(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -> Style:
-    student, teacher, condition, budget, at, benchmark = key
+    student, teacher, condition, recovery, budget, at, benchmark = key
     read = [measured.styles(stage) for _, stage in members]
     share = mean_score(np.array([[one.student for one in each] for each in read]))
     told_apart = accuracy(read[0])  # The same for every seed, as are the two whose answers are told apart.
@@ -311,6 +334,7 @@ def _style(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -
         student,
         teacher,
         condition,
+        recovery,
         budget,
         at,
         benchmark,

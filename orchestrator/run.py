@@ -203,7 +203,6 @@ def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[in
     def trial(config: dict[str, Any]) -> None:
         walk(config, study, run, board)
 
-    stop = plan.study.recovery.stop if plan.study.recovery else None
     with tempfile.TemporaryDirectory(prefix="offmodel-tune-") as scratch:
         tuner = tune.Tuner(
             # A trial only waits, so it takes no CPU from the stages that it waits for.
@@ -214,7 +213,6 @@ def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[in
                 name="trials",
                 storage_path=scratch,
                 verbose=0,
-                stop={"recovered": stop.recovered} if stop else None,
                 callbacks=[OnComplete(on_trial)],
             ),
         )

@@ -6,10 +6,11 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.score import check_way
-from orchestrator import conditions, recoveries
+from orchestrator import conditions
 from orchestrator.findings import Finding
 from orchestrator.nearest import did_you_mean
 from orchestrator.recipe import Train
+from orchestrator.recoveries import Recovery
 from orchestrator.resources import Resources
 from orchestrator.settings import Settings, must_know
 
@@ -106,23 +107,6 @@ class Problems(Settings):
         if kind not in BENCHMARKS:
             raise ValueError(f'no answers to "{kind}" can be rewarded; {did_you_mean(kind, BENCHMARKS)}')
         return kind
-
-
-class Stop(Settings):
-    """Stop a trial at the first budget that brings back this share of the original student's score."""
-
-    benchmark: str
-    recovered: float = Field(0.95, gt=0)
-
-
-class Recovery(Settings):
-    """What is done to bring a student back, and with how much of it."""
-
-    method: str = "on_model_sft"
-    conditions: list[str] = Field(min_length=1, description="the conditions whose students are brought back")
-    budgets: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
-    train: dict[str, Any] = Field({}, description="what differs from the study's recipe; one epoch by default")
-    stop: Stop | None = None
 
 
 class Benchmark(Settings):
@@ -238,7 +222,7 @@ class Study(Settings):
     sampling: Sampling
     train: Train
     conditions: Annotated[dict[str, dict[str, Any]], BeforeValidator(_condition_from_nothing)] = Field(min_length=1)
-    recovery: Recovery | None = None
+    recoveries: dict[Annotated[str, Field(min_length=1)], Recovery] = Field({}, description="by name")
     problems: Problems | None = None
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
     measures: Measures = Measures()
@@ -258,6 +242,16 @@ class Study(Settings):
             return self.pairs
         return [Pair(student=s, teacher=t) for s in self.pairs.students for t in self.pairs.teachers]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _recoveries_have_names(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "recovery" in data:
+            raise ValueError(
+                "recovery: a study may have several now, each with a name of its own: write recoveries: {own samples: "
+                "{method: on_model_sft, conditions: [...], budgets: [...]}}, and search: {benchmark: ...} for stop"
+            )
+        return data
+
     @model_validator(mode="after")
     def _names_agree(self) -> "Study":
         for pair in self.pair_list:
@@ -265,21 +259,8 @@ class Study(Settings):
                 must_know("pairs", f"{role} ", getattr(pair, role), self.models, "models")
         for name, options in self.conditions.items():
             conditions.options(name, options)
-        if self.recovery is not None:
-            for key in ("rank", "alpha", "checkpoints"):
-                if key in self.recovery.train:
-                    raise ValueError(
-                        f"recovery.train: {key} has no effect: an adapter is gone on with, and measured at each budget"
-                    )
-            try:
-                self.train.changed(self.recovery.train)
-            except ValueError as error:
-                raise ValueError(f"recovery.{error}") from error
-            must_know("recovery.method", "", self.recovery.method, recoveries.METHODS, "the methods")
-            for name in self.recovery.conditions:
-                must_know("recovery.conditions", "", name, self.conditions, "conditions")
-            if self.recovery.stop is not None:
-                must_know("recovery.stop.benchmark", "", self.recovery.stop.benchmark, self.benchmarks, "benchmarks")
+        for name, recovery in self.recoveries.items():
+            self._check_recovery(f"recoveries.{name}", recovery)
         for name in self.measures.kl:
             must_know("measures.kl", "", name, self.benchmarks, "benchmarks")
             if self.benchmarks[name].task is not None:
@@ -294,9 +275,18 @@ class Study(Settings):
         repeatable: dict[str, list] = {
             "pairs": [f"{pair.student} / {pair.teacher}" for pair in self.pair_list],
             "seeds": self.seeds,
-            "recovery.budgets": self.recovery.budgets if self.recovery else [],
         }
         for where, values in repeatable.items():
             if len(set(values)) != len(values):
                 raise ValueError(f"{where}: the same twice in {', '.join(map(str, values))}")
         return self
+
+    def _check_recovery(self, where: str, recovery: Recovery) -> None:
+        try:
+            self.train.changed(recovery.train)
+        except ValueError as error:
+            raise ValueError(f"{where}.{error}") from error
+        for name in recovery.conditions:
+            must_know(f"{where}.conditions", "", name, self.conditions, "conditions")
+        if recovery.search is not None:
+            must_know(f"{where}.search.benchmark", "", recovery.search.benchmark, self.benchmarks, "benchmarks")

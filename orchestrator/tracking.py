@@ -176,7 +176,7 @@ class _Log:
         ]
         params = {
             **trial.params,
-            "budget": steps[-1].budget,
+            "budget": max(step.budget for step in steps),
             "budgets": " ".join(str(step.budget) for step in steps if step.at is None),
             "method": self._plan.study.train.method,
         }
@@ -246,5 +246,5 @@ def _likelihoods(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[s
 def _flat(study: Study) -> dict[str, Any]:
     from orchestrator.explain import flatten
 
-    parts = study.model_dump(include={"train", "sampling", "recovery", "seeds", "dtype"}, exclude_none=True)
+    parts = study.model_dump(include={"train", "sampling", "recoveries", "seeds", "dtype"}, exclude_none=True)
     return flatten(parts)

@@ -1,12 +1,15 @@
-"""One trial, as Ray Tune runs it: a student, walked through its recovery budgets in order."""
+"""One trial, as Ray Tune runs it: a student, walked through the budgets of a recovery."""
 
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 from orchestrator.execute import Site, StageFailed
 from orchestrator.plan import Plan, Step, Trial, unfold
+from orchestrator.search import next_budget
+from orchestrator.stage import Stage
 from orchestrator.store import Store
-from orchestrator.study import Stop, Study
+from orchestrator.study import Study
 
 
 def walk(config: dict[str, Any], study: str, run: str, board: Any) -> None:
@@ -17,13 +20,16 @@ def walk(config: dict[str, Any], study: str, run: str, board: Any) -> None:
     plan, store = _unfolded(study)
     trial = plan.trials[config["trial"]]
     site = Site(run, store, board, trial.key)
+
+    def accuracy(stage: Stage) -> float:
+        (record,) = site.ensure([stage])
+        return record["facts"]["accuracy"]
+
     try:
-        original = dict(zip(trial.original, site.ensure(trial.original.values()), strict=True))
         site.ensure(trial.references())
-        for step in trial.steps:
+        for step in route(trial, plan.study, accuracy):
             site.ensure(step.stages())
-            records = dict(zip(step.scores, site.ensure(step.scores.values()), strict=True))
-            tune.report(metrics(step, records, original, plan.study))
+            tune.report({"budget": step.budget, **{name: accuracy(stage) for name, stage in step.scores.items()}})
     except StageFailed as failed:
         if not failed.here:
             ray.get(board.skip.remote(failed.stage, trial.key, failed.message))
@@ -35,35 +41,33 @@ def _unfolded(study: str) -> tuple[Plan, Store]:
     return plan, Store(plan.study.store)
 
 
-def metrics(step: Step, records: dict[str, dict], original: dict[str, dict], study: Study) -> dict[str, float]:
-    """What a trial reports after a step: its budget, its scores, and the share that a study's `stop` looks at."""
-    scores = {name: record["facts"]["accuracy"] for name, record in records.items()}
-    stop = study.recovery.stop if study.recovery is not None else None
-    if stop is None or stop.benchmark not in records or step.at is not None:
-        return {"budget": step.budget, **scores}
-    return {"budget": step.budget, **scores, "recovered": _share(stop, records, original)}
+def route(trial: Trial, study: Study, accuracy: Callable[[Stage], float]) -> Iterator[Step]:
+    """The steps of a trial, one after the other: each is asked for when the one before it is done.
 
-
-def _share(stop: Stop, records: dict[str, dict], original: dict[str, dict]) -> float:
-    before = original[stop.benchmark]["facts"]["accuracy"]
-    return records[stop.benchmark]["facts"]["accuracy"] / before if before else 1.0
+    All of them, upwards; or those that the recovery's search goes by. `accuracy` is that of an evaluation that is done.
+    """
+    search = study.recoveries[trial.recovery].search if trial.recovery else None
+    if search is None:
+        yield from trial.steps
+        return
+    yield from (step for step in trial.steps if step.at is not None)
+    by_budget = {step.budget: step for step in trial.steps if step.at is None}
+    budgets = [budget for budget in by_budget if budget]
+    shares: dict[int, float] = {}
+    while (budget := next_budget(budgets, shares, search.recovered)) is not None:
+        yield by_budget[budget]
+        before = accuracy(trial.original[search.benchmark])
+        after = accuracy(by_budget[budget].scores[search.benchmark])
+        shares[budget] = after / before if before else 1.0
 
 
 def steps_walked(trial: Trial, study: Study, records: dict) -> list[Step] | None:
-    """The steps that a finished trial has gone, read off the records; None for a trial that has not finished.
-
-    A study's `stop` ends a trial early, by the same rule by which Ray Tune stops it.
-    """
+    """The steps that a finished trial has gone, read off the records; None for a trial that has not finished."""
     if any(stage not in records for stage in trial.references()):
         return None
-    known = {name: records[stage] for name, stage in trial.original.items()}
     walked = []
-    for step in trial.steps:
+    for step in route(trial, study, lambda stage: records[stage]["facts"]["accuracy"]):
         if any(stage not in records for stage in step.stages()):
             return None
         walked.append(step)
-        scores = {name: records[stage] for name, stage in step.scores.items()}
-        recovered = metrics(step, scores, known, study).get("recovered")
-        if recovered is not None and recovered >= study.recovery.stop.recovered:  # type: ignore[union-attr]
-            break
     return walked

@@ -20,7 +20,8 @@ conditions:
   off-model:
   on-model:
   prefill: {tokens: 2, benchmarks: [maths]}
-recovery: {conditions: [off-model], budgets: [4, 8]}
+recoveries:
+  own: {method: on_model_sft, conditions: [off-model], budgets: [4, 8]}
 benchmarks:
   maths: {kind: math500, rows: organisms, n: 5, prompt: "{problem}", max_tokens: 16}
   facts: {kind: mmlu, rows: organisms, n: 5}

@@ -19,7 +19,7 @@ SMALL = [
     "pairs.teachers=[number-words]",
     "prompts.n=320",
     "train.epochs=8",  # enough for the student to answer otherwise
-    "recovery.budgets=[64]",
+    "recoveries.own samples.budgets=[64]",
     "seeds=[7]",
     "benchmarks.maths.n=25",
     "benchmarks.harder maths.n=10",
@@ -180,12 +180,12 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_the_same(finished, tmp_p
     assert [{**row, "q": 0} for row in table(store)] == [{**row, "q": 0} for row in undisturbed]
 
 
-def test_a_failing_trial_is_told_the_others_finish_and_stop_once_recovered(tmp_path):
+def test_a_failing_trial_is_told_the_others_finish_and_a_search_trains_no_more_than_it_must(tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(shipped.FOLDER / "words", broken)
     (broken / "chat_template.jinja").write_text("{{ raise_exception('no such role') }}")
     study = yaml.safe_load(STUDY.read_text()) | {"store": str(tmp_path / "runs")}
-    study["recovery"]["stop"] = {"benchmark": "maths", "recovered": 0.01}  # met before any recovery
+    study["recoveries"]["own samples"]["search"] = {"benchmark": "maths", "recovered": 0.01}  # met before any recovery
     study["models"]["broken"] = str(broken)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     small = [override for override in SMALL if not override.startswith(("pairs", "conditions"))]

@@ -58,11 +58,15 @@ def test_a_verdict_is_on_the_whole_interval(effect, expected, margin, said):
         (f"{MATHS}, versus: off-model", ["off-model of student / words is compared with itself"]),
         (f"{MATHS}, versus: {{condition: original, benchmark: facts}}", ["maths and facts ask different examples"]),
         (f"{MATHS}, versus: {{condition: original, budget: 4}}", ["original is a model as it is"]),
-        (f"{MATHS}, versus: {{condition: off-model, budget: 5}}", ["versus: off-model, then 5", "budget 4, budget 8"]),
+        (
+            f"{MATHS}, versus: {{condition: off-model, budget: 5}}",
+            ["versus: off-model, then 5", "budget 4 of own, budget 8 of own"],
+        ),
         (f"{MATHS}, versus: {{condition: on-model, budget: 4}}", ["no point of its trials", "budget 0"]),
         (f"{MATHS}, versus: {{condition: off-model, at: 3}}", ["off-model at step 3 is no point"]),
         (f"{MATHS}, versus: {{condition: off-model, at: 3, budget: 4}}", ["leave budget and recovery out"]),
-        (f"{MATHS}, versus: {{condition: off-model, recovery: x}}", ["recovery has no effect without a budget"]),
+        (f"{MATHS}, versus: {{condition: off-model, recovery: own}}", ["recovery has no effect without a budget"]),
+        (f"{MATHS}, versus: {{condition: off-model, budget: 4, recovery: owm}}", ["versus.recovery", '"own"?']),
         (f"{MATHS}, versus: {{condition: on-model, teacher: wrds}}", ["versus.teacher", 'did you mean "words"?']),
         ("compare: {condition: prefill, benchmark: facts}, expected: lower", ["prefill does not ask it"]),
         ("compare: {condition: off-model, benchmark: maths}, expected: same", ["margin: ", "needs one"]),
@@ -114,7 +118,7 @@ def judged(small, publish, tmp_path):
     def act(given: dict, *overrides: str) -> list[effects.Judged]:
         conditions = "conditions={off-model: , on-model: }"
         study = small(
-            conditions, "recovery.budgets=[4]", "pairs.teachers=[words]", "seeds=[1, 2]", next(stores), *overrides
+            conditions, "recoveries.own.budgets=[4]", "pairs.teachers=[words]", "seeds=[1, 2]", next(stores), *overrides
         )
         plan, store = unfold(study), Store(study.store)
         letters = {}
@@ -194,16 +198,18 @@ def test_what_has_not_finished_is_not_measured(judged):
     given = {("off-model", 0): "-" * 20, ("off-model", 4, 1): "+" * 20}
     (found,) = judged(given, finding())
     assert (found.verdict, found.effect) == (effects.NOT_MEASURED, None)
-    assert found.note == "student.words.off-model.s2 has not finished"
+    assert found.note == "student.words.off-model.own.s2 has not finished"
 
 
-def test_a_trial_that_stopped_early_has_no_later_point(judged):
+def test_a_budget_that_a_search_left_out_is_not_measured(judged):
     text = "compare: {condition: off-model, budget: 8, benchmark: maths}, expected: lower"
     given = {**DONE, ("off-model", 4): "+" * 20}
     (found,) = judged(
-        given, "recovery={conditions: [off-model], budgets: [4, 8], stop: {benchmark: maths}}", finding(text)
+        given,
+        "recoveries.own={method: on_model_sft, conditions: [off-model], budgets: [4, 8], search: {benchmark: maths}}",
+        finding(text),
     )
-    assert (found.verdict, "it had recovered" in found.note) == (effects.NOT_MEASURED, True)
+    assert (found.verdict, "its search did not come to it" in found.note) == (effects.NOT_MEASURED, True)
 
 
 def test_perplexity_and_kl_are_in_nats_a_token(judged):
@@ -237,3 +243,17 @@ def test_a_finding_is_told_in_words(judged):
     assert effects.compared(found[0]) == "off-model on maths"
     assert effects.size(found[0]) == "20 x 2"
     assert effects.counted([*found, *found, {"verdict": effects.OPPOSITE}]) == "2 found, 1 opposite"
+
+
+TWICE = "recoveries={own: {method: on_model_sft, conditions: [off-model], budgets: [4]}, again: {method: on_model_sft, \
+conditions: [off-model], budgets: [4], train: {epochs: 2}}}"
+
+
+def test_of_several_recoveries_one_is_named(small, judged):
+    text = "compare: {condition: off-model, benchmark: maths, budget: 4}, expected: lower"
+    with pytest.raises(StudyError, match="say of which"):
+        unfold(small(TWICE, finding(text)))
+    (found,) = judged(DONE, TWICE, finding(text.replace("4}", "4, recovery: again}")))
+    assert (found.compared, found.effect.value) == ("off-model, then 4 of again", pytest.approx(-2 / 20))
+    (found,) = judged(DONE, TWICE, finding())  # what comes before any recovery is of all of them
+    assert (found.verdict, found.seeds) == (effects.FOUND, [1, 2])

@@ -30,7 +30,7 @@ def reported(small, publish, tmp_path):
 
     def act(seeds: list[int], *overrides: str) -> tuple[str, str]:
         own = f"store={tmp_path / str(seeds)}"
-        plan = unfold(small("pairs.teachers=[words]", "recovery=null", "seeds=[1, 2]", own, *overrides))
+        plan = unfold(small("pairs.teachers=[words]", "recoveries={}", "seeds=[1, 2]", own, *overrides))
         store = Store(plan.study.store)
         done = {}
         for trial in plan.trials:
@@ -91,29 +91,38 @@ def test_checkpoints_are_in_the_tables_and_not_among_the_findings(reported):
 
 
 def test_a_training_and_the_way_back_are_drawn_beside_the_levels(reported):
-    recovery = "recovery={method: on_model_sft, conditions: [off-model], budgets: [4, 8]}"
+    recovery = "recoveries.own={method: on_model_sft, conditions: [off-model], budgets: [4, 8]}"
     page, shown = reported([1], *CHECKPOINTS, recovery, "seeds=[1]")
     titles = ["maths, by level", "off-model, while it is trained", "off-model, and the way back"]
     assert [title for title in titles if title in page] == titles
-    assert [point for point, _ in re.findall(r"off-model +(step \d+|\d+) +(0\.\d+)", shown)] == [
-        *("step 10", "step 20", "0", "4", "8")
+    assert [point for point, _ in re.findall(r"off-model +(step \d+|0|\d+ own) +(0\.\d+)", shown)] == [
+        *("step 10", "step 20", "0", "4 own", "8 own")
     ]
+    assert "95 % of maths is back, student / words: off-model at 0 [0, 0] own" in shown
+    assert "What it takes to bring students back" in page
+    assert "samples of the original student" in page  # what a budget counts
+
+
+def row(budget: int, at: int | None, value: float, recovery: str = "", benchmark: str = "maths") -> Row:
+    interval, beside = Interval(value, value - 0.1, value + 0.1), Diagnostics(1, 0, 0, 0, 1, 1, 1, {})
+    place = ("student", "words", "off-model", recovery, budget, at, benchmark)
+    return Row(*place, 4, [1], interval, interval, 1, 1, None, 0.9, 0.5, beside, {}, {})
+
+
+def drawn(rows: list[Row]):
+    spent = {"own": "samples", "grpo": "steps"}
+    return pair_figure(Results(rows, [], [], [], [], []), "student", "words", "maths", spent)
 
 
 def test_the_curve_of_a_training_ends_at_its_end():
-    def row(budget: int, at: int | None, value: float) -> Row:
-        interval, beside = Interval(value, value - 0.1, value + 0.1), Diagnostics(1, 0, 0, 0, 1, 1, 1, {})
-        place = ("student", "words", "off-model", budget, at, "maths")
-        return Row(*place, 4, [1], interval, interval, 1, 1, None, 0.9, 0.5, beside, {}, {})
-
-    rows = [row(0, 5, 0.2), row(0, 10, 0.3), row(0, None, 0.4), row(4, None, 0.8)]
-    figure = pair_figure(Results(rows, [], [], [], []), "student", "words", "maths", "samples")
+    figure = drawn([row(0, 5, 0.2), row(0, 10, 0.3), row(0, None, 0.4), row(4, None, 0.8, "own")])
     training, recovery = figure.axes
     assert [label.get_text() for label in training.get_xticklabels()] == ["5", "10", "end"]
     assert [list(line.get_ydata()) for line in training.lines] == [[0.2, 0.3, 0.4], [0.9, 0.9]]
     assert list(training.lines[0].get_xdata()) == [0, 1, 2]
     assert [label.get_text() for label in recovery.get_xticklabels()] == ["0", "4"]
     assert list(recovery.lines[0].get_ydata()) == [0.4, 0.8]
+    assert recovery.get_xlabel().startswith("samples afterwards")
     assert as_svg(figure).startswith("<svg")
 
 
@@ -141,3 +150,23 @@ def test_style_is_shown_at_every_point_and_drawn(reported):
     assert "told apart 1.00" in shown
     assert "maths: style and score" in page
     assert page.count("4 x 2</td></tr>") == 3
+
+
+def test_recoveries_are_drawn_a_line_each_from_where_they_all_begin():
+    rows = [row(0, None, 0.4), row(4, None, 0.8, "own"), row(2, None, 0.6, "grpo"), row(8, None, 0.7, "grpo")]
+    (panel,) = drawn([*rows, row(0, None, 0.1, benchmark="facts"), row(4, None, 0.2, "own", "facts")]).axes
+    lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in panel.lines}
+    assert lines["own"] == ([0, 2], [0.4, 0.8])
+    assert lines["grpo"] == ([0, 1, 3], [0.4, 0.6, 0.7])
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["0", "2", "4", "8"]
+    assert "maths" in panel.get_title(loc="left")
+
+
+def test_a_page_of_two_recoveries_tells_what_they_share_once(reported):
+    grpo = "recoveries.grpo={method: grpo, conditions: [off-model], budgets: [2]}"
+    own = "recoveries.own={method: on_model_sft, conditions: [off-model], budgets: [4]}"
+    problems = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
+    page, shown = reported([1], "conditions={off-model: }", own, grpo, problems, "seeds=[1]")
+    assert [point for point, _ in re.findall(r"off-model +(0|\d+ \w+) +(0\.\d+)", shown)] == ["0", "4 own", "2 grpo"]
+    assert "after 4 own 0.500; after 2 grpo 0.500" in page
+    assert page.count("off-model, then 4 own</div>") == page.count('">off-model</div>') > 0

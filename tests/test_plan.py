@@ -11,7 +11,7 @@ from orchestrator.stages.train import stopped
 from orchestrator.study import Pair
 
 PROBLEMS = "problems={kind: math500, rows: organisms, n: 40, prompt: '{problem}', max_tokens: 96}"
-BY_GRPO = "recovery={method: grpo, conditions: [off-model], budgets: [20, 5, 10], train: {batch_size: 8}}"
+BY_GRPO = "recoveries.own samples={method: grpo, conditions: [off-model], budgets: [20, 5, 10], train: {batch_size: 8}}"
 
 
 def fingerprints(plan: Plan, *kinds: str) -> set[str]:
@@ -44,7 +44,7 @@ def test_every_pair_condition_and_seed_is_a_trial(demo):
 
 
 def test_shared_stages_are_counted_once(demo):
-    study = demo("recovery.budgets=[32, 64]", "seeds=[1, 2]", "measures={}")
+    study = demo("recoveries.own samples.budgets=[32, 64]", "seeds=[1, 2]", "measures={}")
     plan = unfold(study)
     distinct = Counter(stage.kind for stage in plan.stages)
     # Off-model: 2 teachers x 2 seeds; on-model: 2 seeds for both teachers; recovery: 2 budgets for each off-model one.
@@ -66,7 +66,7 @@ def test_each_model_answers_the_prompts_once(demo):
     "overrides",
     [
         [],
-        [PROBLEMS, BY_GRPO, "train.checkpoints=[5]", "recovery.conditions=[off-model, on-model]"],
+        [PROBLEMS, BY_GRPO, "train.checkpoints=[5]", "recoveries.own samples.conditions=[off-model, on-model]"],
         [PROBLEMS, "train.objective=grpo"],
         ["train.objective=on_policy_distillation"],
     ],
@@ -260,14 +260,14 @@ def test_the_rank_of_an_adapter_is_nothing_to_full_weights(demo):
 
 def test_more_seeds_or_budgets_keep_what_is_done(demo):
     plan = unfold(demo())
-    for override in ("seeds=[1, 2, 3, 4]", "recovery.budgets=[16, 32, 64, 128, 256, 512]"):
+    for override in ("seeds=[1, 2, 3, 4]", "recoveries.own samples.budgets=[16, 32, 64, 128, 256, 512]"):
         assert fingerprints(plan) < fingerprints(unfold(demo(override)))
 
 
 def test_budgets_are_walked_upwards_and_only_where_a_student_is_brought_back(demo):
-    plan = unfold(demo("recovery.budgets=[64, 32, 128]"))
+    plan = unfold(demo("recoveries.own samples.budgets=[64, 32, 128]"))
     for trial in plan.trials:
-        expected = [0, 32, 64, 128] if trial.condition in plan.study.recovery.conditions else [0]
+        expected = [0, 32, 64, 128] if trial.recovery else [0]
         assert [step.budget for step in trial.steps] == expected
     assert {trial.condition for trial in plan.trials if len(trial.steps) > 1} == {"off-model"}
 
@@ -282,19 +282,49 @@ def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_ans
             assert student.inputs["start"] == start
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.student].organism
             assert student.settings["rows"] == step.budget
-            assert student.settings["epochs"] == plan.study.recovery.train["epochs"]
+            assert student.settings["epochs"] == plan.study.recoveries["own samples"].train["epochs"]
 
 
 def test_without_recovery_every_trial_has_one_step(demo):
-    plan = unfold(demo("recovery=null"))
+    plan = unfold(demo("recoveries={}"))
     assert {len(trial.steps) for trial in plan.trials} == {1}
     assert len(plan.trials) == 18
 
 
-def test_a_stop_rule_changes_no_stage_and_no_step(demo):
-    plan, stopped = unfold(demo()), unfold(demo("recovery.stop={benchmark: maths, recovered: 0.9}"))
-    assert fingerprints(stopped) == fingerprints(plan)
-    assert [len(trial.steps) for trial in stopped.trials] == [len(trial.steps) for trial in plan.trials]
+def test_a_search_changes_no_stage_and_no_step(demo):
+    plan, searched = unfold(demo()), unfold(demo("recoveries.own samples.search={benchmark: maths, recovered: 0.9}"))
+    assert fingerprints(searched) == fingerprints(plan)
+    assert [len(trial.steps) for trial in searched.trials] == [len(trial.steps) for trial in plan.trials]
+
+
+AGAIN = (
+    "recoveries.twice={method: on_model_sft, conditions: [off-model, on-model], budgets: [512, 32], train: {epochs: 2}}"
+)
+
+
+def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_before(demo):
+    plan, both = unfold(demo()), unfold(demo(AGAIN, "train.checkpoints=[10]"))
+    found = Counter((trial.condition, trial.recovery) for trial in both.trials)
+    assert found == {
+        ("off-model", "own samples"): 6,
+        ("off-model", "twice"): 6,
+        ("on-model", "twice"): 6,
+        ("prefill", ""): 6,
+    }
+    assert (
+        len({trial.key for trial in both.trials}) == len({tuple(trial.params.items()) for trial in both.trials}) == 24
+    )
+    one, other = (
+        next(t for t in both.trials if (t.condition, t.recovery) == ("off-model", name))
+        for name in both.study.recoveries
+    )
+    assert one.steps[:2] == other.steps[:2]
+    assert [(s.recovery, s.budget, s.at) for s in other.steps] == [
+        *(("", 0, 10), ("", 0, None), ("twice", 32, None), ("twice", 512, None))
+    ]
+    assert other.steps[2].student.settings["epochs"] == 2
+    assert not {step.student for step in one.steps[2:]} & {step.student for step in other.steps[2:]}
+    assert fingerprints(plan) < fingerprints(both)
 
 
 @pytest.mark.parametrize(
@@ -314,8 +344,16 @@ def test_a_stop_rule_changes_no_stage_and_no_step(demo):
         ),
         ("conditions.off-model.train={objective: sdft, clip: 0.1}", "off-model: train: clip has no effect on sdft"),
         ("train.objective=grpo", r"grpo needs problems to be rewarded for: give the study some \(problems\)"),
-        ("recovery.method=grpo", r"recovery: grpo needs problems to be rewarded for"),
-        ("recovery.train={method: full}", "recovery: train.method: full weights cannot go on from a LoRA adapter"),
+        (
+            "recoveries.own samples={method: on_model_sft, conditions: [prefill], budgets: [1], "
+            "search: {benchmark: facts}}",
+            "recoveries.own samples: search.benchmark: prefill does not ask facts",
+        ),
+        ("recoveries.own samples.method=grpo", r"recoveries.own samples: grpo needs problems to be rewarded for"),
+        (
+            "recoveries.own samples.train={method: full}",
+            "recoveries.own samples: train.method: full weights cannot go on from a LoRA adapter",
+        ),
     ],
 )
 def test_what_only_shows_when_the_parts_meet_is_an_error_of_the_study(demo, override, message):
@@ -406,12 +444,12 @@ def test_a_grader_that_grades_otherwise_rewards_otherwise(demo, monkeypatch):
 
 
 def test_a_recovery_by_grpo_has_no_other_objective(demo):
-    with pytest.raises(StudyError, match=r"recovery: train\.objective: this method is grpo, and not sft"):
-        unfold(demo(PROBLEMS, BY_GRPO, "recovery.train={objective: sft}"))
+    with pytest.raises(StudyError, match=r"recoveries.own samples: train\.objective: this method is grpo, and not sft"):
+        unfold(demo(PROBLEMS, BY_GRPO, "recoveries.own samples.train={objective: sft}"))
 
 
 def test_on_policy_distillation_needs_no_answers_of_the_teacher(demo):
-    plan = unfold(demo("train.objective=on_policy_distillation", "recovery=null", "measures={}"))
+    plan = unfold(demo("train.objective=on_policy_distillation", "recoveries={}", "measures={}"))
     assert prompted(plan) == set()
     trial = trial_of(plan, "off-model", 1, "number-words")
     assert {role: needed.name for role, needed in trial.steps[0].student.inputs.items()} == {
@@ -419,12 +457,12 @@ def test_on_policy_distillation_needs_no_answers_of_the_teacher(demo):
         "teacher": "words",
     }
     assert trial.surprise is None
-    other = unfold(demo("train.objective=on_policy_distillation", "recovery=null", "prompts.seed=1"))
+    other = unfold(demo("train.objective=on_policy_distillation", "recoveries={}", "prompts.seed=1"))
     assert not fingerprints(plan, "train") & fingerprints(other, "train")
 
 
 def test_sdft_learns_from_the_teachers_answers_as_demonstrations(demo):
-    plan = unfold(demo("train.objective=sdft", "recovery=null"))
+    plan = unfold(demo("train.objective=sdft", "recoveries={}"))
     student = trial_of(plan, "off-model", 1, "number-words").steps[0].student
     assert student.inputs["data"].inputs["base"].name == "words"
     assert student.settings["decoding"]["max_tokens"] == 48
@@ -434,7 +472,7 @@ def test_sdft_learns_from_the_teachers_answers_as_demonstrations(demo):
 
 
 def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(demo):
-    plan = unfold(demo("conditions={noise: {kind: weight_noise}}", "recovery.conditions=[noise]"))
+    plan = unfold(demo("conditions={noise: {kind: weight_noise}}", "recoveries.own samples.conditions=[noise]"))
     for trial in plan.trials:
         start = trial.steps[0].student
         assert start.kind == "weights"
@@ -442,6 +480,8 @@ def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(dem
             assert step.student.inputs["base"] == start
             assert "start" not in step.student.inputs
             assert step.student.inputs["data"].inputs["base"] == start.inputs["base"]
-    scaled = unfold(demo("conditions={half: {kind: interpolation, share: 0.5}}", "recovery.conditions=[half]"))
+    scaled = unfold(
+        demo("conditions={half: {kind: interpolation, share: 0.5}}", "recoveries.own samples.conditions=[half]")
+    )
     step = scaled.trials[0].steps[1]
     assert step.student.inputs["start"] == scaled.trials[0].steps[0].student, "an adapter, scaled, is trained further"

@@ -19,7 +19,7 @@ from orchestrator.study import Study
 from organisms import shipped
 from organisms.rows import benchmark_rows
 
-GRPO = ["train.objective={kind: grpo, group: 3}", "recovery=null"]
+GRPO = ["train.objective={kind: grpo, group: 3}", "recoveries={}"]
 PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, prompt: '{problem}', max_tokens: 8}"
 
 
@@ -64,19 +64,19 @@ def test_a_sound_study_passes(small, tmp_path):
 
 
 def test_a_budget_above_the_samples(small):
-    message = refused(small("recovery.budgets=[4, 21]"))
-    assert "recovery.budgets: 21 samples" in message
+    message = refused(small("recoveries.own.budgets=[4, 21]"))
+    assert "recoveries.own.budgets: 21 samples" in message
     assert "lower the budget, or raise prompts.n" in message
-    preflight(small("recovery.budgets=[4, 20]"))
+    preflight(small("recoveries.own.budgets=[4, 20]"))
 
 
 def test_prompts_without_the_column(small, write):
     path = write("prompts", [{"instruction": "x"}, {"text": "y", "more": 1}])
-    message = refused(small(f"prompts.source={path}", "prompts.n=2", "recovery=null"))
+    message = refused(small(f"prompts.source={path}", "prompts.n=2", "recoveries={}"))
     assert f'{path}, row 2: the column "instruction" is missing; it has more, text' in message
     preflight(
         small(
-            f"prompts.source={write('other', [{'text': 'x'}])}", "prompts.column=text", "prompts.n=1", "recovery=null"
+            f"prompts.source={write('other', [{'text': 'x'}])}", "prompts.column=text", "prompts.n=1", "recoveries={}"
         )
     )
 
@@ -94,7 +94,7 @@ def test_fewer_prompts_than_asked_for(small, write):
 
 def test_a_prompt_that_is_no_text(small, write):
     path = write("prompts", [{"instruction": None}])
-    assert "instruction" in refused(small(f"prompts.source={path}", "prompts.n=1", "recovery=null"))
+    assert "instruction" in refused(small(f"prompts.source={path}", "prompts.n=1", "recoveries={}"))
 
 
 def test_organism_prompts_without_a_number(small):
@@ -109,7 +109,7 @@ def test_a_prompt_file_that_is_not_json(small, tmp_path):
 
 def test_a_training_prompt_longer_than_the_context(small, write):
     path = write("prompts", [{"instruction": "fox"}, {"instruction": "fox " * 100}, {"instruction": "owl"}])
-    overrides = [f"prompts.source={path}", "prompts.n=null", "recovery=null"]
+    overrides = [f"prompts.source={path}", "prompts.n=null", "recoveries={}"]
     message = refused(small(*overrides, "context=100"))
     assert "prompts, row " in message
     assert "tokens for models.student, whose context is 100" in message
@@ -358,16 +358,16 @@ def stranger(tmp_path):
 
 
 def test_a_teacher_that_judges_tokens_has_the_students_tokens(small, stranger):
-    preflight(small("train.objective=on_policy_distillation", "recovery=null"))
-    message = refused(small("train.objective=on_policy_distillation", "recovery=null", stranger))
+    preflight(small("train.objective=on_policy_distillation", "recoveries={}"))
+    message = refused(small("train.objective=on_policy_distillation", "recoveries={}", stranger))
     assert "pairs: student and terse have different tokenizers" in message
     assert "take a teacher of the student's family" in message
-    preflight(small("train.objective=sdft", "recovery=null", stranger))
+    preflight(small("train.objective=sdft", "recoveries={}", stranger))
 
 
 def test_a_student_that_is_judged_by_what_it_was_needs_no_teacher_of_its_family(small, stranger):
-    preflight(small(stranger, "conditions={off-model: }", "recovery.train={objective: on_policy_distillation}"))
-    preflight(small(stranger, "conditions={on-model: {train: {objective: on_policy_distillation}}}", "recovery=null"))
+    preflight(small(stranger, "conditions={off-model: }", "recoveries.own.train={objective: on_policy_distillation}"))
+    preflight(small(stranger, "conditions={on-model: {train: {objective: on_policy_distillation}}}", "recoveries={}"))
 
 
 def test_the_answers_that_trainings_sample_are_counted(small):
@@ -376,16 +376,16 @@ def test_the_answers_that_trainings_sample_are_counted(small):
         return cost_of([stage for stage in unfold(study).stages if stage.kind == "train"], study)
 
     recipe = "train={learning_rate: 1, batch_size: 4, num_steps: 6, checkpoints: [3]}"
-    assert cost(recipe, "recovery=null") == (0, 0)
+    assert cost(recipe, "recoveries={}") == (0, 0)
     # 6 steps of 4 prompts; a checkpoint asks for nothing of its own.
-    assert cost(recipe, "train.objective=sdft", "recovery=null") == (24, 24 * 8)
-    assert cost(recipe, "train.objective=on_policy_distillation", "recovery=null") == (24, 24 * 8)
+    assert cost(recipe, "train.objective=sdft", "recoveries={}") == (24, 24 * 8)
+    assert cost(recipe, "train.objective=on_policy_distillation", "recoveries={}") == (24, 24 * 8)
     grpo = "{kind: grpo, group: 3}"
-    assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "problems.max_tokens=9", "recovery=null") == (72, 72 * 9)
+    assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "problems.max_tokens=9", "recoveries={}") == (72, 72 * 9)
     # Of the budgets the largest alone: 8 steps of 2 problems, with 3 answers each.
-    by_grpo = f"recovery={{method: grpo, conditions: [off-model], budgets: [4, 8], train: {{objective: {grpo}}}}}"
-    assert cost(PROBLEMS, by_grpo, "recovery.train.batch_size=2") == (48, 48 * 8)
+    by_grpo = f"recoveries.own={{method: grpo, conditions: [off-model], budgets: [4, 8], train: {{objective: {grpo}}}}}"
+    assert cost(PROBLEMS, by_grpo, "recoveries.own.train.batch_size=2") == (48, 48 * 8)
     # Without a number of steps: 1.5 epochs of 20 prompts, then of 6 problems.
     recipe = "train={learning_rate: 1, batch_size: 3, epochs: 1.5}"
-    assert cost(recipe, "train.objective=sdft", "recovery=null")[0] == 10 * 3
-    assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "recovery=null")[0] == 3 * 9
+    assert cost(recipe, "train.objective=sdft", "recoveries={}")[0] == 10 * 3
+    assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "recoveries={}")[0] == 3 * 9

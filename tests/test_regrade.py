@@ -18,7 +18,7 @@ from orchestrator.store import Store
 @pytest.fixture
 def answered(small, publish):
     """A study of which the original student has answered, all with 4, and a function that grades what it said."""
-    study = small("conditions={off-model: }", "recovery=null", "seeds=[1]")
+    study = small("conditions={off-model: }", "recoveries={}", "seeds=[1]")
     store = Store(study.store)
 
     def stage_of(plan):

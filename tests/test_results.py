@@ -1,5 +1,7 @@
 """A study's results, read off hand-made evaluations."""
 
+import math
+
 import pytest
 
 from evaluators.asked import Asked, to_lines
@@ -42,7 +44,11 @@ def read(small, publish):
 
     def act(given: dict, *overrides: str, likelihood=None):
         study = small(
-            "pairs.teachers=[words]", "conditions={off-model: }", "recovery.budgets=[4]", "seeds=[1, 2]", *overrides
+            "pairs.teachers=[words]",
+            "conditions={off-model: }",
+            "recoveries.own.budgets=[4]",
+            "seeds=[1, 2]",
+            *overrides,
         )
         plan, store = unfold(study), Store(study.store)
         letters = {}
@@ -102,7 +108,7 @@ def test_models_as_they_are_are_shown_once(read):
 
 def test_an_unfinished_trial_is_named_and_left_out(read):
     results = read({(1, 0): "+---", (2, 0): "----", (1, 4): "++++"})
-    assert results.unfinished == ["student.words.off-model.s2"]
+    assert results.unfinished == ["student.words.off-model.own.s2"]
     assert {tuple(row.seeds) for row in results.rows} == {(1,)}
     assert results.rows[0].score.value == pytest.approx(1 / 4)
 
@@ -147,16 +153,75 @@ def test_checkpoints_stand_before_the_end_of_the_training(read):
     at = {(seed, 0, step): letters for seed in (1, 2) for step, letters in ((10, "+---"), (2, "++--"))}
     results = read({**ALL_RIGHT, **at}, "train.checkpoints=[10, 2]")
     maths = [row for row in results.rows if row.benchmark == "maths"]
-    assert [when(row.budget, row.at) for row in maths] == ["step 2", "step 10", "0", "4"]
+    assert [when(row.recovery, row.budget, row.at) for row in maths] == ["step 2", "step 10", "0", "4 own"]
     assert [row.change.value for row in maths] == pytest.approx([-1 / 2, -3 / 4, 0, 0])
     assert [row.benchmark for row in results.rows] == ["maths", "facts"] * 4
     assert results.unfinished == []
     assert all(row.p <= row.q for row in results.rows)
 
 
+TWO = "recoveries.other={method: on_model_sft, conditions: [off-model], budgets: [8, 16], train: {epochs: 2}}"
+
+
+def test_what_recoveries_have_in_common_is_told_once(read):
+    both = {(seed, budget): "+++-" for seed in (1, 2) for budget in (8, 16)}
+    results = read({**ALL_RIGHT, **both, (1, 0, 2): "----", (2, 0, 2): "----"}, TWO, "train.checkpoints=[2]")
+    maths = [row for row in results.rows if row.benchmark == "maths"]
+    told = [(when(row.recovery, row.budget, row.at), row.score.value, row.seeds) for row in maths]
+    assert told == [
+        ("step 2", 0, [1, 2]),
+        ("0", 1, [1, 2]),
+        ("4 own", 1, [1, 2]),
+        ("8 other", 0.75, [1, 2]),
+        ("16 other", 0.75, [1, 2]),
+    ]
+
+
+def test_a_seed_counts_before_any_recovery_if_one_of_its_recoveries_is_done(read):
+    given = {(1, 0): "+---", (2, 0): "++--", (2, 4): "++++", (1, 8): "++++", (1, 16): "++++"}
+    results = read(given, TWO)
+    assert results.unfinished == ["student.words.off-model.own.s1", "student.words.off-model.other.s2"]
+    assert [(row.recovery, row.seeds) for row in results.rows if row.benchmark == "maths"] == [
+        ("", [1, 2]),
+        ("own", [2]),
+        ("other", [1]),
+        ("other", [1]),
+    ]
+    assert results.rows[0].score.value == pytest.approx(3 / 8)
+
+
+def test_the_budget_that_brings_back_is_told_for_each_recovery(read):
+    given = {(1, 0): "+---", (2, 0): "+---", (1, 4): "++++", (2, 4): "++++"}
+    other = {(1, 8): "----", (2, 8): "----", (1, 16): "----", (2, 16): "----"}
+    own, twice = read({**given, **other}, TWO).backs
+    assert (own.condition, own.recovery, own.benchmark, own.recovered, own.n, own.seeds) == (
+        *("off-model", "own", "maths", 0.95),
+        *(4, [1, 2]),
+    )
+    assert [(one.short, one.reached) for one in own.budget.brackets] == [(0, 4), (0, 4)]
+    assert math.log1p(own.budget.value.value) == pytest.approx((0.95 - 0.25) / 0.75 * math.log(5))
+    assert twice.budget.value.beyond
+    assert str(twice.budget.value) == "> 16"
+
+
+def test_a_search_says_what_is_looked_at_and_its_seeds_go_different_ways(read):
+    search = "recoveries.own.search={benchmark: facts, recovered: 0.5}"
+    given = {(1, 0): "+---", (1, 4): "++--", (1, 2): "+---", (2, 0): "----", (2, 4): "----", (2, 8): "++++"}
+    results = read(given, "recoveries.own.budgets=[2, 4, 8]", search)
+    assert [(row.budget, row.seeds) for row in results.rows if row.benchmark == "facts"] == [
+        (0, [1, 2]),
+        (2, [1]),
+        (4, [1, 2]),
+        (8, [2]),
+    ]
+    (back,) = results.backs
+    assert (back.benchmark, back.recovered) == ("facts", 0.5)
+    assert [(one.short, one.reached) for one in back.budget.brackets] == [(2, 4), (4, 8)]
+
+
 def test_a_trial_of_which_a_checkpoint_is_missing_is_unfinished(read):
     results = read({**ALL_RIGHT, (1, 0, 2): "++--"}, "train.checkpoints=[2]")
-    assert results.unfinished == ["student.words.off-model.s2"]
+    assert results.unfinished == ["student.words.off-model.own.s2"]
 
 
 def test_how_far_a_checkpoint_has_gone_is_read_too(read):

@@ -163,7 +163,7 @@ def test_a_prefilled_answer_begins_with_the_original_students_tokens(plan, store
 
 
 def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, perform, publish):
-    plan = unfold(small("conditions={prefill: {of: words, tokens: 2, benchmarks: [maths]}}", "recovery=null"))
+    plan = unfold(small("conditions={prefill: {of: words, tokens: 2, benchmarks: [maths]}}", "recoveries={}"))
     stage = plan.trials[0].steps[0].scores["maths"].inputs["answers"]
     asked = []
     publish(store, stage.inputs["base"], {})

@@ -16,8 +16,11 @@ PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
     [
         ("benchmark={}", ['benchmark: unknown key; did you mean "benchmarks"?']),
         ("train.lerning_rate=1", ['train.lerning_rate: unknown key; did you mean "learning_rate"?']),
-        ("recovery.train.epoch=1", ['recovery.train.epoch: unknown key; did you mean "epochs"?']),
-        ("recovery.stop={benchmark: maths, recoverd: 1}", ["recovery.stop.recoverd: unknown key", '"recovered"?']),
+        ("recoveries.own.train.epoch=1", ['recoveries.own.train.epoch: unknown key; did you mean "epochs"?']),
+        (
+            "recoveries.own.search={benchmark: maths, recoverd: 1}",
+            ["recoveries.own.search.recoverd: unknown key", '"recovered"?'],
+        ),
         ("resources.engine.gpu=1", ['resources.engine.gpu: unknown key; did you mean "gpus"?']),
         ("benchmarks.maths.promt=x", ['benchmarks.maths.promt: unknown key; did you mean "prompt"?']),
         ("models.other={organsm: steps}", ['models.other.organsm: unknown key; did you mean "organism"?']),
@@ -32,11 +35,11 @@ PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
         ("conditions.prefill.tokens=0", ["conditions.prefill.tokens: ", "greater than 0"]),
         ("conditions.prefill={}", ["conditions.prefill.benchmarks: "]),
         ("conditions={}", ["conditions: "]),
-        ("recovery.conditions=[offmodel]", ["recovery.conditions: ", 'did you mean "off-model"?']),
-        ("recovery.method=on_model", ["recovery.method: ", 'did you mean "on_model_sft"?']),
-        ("recovery.stop.benchmark=mats", ["recovery.stop.benchmark: ", 'did you mean "maths"?']),
-        ("recovery.budgets=[4, 8, 4]", ["recovery.budgets: the same twice in 4, 8, 4"]),
-        ("recovery.budgets=[0, 4]", ["recovery.budgets.0: ", "greater than 0"]),
+        ("recoveries.own.conditions=[offmodel]", ["recoveries.own.conditions: ", 'did you mean "off-model"?']),
+        ("recoveries.own.method=on_model", ["recoveries.own.method: ", 'did you mean "on_model_sft"?']),
+        ("recoveries.own.search.benchmark=mats", ["recoveries.own.search.benchmark: ", 'did you mean "maths"?']),
+        ("recoveries.own.budgets=[4, 8, 4]", ["recoveries.own.budgets: the same twice in 4, 8, 4"]),
+        ("recoveries.own.budgets=[0, 4]", ["recoveries.own.budgets.0: ", "greater than 0"]),
         ("seeds=[1, 2, 1]", ["seeds: the same twice in 1, 2, 1"]),
         ("seeds=[]", ["seeds: "]),
         pytest.param("pairs.teachers=[words, words]", ["pairs"]),
@@ -80,10 +83,14 @@ PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
         ("train.checkpoints=[0]", ["train.checkpoints.0: ", "greater than 0"]),
         ("resources.train.offload=optimizer", ["resources.train: offload has no effect without ZeRO"]),
         ("resources.train={zero: 2, offload: all}", ["resources.train: offload: ", "zero: 3 only"]),
-        ("recovery.train.learning_rate=fast", ["recovery.train.learning_rate: ", "valid number"]),
-        ("recovery.train.rollout_every=2", ["recovery.train: rollout_every has no effect on sft"]),
-        ("recovery.train.objective=stf", ["recovery.train.objective: ", 'did you mean "sft"?']),
-        ("recovery.method=gpro", ["recovery.method: ", 'did you mean "grpo"?']),
+        ("recoveries.own.train.learning_rate=fast", ["recoveries.own.train.learning_rate: ", "valid number"]),
+        ("recoveries.own.train.rollout_every=2", ["recoveries.own.train: rollout_every has no effect on sft"]),
+        ("recoveries.own.train.objective=stf", ["recoveries.own.train.objective: ", 'did you mean "sft"?']),
+        ("recoveries.own.train.rank=4", ["recoveries.own.train: rank has no effect: an adapter is gone on with"]),
+        ("recoveries.other={conditions: [off-model], budgets: [1]}", ["recoveries.other.method: missing"]),
+        ("recovery={conditions: [off-model], budgets: [4]}", ["recovery: ", "write recoveries: {own samples: {method"]),
+        ("recovery.budgets=[4]", ["recovery: ", "search: {benchmark: ...} for stop"]),
+        ("recoveries.own.method=gpro", ["recoveries.own.method: ", 'did you mean "grpo"?']),
         ("conditions.off-model.train=3", ["conditions.off-model.train: ", "valid dictionary"]),
         ("conditions.prefill.train={}", ["conditions.prefill.train: unknown key; known are benchmarks"]),
         ("problems={kind: math, rows: x, n: 1, max_tokens: 1}", ['problems.kind: no answers to "math"', '"math500"?']),
@@ -151,10 +158,10 @@ def test_overrides_are_yaml_and_the_last_one_stands(small):
 
 
 def test_an_override_may_hold_equals_signs_and_make_its_parents(small):
-    study = small("prompts.system=a=b", "tracking.experiment=x", "recovery.stop.benchmark=maths")
+    study = small("prompts.system=a=b", "tracking.experiment=x", "recoveries.own.search.benchmark=maths")
     assert study.prompts.system == "a=b"
     assert study.tracking.experiment == "x"
-    assert study.recovery.stop.benchmark == "maths"
+    assert study.recoveries["own"].search.benchmark == "maths"
 
 
 def test_a_grid_is_every_student_with_every_teacher(small):

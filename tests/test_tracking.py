@@ -10,7 +10,7 @@ from orchestrator.tracking import _Log, _measured
 
 GRPO = [
     "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}",
-    "recovery={method: grpo, conditions: [off-model], budgets: [2, 4]}",
+    "recoveries.own={method: grpo, conditions: [off-model], budgets: [2, 4]}",
     "train.checkpoints=[1]",
 ]
 WATCHED = "".join(json.dumps({"step": step, "loss": 2.0 - step, "reward": step / 4}) + "\n" for step in range(2))

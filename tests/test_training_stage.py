@@ -57,7 +57,7 @@ def stage(small):
     """The first training of a study with one trial."""
 
     def act(*overrides: str):
-        one = ["pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]", "recovery=null", TRAIN, *overrides]
+        one = ["pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]", "recoveries={}", TRAIN, *overrides]
         return unfold(small(*one)).trials[0].steps[-1].student
 
     return act
@@ -309,7 +309,8 @@ def test_full_weights_are_lent_as_a_checkpoint(stage, store):
 def test_an_adapter_that_is_trained_further_is_lent_from_the_first_step(small, store):
     study = small(
         *("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]", TRAIN, PROBLEMS),
-        "recovery={method: grpo, conditions: [off-model], budgets: [1], train: {objective: {kind: grpo, group: 2}}}",
+        "recoveries.own={method: grpo, conditions: [off-model], budgets: [1]}",
+        "recoveries.own.train={objective: {kind: grpo, group: 2}}",
     )
     whole = unfold(study).trials[0].steps[-1].student
     engines = Engines(store, whole)

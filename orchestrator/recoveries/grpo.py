@@ -1,19 +1,19 @@
 """Recovery by RL: GRPO on problems whose answers can be checked; a budget counts steps.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), appendix 1c, which does not name its
-algorithm: GRPO is our choice. All budgets are steps of one training, as long as the largest of them.
+algorithm: GRPO is our choice. All budgets are steps of one training, as long as the largest of them, so that a search
+among them saves evaluations and no training.
 """
 
 from orchestrator.cell import Cell
+from orchestrator.recoveries import Recovery
 from orchestrator.stage import Stage
 from orchestrator.stages.train import stopped
 
 SPENT = "steps of GRPO"
 
 
-def recover(cell: Cell, start: Stage, budget: int) -> Stage:
-    recovery = cell.study.recovery
-    assert recovery is not None
+def recover(cell: Cell, start: Stage, budget: int, recovery: Recovery) -> Stage:
     longest = max(recovery.budgets)
     on_its_way = [step for step in sorted(recovery.budgets) if step < longest]
     if "num_steps" in recovery.train:

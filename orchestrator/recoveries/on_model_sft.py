@@ -7,14 +7,13 @@ answers are taken is drawn from the trial's seed, and a larger budget holds the 
 from typing import Any
 
 from orchestrator.cell import Cell
+from orchestrator.recoveries import Recovery
 from orchestrator.stage import Stage
 
 AFTER: dict[str, Any] = {"objective": "sft", "rollout_every": 1, "epochs": 1.0, "min_steps": 1, "checkpoints": []}
-SPENT = "of the student's own samples"
+SPENT = "samples of the original student"
 
 
-def recover(cell: Cell, start: Stage, budget: int) -> Stage:
-    recovery = cell.study.recovery
-    assert recovery is not None
+def recover(cell: Cell, start: Stage, budget: int, recovery: Recovery) -> Stage:
     recipe = cell.recipe(**{**AFTER, **recovery.train})
     return cell.trained(cell.student, recipe, start=start, rows=budget)

@@ -19,6 +19,7 @@ def stage(study: Study, measured: Iterable[Stage], unfinished: list[str]) -> Sta
         "name": study.name,
         "pairs": [[pair.student, pair.teacher] for pair in study.pair_list],
         "conditions": list(study.conditions),
+        "recoveries": {name: recovery.model_dump(include={"search"}) for name, recovery in study.recoveries.items()},
         "benchmarks": list(study.benchmarks),
         "seeds": study.seeds,
         "unfinished": unfinished,
@@ -32,7 +33,7 @@ def run(work: Work) -> dict[str, Any]:
     from orchestrator import figures, page
     from orchestrator.effects import judge
     from orchestrator.plan import unfold
-    from orchestrator.results import Measured, read_results
+    from orchestrator.results import Measured, leading_benchmark, read_results
 
     plan = unfold(Study.model_validate_json(work.stage.runtime["study"]))
     measured = Measured(work.store, work.store.records(plan.stages))
@@ -40,7 +41,7 @@ def run(work: Work) -> dict[str, Any]:
     findings = [asdict(one) for one in judge(plan, results, measured)]
     (work.out / RESULTS).write_text(json.dumps({**asdict(results), "findings": findings}, indent=1))
     (work.out / PAGE).write_text(page.render(plan, results, measured, findings))
-    leading = page.leading_benchmark(results)
+    leading = leading_benchmark(results.rows)
     if leading is not None:
         pair = next((row.student, row.teacher) for row in results.rows if row.benchmark == leading)
         drawn = figures.pair_figure(results, *pair, leading, page.spent(plan.study))
