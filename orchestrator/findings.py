@@ -118,7 +118,7 @@ def _spent(step: "Step") -> str:
 
 def check(study: "Study", trials: "Sequence[Trial]") -> None:
     """Raise ValueError for a finding that this study would not measure."""
-    for number, finding in enumerate(study.findings, 1):
+    for number, finding in enumerate(study.findings):
         where = f"findings.{number} ({finding.claim})"
         _check_names(where, finding, study)
         pairs = pairs_of(finding, study)
@@ -138,7 +138,7 @@ def check_parts(study: "Study") -> None:
     from evaluators.benchmarks import BENCHMARKS
     from orchestrator import data
 
-    for number, finding in enumerate(study.findings, 1):
+    for number, finding in enumerate(study.findings):
         if finding.by is None:
             continue
         name = str(finding.compare.benchmark)
