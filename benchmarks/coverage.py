@@ -9,14 +9,14 @@ misses below where the whole interval lies below the truth.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from evaluators.statistics import Interval, mean_score, paired_change
+from evaluators.statistics import Interval, difference, mean_score, paired_change, paired_difference
 
 NORMAL = np.linspace(-9, 9, 20_001)
 WEIGHTS = np.exp(-(NORMAL**2) / 2) / np.exp(-(NORMAL**2) / 2).sum()
@@ -66,6 +66,24 @@ HARD = [
     Design("3 % change at all, 1 seed", difficulty=20.0, uneven=0.0, between_seeds=0.0, change=-0.02, seeds=1),
 ]
 
+HARM, LESS = Design("harm"), Design("less", change=-0.05)
+TWO = {
+    "two students: 0.50 and 0.65, 3 seeds": (HARM, LESS),
+    "1 seed": (replace(HARM, seeds=1), replace(LESS, seeds=1)),
+    "0.50 and 0.50": (HARM, HARM),
+    "0.50 and 0.50, 1 seed": (replace(HARM, seeds=1), replace(HARM, seeds=1)),
+    "seeds 6 points apart": (replace(HARM, between_seeds=0.5), replace(LESS, between_seeds=0.5)),
+    "8 samples": (replace(HARM, samples=8), replace(LESS, samples=8)),
+}
+HIGHER = Design("higher levels", examples=80, original=0.5, change=-0.3)
+LOWER = Design("lower levels", examples=80, original=0.85, change=-0.1)
+PARTS = {
+    "80 examples each: 0.50 - 0.30 and 0.85 - 0.10, 3 seeds": (HIGHER, LOWER),
+    "1 seed": (replace(HIGHER, seeds=1), replace(LOWER, seeds=1)),
+    "no difference": (HARM, HARM),
+    "seeds 6 points apart": (replace(HIGHER, between_seeds=0.5), replace(LOWER, between_seeds=0.5)),
+}
+
 
 def accuracy(shift: float, spread: float) -> float:
     """The mean of expit(shift + spread * z) over a standard normal z."""
@@ -81,15 +99,46 @@ def shift_of(mean: float, spread: float) -> float:
 def simulate(design: Design, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
     """A study: scores before (examples) and after (seeds, examples), and what accuracy after truly is."""
     d = design
-    by_example = np.hypot(d.difficulty, d.uneven)
-    after = shift_of(d.original + d.change, np.hypot(by_example, d.between_seeds))
     ease_E = rng.normal(0, d.difficulty, d.examples)
     effect_E = rng.normal(0, d.uneven, d.examples)
     run_S = rng.normal(0, d.between_seeds, d.seeds)
     chance_E = expit(shift_of(d.original, d.difficulty) + ease_E)
-    chance_S_E = expit(after + ease_E + effect_E + run_S[:, None])
+    chance_S_E, truth = trained(d, ease_E, effect_E, run_S)
     before_E, after_S_E = (rng.binomial(d.samples, chance) / d.samples for chance in (chance_E, chance_S_E))
-    return before_E, after_S_E, accuracy(after + run_S[0], by_example) if d.seeds == 1 else d.original + d.change
+    return before_E, after_S_E, truth
+
+
+def trained(d: Design, ease_E: np.ndarray, effect_E: np.ndarray, run_S: np.ndarray) -> tuple[np.ndarray, float]:
+    """The chances of right answers after training, and what accuracy then truly is."""
+    by_example = np.hypot(d.difficulty, d.uneven)
+    after = shift_of(d.original + d.change, np.hypot(by_example, d.between_seeds))
+    chance_S_E = expit(after + ease_E + effect_E + run_S[:, None])
+    return chance_S_E, accuracy(after + run_S[0], by_example) if d.seeds == 1 else d.original + d.change
+
+
+def simulate_two(first: Design, second: Design, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    """Two ways of training on the same examples: scores (seeds, examples) of both, and their true difference."""
+    ease_E = rng.normal(0, first.difficulty, first.examples)
+    scores, truths = [], []
+    for d in (first, second):
+        effect_E, run_S = rng.normal(0, d.uneven, d.examples), rng.normal(0, d.between_seeds, d.seeds)
+        chance_S_E, truth = trained(d, ease_E, effect_E, run_S)
+        scores.append(rng.binomial(d.samples, chance_S_E) / d.samples)
+        truths.append(truth)
+    return scores[0], scores[1], truths[0] - truths[1]
+
+
+def simulate_parts(first: Design, second: Design, rng: np.random.Generator) -> tuple[Interval, float]:
+    """One way of training on two parts of a benchmark: how much more the first changes by `difference`, and truly."""
+    run_S = rng.normal(0, first.between_seeds, first.seeds)  # the same students answer both parts
+    changes, truths = [], []
+    for d in (first, second):
+        ease_E, effect_E = rng.normal(0, d.difficulty, d.examples), rng.normal(0, d.uneven, d.examples)
+        chance_S_E, truth = trained(d, ease_E, effect_E, run_S)
+        before_E = rng.binomial(d.samples, expit(shift_of(d.original, d.difficulty) + ease_E)) / d.samples
+        changes.append(paired_change(before_E, rng.binomial(d.samples, chance_S_E) / d.samples))
+        truths.append(truth - d.original)
+    return difference(*changes), truths[0] - truths[1]
 
 
 def measure(design: Design, studies: int) -> tuple[list[Interval], list[float], list[Interval], list[float]]:
@@ -104,6 +153,20 @@ def measure(design: Design, studies: int) -> tuple[list[Interval], list[float], 
     return changes, [t - design.original for t in truths], scores, truths
 
 
+def measure_two(name: str, designs: tuple[Design, Design], studies: int) -> tuple[str, list[Interval], list[float]]:
+    """The intervals of two students' difference, with the truths."""
+    rng = np.random.default_rng(list(name.encode()))
+    told = [simulate_two(*designs, rng) for _ in range(studies)]
+    return name, [paired_difference(first, second) for first, second, _ in told], [truth for *_, truth in told]
+
+
+def measure_parts(name: str, designs: tuple[Design, Design], studies: int) -> tuple[str, list[Interval], list[float]]:
+    """The intervals of the difference between two parts of a benchmark, with the truths."""
+    rng = np.random.default_rng(list(name.encode()))
+    told = [simulate_parts(*designs, rng) for _ in range(studies)]
+    return name, [interval for interval, _ in told], [truth for _, truth in told]
+
+
 def line(name: str, intervals: list[Interval], truths: list[float]) -> tuple[str, float]:
     """A row of the table, and the coverage."""
     low, high = np.array([(i.low, i.high) for i in intervals]).T
@@ -116,14 +179,18 @@ def main(studies: int = 2000) -> None:
     """Print the tables."""
     for title, designs in (("usual designs", USUAL), ("hard designs", HARD)):
         measured = [(design.name, *measure(design, studies)) for design in designs]
-        for what, rows in (
-            ("paired_change", [line(name, changes, true) for name, changes, true, _, _ in measured]),
-            ("mean_score", [line(name, scores, true) for name, _, _, scores, true in measured]),
-        ):
-            print(f"\n| {what}, {title} | coverage | interval below truth | above | mean width |")
-            print("|---|---|---|---|---|")
-            print("\n".join(text for text, _ in rows))
-            print(f"| all {len(rows)} designs | {np.mean([covered for _, covered in rows]):.3f} | | | |", flush=True)
+        show(f"paired_change, {title}", [line(name, changes, true) for name, changes, true, _, _ in measured])
+        show(f"mean_score, {title}", [line(name, scores, true) for name, _, _, scores, true in measured])
+    show("paired_difference", [line(*measure_two(name, designs, studies)) for name, designs in TWO.items()])
+    show("difference, of two parts", [line(*measure_parts(name, designs, studies)) for name, designs in PARTS.items()])
+
+
+def show(title: str, rows: list[tuple[str, float]]) -> None:
+    """Print a table."""
+    print(f"\n| {title} | coverage | interval below truth | above | mean width |")
+    print("|---|---|---|---|---|")
+    print("\n".join(text for text, _ in rows))
+    print(f"| all {len(rows)} designs | {np.mean([covered for _, covered in rows]):.3f} | | | |", flush=True)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,16 @@ def last_boxes(text: str) -> str | None:
     return ", ".join(text[box.begin : box.end].strip() for box in reversed(together)) if together else None
 
 
+def without_boxed(text: str) -> str:
+    """The text with nothing left in its boxes."""
+    pieces, at = [], 0
+    for box in _boxes(text):
+        if box.start >= at:  # Else it is within one that was emptied.
+            pieces.append(text[at : box.begin])
+            at = box.end
+    return "".join([*pieces, text[at:]])
+
+
 @dataclass(frozen=True)
 class _Box:
     """Where a box starts, and where what it holds begins and ends; the closing brace is at the end."""

@@ -37,9 +37,37 @@ def paired_change(before_E: np.ndarray, after_S_E: np.ndarray) -> Interval:
     not match or scores are not in [0, 1].
     """
     _check_pair(before_E, after_S_E)
-    change_S_E = after_S_E - before_E
+    return paired_difference(after_S_E, before_E[None])
+
+
+def paired_difference(first_S_E: np.ndarray, second_S_E: np.ndarray) -> Interval:
+    """The mean of first minus second on the same examples, by the methods of `paired_change`.
+
+    Both may be of several trained students. Seeds pair, as of two points of one trial; where they stand for trainings
+    that have nothing to do with each other, how the differences vary over them still tells how both vary. One that was
+    not trained has a single row. Raises ValueError like `paired_change`, and where numbers of seeds do not pair.
+    """
+    for scores_S_E in (first_S_E, second_S_E):
+        _check(scores_S_E)
+    if first_S_E.shape[1] != second_S_E.shape[1] or len({len(first_S_E), len(second_S_E)} - {1}) > 1:
+        raise ValueError(f"scores of shapes {first_S_E.shape} and {second_S_E.shape} do not pair")
+    change_S_E = first_S_E - second_S_E
     largest = float(np.abs(change_S_E.mean(axis=0)).round(9).max()) or 1.0
     return _interval(change_S_E, [-largest, largest], least=-1.0)
+
+
+def difference(first: Interval, second: Interval) -> Interval:
+    """First minus second of two independent estimates, each with its interval.
+
+    The square-and-add interval (Newcombe 1998; MOVER in Zou & Donner 2008), which keeps what is lopsided in the two.
+    Estimates that rise and fall together get an interval that is too wide, and never one that is too narrow.
+    """
+    value = first.value - second.value
+    return Interval(
+        value,
+        value - math.hypot(first.value - first.low, second.high - second.value),
+        value + math.hypot(first.high - first.value, second.value - second.low),
+    )
 
 
 def mean_score(scores_S_E: np.ndarray) -> Interval:

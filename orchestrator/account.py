@@ -9,11 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from evaluators.crossing import Budget
+from orchestrator import effects
 from orchestrator.plan import Plan
 from orchestrator.progress import duration, time_split
 from orchestrator.results import when
 from orchestrator.run import Outcome
 from orchestrator.study import Study
+
+FINDINGS_WIDTH = 190  # so that few claims and no intervals are broken up
 
 
 def show_results(console: Console, study: Study, results: dict) -> None:
@@ -44,6 +47,8 @@ def show_results(console: Console, study: Study, results: dict) -> None:
     wide.print(table)
     for line in [*_backs(results["backs"]), *_surprises(results["surprises"])]:
         console.print(line, soft_wrap=True)
+    for line in _styles(results["styles"]):
+        console.print(line, soft_wrap=True)
     rows = results["rows"]
     if rows:
         asked = [name for name in benchmarks if any(row["benchmark"] == name for row in rows)]
@@ -54,6 +59,51 @@ def show_results(console: Console, study: Study, results: dict) -> None:
             f"{', '.join(map(str, study.seeds))}; at most {cut:.1%} of a cell's answers were cut off[/dim]",
             soft_wrap=True,
         )
+    if results["findings"]:
+        _show_findings(console, results["findings"])
+
+
+def _show_findings(console: Console, findings: list[dict]) -> None:
+    """What the study expected, and what came of it; a claim once for all that it is judged by."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("experiment", "claim", "compared", "pair", "expected", "effect", "n x seeds", "verdict"):
+        wraps = title in ("claim", "compared", "effect")
+        table.add_column(title, no_wrap=not wraps, max_width=44 if wraps else None)
+    colours = {effects.FOUND: "green", effects.OPPOSITE: "red"}
+    for group in effects.by_claim(findings):
+        said = [str(group[0]["experiment"]), escape(group[0]["claim"])]
+        for one in group:
+            colour = colours.get(one["verdict"], "dim")
+            table.add_row(
+                *said,
+                escape(f"{effects.compared(one)} versus {one['versus']}"),
+                f"{one['student']} / {one['teacher']}",
+                effects.expectation(one),
+                escape(effects.told(one)),
+                effects.size(one),
+                f"[{colour}]{one['verdict']}[/{colour}]",
+            )
+            said = ["", ""]
+    console.print()
+    Console(highlight=False, width=max(console.width, FINDINGS_WIDTH), file=console.file).print(table)
+    counts = f"{effects.counted(findings)}, of {len(findings)}"
+    console.print(
+        f"[dim]findings: {counts}; effect with its 95 % interval, which is not corrected for their number[/dim]"
+    )
+
+
+def _styles(found: list[dict]) -> list[str]:
+    """How many answers of each student read like the teacher's, by benchmark."""
+    lines: dict[tuple, list[str]] = {}
+    for one in found:
+        apart = f"told apart {one['accuracy']:.2f}{'' if one['clear'] else ': hardly'}"
+        key = (f"{one['student']} / {one['teacher']}", one["benchmark"], apart)
+        point = f"{one['condition']} {when(one['recovery'], one['budget'], one['at'])}"
+        lines.setdefault(key, []).append(f"{point} {one['share']['value']:.2f}")
+    return [
+        f"Answers to {benchmark} in the teacher's style, {pair} ({apart}): {', '.join(shares)}"
+        for (pair, benchmark, apart), shares in lines.items()
+    ]
 
 
 def _backs(found: list[dict]) -> list[str]:

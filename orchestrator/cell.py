@@ -9,7 +9,7 @@ from orchestrator.recipe import Train
 from orchestrator.rows import Made
 from orchestrator.settings import changed, must_know
 from orchestrator.stage import Stage, canonical_json
-from orchestrator.stages import evaluate, likelihood, model, rows, sample, train, weights
+from orchestrator.stages import evaluate, likelihood, model, rows, sample, style, train, weights
 from orchestrator.study import Benchmark, Study
 
 DRAWN = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answer_by": "generation"}
@@ -192,6 +192,11 @@ class Cell:
         drawn = sample.of_benchmark(benchmark, as_likely, self.study, model, student)
         ours = likelihood.stage(self.study, model, student, drawn, by="ids")
         return ours, likelihood.stage(self.study, model, None, drawn, by="ids")
+
+    def style(self, benchmark: str, scored: Stage) -> Stage:
+        """Whose style the answers of an evaluation are in: the original student's or the teacher's."""
+        original, teacher = (self._asked_as_is(alias, benchmark) for alias in (self.student, self.teacher))
+        return style.stage(scored.inputs["answers"], original, teacher)
 
     def _once(self, key: tuple, make: Callable[[], Stage]) -> Stage:
         if key not in self.made:

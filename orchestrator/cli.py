@@ -80,6 +80,8 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
     plan, store = _plan(arguments)
     state = state_of(plan, store)
     _show_plan(console, plan, state)
+    for finding in plan.study.findings:
+        console.print(f"Experiment {finding.experiment} expects {finding.expected}: {finding.claim}", markup=False)
     return 0
 
 

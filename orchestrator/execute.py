@@ -18,7 +18,7 @@ import ray
 from orchestrator import fleet
 from orchestrator.claims import Contender
 from orchestrator.stage import Stage
-from orchestrator.stages import evaluate, likelihood, model, report, rows, sample, train, weights
+from orchestrator.stages import evaluate, likelihood, model, report, rows, sample, style, train, weights
 from orchestrator.store import Store
 from orchestrator.work import Work
 from trainers.disk import told_where
@@ -31,6 +31,7 @@ KINDS = {
     "weights": weights,
     "evaluate": evaluate,
     "likelihood": likelihood,
+    "style": style,
     "report": report,
 }
 TRAININGS = 4  # that go on in the background of a trial while their checkpoints are measured

@@ -1,6 +1,8 @@
 """The report's figures, drawn with matplotlib."""
 
 import io
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,10 +51,14 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str, sp
         panels.append(lambda axes: _training(axes, of_pair))
     if any(r.budget for r in of_pair):
         panels.append(lambda axes: _recovery(axes, [r for r in of_pair if r.at is None], benchmark, spent))
+    if any((s.student, s.teacher, s.benchmark) == (student, teacher, benchmark) for s in results.styles):
+        panels.append(lambda axes: _style(axes, results, of_pair, benchmark))
     panels = panels or [lambda axes: _bars(axes, rows)]
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(panels), figsize=(max(10.5, 5 * len(panels)), 3.9), squeeze=False)
-        for place, draw in zip(axes[0], panels, strict=True):
+        across = len(panels) if len(panels) < 4 else 2
+        down = math.ceil(len(panels) / across)
+        figure, axes = plt.subplots(down, across, figsize=(max(10.5, 5 * across), 3.9 * down), squeeze=False)
+        for place, draw in zip(axes.flat, panels, strict=True):
             draw(place)
         figure.suptitle(
             f"{student}, trained on the answers of {teacher}", x=0.015, ha="left", fontsize=13, fontweight="bold"
@@ -130,6 +136,28 @@ def _recovery(axes: Axes, rows: Sequence[Row], benchmark: str, spent: dict[str, 
     axes.set_xticks(range(len(budgets)), [str(b) for b in budgets])
     axes.set_xlabel(f"{counted} afterwards (dashed: the original student)")
     axes.set_title(title, loc="left", fontsize=10.5)
+
+
+def _style(axes: Axes, results: Results, rows: Sequence[Row], benchmark: str) -> None:
+    """Style and score at every point of the first condition that has the most of them."""
+    scores = {(r.condition, r.recovery, r.budget, r.at): r for r in rows if r.benchmark == benchmark}
+    place = (rows[0].student, rows[0].teacher, benchmark)
+    styles = [s for s in results.styles if (s.student, s.teacher, s.benchmark) == place]
+    points = Counter(s.condition for s in styles)
+    styles = [s for s in styles if s.condition == max(points, key=points.__getitem__)]
+    at = range(len(styles))
+    score = [scores[s.condition, s.recovery, s.budget, s.at].score for s in styles]
+    lines = (("reads like the teacher", [s.share for s in styles]), ("score", score))
+    for i, (label, line) in enumerate(lines):
+        axes.plot(at, [one.value for one in line], **_line(i), label=label)
+        axes.fill_between(at, [o.low for o in line], [o.high for o in line], color=SERIES[i], alpha=0.15, lw=0)
+    axes.axhline(styles[0].original, color=SERIES[0], lw=0.9, ls=(0, (4, 3)), alpha=0.8)
+    axes.set_ylim(-0.03, 1.05)
+    axes.set_xticks(at, [when(s.recovery, s.budget, s.at) for s in styles])
+    axes.set_xlabel(f"point of {styles[0].condition} (dashed: the original student's style)")
+    apart = "" if styles[0].clear else ", which the probe hardly tells apart"
+    axes.set_title(f"{benchmark}: style and score{apart}", loc="left", fontsize=10.5)
+    axes.legend(frameon=False, fontsize=8.5, loc="best")
 
 
 def _curves(

@@ -8,7 +8,8 @@ from typing import Any
 import jinja2
 import yaml
 
-from orchestrator import recoveries
+from evaluators.style import CLEAR
+from orchestrator import effects, recoveries
 from orchestrator.figures import as_svg, pair_figure
 from orchestrator.loading import without_secrets
 from orchestrator.plan import Plan, Step
@@ -22,7 +23,7 @@ SIGNIFICANT = 0.05  # of a p-value that is corrected for all cells of the study
 AS_THEY_ARE = "models as they are"
 
 
-def render(plan: Plan, results: Results, measured: Measured) -> str:
+def render(plan: Plan, results: Results, measured: Measured, findings: list[dict]) -> str:
     """The whole page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -41,7 +42,10 @@ def render(plan: Plan, results: Results, measured: Measured) -> str:
         pairs=len(study.pair_list),
         prompts=study.prompts.n or "all",
         results=results,
-        findings=findings(results),
+        headlines=headlines(results),
+        findings=findings,
+        effects=effects,
+        clear=CLEAR,
         when=when,
         spent=spent(study),
         figures=[as_svg(pair_figure(results, *pair, str(leading), spent(study))) for pair in shown],
@@ -92,7 +96,7 @@ def _line(pair: str, condition: str, budget: Any, cells: dict, benchmarks: list[
     return {"pair": pair, "condition": condition, "budget": budget, "cells": [cells.get(name) for name in benchmarks]}
 
 
-def findings(results: Results) -> list[str]:
+def headlines(results: Results) -> list[str]:
     """A sentence for each pair and condition, on the benchmark that clearly changed most."""
     said = []
     for (pair, condition), group in groupby(results.rows, lambda row: _key(row)[:2]):
@@ -159,6 +163,8 @@ def _transcripts(
         ended = [step for step in asked if step.at is None]
         for step in ended[:: max(1, len(ended) - 1)]:  # before any recovery, and after all of it
             voices[_who(trial.condition, step)] = step.scores[benchmark]
+    if first[0].teacher_scores[benchmark] in measured.records:
+        voices["teacher"] = first[0].teacher_scores[benchmark]
     before, after = (measured.grades(stage) for stage in list(voices.values())[:2])
     hurt = [i for i in range(len(before)) if before[i].score > after[i].score] or list(range(len(before)))
     prompts = measured.answers(voices["original student"])

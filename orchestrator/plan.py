@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from orchestrator import conditions, recoveries
+from orchestrator import conditions, findings, recoveries
 from orchestrator.cell import Cell
 from orchestrator.settings import StudyError
 from orchestrator.stage import Stage, closure
@@ -19,7 +19,8 @@ class Step:
     `at` a step of its first training. `recovery` is the name of what the budget was spent on ("" before any);
     `student` is None where it is the original one.
 
-    `divergence` has, by benchmark, how likely the student and the original one find the student's answers.
+    `divergence` has, by benchmark, how likely the student and the original one find the student's answers, and `style`
+    whose style they are in.
     """
 
     recovery: str
@@ -28,11 +29,13 @@ class Step:
     student: Stage | None
     scores: dict[str, Stage]
     divergence: dict[str, tuple[Stage, Stage]]
+    style: dict[str, Stage]
 
     def stages(self) -> Iterator[Stage]:
         yield from self.scores.values()
         for ours, theirs in self.divergence.values():
             yield from (ours, theirs)
+        yield from self.style.values()
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,9 @@ def unfold(study: Study) -> Plan:
         cells = [Cell(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
         for alias in study.models:
             cells[0].model(alias)
-        return Plan(study, tuple(t for name in study.conditions for cell in cells for t in _trials(cell, name)))
+        trials = tuple(t for name in study.conditions for cell in cells for t in _trials(cell, name))
+        findings.check(study, trials)
+        return Plan(study, trials)
     except ValueError as error:
         raise StudyError(str(error)) from error
 
@@ -128,9 +133,13 @@ def _trials(cell: Cell, condition: str) -> Iterator[Trial]:
 
     def step(recovery: str, budget: int, at: int | None, student: Stage | None) -> Step:
         scores = {name: cell.score(name, student, arm.prefill, arm.asked.get(name)) for name in names}
-        watched = [name for name in study.measures.kl if student is not None and name in names]
-        divergence = {name: cell.divergence(name, student, arm.asked.get(name)) for name in watched}
-        return Step(recovery, budget, at, student, scores, divergence)
+        divergence = {
+            name: cell.divergence(name, student, arm.asked.get(name))
+            for name in study.measures.kl
+            if student is not None and name in names
+        }
+        style = {name: cell.style(name, scores[name]) for name in study.measures.style if name in scores}
+        return Step(recovery, budget, at, student, scores, divergence, style)
 
     first = [step("", 0, None, arm.student)]
     if arm.student is not None and arm.student.kind == "train":

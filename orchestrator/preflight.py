@@ -7,7 +7,7 @@ from pathlib import Path
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.evaluate import chats_of
 from evaluators.template import SWITCH
-from orchestrator import data, tracking
+from orchestrator import data, findings, tracking
 from orchestrator.costs import steps_of
 from orchestrator.plan import Plan
 from orchestrator.settings import StudyError
@@ -30,6 +30,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         asked = {name: _check_benchmark(name, b) for name, b in plan.study.benchmarks.items() if name in pending}
         asked |= _check_asked_otherwise(plan, records)
         problems = _check_problems(plan.study)
+        findings.check_parts(plan.study)
         folders: list[Path] = []
         for alias, model in plan.study.models.items():
             folder = _check_model(alias, model)

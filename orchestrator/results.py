@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,12 +14,14 @@ from evaluators.asked import Asked
 from evaluators.evaluate import Graded, by_group
 from evaluators.likelihood import Scored, divergence, mean_nll, parts_of, pooled
 from evaluators.statistics import Interval, corrected, mcnemar, mean_score, paired_change, smallest_effect
+from evaluators.style import CLEAR, Read, accuracy
 from orchestrator.plan import Plan, Step, Trial
 from orchestrator.recovered import Back, backs
 from orchestrator.stage import Stage
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.stages.likelihood import likelihoods_of
 from orchestrator.stages.sample import answers_of
+from orchestrator.stages.style import read_of
 from orchestrator.store import Store
 from orchestrator.trial import steps_walked
 
@@ -118,6 +120,28 @@ class Divergence:
 
 
 @dataclass(frozen=True)
+class Style:
+    """The share of a student's answers to a benchmark that read like the teacher's, over all seeds; beside it that of
+    the original student's and of the teacher's own. `accuracy` is how often the probe tells these two apart on examples
+    that it has not seen, and `clear` whether that is often enough for a share to mean something."""
+
+    student: str
+    teacher: str
+    condition: str
+    recovery: str
+    budget: int
+    at: int | None
+    benchmark: str
+    n: int
+    seeds: list[int]
+    share: Interval
+    original: float
+    teacher_share: float
+    accuracy: float
+    clear: bool
+
+
+@dataclass(frozen=True)
 class Results:
     """All that could be read; `unfinished` names the trials that could not."""
 
@@ -127,6 +151,7 @@ class Results:
     divergences: list[Divergence]
     backs: list[Back]
     unfinished: list[str]
+    styles: list[Style] = field(default_factory=list)
 
 
 def read_results(plan: Plan, measured: "Measured") -> Results:
@@ -134,6 +159,7 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
     # By seed: recoveries of the same student have what comes before them in common.
     cells: dict[tuple, dict[int, tuple[Trial, Stage]]] = defaultdict(dict)
     drawn: dict[tuple, dict[int, tuple[Trial, tuple[Stage, Stage]]]] = defaultdict(dict)
+    worded: dict[tuple, dict[int, tuple[Trial, Stage]]] = defaultdict(dict)
     walks: list[tuple[Trial, list[Step]]] = []
     surprises: dict[tuple, Stage] = {}
     unfinished = []
@@ -151,6 +177,8 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
                 cells[*place, benchmark][trial.seed] = (trial, stage)
             for benchmark, both in step.divergence.items():
                 drawn[*place, benchmark][trial.seed] = (trial, both)
+            for benchmark, stage in step.style.items():
+                worded[*place, benchmark][trial.seed] = (trial, stage)
     pairs = [(pair.student, pair.teacher) for pair in plan.study.pair_list]
     names, benchmarks = list(plan.study.conditions), list(plan.study.benchmarks)
     recoveries = ["", *plan.study.recoveries]
@@ -176,6 +204,7 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
         [_divergence(key, list(drawn[key].values()), measured) for key in sorted(drawn, key=place_of)],
         backs(walks, plan.study, leading_benchmark(rows), lambda stage: _scores(measured.grades(stage))),
         unfinished,
+        [_style(key, list(worded[key].values()), measured) for key in sorted(worded, key=place_of)],
     )
 
 
@@ -199,6 +228,7 @@ class Measured:
         self._grades: dict[Stage, list[Graded]] = {}
         self._answers: dict[Stage, list[Asked]] = {}
         self._likelihoods: dict[Stage, list[Scored]] = {}
+        self._styles: dict[Stage, list[Read]] = {}
 
     def grades(self, stage: Stage) -> list[Graded]:
         if stage not in self._grades:
@@ -216,6 +246,11 @@ class Measured:
         if stage not in self._likelihoods:
             self._likelihoods[stage] = likelihoods_of(self._folder(stage))
         return self._likelihoods[stage]
+
+    def styles(self, stage: Stage) -> list[Read]:
+        if stage not in self._styles:
+            self._styles[stage] = read_of(self._folder(stage))
+        return self._styles[stage]
 
     def _folder(self, stage: Stage) -> Path:
         return self._store.folder(stage.address, self.records[stage])
@@ -288,6 +323,29 @@ def _divergence(key: tuple, members: list[tuple[Trial, tuple[Stage, Stage]]], me
     kl = {part: divergence(ours, theirs, part) for part in parts_of(ours)}
     seeds = [trial.seed for trial, _ in members]
     return Divergence(student, teacher, condition, recovery, budget, at, benchmark, len(ours), seeds, kl)
+
+
+def _style(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -> Style:
+    student, teacher, condition, recovery, budget, at, benchmark = key
+    read = [measured.styles(stage) for _, stage in members]
+    share = mean_score(np.array([[one.student for one in each] for each in read]))
+    told_apart = accuracy(read[0])  # The same for every seed, as are the two whose answers are told apart.
+    return Style(
+        student,
+        teacher,
+        condition,
+        recovery,
+        budget,
+        at,
+        benchmark,
+        n=len(read[0]),
+        seeds=[trial.seed for trial, _ in members],
+        share=share,
+        original=fmean(one.original for one in read[0]),
+        teacher_share=fmean(one.teacher for one in read[0]),
+        accuracy=told_apart,
+        clear=told_apart >= CLEAR,
+    )
 
 
 def _scores(graded: list[Graded]) -> np.ndarray:

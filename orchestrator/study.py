@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.score import check_way
 from orchestrator import conditions
+from orchestrator.findings import Finding
 from orchestrator.nearest import did_you_mean
 from orchestrator.recipe import Train
 from orchestrator.recoveries import Recovery
@@ -184,6 +185,9 @@ class Measures(Settings):
 
     perplexity: bool = Field(False, description="of what a student is trained on, under the original student")
     kl: list[str] = Field([], description="the benchmarks on whose prompts KL(student || original) is estimated")
+    style: list[str] = Field(
+        [], description="the benchmarks whose answers are told apart: in the original student's style or the teacher's"
+    )
     training_kl: int = Field(
         10, ge=0, description="steps of a training between two looks at KL(student || original) on its rows; 0: none"
     )
@@ -224,6 +228,7 @@ class Study(Settings):
     problems: Problems | None = None
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
     measures: Measures = Measures()
+    findings: list[Finding] = Field([], description="what is expected, and set beside what comes out")
     seeds: list[int] = Field(min_length=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     context: int | None = Field(
@@ -262,6 +267,13 @@ class Study(Settings):
             must_know("measures.kl", "", name, self.benchmarks, "benchmarks")
             if self.benchmarks[name].task is not None:
                 raise ValueError(f"measures.kl: {name} is a task of lm-eval, which is asked in its own way")
+        for name in self.measures.style:
+            must_know("measures.style", "", name, self.benchmarks, "benchmarks")
+            asked = self.benchmarks[name]
+            if asked.task is not None:
+                raise ValueError(f"measures.style: {name} is a task of lm-eval, which need not have answers in words")
+            if (asked.max_tokens or BENCHMARKS[asked.kind].MAX_TOKENS) == 1:
+                raise ValueError(f"measures.style: answers to {name} are one token, which has no style")
         repeatable: dict[str, list] = {
             "pairs": [f"{pair.student} / {pair.teacher}" for pair in self.pair_list],
             "seeds": self.seeds,

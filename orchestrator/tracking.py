@@ -239,6 +239,7 @@ def _likelihoods(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[s
         original = records[theirs]["facts"]["nll"]
         # Both are means over the same tokens, so that their difference is the mean of the difference.
         found |= {f"{name} kl {part}": original[part] - nll for part, nll in records[ours]["facts"]["nll"].items()}
+    found |= {f"{name} style": records[stage]["facts"]["share"] for name, stage in step.style.items()}
     return found
 
 

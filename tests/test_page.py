@@ -7,32 +7,39 @@ import re
 import pytest
 from rich.console import Console
 
+from evaluators.asked import to_lines
 from evaluators.statistics import Interval
+from evaluators.style import Read
 from orchestrator.account import show_results
 from orchestrator.figures import as_svg, pair_figure
 from orchestrator.plan import unfold
 from orchestrator.results import Diagnostics, Results, Row
 from orchestrator.run import make_report
 from orchestrator.stages.report import PAGE, RESULTS
+from orchestrator.stages.style import READ
 from orchestrator.store import Store
 from tests.test_results import publish_evaluation
 
 
 @pytest.fixture
-def reported(small, publish):
+def reported(small, publish, tmp_path):
     """The page, and what the terminal shows, of a study with these overrides of which only `seeds` are done.
 
     Checkpoints have nothing right, and all else every other answer.
     """
 
     def act(seeds: list[int], *overrides: str) -> tuple[str, str]:
-        plan = unfold(small("pairs.teachers=[words]", "recoveries={}", "seeds=[1, 2]", *overrides))
+        own = f"store={tmp_path / str(seeds)}"
+        plan = unfold(small("pairs.teachers=[words]", "recoveries={}", "seeds=[1, 2]", own, *overrides))
         store = Store(plan.study.store)
         done = {}
         for trial in plan.trials:
             done |= dict.fromkeys((*trial.original.values(), *trial.teacher_scores.values()), "+-+-")
             for step in trial.steps if trial.seed in seeds else ():
                 done |= dict.fromkeys(step.scores.values(), "+-+-" if step.at is None else "----")
+                read = [Read(str(i), 0.0, 1.0, float(i < 3)) for i in range(4)]
+                for stage in step.style.values():
+                    publish(store, stage, {READ: to_lines(read).encode()})
         for stage, letters in done.items():
             publish_evaluation(publish, store, stage, letters)
         address = make_report(plan, store)
@@ -117,6 +124,32 @@ def test_the_curve_of_a_training_ends_at_its_end():
     assert list(recovery.lines[0].get_ydata()) == [0.4, 0.8]
     assert recovery.get_xlabel().startswith("samples afterwards")
     assert as_svg(figure).startswith("<svg")
+
+
+FINDINGS = """findings=[
+  {experiment: 1, claim: training costs maths, compare: {condition: off-model, benchmark: maths}, expected: lower},
+  {experiment: 9, claim: the middle of the training is worse,
+   compare: {condition: off-model, benchmark: maths, at: 20}, versus: off-model, expected: lower},
+]"""
+
+
+def test_findings_are_printed_and_shown_with_what_they_expect(reported):
+    page, shown = reported([1, 2], *CHECKPOINTS, FINDINGS)
+    assert "Of 2 that the study file expects: 2 not found." in page
+    for told in (page, shown):
+        for words in ("training costs maths", "off-model at step 20 on maths", "-0.500", "4 x 2", "not found"):
+            assert words in told
+    page, shown = reported([2], *CHECKPOINTS, FINDINGS)
+    assert "student.words.off-model.s1 has not finished" in page
+    assert "findings: 2 not measured, of 2" in shown
+
+
+def test_style_is_shown_at_every_point_and_drawn(reported):
+    page, shown = reported([1, 2], *CHECKPOINTS, "measures={style: [maths]}")
+    assert "off-model step 10 0.75, off-model step 20 0.75, off-model 0 0.75" in shown
+    assert "told apart 1.00" in shown
+    assert "maths: style and score" in page
+    assert page.count("4 x 2</td></tr>") == 3
 
 
 def test_recoveries_are_drawn_a_line_each_from_where_they_all_begin():

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.coverage import Design, simulate
-from evaluators.statistics import corrected, mcnemar, mean_score, paired_change, smallest_effect
+from benchmarks.coverage import PARTS, TWO, Design, measure_parts, measure_two, simulate
+from evaluators.statistics import (
+    Interval,
+    corrected,
+    difference,
+    mcnemar,
+    mean_score,
+    paired_change,
+    paired_difference,
+    smallest_effect,
+)
 
 
 def coverage(design: Design, studies: int = 400) -> tuple[float, float]:
@@ -33,6 +42,40 @@ def coverage(design: Design, studies: int = 400) -> tuple[float, float]:
 )
 def test_the_intervals_hold_the_truth_as_often_as_they_say(design):
     assert all(0.92 <= share <= 0.985 for share in coverage(design))
+
+
+@pytest.mark.parametrize(
+    ("measure", "designs"), [(measure_two, TWO), (measure_parts, PARTS)], ids=["two students", "two parts"]
+)
+def test_differences_hold_the_truth_as_often_as_they_say(measure, designs):
+    for name, both in list(designs.items())[:3]:
+        _, intervals, truths = measure(name, both, 300)
+        held = [one.low <= truth <= one.high for one, truth in zip(intervals, truths, strict=True)]
+        assert 0.92 <= np.mean(held) <= 0.99, name
+
+
+def test_a_difference_is_paired_by_examples_and_by_seeds():
+    rng = np.random.default_rng(9)
+    one, other = rng.integers(0, 2, (2, 3, 50)).astype(float)
+    there, back = paired_difference(one, other), paired_difference(other, one)
+    assert there.value == pytest.approx(one.mean() - other.mean())
+    assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low))
+    assert paired_difference(one, other[:1]) == paired_change(other[0], one)
+    same = paired_difference(one, one)
+    assert (same.value, same.high < 0.1) == (0, True)
+    for first, second in ((one, other[:2]), (one, other[:, :49])):
+        with pytest.raises(ValueError, match="do not pair"):
+            paired_difference(first, second)
+
+
+def test_two_proportions_have_newcombes_interval():
+    def wilson(right: int, n: int) -> Interval:
+        interval = stats.binomtest(right, n).proportion_ci(method="wilson")
+        return Interval(right / n, interval.low, interval.high)
+
+    # Newcombe 1998, table II, his first example by method 10: 56/70 - 48/80.
+    found = difference(wilson(56, 70), wilson(48, 80))
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
 def test_the_benchmark_knows_the_truth():

@@ -23,6 +23,7 @@ def stage(study: Study, measured: Iterable[Stage], unfinished: list[str]) -> Sta
         "benchmarks": list(study.benchmarks),
         "seeds": study.seeds,
         "unfinished": unfinished,
+        "findings": [finding.model_dump() for finding in study.findings],
     }
     inputs = {one.address: one for one in measured}
     return Stage("report", VERSION, study.name, shown, inputs, {"study": study.model_dump_json()})
@@ -30,14 +31,16 @@ def stage(study: Study, measured: Iterable[Stage], unfinished: list[str]) -> Sta
 
 def run(work: Work) -> dict[str, Any]:
     from orchestrator import figures, page
+    from orchestrator.effects import judge
     from orchestrator.plan import unfold
     from orchestrator.results import Measured, leading_benchmark, read_results
 
     plan = unfold(Study.model_validate_json(work.stage.runtime["study"]))
     measured = Measured(work.store, work.store.records(plan.stages))
     results = read_results(plan, measured)
-    (work.out / RESULTS).write_text(json.dumps(asdict(results), indent=1))
-    (work.out / PAGE).write_text(page.render(plan, results, measured))
+    findings = [asdict(one) for one in judge(plan, results, measured)]
+    (work.out / RESULTS).write_text(json.dumps({**asdict(results), "findings": findings}, indent=1))
+    (work.out / PAGE).write_text(page.render(plan, results, measured, findings))
     leading = leading_benchmark(results.rows)
     if leading is not None:
         pair = next((row.student, row.teacher) for row in results.rows if row.benchmark == leading)

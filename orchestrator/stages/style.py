@@ -1,0 +1,36 @@
+"""The stage `style`: whether answers to a benchmark read like the original student's or like the teacher's."""
+
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from evaluators.asked import to_lines
+from evaluators.style import Read, accuracy, read, read_file
+from orchestrator import data
+from orchestrator.stage import Stage
+from orchestrator.stages.sample import answers_of
+from orchestrator.work import Work
+
+VERSION = 1
+READ = "read.jsonl"
+
+
+def stage(student: Stage, original: Stage, teacher: Stage) -> Stage:
+    """Of three samples of the same benchmark; the probe is fitted on the last two."""
+    return Stage(
+        "style",
+        VERSION,
+        student.name,
+        {"scikit-learn": data.version_of("scikit-learn")},
+        {"student": student, "original": original, "teacher": teacher},
+    )
+
+
+def run(work: Work) -> dict[str, Any]:
+    found = read(*(answers_of(work.folder(whose)) for whose in ("original", "teacher", "student")))
+    (work.out / READ).write_text(to_lines(found))
+    return {"n": len(found), "share": fmean(one.student for one in found), "accuracy": accuracy(found)}
+
+
+def read_of(folder: Path) -> list[Read]:
+    return read_file(folder / READ)
