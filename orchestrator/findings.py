@@ -96,7 +96,10 @@ def points(finding: Finding, student: str, teacher: str) -> tuple[Point, Point]:
 def pairs_of(finding: Finding, study: "Study") -> list[tuple[str, str]]:
     """The pairs for which a finding is judged."""
     of = finding.compare
-    every = [(pair.student, pair.teacher) for pair in study.pair_list]
+    has = study.pair_list if of.condition in (ORIGINAL, TEACHER) else study.pairs_with(of.condition)
+    if of.recovery is not None:
+        has = study.pairs_with(of.condition, of.recovery)
+    every = [(pair.student, pair.teacher) for pair in has]
     return [(s, t) for s, t in every if of.student in (None, s) and of.teacher in (None, t)]
 
 
@@ -192,6 +195,8 @@ def _check_measured(where: str, of: str, point: Point, study: "Study", trials: "
             raise ValueError(f"{where}: KL is of students: give a condition, or {ORIGINAL}, of which it is 0")
         return
     of_condition = [trial for trial in trials_of(point, trials) if trial.seed == study.seeds[0]]
+    if not of_condition:
+        raise ValueError(f"{where}: {point.condition} is not for {point.student} / {point.teacher} (pairs)")
     if of == "perplexity":
         if of_condition[0].surprise is None:
             raise ValueError(f"{where}: {point.condition} trains on no given answers, whose perplexity there would be")

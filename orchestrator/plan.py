@@ -10,7 +10,7 @@ from orchestrator.cell import Cell
 from orchestrator.settings import StudyError
 from orchestrator.stage import Stage, closure
 from orchestrator.stages import rows, train
-from orchestrator.study import Study
+from orchestrator.study import Pair, Study
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,9 @@ def unfold(study: Study) -> Plan:
         cells = [Cell(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
         for alias in study.models:
             cells[0].model(alias)
-        trials = tuple(t for name in study.conditions for cell in cells for t in _trials(cell, name))
+        at = {name: {(pair.student, pair.teacher) for pair in study.pairs_with(name)} for name in study.conditions}
+        there = [(cell, name) for name in at for cell in cells if (cell.student, cell.teacher) in at[name]]
+        trials = tuple(trial for cell, name in there for trial in _trials(cell, name))
         findings.check(study, trials)
         return Plan(study, trials)
     except ValueError as error:
@@ -151,11 +153,18 @@ def _trials(cell: Cell, condition: str) -> Iterator[Trial]:
     original = {name: cell.score_as_is(cell.student, name) for name in study.benchmarks}
     teacher_scores = {name: cell.score_as_is(cell.teacher, name) for name in study.benchmarks}
     surprise = cell.surprise(learnt) if study.measures.perplexity and learnt is not None else None
-    for name in [name for name, one in study.recoveries.items() if condition in one.conditions] or [""]:
+    for name in _recoveries(cell, condition) or [""]:
         brought_back = _brought_back(cell, condition, arm.student, name, names) if name else {}
         steps = (*first, *(step(name, budget, None, student) for budget, student in brought_back.items()))
         place = (cell.student, cell.teacher, condition, name, cell.seed)
         yield Trial(*place, steps, original, teacher_scores, surprise)
+
+
+def _recoveries(cell: Cell, condition: str) -> list[str]:
+    """The names of those that bring this cell's student back."""
+    mine = Pair(student=cell.student, teacher=cell.teacher)
+    named = (name for name, one in cell.study.recoveries.items() if condition in one.conditions)
+    return [name for name in named if mine in cell.study.pairs_with(condition, name)]
 
 
 def _brought_back(

@@ -49,6 +49,9 @@ class Pair(Settings):
     student: str
     teacher: str
 
+    def __str__(self) -> str:
+        return f"{self.student} / {self.teacher}"
+
 
 class PairGrid(Settings):
     """Every student with every teacher."""
@@ -244,6 +247,11 @@ class Study(Settings):
             return self.pairs
         return [Pair(student=s, teacher=t) for s in self.pairs.students for t in self.pairs.teachers]
 
+    def pairs_with(self, condition: str, recovery: str = "") -> list[Pair]:
+        """The pairs that a condition is for, and, of those, a recovery."""
+        named = [self.conditions[condition].get("pairs"), self.recoveries[recovery].pairs if recovery else None]
+        return [pair for pair in self.pair_list if all(some is None or str(pair) in some for some in named)]
+
     @model_validator(mode="before")
     @classmethod
     def _recoveries_have_names(cls, data: Any) -> Any:
@@ -261,6 +269,7 @@ class Study(Settings):
                 must_know("pairs", f"{role} ", getattr(pair, role), self.models, "models")
         for name, options in self.conditions.items():
             conditions.options(name, options)
+            self._check_pairs(f"conditions.{name}", options.get("pairs"))
         for name, recovery in self.recoveries.items():
             self._check_recovery(f"recoveries.{name}", recovery)
         for name in self.measures.kl:
@@ -275,7 +284,7 @@ class Study(Settings):
             if (asked.max_tokens or BENCHMARKS[asked.kind].MAX_TOKENS) == 1:
                 raise ValueError(f"measures.style: answers to {name} are one token, which has no style")
         repeatable: dict[str, list] = {
-            "pairs": [f"{pair.student} / {pair.teacher}" for pair in self.pair_list],
+            "pairs": [str(pair) for pair in self.pair_list],
             "seeds": self.seeds,
         }
         for where, values in repeatable.items():
@@ -283,12 +292,25 @@ class Study(Settings):
                 raise ValueError(f"{where}: the same twice in {', '.join(map(str, values))}")
         return self
 
+    def _check_pairs(self, where: str, named: Any) -> None:
+        if named is None:
+            return
+        if not isinstance(named, list) or not named:
+            raise ValueError(f'{where}.pairs: give a list, as ["{self.pair_list[0]}"]')
+        for one in named:
+            must_know(f"{where}.pairs", "", str(one), [str(pair) for pair in self.pair_list], "the study's pairs")
+
     def _check_recovery(self, where: str, recovery: Recovery) -> None:
+        self._check_pairs(where, recovery.pairs)
         try:
             self.train.changed(recovery.train)
         except ValueError as error:
             raise ValueError(f"{where}.{error}") from error
         for name in recovery.conditions:
             must_know(f"{where}.conditions", "", name, self.conditions, "conditions")
+            if recovery.pairs is not None:
+                has = [str(pair) for pair in self.pairs_with(name)]
+                for pair in recovery.pairs:
+                    must_know(f"{where}.pairs", "", pair, has, f"the pairs of {name}")
         if recovery.search is not None:
             must_know(f"{where}.search.benchmark", "", recovery.search.benchmark, self.benchmarks, "benchmarks")

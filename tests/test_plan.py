@@ -485,3 +485,36 @@ def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(dem
     )
     step = scaled.trials[0].steps[1]
     assert step.student.inputs["start"] == scaled.trials[0].steps[0].student, "an adapter, scaled, is trained further"
+
+
+def test_a_condition_and_a_recovery_may_be_for_some_pairs(small):
+    everywhere = unfold(small())
+    plan = unfold(small("conditions.prefill.pairs=[student / terse]", "recoveries.own.pairs=[student / words]"))
+    assert {t.teacher for t in plan.trials if t.condition == "prefill"} == {"terse"}
+    assert {t.teacher for t in plan.trials if t.recovery} == {"words"}
+    assert {t.teacher for t in plan.trials if t.condition == "off-model"} == {"words", "terse"}
+    assert fingerprints(plan) < fingerprints(everywhere)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["conditions.prefill.pairs=[student / terze]"], r'conditions\.prefill\.pairs: "student / terze" is not among'),
+        (["conditions.prefill.pairs=words"], r'conditions\.prefill\.pairs: give a list, as \["student / words"\]'),
+        (
+            ["conditions.off-model={pairs: [student / terse]}", "recoveries.own.pairs=[student / words]"],
+            r'recoveries\.own\.pairs: "student / words" is not among the pairs of off-model',
+        ),
+        (
+            [
+                "conditions.prefill.pairs=[student / terse]",
+                "findings=[{experiment: 7, claim: c, expected: higher, versus: prefill, "
+                "compare: {condition: on-model, benchmark: maths}}]",
+            ],
+            r"prefill is not for student / words \(pairs\)",
+        ),
+    ],
+)
+def test_pairs_that_are_not_there_are_named(small, overrides, said):
+    with pytest.raises(StudyError, match=said):
+        unfold(small(*overrides))

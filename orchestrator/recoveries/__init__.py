@@ -36,6 +36,7 @@ class Recovery(Settings):
 
     method: str
     conditions: list[str] = Field(min_length=1, description="the conditions whose students are brought back")
+    pairs: list[str] | None = Field(None, min_length=1, description='as "student / teacher"; those of the conditions')
     budgets: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe; one epoch by default")
     search: Search | None = None
