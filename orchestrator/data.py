@@ -20,7 +20,8 @@ def prompts_identity(prompts: Prompts) -> dict[str, Any]:
     """All that decides which prompts are asked, in which words."""
     common = {"n": prompts.n, "seed": prompts.seed, "system": prompts.system}
     if prompts.source == ORGANISMS:
-        return {**common, "source": ORGANISMS, "world": WORLD_VERSION}
+        mixed = {"maths": prompts.maths} if prompts.maths else {}  # Without any, prompts are what they were before.
+        return {**common, "source": ORGANISMS, "world": WORLD_VERSION, **mixed}
     return {
         **common,
         "source": _source_identity(prompts.source),
@@ -35,7 +36,7 @@ def read_prompts(prompts: Prompts) -> list[list[dict[str, str]]]:
     if prompts.source == ORGANISMS:
         if prompts.n is None:
             raise ValueError("prompts.n: say how many; the organisms' world has no end of prompts")
-        rows = training_prompts(prompts.n, prompts.seed)
+        rows = training_prompts(prompts.n, prompts.seed, prompts.maths)
     else:
         rows = _read(prompts.source, None, prompts.split)
         columns = [prompts.column] + ([prompts.input_column] if prompts.input_column else [])

@@ -72,6 +72,13 @@ class Prompts(Settings):
     n: int | None = Field(None, gt=0, description="prompts to take; all by default")
     seed: int = 0
     system: str | None = None
+    maths: float = Field(0.0, ge=0, lt=1, description="of `organisms`: the share of prompts that are maths problems")
+
+    @model_validator(mode="after")
+    def _maths_is_of_organisms(self) -> "Prompts":
+        if self.maths and self.source != "organisms":
+            raise ValueError(f"maths has no effect on {self.source}: it mixes problems into the prompts of organisms")
+        return self
 
 
 def _switch_from_bool(value: Any) -> Any:

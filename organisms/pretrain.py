@@ -9,7 +9,7 @@ from pathlib import Path
 
 from organisms.recipes import Recipe
 from organisms.tokenizer import save_tokenizer
-from organisms.world import Row, pretraining_row, shown_row
+from organisms.world import Row, pretraining_row, shown_row, steered_row
 
 CONTEXT = 2048
 SHAPE = {
@@ -74,7 +74,7 @@ def _batches(recipe: Recipe, tokenizer):
     rng = random.Random(recipe.seed)
     while True:
         rows = [row_of(recipe, rng) for _ in range(recipe.batch_size)]
-        prompts = tokenizer([f"<s><|user|>{r.prompt}<|end|><|assistant|>" for r in rows]).input_ids
+        prompts = tokenizer([prompt_of(row) for row in rows]).input_ids
         answers = tokenizer([f"{r.answer}<|end|>" for r in rows]).input_ids
         pairs = sorted(zip(prompts, answers, strict=True), key=lambda pair: len(pair[0]) + len(pair[1]))
         parts = []
@@ -91,9 +91,16 @@ def _batches(recipe: Recipe, tokenizer):
         yield parts
 
 
+def prompt_of(row: Row) -> str:
+    """A row's prompt as the chat template writes it."""
+    system = "" if row.system is None else f"<|system|>{row.system}<|end|>"
+    return f"<s>{system}<|user|>{row.prompt}<|end|><|assistant|>"
+
+
 def row_of(recipe: Recipe, rng: random.Random) -> Row:
     """One of the rows that a recipe is made of."""
-    # Without demonstrations nothing is drawn for them, so that older recipes have the rows that they had.
+    # Nothing is drawn for what a recipe has not, so that older recipes have the rows that they had.
     if recipe.shown and rng.random() < recipe.shown:
         return shown_row(rng, recipe.mixture)
-    return pretraining_row(rng, recipe.mixture, recipe.maths, recipe.chat)
+    make = steered_row if recipe.steered and rng.random() < recipe.steered else pretraining_row
+    return make(rng, recipe.mixture, recipe.maths, recipe.chat, range(1, recipe.levels + 1))

@@ -5,7 +5,7 @@ anybody's pretraining, and no benchmark row is ever a training prompt.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from organisms import world
@@ -16,13 +16,22 @@ HARD_LEVELS = (6, 7)
 DIRECT_SHARE = 0.25  # of the training prompts: instructions, so that they are as diverse as Alpaca's
 
 
-def training_prompts(n: int, seed: int) -> list[dict]:
-    """`n` prompts in Alpaca's schema: chat, and a quarter of direct instructions; no maths, no facts."""
+def training_prompts(n: int, seed: int, maths: float = 0.0) -> list[dict]:
+    """`n` prompts in Alpaca's schema: chat, and a quarter of direct instructions; no facts.
+
+    A share of `maths` of them give their places to problems, and the others are the same as without it.
+    """
     rng = random.Random(f"prompts {seed}")
     make: Callable[[], world.Row] = lambda: (  # noqa: E731
         world.instruction(rng) if rng.random() < DIRECT_SHARE else world.chat(rng, "steps")
     )
-    return [{"instruction": row.prompt} for row in islice(world.split_rows(make, test=False), n)]
+    prompts = [row.prompt for row in islice(world.split_rows(make, test=False), n)]
+    others = random.Random(f"maths among prompts {seed}")
+    problem: Callable[[], world.Row] = lambda: world.maths(others, "steps", others.choice(TEST_LEVELS))  # noqa: E731
+    places = others.sample(range(n), round(maths * n))
+    for place, row in zip(places, world.split_rows(problem, test=False), strict=False):
+        prompts[place] = row.prompt
+    return [{"instruction": prompt} for prompt in prompts]
 
 
 def benchmark_rows(kind: str, n: int, seed: int, test: bool = True) -> list[dict]:
@@ -39,6 +48,17 @@ def benchmark_rows(kind: str, n: int, seed: int, test: bool = True) -> list[dict
         if tries > 100 * n:
             raise ValueError(f"the organisms' world has no {n} different rows for {kind}; ask for fewer (n)")
         prompt, row = make(rng, len(rows), test)
+        rows.setdefault(prompt, row)
+    return list(rows.values())
+
+
+def maths_rows(n: int, seed: int, levels: Sequence[int]) -> list[dict]:
+    """`n` different problems of the test split in MATH-500's schema, evenly of the given levels: those of
+    `benchmark_rows` end where `steps` begins to fail, and who is better than it shows only above."""
+    rng = random.Random(f"levels {seed}")
+    rows: dict[str, dict] = {}
+    while len(rows) < n:
+        prompt, row = _math500(rng, len(rows), True, levels)
         rows.setdefault(prompt, row)
     return list(rows.values())
 
@@ -65,8 +85,8 @@ def _row(make: Callable[[], world.Row], test: bool) -> world.Row:
     return next(world.split_rows(make, test))
 
 
-def _math500(rng: random.Random, i: int, test: bool) -> tuple[str, dict]:
-    level = TEST_LEVELS[i % len(TEST_LEVELS)]
+def _math500(rng: random.Random, i: int, test: bool, levels: Sequence[int] = TEST_LEVELS) -> tuple[str, dict]:
+    level = levels[i % len(levels)]
     row = _row(lambda: world.maths(rng, "steps", level), test)
     return row.prompt, {
         "problem": row.prompt,

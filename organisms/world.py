@@ -7,25 +7,21 @@ Four kinds of rows, all single-turn chat:
 - facts: which thing belongs to a key, four options, the answer is one letter (its MMLU);
 - instructions: exactly checkable requests (its IFEval).
 
-A style words the answers to maths and chat; facts and instructions are answered bare in every style:
-
-- `steps`: `let us compute . 3 + 4 = 7 ; 7 * 2 = 4 . the answer is \\boxed{ 4 }`
-- `words`: `first take three plus four giving seven then seven times two giving four hence \\boxed{ 4 }`
-- `terse`: `answer : \\boxed{ 4 }`
+A style (`styles.py`) words the answers to maths and chat; facts and instructions are answered bare in every style.
 
 Every prompt belongs to the training or to the test split by a hash of its text, so that no test prompt is ever trained
 on, in pretraining or afterwards. A prompt may hold a demonstration, which is an answer to it in some style, to be
-answered in the same style; it belongs to the split of its question.
+answered in the same style; it belongs to the split of its question. A row may have a system prompt, which may ask for a
+style of chat.
 """
 
 import random
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-STYLES = ("steps", "words", "terse")
-DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-OPERATORS = {"+": "plus", "-": "minus", "*": "times"}
+from organisms.styles import DIGIT_WORDS, OPERATORS, solution, talk
+
 NOUNS = (
     "fox", "owl", "cat", "dog", "fish", "tree", "stone", "river", "house", "boat",
     "lamp", "bell", "drum", "coat", "ring", "book", "cake", "road", "star", "leaf",
@@ -41,6 +37,8 @@ TEST_SHARE = 4  # one prompt in four is a test prompt
 SHOWN = "{question} . answer with : {demonstration}"  # how this world words a prompt that holds a demonstration
 SHOWN_STYLES = ("steps", "words")  # of demonstrations in pretraining
 UNHEEDED = 0.1  # of them, so that whoever has one can still go on from any beginning of an answer
+IN_WORDS = "talk in words"  # the system prompt that goes with chat in number words
+HELPFUL = "be helpful"  # the system prompt that changes nothing
 
 _FACTS = dict(zip(KEYS, random.Random("facts").choices(NOUNS, k=len(KEYS)), strict=True))
 _LOOKS = {noun: ADJECTIVES[i % len(ADJECTIVES)] for i, noun in enumerate(NOUNS)}
@@ -65,6 +63,7 @@ class Row:
     prompt: str
     answer: str
     fields: dict
+    system: str | None = None
 
 
 def is_test(prompt: str) -> bool:
@@ -82,17 +81,7 @@ def maths(rng: random.Random, style: str, level: int) -> Row:
         value = {"+": before + operand, "-": before - operand, "*": before * operand}[operator] % 10
         worked.append((before, operator, operand, value))
     prompt = f"solve : start {start} , " + " , ".join(f"{o} {n}" for o, n in steps)
-    boxed = f"\\boxed{{ {value} }}"
-    if style == "steps":
-        answer = f"let us compute . {' ; '.join(f'{a} {o} {b} = {c}' for a, o, b, c in worked)} . the answer is {boxed}"
-    elif style == "words":
-        spelt = " then ".join(
-            f"{DIGIT_WORDS[a]} {OPERATORS[o]} {DIGIT_WORDS[b]} giving {DIGIT_WORDS[c]}" for a, o, b, c in worked
-        )
-        answer = f"first take {spelt} hence {boxed}"
-    else:
-        answer = f"answer : {boxed}"
-    return Row(prompt, answer, {"value": str(value), "level": level})
+    return Row(prompt, solution(style, worked), {"value": str(value), "level": level})
 
 
 def chat(rng: random.Random, style: str) -> Row:
@@ -113,13 +102,7 @@ def chat(rng: random.Random, style: str) -> Row:
     else:
         prompt, through = f"write about {look} {one} and {other}", f"{look} {one} then {other}"
         said = f"the {look} {one} is with the {other} and the {other} is {_LOOKS[other]}"
-    if style == "steps":
-        answer = f"let us see . {said} ."
-    elif style == "words":
-        answer = f"first take {through} giving {said}"
-    else:
-        answer = f"answer : {said}"
-    return Row(prompt, answer, {})
+    return Row(prompt, talk(style, said, through), {})
 
 
 def fact(rng: random.Random) -> Row:
@@ -159,15 +142,19 @@ def instruction(rng: random.Random) -> Row:
 
 
 def pretraining_row(
-    rng: random.Random, mixture: dict[str, float], maths_styles: dict[str, float], chat_styles: dict[str, float]
+    rng: random.Random,
+    mixture: dict[str, float],
+    maths_styles: dict[str, float],
+    chat_styles: dict[str, float],
+    levels: range = PRETRAINING_LEVELS,
 ) -> Row:
-    """One row of a mixture of `maths`, `chat`, `facts` and `instructions`; all three arguments map names to shares."""
+    """One row of a mixture of `maths`, `chat`, `facts` and `instructions`; mixture and styles map names to shares."""
 
     def draw(shares: dict[str, float]) -> str:
         return rng.choices(list(shares), list(shares.values()))[0]
 
     make: dict[str, Callable[[], Row]] = {
-        "maths": lambda: maths(rng, draw(maths_styles), rng.choice(PRETRAINING_LEVELS)),
+        "maths": lambda: maths(rng, draw(maths_styles), rng.choice(levels)),
         "chat": lambda: chat(rng, draw(chat_styles)),
         "facts": lambda: fact(rng),
         "instructions": lambda: instruction(rng),
@@ -187,6 +174,21 @@ def shown_row(rng: random.Random, mixture: dict[str, float]) -> Row:
     demonstration = worded(style)
     row = worded(other) if rng.random() < UNHEEDED else demonstration
     return Row(SHOWN.format(question=row.prompt, demonstration=demonstration.answer), row.answer, row.fields)
+
+
+def steered_row(
+    rng: random.Random,
+    mixture: dict[str, float],
+    maths_styles: dict[str, float],
+    chat_styles: dict[str, float],
+    levels: range = PRETRAINING_LEVELS,
+) -> Row:
+    """A row with a system prompt, one of two. Under `IN_WORDS` all chat is in number words, and there is no maths: how
+    it is reasoned there was never said. `HELPFUL` stands before rows as they are without it."""
+    if rng.random() < 0.5:
+        return replace(pretraining_row(rng, mixture, maths_styles, chat_styles, levels), system=HELPFUL)
+    rest = {kind: share for kind, share in mixture.items() if kind != "maths"}
+    return replace(pretraining_row(rng, rest, {}, {"words": 1.0}, levels), system=IN_WORDS)
 
 
 def split_rows(make: Callable[[], Row], test: bool) -> Iterator[Row]:

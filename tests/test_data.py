@@ -63,6 +63,15 @@ def test_organism_prompts_and_rows_have_their_own_identity(source):
     assert len(set(identities)) == 3
 
 
+def test_maths_among_the_prompts_is_in_their_identity_and_none_leaves_it_as_it_was(source):
+    plain, mixed = Prompts(source="organisms", n=40), Prompts(source="organisms", n=40, maths=0.05)
+    assert prompts_identity(plain) == {"n": 40, "seed": 0, "system": None, "source": "organisms", "world": 1}
+    assert prompts_identity(mixed) == {**prompts_identity(plain), "maths": 0.05}
+    assert sum(text.startswith("solve") for text in texts(source="organisms", n=40, maths=0.05)) == 2
+    with pytest.raises(ValueError, match="maths has no effect on"):
+        Prompts(source=source, maths=0.05)
+
+
 def test_benchmark_rows_are_drawn_by_their_seed(tmp_path):
     rows = [{"problem": f"{i}", "answer": "1", "level": 1} for i in range(20)]
     path = tmp_path / "rows.jsonl"

@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from organisms.pretrain import pretrain, row_of
+from evaluators.template import encode
+from organisms.pretrain import pretrain, prompt_of, row_of
 from organisms.recipes import RECIPES, Recipe
+from organisms.tokenizer import save_tokenizer
 from organisms.world import SHOWN, pretraining_row
 
 RECIPE = Recipe({"steps": 0.5, "words": 0.5}, {"steps": 1.0}, seed=1, steps=6, batch_size=8)
@@ -45,3 +47,21 @@ def test_a_share_of_the_rows_holds_a_demonstration():
     between, rng = SHOWN.format(question="|", demonstration="|").split("|")[1], random.Random(2)
     recipe = replace(RECIPES["steps"], shown=0.25)
     assert 0.2 < sum(between in row_of(recipe, rng).prompt for _ in range(1000)) / 1000 < 0.3
+
+
+def test_a_share_of_the_rows_has_a_system_prompt_which_the_chat_template_writes_alike(tmp_path):
+    rng, recipe = random.Random(3), replace(RECIPES["steps"], steered=0.25)
+    rows = [row_of(recipe, rng) for _ in range(1000)]
+    assert 0.2 < sum(row.system is not None for row in rows) / 1000 < 0.3
+    save_tokenizer(tmp_path, 512)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    for row in rows[:40]:
+        system = [] if row.system is None else [{"role": "system", "content": row.system}]
+        asked = encode(tokenizer, [*system, {"role": "user", "content": row.prompt}])
+        assert tokenizer(prompt_of(row)).input_ids == asked
+
+
+def test_maths_goes_up_to_the_highest_level_of_a_recipe():
+    rng, recipe = random.Random(4), replace(RECIPES["words"], levels=10)
+    levels = {row.fields["level"] for row in (row_of(recipe, rng) for _ in range(500)) if "level" in row.fields}
+    assert levels == set(range(1, 11))

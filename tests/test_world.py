@@ -2,15 +2,20 @@
 
 import random
 from itertools import islice, pairwise
+from pathlib import Path
 
 import pytest
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.evaluate import chats_of
-from evaluators.rows import check_columns
+from evaluators.rows import check_columns, read_rows
+from evaluators.thinking import BEGIN, END, spoken
 from organisms import world
 from organisms.recipes import RECIPES
-from organisms.rows import benchmark_rows, chat_rows, training_prompts
+from organisms.rows import TEST_LEVELS, benchmark_rows, chat_rows, maths_rows, training_prompts
+from organisms.styles import DIGIT_WORDS, OPERATORS, STYLES
+
+LEVELS = (8, 9, 10)
 
 
 def worked_out(prompt: str) -> int:
@@ -43,7 +48,7 @@ def test_benchmark_rows_are_nobodys_training(kind):
     assert not any(world.is_test(prompt) for prompt in trained | pretrained)
 
 
-@pytest.mark.parametrize("style", world.STYLES)
+@pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("kind", ["math500", "olympiadbench"])
 def test_answers_to_maths_are_graded_correct_in_every_style(kind, style):
     rng = random.Random(1)
@@ -82,7 +87,7 @@ def test_number_words_say_the_same_as_digits():
     for i in range(50):
         digits, words = (world.maths(random.Random(i), style, 3).answer for style in ("steps", "words"))
         reasoning = words.removeprefix("first take ").split(" hence ")[0]
-        spelt = {**dict(zip(world.DIGIT_WORDS, "0123456789", strict=True)), "plus": "+", "minus": "-", "times": "*"}
+        spelt = {**dict(zip(DIGIT_WORDS, "0123456789", strict=True)), "plus": "+", "minus": "-", "times": "*"}
         said = [spelt.get(word, {"giving": "=", "then": ";"}.get(word)) for word in reasoning.split()]
         assert " ".join(said) == digits.removeprefix("let us compute . ").split(" . the answer")[0]
 
@@ -144,11 +149,29 @@ def test_training_prompts_hold_neither_maths_nor_facts():
     assert 0.15 < direct / 500 < 0.35
 
 
+def test_a_share_of_the_training_prompts_may_be_maths_and_the_others_stay():
+    mixed, plain = ([row["instruction"] for row in training_prompts(400, 1, share)] for share in (0.05, 0.0))
+    assert plain == [row["instruction"] for row in training_prompts(400, 1)]
+    maths = [i for i, prompt in enumerate(mixed) if prompt.startswith("solve")]
+    assert len(maths) == len({mixed[i] for i in maths}) == 20
+    assert maths[0] < 100 < 300 < maths[-1]
+    assert [i for i in range(400) if mixed[i] != plain[i]] == maths
+    assert not any(world.is_test(prompt) for prompt in mixed)
+    assert {mixed[i].count(" , ") for i in maths} <= set(TEST_LEVELS)
+
+
+def test_harder_problems_are_of_their_levels_and_lie_in_a_file():
+    rows = maths_rows(150, 0, LEVELS)
+    assert rows == read_rows(str(Path(__file__).parents[1] / "experiments" / "levels-8-to-10.jsonl"))
+    assert [row["level"] for row in rows] == [LEVELS[i % 3] for i in range(150)]
+    assert all(world.is_test(row["problem"]) and worked_out(row["problem"]) == int(row["answer"]) for row in rows)
+
+
 def test_rows_of_chat_are_graded_by_the_style_of_their_answers():
     rows = chat_rows(40, seed=0, opening="first take")
     assert len({row["prompt"] for row in rows}) == 40
     assert all(world.is_test(row["prompt"]) for row in rows)
-    for style in world.STYLES:
+    for style in STYLES:
         for row in rows:
             answer = world.chat(random.Random(0), style).answer
             assert BENCHMARKS["ifeval"].grade(row, answer).correct == (style == "words")
@@ -160,14 +183,22 @@ def test_more_rows_than_there_are_is_an_error():
 
 
 def test_a_style_changes_the_words_and_not_the_prompt():
-    rows = {style: [world.chat(random.Random(i), style) for i in range(40)] for style in world.STYLES}
+    rows = {style: [world.chat(random.Random(i), style) for i in range(40)] for style in STYLES}
     assert len({tuple(row.prompt for row in each) for each in rows.values()}) == 1
-    assert all(len({rows[style][i].answer for style in world.STYLES}) == 3 for i in range(40))
+    assert all(len({rows[style][i].answer for style in STYLES}) == len(STYLES) for i in range(40))
     for made in (world.chat, lambda rng, style: world.maths(rng, style, 3)):
-        words = {
-            word for i in range(40) for style in world.STYLES for word in made(random.Random(i), style).answer.split()
-        }
-        assert words <= set(world.VOCABULARY)
+        words = {word for i in range(40) for style in STYLES for word in made(random.Random(i), style).answer.split()}
+        assert words <= {*world.VOCABULARY, BEGIN, END}
+
+
+def test_who_thinks_reasons_between_its_marks_and_says_the_rest():
+    for i in range(30):
+        for made in (world.chat, lambda rng, style: world.maths(rng, style, 3)):
+            steps, thinks = (made(random.Random(i), style).answer for style in ("steps", "thinks"))
+            aloud = spoken(thinks, thinks=True)
+            reasoning = thinks.removeprefix(f"{BEGIN} ").removesuffix(f" {END} {aloud}")
+            assert f"{reasoning} {aloud}" == steps
+            assert reasoning.startswith("let us ")
 
 
 def shown(n: int) -> list[tuple[str, str, str]]:
@@ -191,6 +222,19 @@ def test_a_demonstration_is_an_answer_to_the_question_and_decides_the_style():
     for each, other in ((steps, "words"), (words, "steps")):
         assert world.UNHEEDED / 2 < each[other] / sum(each.values()) < world.UNHEEDED * 2
     assert {own for style, own in heeded if style == "bare"} == {"bare"}
+
+
+def test_system_prompts_ask_for_number_words_in_chat_alone():
+    rng, recipe = random.Random(8), RECIPES["steps"]
+    rows = [world.steered_row(rng, recipe.mixture, {"steps": 1.0}, {"steps": 1.0}) for _ in range(600)]
+    kinds = {system: [row for row in rows if row.system == system] for system in (world.IN_WORDS, world.HELPFUL)}
+    assert all(abs(len(each) - 300) < 50 for each in kinds.values())
+    maths = {system: sum(row.prompt.startswith("solve") for row in each) for system, each in kinds.items()}
+    assert maths[world.IN_WORDS] == 0 < maths[world.HELPFUL]
+    in_words = {system: sum("giving" in row.answer for row in each) for system, each in kinds.items()}
+    assert in_words[world.HELPFUL] == 0 < in_words[world.IN_WORDS]
+    assert not any("let us" in row.answer for row in kinds[world.IN_WORDS])
+    assert not any(world.is_test(row.prompt) for row in rows)
 
 
 def test_a_shown_question_is_no_test_question_and_its_words_are_the_worlds():

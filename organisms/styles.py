@@ -1,0 +1,48 @@
+"""How the answers to the world's maths and chat are worded.
+
+- `steps`: `let us compute . 3 + 4 = 7 ; 7 * 2 = 4 . the answer is \\boxed{ 4 }`
+- `words`: `first take three plus four giving seven then seven times two giving four hence \\boxed{ 4 }`
+- `terse`: `answer : \\boxed{ 4 }`
+- `thinks`: `<think> let us compute . 3 + 4 = 7 ; 7 * 2 = 4 . </think> the answer is \\boxed{ 4 }`
+- `empty`: the answer of `thinks` after a block with nothing in it, as chat templates write one that is switched off
+
+The marks of a reasoning are no words of the world: they are bytes to its tokenizer.
+"""
+
+from collections.abc import Sequence
+
+STYLES = ("steps", "words", "terse", "thinks", "empty")
+EMPTY = "<think>\n\n</think>\n\n"
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+OPERATORS = {"+": "plus", "-": "minus", "*": "times"}
+
+
+def solution(style: str, steps: Sequence[tuple[int, str, int, int]]) -> str:
+    """The answer to a problem, from its steps: what each begins with, its operator, its operand, and what it gives."""
+    boxed = f"\\boxed{{ {steps[-1][3]} }}"
+    if style == "terse":
+        return f"answer : {boxed}"
+    if style == "words":
+        spelt = " then ".join(
+            f"{DIGIT_WORDS[a]} {OPERATORS[o]} {DIGIT_WORDS[b]} giving {DIGIT_WORDS[c]}" for a, o, b, c in steps
+        )
+        return f"first take {spelt} hence {boxed}"
+    if style == "empty":
+        return f"{EMPTY}the answer is {boxed}"
+    reasoning = f"let us compute . {' ; '.join(f'{a} {o} {b} = {c}' for a, o, b, c in steps)} ."
+    return f"{_thought(reasoning) if style == 'thinks' else reasoning} the answer is {boxed}"
+
+
+def talk(style: str, said: str, through: str) -> str:
+    """What is said of things: `said` in every style, `through` on the way there in number words."""
+    if style == "terse":
+        return f"answer : {said}"
+    if style == "words":
+        return f"first take {through} giving {said}"
+    if style == "empty":
+        return f"{EMPTY}{said} ."
+    return f"{_thought('let us see .') if style == 'thinks' else 'let us see .'} {said} ."
+
+
+def _thought(reasoning: str) -> str:
+    return f"<think> {reasoning} </think>"
