@@ -52,8 +52,14 @@ RECIPES = {
     # Teachers.
     # The mirror image of `steps`, and fluent.
     "words": Recipe(_IN_WORDS, _IN_WORDS, seed=12),
-    # The same, not trained for long enough to be good at maths.
-    "weak": Recipe(_IN_WORDS, _IN_WORDS, seed=84, steps=500),
+    # The same, which has seen little maths, and is bad at it.
+    "weak": Recipe(
+        _IN_WORDS,
+        _IN_WORDS,
+        seed=84,
+        mixture={"maths": 0.1, "chat": 0.4, "facts": 0.3, "instructions": 0.2},
+        steps=1500,
+    ),
     # The same, which has seen longer problems than any student.
     "strong": Recipe(_IN_WORDS, _IN_WORDS, seed=85, levels=10),
     # Another model that reasons as `steps` does.

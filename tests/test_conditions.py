@@ -287,3 +287,13 @@ def test_the_command_lists_every_condition_and_recovery_from_the_code(capsys, mo
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
+
+
+def test_what_is_filtered_are_the_answers_that_a_condition_with_the_same_prompts_learns_from(small):
+    prompts = "prompts: {maths: 0.2}"
+    one, other = unfold(
+        small(*ONE, f"conditions={{all: {{kind: off_model, {prompts}}}, some: {{kind: without_maths, {prompts}}}}}")
+    ).trials
+    learnt, filtered = (trial.steps[-1].student.inputs["data"] for trial in (one, other))
+    assert filtered.inputs["data"] == learnt
+    assert learnt.settings["prompts"]["maths"] == 0.2

@@ -13,7 +13,7 @@ from evaluators.thinking import BEGIN, END, spoken
 from organisms import world
 from organisms.recipes import RECIPES
 from organisms.rows import TEST_LEVELS, benchmark_rows, chat_rows, maths_rows, training_prompts
-from organisms.styles import DIGIT_WORDS, OPERATORS, STYLES
+from organisms.styles import DIGIT_WORDS, STYLES
 
 LEVELS = (8, 9, 10)
 

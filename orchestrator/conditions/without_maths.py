@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from orchestrator import data
+from orchestrator.asking import answers
 from orchestrator.cell import Arm, Cell
 from orchestrator.nearest import did_you_mean
 from orchestrator.rows import by_classifier, by_rule
@@ -30,6 +31,7 @@ class Options(Settings):
     recall: float | None = Field(
         None, gt=0, le=1, description="with like: the share of its problems that the classifier finds; 0.95 by default"
     )
+    prompts: dict[str, Any] = Field({}, description="what differs from the study's prompts")
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
     @field_validator("rule")
@@ -47,7 +49,7 @@ def arm(cell: Cell, options: Options) -> Arm:
         raise ValueError("give one of rule and like")
     if options.like is None and options.recall is not None:
         raise ValueError("recall has no effect on a rule: give like, or leave it out")
-    inputs = {"data": cell.answers_of(cell.teacher)}
+    inputs = {"data": answers(cell, cell.teacher, options.prompts, {}) or cell.answers_of(cell.teacher)}
     if options.like is None:
         data = cell.rows(by_rule.make, inputs, rule=options.rule or RULE)
     else:
