@@ -86,7 +86,7 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _show_plan(console: Console, plan: Plan, state) -> None:
-    from orchestrator.costs import cost_of, most_to_run
+    from orchestrator.costs import alone, cost_of, most_to_run
 
     study = plan.study
     console.print(
@@ -115,6 +115,12 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
         )
     table.add_row("report", "1", "1", "", "")
     console.print(table)
+    if study.findings:
+        experiments, apart, together = alone(plan)
+        console.print(
+            f"The {experiments} experiments of its findings need {apart} stages by themselves, {together} together: "
+            f"{1 - together / apart:.0%} fewer."
+        )
     searched = [name for name, recovery in study.recoveries.items() if recovery.search is not None]
     if searched:
         most = most_to_run(plan, state.records)

@@ -1,10 +1,12 @@
-"""What stages will ask of the fleet, before they do, and how many of them a run can come to."""
+"""What stages will ask of the fleet, before they do, and how many a run can come to."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
 from orchestrator import data
+from orchestrator.findings import Point, pairs_of, points
 from orchestrator.plan import Plan, Step
 from orchestrator.search import paths
 from orchestrator.stage import Stage, canonical_json, closure
@@ -72,6 +74,29 @@ def _rows_in(train: Stage, study: Study) -> int:
         return len(data.read_prompts(study.prompts))
     sample = origin(train.inputs["data"])
     return _prompts_of(sample) if sample is not None else train.inputs["data"].settings["n"]
+
+
+def alone(plan: Plan) -> tuple[int, int, int]:
+    """How many experiments a study's findings are of, how many stages they would need if each ran by itself, and how
+    many they need together."""
+    each: dict[int | str, set[Stage]] = defaultdict(set)
+    for finding in plan.study.findings:
+        for pair in pairs_of(finding, plan.study):
+            for point in points(finding, *pair):
+                each[finding.experiment] |= set(closure(_of_point(point, plan)))
+    return len(each), sum(map(len, each.values())), len(set().union(*each.values()))
+
+
+def _of_point(point: Point, plan: Plan) -> Iterator[Stage]:
+    """What the trials of a point need: all that is measured there and before, and of the pair's models as they are."""
+    for trial in plan.trials:
+        if (trial.student, trial.teacher) == (point.student, point.teacher):
+            yield from (*trial.original.values(), *trial.teacher_scores.values())
+            if trial.condition == point.condition and point.recovery in (None, trial.recovery):
+                yield from trial.references()
+                for step in trial.steps:
+                    if not step.recovery or step.recovery == point.recovery:
+                        yield from step.stages()
 
 
 def most_to_run(plan: Plan, records: dict[Stage, dict[str, Any]]) -> int:

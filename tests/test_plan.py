@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from evaluators.benchmarks import BENCHMARKS
+from orchestrator.costs import alone
 from orchestrator.plan import Plan, unfold
 from orchestrator.settings import StudyError
 from orchestrator.stages.train import stopped
@@ -518,3 +519,18 @@ def test_a_condition_and_a_recovery_may_be_for_some_pairs(small):
 def test_pairs_that_are_not_there_are_named(small, overrides, said):
     with pytest.raises(StudyError, match=said):
         unfold(small(*overrides))
+
+
+def test_what_experiments_need_by_themselves_and_together(small):
+    """Both need the off-model student, and the models as they are; recovery is of one of them."""
+    one = "{experiment: 1, claim: c, expected: lower, compare: {condition: off-model, benchmark: maths}}"
+    other = (
+        "{experiment: 6, claim: c, expected: higher, versus: off-model, "
+        "compare: {condition: off-model, benchmark: maths, recovery: own, budget: 8}}"
+    )
+    counted = [alone(unfold(small("conditions={off-model: }", f"findings=[{found}]"))) for found in (one, other)]
+    plan = unfold(small("conditions={off-model: }", f"findings=[{one}, {other}]"))
+    assert [apart == together for _, apart, together in counted] == [True, True]
+    first, second = (together for *_, together in counted)
+    assert first < second == len(plan.stages)
+    assert alone(plan) == (2, first + second, second)
