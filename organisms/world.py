@@ -12,7 +12,7 @@ A style (`styles.py`) words the answers to maths and chat; facts and instruction
 Every prompt belongs to the training or to the test split by a hash of its text, so that no test prompt is ever trained
 on, in pretraining or afterwards. A prompt may hold a demonstration, which is an answer to it in some style, to be
 answered in the same style; it belongs to the split of its question. A row may have a system prompt, which may ask for a
-style of chat.
+style.
 """
 
 import random
@@ -37,7 +37,7 @@ TEST_SHARE = 4  # one prompt in four is a test prompt
 SHOWN = "{question} . answer with : {demonstration}"  # how this world words a prompt that holds a demonstration
 SHOWN_STYLES = ("steps", "words")  # of demonstrations in pretraining
 UNHEEDED = 0.1  # of them, so that whoever has one can still go on from any beginning of an answer
-IN_WORDS = "talk in words"  # the system prompt that goes with chat in number words
+IN_WORDS = "talk in words"  # the system prompt that goes with number words
 HELPFUL = "be helpful"  # the system prompt that changes nothing
 
 _FACTS = dict(zip(KEYS, random.Random("facts").choices(NOUNS, k=len(KEYS)), strict=True))
@@ -183,12 +183,11 @@ def steered_row(
     chat_styles: dict[str, float],
     levels: range = PRETRAINING_LEVELS,
 ) -> Row:
-    """A row with a system prompt, one of two. Under `IN_WORDS` all chat is in number words, and there is no maths: how
-    it is reasoned there was never said. `HELPFUL` stands before rows as they are without it."""
+    """A row with a system prompt, one of two: under `IN_WORDS` maths and chat are in number words, and `HELPFUL` stands
+    before rows as they are without it."""
     if rng.random() < 0.5:
         return replace(pretraining_row(rng, mixture, maths_styles, chat_styles, levels), system=HELPFUL)
-    rest = {kind: share for kind, share in mixture.items() if kind != "maths"}
-    return replace(pretraining_row(rng, rest, {}, {"words": 1.0}, levels), system=IN_WORDS)
+    return replace(pretraining_row(rng, mixture, {"words": 1.0}, {"words": 1.0}, levels), system=IN_WORDS)
 
 
 def split_rows(make: Callable[[], Row], test: bool) -> Iterator[Row]:
