@@ -7,7 +7,7 @@ from pathlib import Path
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.evaluate import chats_of
 from evaluators.template import SWITCH
-from orchestrator import data, findings, tracking
+from orchestrator import apis, data, findings, tracking
 from orchestrator.costs import steps_of
 from orchestrator.plan import Plan
 from orchestrator.settings import StudyError
@@ -33,6 +33,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         findings.check_parts(plan.study)
         folders: list[Path] = []
         for alias, model in plan.study.models.items():
+            apis.check_key(alias, model)
             folder = _check_model(alias, model)
             if folder is not None:
                 folders.append(folder)
