@@ -2,19 +2,28 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from evaluators.api import OPENAI, Served
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.score import check_way
-from orchestrator import conditions
+from orchestrator import conditions, provenance
 from orchestrator.findings import Finding
 from orchestrator.nearest import did_you_mean
+from orchestrator.prices import Prices
 from orchestrator.recipe import Train
 from orchestrator.recoveries import Recovery
 from orchestrator.resources import Resources
 from orchestrator.settings import Settings, must_know
 
+OF_APIS = ("base_url", "key_env", "concurrency", "limit", "extra")  # what only a model behind an API takes
 TASK_KEYS = ("chat", "shots")  # what only a task of lm-eval takes
 LM_EVAL = "lm_eval:"  # begins the kind of a benchmark that is a task of lm-eval
 
@@ -56,7 +65,7 @@ class Model(Settings):
     def _one_source(self) -> "Model":
         if sum(source is not None for source in (self.organism, self.hub, self.path, self.api)) != 1:
             raise ValueError("give exactly one of organism, hub, path and api")
-        for key in () if self.api else ("base_url", "key_env", "concurrency", "limit", "extra"):
+        for key in () if self.api else OF_APIS:
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} has no effect: it is for models behind an API")
         if self.api and self.parameters:
@@ -65,6 +74,11 @@ class Model(Settings):
             if self.extra.get(key) is not None:
                 raise ValueError(f"extra: {key} is not to be set here")
         return self
+
+    @model_serializer(mode="wrap")
+    def _what_has_an_effect(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        idle = {*(() if self.api else OF_APIS), *(() if self.hub else ("revision",))}
+        return {key: value for key, value in dump(self).items() if key not in idle}
 
 
 class Pair(Settings):
@@ -270,6 +284,10 @@ class Study(Settings):
     )
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
+    prices: Prices = Prices()
+    provenance: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        {}, description="where values come from, by field (as train.rank, which has precedence, or train)"
+    )
 
     @property
     def pair_list(self) -> list[Pair]:
@@ -316,6 +334,9 @@ class Study(Settings):
                 raise ValueError(f"measures.style: {name} is a task of lm-eval, which need not have answers in words")
             if (asked.max_tokens or BENCHMARKS[asked.kind].MAX_TOKENS) == 1:
                 raise ValueError(f"measures.style: answers to {name} are one token, which has no style")
+        for name in self.prices.api:
+            must_know("prices.api", "", name, [alias for alias, one in self.models.items() if one.api], "models by API")
+        provenance.check(self)
         repeatable: dict[str, list] = {
             "pairs": [str(pair) for pair in self.pair_list],
             "seeds": self.seeds,

@@ -223,7 +223,7 @@ def test_an_api_may_teach(small):
         ),
         (
             [FAR, "train.objective=on_policy_distillation"],
-            "far is behind an API, which shows none: use an open teacher",
+            "far is behind an API, which shows none: use an open",
         ),
         ([FAR, "models.words.path=here"], "exactly one of organism, hub, path and api"),
         (["models.words={organism: words, key_env: KEY}"], "key_env has no effect"),
