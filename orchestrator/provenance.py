@@ -43,6 +43,7 @@ def stated(study: "Study") -> list[Stated]:
     return [
         Stated(name, _shown(value), _source(name, study.provenance))
         for name, value in _leaves(study.model_dump(exclude=DECIDE_NOTHING, exclude_none=True))
+        if "." in name or value not in ({}, [])  # as of a study without recoveries
     ]
 
 

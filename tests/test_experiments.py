@@ -1,4 +1,4 @@
-"""The study files that ship: each unfolds and is priced without a hub; those on real models say where values come from."""
+"""The study files that ship: each unfolds and is priced without a hub, and says where values come from."""
 
 import re
 
