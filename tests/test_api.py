@@ -55,6 +55,7 @@ def server(monkeypatch):
     serving = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True).start()
     monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-of-another")  # which the client reads by itself
     url = f"http://127.0.0.1:{serving.server_port}/v1"
     said.served = Served("far", url, "TEST_KEY", 2, "max_completion_tokens", {})
     yield said
