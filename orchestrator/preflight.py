@@ -32,8 +32,10 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         problems = _check_problems(plan.study)
         findings.check_parts(plan.study)
         folders: list[Path] = []
+        to_ask = {stage.runtime["engine"] for stage in plan.stages if stage.kind == "sample" and stage not in records}
         for alias, model in plan.study.models.items():
-            apis.check_key(alias, model)
+            if alias in to_ask:
+                apis.check_key(alias, model)
             folder = _check_model(alias, model)
             if folder is not None:
                 folders.append(folder)

@@ -246,3 +246,5 @@ def test_a_missing_key_is_said_before_any_work(small, monkeypatch):
     plan = unfold(small(FAR, "models.words.key_env=NO_SUCH_KEY"))
     with pytest.raises(StudyError, match=r"models.words: no key for far .* set NO_SUCH_KEY in the environment"):
         check(plan, Store(plan.study.store), {})
+    answered = {s: {"files": {}} for s in plan.stages if s.kind == "sample" and s.runtime["engine"] == "words"}
+    check(plan, Store(plan.study.store), answered)  # Nothing is left to ask it.
