@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluators.engine import Answer, Reply
+from evaluators.engine import Answer, Reply, Usage
 from evaluators.template import Chat
 
 
@@ -73,4 +73,6 @@ def _asked(row: dict) -> Asked:
 
 
 def _answer(row: dict) -> Answer:
-    return Answer(**{**row, "ids": tuple(row["ids"]), "option_logprobs": tuple(row["option_logprobs"])})
+    usage = Usage(**row["usage"]) if row.get("usage") else None
+    tuples = {key: tuple(row[key]) for key in ("ids", "option_logprobs")}
+    return Answer(**{**row, **tuples, "usage": usage})

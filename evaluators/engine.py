@@ -52,11 +52,20 @@ class Decoding:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What an API counted for one answer, and the model that it says has given it."""
+
+    model: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """One answer: its token ids and its text, both with its opening, and whether the token limit cut it off.
 
     `ended`: its last token is the one that ends it. `option_logprobs` has, where options were given, the
-    log-probability of each.
+    log-probability of each. An answer of an API has `usage` in place of ids (see api.py).
     """
 
     ids: tuple[int, ...]
@@ -64,6 +73,12 @@ class Answer:
     cut_off: bool
     ended: bool = False
     option_logprobs: tuple[float, ...] = ()
+    usage: Usage | None = None
+
+    @property
+    def length(self) -> int:
+        """In tokens."""
+        return len(self.ids) if self.usage is None else self.usage.completion_tokens
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def summary(answered: Sequence[Asked], graded: Sequence[Graded]) -> dict:
     n = len(graded)
     answers = [answer for one in answered for answer in one.answers]
     verdicts = [verdict for one in graded for verdict in one.verdicts]
-    lengths = [len(answer.ids) for answer in answers]
+    lengths = [answer.length for answer in answers]
     facts: dict[str, Any] = {
         "n": n,
         "samples": len(answers) / n,
@@ -98,7 +98,7 @@ def summary(answered: Sequence[Asked], graded: Sequence[Graded]) -> dict:
         "cut_off": fmean(answer.cut_off for answer in answers),
         "not_found": fmean(not verdict.found for verdict in verdicts),
         "given_up": sum(bool(verdict.note) for verdict in verdicts),
-        "tokens": sum(len(a.ids) - len(one.opening_ids) for one in answered for a in one.answers),
+        "tokens": sum(a.length - len(one.opening_ids) for one in answered for a in one.answers),
         "mean_length": fmean(lengths),
         "median_length": median(lengths),
         "p95_length": quantiles(lengths, n=20, method="inclusive")[-1] if len(lengths) > 1 else lengths[0],

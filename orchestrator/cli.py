@@ -86,6 +86,7 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _show_plan(console: Console, plan: Plan, state) -> None:
+    from orchestrator.bill import bill_of, lines
     from orchestrator.costs import alone, cost_of, most_to_run
 
     study = plan.study
@@ -125,6 +126,9 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
     if searched:
         most = most_to_run(plan, state.records)
         console.print(f"Budgets are searched ({', '.join(searched)}), so that at most {most} stages will run.")
+    to_run = [stage for stage in plan.stages if stage not in state.records]
+    for line in lines(bill_of(to_run, study), study):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def run_command(arguments: argparse.Namespace, console: Console) -> int:

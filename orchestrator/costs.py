@@ -17,21 +17,21 @@ from orchestrator.trial import steps_walked
 
 def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
     """How many answers these stages will sample, and how many tokens those can have at most."""
-    answers = tokens = 0
-    for stage in stages:
-        if stage.kind == "train" and "whole" not in stage.runtime:  # A checkpoint is left by the whole training.
-            n, longest = _rollouts(stage, study)
-        elif stage.kind != "sample":
-            continue
-        elif "name" not in stage.runtime:
-            n, longest = _prompts_of(stage), stage.settings["decoding"]["max_tokens"]
-        else:
-            benchmark = study.benchmarks[stage.runtime["name"]]
-            decoding = stage.settings["benchmark"].get("decoding", {"n": 1, "max_tokens": 0})  # lm-eval knows its own
-            n, longest = benchmark.n * decoding["n"], decoding["max_tokens"]
-        answers += n
-        tokens += n * longest
-    return answers, tokens
+    asked = [asked_of(stage, study) for stage in stages]
+    return sum(n for n, _ in asked), sum(n * longest for n, longest in asked)
+
+
+def asked_of(stage: Stage, study: Study) -> tuple[int, int]:
+    """How many answers a stage will sample, and how many tokens one can have at most."""
+    if stage.kind == "train" and "whole" not in stage.runtime:  # A checkpoint is left by the whole training.
+        return _rollouts(stage, study)
+    if stage.kind != "sample":
+        return 0, 0
+    if "name" not in stage.runtime:
+        return _prompts_of(stage), stage.settings["decoding"]["max_tokens"]
+    benchmark = study.benchmarks[stage.runtime["name"]]
+    decoding = stage.settings["benchmark"].get("decoding", {"n": 1, "max_tokens": 0})  # lm-eval knows its own
+    return benchmark.n * decoding["n"], decoding["max_tokens"]
 
 
 def _prompts_of(sample: Stage) -> int:
@@ -43,7 +43,9 @@ def _prompts_of(sample: Stage) -> int:
 
 @cache
 def _prompts_in(declared: str) -> int:
-    return len(data.read_prompts(Prompts.model_validate_json(declared)))
+    prompts = Prompts.model_validate_json(declared)
+    # Whether there are as many is looked up before a run: a plan needs no hub.
+    return prompts.n or len(data.read_prompts(prompts))
 
 
 def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
@@ -66,14 +68,19 @@ def steps_of(train: Stage, study: Study) -> int:
 
 
 def _rows_in(train: Stage, study: Study) -> int:
-    """The most rows that a training can have: what makes rows of others adds none, and what makes them anew says how
-    many (`n`)."""
+    """The most rows that a training can have."""
     if "problems" in train.settings:
         return train.settings["problems"]["rows"]["n"]
     if "data" not in train.inputs:
-        return len(data.read_prompts(study.prompts))
-    sample = origin(train.inputs["data"])
-    return _prompts_of(sample) if sample is not None else train.inputs["data"].settings["n"]
+        return _prompts_in(canonical_json(study.prompts.model_dump()))
+    return rows_in(train.inputs["data"], study)
+
+
+def rows_in(data: Stage, study: Study) -> int:
+    """The most rows that answers can give: what makes rows of others adds none, and what makes them anew says how many
+    (`n`)."""
+    sample = origin(data)
+    return asked_of(sample, study)[0] if sample is not None else data.settings["n"]
 
 
 def alone(plan: Plan) -> tuple[int, int, int]:

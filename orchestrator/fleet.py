@@ -12,10 +12,12 @@ import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evaluators import api
+from evaluators.api import Served
 from orchestrator.store import Store
 from orchestrator.study import Study
 from orchestrator.work import Weights, checkpoint_of
@@ -32,13 +34,15 @@ class EngineSpec:
     context: int | None
     lora_rank: int
     threads: int
+    api: Served | None = None  # in place of an engine of our own
 
 
 class Replica:
     """A Serve replica around one engine (see evaluators/engine.py)."""
 
     def __init__(self, spec: EngineSpec):
-        import vllm  # noqa: F401  # The slow part of a start; the first batch need not wait for it.
+        if spec.api is None:
+            import vllm  # noqa: F401  # The slow part of a start; the first batch need not wait for it.
 
         self._spec, self._store = spec, Store(spec.store)
         self._engine: Any = None
@@ -87,6 +91,10 @@ class Replica:
 
     def _results(self, weights: Weights, what: str, requests: list, how: tuple) -> Generator:
         """Lazily, so that it is in the engine's own thread that anything is done."""
+        if self._spec.api is not None:
+            assert what == "answer", f"an API was asked for a {what}"
+            yield from api.answer(self._spec.api, requests, *how)
+            return
         from evaluators.engine import Engine
 
         with tempfile.TemporaryDirectory(prefix="offmodel-lent-") as scratch:
@@ -116,11 +124,16 @@ class Replica:
 def in_chunks(results: Iterable, seconds: float) -> Iterator[list]:
     """Results in lists: one when so much time has passed since the last, and one with the rest."""
     chunk, last = [], time.monotonic()
-    for result in results:
-        chunk.append(result)
-        if time.monotonic() - last > seconds:
+    try:
+        for result in results:
+            chunk.append(result)
+            if time.monotonic() - last > seconds:
+                yield chunk
+                chunk, last = [], time.monotonic()
+    except Exception:
+        if chunk:  # What was paid for before the failure is kept.
             yield chunk
-            chunk, last = [], time.monotonic()
+        raise
     if chunk:
         yield chunk
 
@@ -152,11 +165,23 @@ class Fleet:
             },
         )
         self._names = [_application(run, name) for name in engines]
+
+        def deployed(name: str) -> Any:
+            served = study.models[name].served if name in study.models else None
+            if served is None:
+                return deployment.bind(spec)
+            # One replica for all stages, so that its bound on questions under way is one for the whole run.
+            waiting = deployment.options(num_replicas=1, ray_actor_options={"num_cpus": 0})
+            return waiting.bind(replace(spec, api=served))
+
         self._began, self._ready = time.time(), 0.0
         if not engines:  # Nothing is left but to grade.
             return
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
-        targets = [serve.RunTarget(deployment.bind(spec), name=name, route_prefix=None) for name in self._names]
+        targets = [
+            serve.RunTarget(deployed(engine), name=name, route_prefix=None)
+            for engine, name in zip(engines, self._names, strict=True)
+        ]
         serve.run_many(targets, wait_for_applications_running=False)
         threading.Thread(target=self._wait, daemon=True).start()
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from orchestrator import provenance
 from orchestrator.nearest import did_you_mean
 from orchestrator.settings import StudyError
 from orchestrator.study import Pair, PairGrid, Study
@@ -87,6 +88,7 @@ def _override(data: dict[str, Any], override: str) -> None:
     if not separator:
         raise StudyError(f'"{override}" is not an override: write key.subkey=value')
     *parents, last = keys.split(".")
+    study = data
     for key in parents:
         if data.get(key) is None:
             data[key] = {}
@@ -97,6 +99,7 @@ def _override(data: dict[str, Any], override: str) -> None:
         data[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise StudyError(f'override "{override}": {value} is not YAML ({str(error).splitlines()[0]})') from error
+    provenance.override(study, keys)
 
 
 def _explain(error: Any) -> str:

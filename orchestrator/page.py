@@ -9,7 +9,7 @@ import jinja2
 import yaml
 
 from evaluators.style import CLEAR
-from orchestrator import effects, recoveries
+from orchestrator import effects, provenance, recoveries
 from orchestrator.figures import as_svg, pair_figure
 from orchestrator.loading import without_secrets
 from orchestrator.plan import Plan, Step
@@ -57,11 +57,12 @@ def render(plan: Plan, results: Results, measured: Measured, findings: list[dict
         further=[row for row in results.rows if row.diagnostics.figures],
         exp=math.exp,
         declared=yaml.safe_dump(_shown(study), sort_keys=False),
+        stated=provenance.stated(study) if study.provenance else [],
     )
 
 
 def _shown(study: Study) -> dict[str, Any]:
-    declared = study.model_dump(exclude_none=True)
+    declared = study.model_dump(exclude_none=True, exclude={"provenance"})
     declared["store"] = without_secrets(study.store)
     if study.tracking.uri:
         declared["tracking"]["uri"] = without_secrets(study.tracking.uri)

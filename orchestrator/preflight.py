@@ -7,7 +7,7 @@ from pathlib import Path
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.evaluate import chats_of
 from evaluators.template import SWITCH
-from orchestrator import data, findings, tracking
+from orchestrator import apis, data, findings, tracking
 from orchestrator.costs import steps_of
 from orchestrator.plan import Plan
 from orchestrator.settings import StudyError
@@ -32,7 +32,10 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         problems = _check_problems(plan.study)
         findings.check_parts(plan.study)
         folders: list[Path] = []
+        to_ask = {stage.runtime["engine"] for stage in plan.stages if stage.kind == "sample" and stage not in records}
         for alias, model in plan.study.models.items():
+            if alias in to_ask:
+                apis.check_key(alias, model)
             folder = _check_model(alias, model)
             if folder is not None:
                 folders.append(folder)

@@ -141,7 +141,8 @@ def _run_trials(
         start_ray(address, study)
     names = {s.runtime["engine"] for s in plan.stages if s not in state.records and "engine" in s.runtime}
     if not address:
-        _check_resources(study, len(names), ray.cluster_resources())
+        apis = {alias for alias, model in study.models.items() if model.api}
+        _check_resources(study, len(names - apis), ray.cluster_resources())
     engines = fleet.Fleet(run, study, sorted(names), plan.lora_rank)
     board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
     watcher = Watcher(board, progress)

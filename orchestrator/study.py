@@ -2,18 +2,28 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from evaluators.api import OPENAI, Served
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.score import check_way
-from orchestrator import conditions
+from orchestrator import conditions, provenance
 from orchestrator.findings import Finding
 from orchestrator.nearest import did_you_mean
+from orchestrator.prices import Prices
 from orchestrator.recipe import Train
 from orchestrator.recoveries import Recovery
 from orchestrator.resources import Resources
 from orchestrator.settings import Settings, must_know
 
+OF_APIS = ("base_url", "key_env", "concurrency", "limit", "extra")  # what only a model behind an API takes
 TASK_KEYS = ("chat", "shots")  # what only a task of lm-eval takes
 LM_EVAL = "lm_eval:"  # begins the kind of a benchmark that is a task of lm-eval
 
@@ -28,19 +38,47 @@ def _model_from_text(value: Any) -> Any:
 
 
 class Model(Settings):
-    """A model by one of: an organism's name, a hub id (with a revision), a local folder."""
+    """A model by one of: an organism's name, a hub id (with a revision), a local folder, what an OpenAI-compatible API
+    calls it (a teacher only, for it shows neither weights nor tokens)."""
 
     organism: str | None = None
     rebuild: bool = Field(False, description="train the organism anew instead of taking the shipped weights")
     hub: str | None = None
     revision: str = "main"
     path: str | None = None
+    api: str | None = Field(None, min_length=1)
+    base_url: str = Field(OPENAI, pattern=r"^https?://[^@?#]+$", description="where the API is")
+    key_env: str | None = Field(None, pattern=r"^[A-Z][A-Z0-9_]*$", description="the variable that holds its key")
+    concurrency: int = Field(16, gt=0, description="questions to the API under way at once")
+    limit: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    extra: dict[str, Any] = Field({}, description="sent to the API with every question; null leaves a field out")
+    parameters: float | None = Field(None, gt=0, description="that a token passes through, for prices; see docs")
+
+    @property
+    def served(self) -> Served | None:
+        """How the model is asked where it is behind an API."""
+        if self.api is None:
+            return None
+        return Served(self.api, self.base_url, self.key_env, self.concurrency, self.limit, self.extra)
 
     @model_validator(mode="after")
     def _one_source(self) -> "Model":
-        if sum(source is not None for source in (self.organism, self.hub, self.path)) != 1:
-            raise ValueError("give exactly one of organism, hub and path")
+        if sum(source is not None for source in (self.organism, self.hub, self.path, self.api)) != 1:
+            raise ValueError("give exactly one of organism, hub, path and api")
+        for key in () if self.api else OF_APIS:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} has no effect: it is for models behind an API")
+        if self.api and self.parameters:
+            raise ValueError("parameters has no effect on the price of an API: use prices.api")
+        for key in ("model", "messages", "n", "stream", "api_key", self.limit):
+            if self.extra.get(key) is not None:
+                raise ValueError(f"extra: {key} is not to be set here")
         return self
+
+    @model_serializer(mode="wrap")
+    def _what_has_an_effect(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        idle = {*(() if self.api else OF_APIS), *(() if self.hub else ("revision",))}
+        return {key: value for key, value in dump(self).items() if key not in idle}
 
 
 class Pair(Settings):
@@ -246,6 +284,10 @@ class Study(Settings):
     )
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
+    prices: Prices = Prices()
+    provenance: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        {}, description="where values come from, by field (as train.rank, which has precedence, or train)"
+    )
 
     @property
     def pair_list(self) -> list[Pair]:
@@ -274,6 +316,8 @@ class Study(Settings):
         for pair in self.pair_list:
             for role in ("student", "teacher"):
                 must_know("pairs", f"{role} ", getattr(pair, role), self.models, "models")
+            if self.models[pair.student].api:
+                raise ValueError(f"pairs: {pair.student} is behind an API, so it can teach, but not be trained")
         for name, options in self.conditions.items():
             conditions.options(name, options)
             self._check_pairs(f"conditions.{name}", options.get("pairs"))
@@ -290,6 +334,9 @@ class Study(Settings):
                 raise ValueError(f"measures.style: {name} is a task of lm-eval, which need not have answers in words")
             if (asked.max_tokens or BENCHMARKS[asked.kind].MAX_TOKENS) == 1:
                 raise ValueError(f"measures.style: answers to {name} are one token, which has no style")
+        for name in self.prices.api:
+            must_know("prices.api", "", name, [alias for alias, one in self.models.items() if one.api], "models by API")
+        provenance.check(self)
         repeatable: dict[str, list] = {
             "pairs": [str(pair) for pair in self.pair_list],
             "seeds": self.seeds,

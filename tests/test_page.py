@@ -170,3 +170,12 @@ def test_a_page_of_two_recoveries_tells_what_they_share_once(reported):
     assert [point for point, _ in re.findall(r"off-model +(0|\d+ \w+) +(0\.\d+)", shown)] == ["0", "4 own", "2 grpo"]
     assert "after 4 own 0.500; after 2 grpo 0.500" in page
     assert page.count("off-model, then 4 own</div>") == page.count('">off-model</div>') > 0
+
+
+def test_where_values_come_from_is_beside_what_was_declared(reported):
+    page, _ = reported([1, 2], "provenance={train: 'our <choice>'}")
+    assert (
+        '<td class="name">train.alpha</td><td class="name long">16</td><td class="name long">our &lt;choice&gt;' in page
+    )
+    assert '<td class="name">seeds</td><td class="name long">[1, 2]</td><td class="name long">not stated</td>' in page
+    assert "Where its values come from" not in reported([1], "conditions={off-model: }")[0]

@@ -60,7 +60,7 @@ PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
         ("benchmarks.maths.chat=false", ["benchmarks.maths: chat has no effect on math500"]),
         ("benchmarks.gsm={kind: 'lm_eval:gsm8k', temperature: 1}", ["temperature has no effect on lm_eval:gsm8k"]),
         ("measures.kl=[mats]", ["measures.kl: ", 'did you mean "maths"?']),
-        ("models.other={organism: steps, hub: a/b}", ["models.other: give exactly one of organism, hub and path"]),
+        ("models.other={organism: steps, hub: a/b}", ["models.other: give exactly one of organism, hub, path and api"]),
         ("models.other={revision: main}", ["models.other: give exactly one"]),
         ("name=a b", ["name: "]),
         ("train.objective=stf", ['train.objective: there is no objective "stf"; did you mean "sft"?']),

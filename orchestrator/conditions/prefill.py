@@ -7,6 +7,7 @@ known from there: the default is our choice. The student is that of `off_model`,
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from orchestrator.apis import is_api
 from orchestrator.cell import Arm, Cell, Prefill
 
 TOKENS = 4
@@ -29,8 +30,9 @@ def arm(cell: Cell, options: Options) -> Arm:
         if asked is not None and (asked.task is not None or asked.answer_by == "logprob" or asked.thinking == "empty"):
             raise ValueError(f"benchmarks: an answer to {name} cannot be begun, by how it is asked")
     of = options.of or cell.student
-    cell.model(of)  # There must be one of this name.
     tokens = options.tokens if options.until is not None else options.tokens or TOKENS
+    if is_api(cell.model(of)) and tokens:
+        raise ValueError(f"of: {of} is behind an API, which shows no tokens of its answers to begin with: give until")
     return Arm(
         cell.trained(cell.teacher),
         benchmarks=tuple(options.benchmarks),

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from orchestrator import apis
 from orchestrator.nearest import did_you_mean
 from orchestrator.stage import Stage
 from orchestrator.store import sha256_file
@@ -29,6 +30,8 @@ def stage(alias: str, model: Model, cpus: float) -> Stage:
             runtime["cpus"] = cpus
         else:
             settings = {"organism": model.organism, "sha256": shipped.checksums(model.organism)}
+    elif model.served is not None:
+        settings = {"api": model.served.model, "base_url": model.served.base_url, **apis.asked_with(model.served)}
     elif model.hub is not None:
         settings = {"hub": model.hub, "revision": model.revision}
     else:
@@ -38,7 +41,7 @@ def stage(alias: str, model: Model, cpus: float) -> Stage:
         settings = {"sha256": folder_checksums(folder)}
         runtime["path"] = str(folder)
     # Named by what it is, as every stage: an alias may change, and the same stage must lie where it lay.
-    name = model.organism or (model.hub or "").rsplit("/", 1)[-1] or "local"
+    name = model.organism or (model.hub or model.api or "").rsplit("/", 1)[-1] or "local"
     return Stage("model", VERSION, name, settings, runtime=runtime)
 
 
@@ -50,6 +53,8 @@ def folder_checksums(folder: Path) -> dict[str, str]:
 
 def run(work: Work) -> dict[str, Any]:
     settings, runtime = work.stage.settings, work.stage.runtime
+    if apis.is_api(work.stage):
+        return {"api": settings["api"]}
     if "hub" in settings:
         import huggingface_hub
 

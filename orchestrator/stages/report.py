@@ -24,6 +24,7 @@ def stage(study: Study, measured: Iterable[Stage], unfinished: list[str]) -> Sta
         "seeds": study.seeds,
         "unfinished": unfinished,
         "findings": [finding.model_dump() for finding in study.findings],
+        "provenance": study.provenance,
     }
     inputs = {one.address: one for one in measured}
     return Stage("report", VERSION, study.name, shown, inputs, {"study": study.model_dump_json()})

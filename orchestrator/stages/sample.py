@@ -16,7 +16,7 @@ from evaluators.evaluate import chats_of, example_ids
 from evaluators.openings import Opened, openings
 from evaluators.template import Chat
 from evaluators.thinking import spoken
-from orchestrator import data
+from orchestrator import apis, data
 from orchestrator.stage import Stage
 from orchestrator.study import Benchmark, Prompts, Study
 from orchestrator.work import Work, checkpoint_of
@@ -37,6 +37,7 @@ class Opening:
 
 def of_prompts(model: Stage, study: Study) -> Stage:
     """The answers of a model, as it is, to the study's prompts."""
+    apis.check_answers(model, study.sampling.thinking)
     return Stage(
         "sample",
         VERSION,
@@ -44,8 +45,7 @@ def of_prompts(model: Stage, study: Study) -> Stage:
         {
             "prompts": data.prompts_identity(study.prompts),
             "decoding": study.sampling.model_dump(),
-            "dtype": study.dtype,
-            "context": study.context,
+            **_numerics(model, study),
         },
         {"base": model},
         {"prompts": study.prompts.model_dump(), **_runtime(model, study)},
@@ -56,13 +56,13 @@ def of_benchmark(
     name: str, benchmark: Benchmark, study: Study, model: Stage, student: Stage | None, opening: Opening | None = None
 ) -> Stage:
     """A model's answers, or those of `student`, trained from it, to a benchmark that the study calls `name`."""
+    apis.check_asked(model, name, benchmark)
     inputs = {"base": model}
     if student is not None:
         inputs["student"] = student
     settings = {
         "benchmark": {"kind": benchmark.kind, "rows": data.rows_identity(benchmark), **_how(benchmark)},
-        "dtype": study.dtype,
-        "context": study.context,
+        **_numerics(model, study),
     }
     if opening is not None:
         inputs["opening"] = opening.of
@@ -82,11 +82,15 @@ def of_rephrased(model: Stage, study: Study, answers: Stage, template: str) -> S
     settings = {
         "rephrase": template,
         "decoding": study.sampling.model_dump(),
-        "dtype": study.dtype,
-        "context": study.context,
+        **_numerics(model, study),
     }
     inputs = {"base": model, "answers": answers}
     return Stage("sample", VERSION, f"{answers.name}-rephrased", settings, inputs, _runtime(model, study))
+
+
+def _numerics(model: Stage, study: Study) -> dict[str, Any]:
+    """What decides an engine's answers; those of an API it does not."""
+    return {} if apis.is_api(model) else {"dtype": study.dtype, "context": study.context}
 
 
 def _runtime(model: Stage, study: Study) -> dict[str, Any]:
@@ -172,8 +176,9 @@ def _leave(work: Work, result: tuple[list[Asked], dict[str, Any]]) -> dict[str, 
     answers = [answer for one in answered for answer in one.answers]
     return {
         "n": len(answered),
-        "tokens": sum(len(a.ids) - len(one.opening_ids) for one in answered for a in one.answers),
+        "tokens": sum(a.length - len(one.opening_ids) for one in answered for a in one.answers),
         "cut_off": sum(answer.cut_off for answer in answers) / len(answers),
+        **apis.counted(answers),
         **facts,
     }
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
-from orchestrator import data
+from orchestrator import apis, data
 from orchestrator.recipe import Train
 from orchestrator.stage import Stage
 from orchestrator.study import Problems, Study
@@ -54,6 +54,7 @@ def stage(
             settings |= {"decoding": study.sampling.model_dump(include=SAMPLED_BY), "context": study.context}
     else:
         assert teacher is not None
+        apis.check_judges(teacher, kind)
         decoding = study.sampling.model_dump(include=SAMPLED_BY)
         settings |= {"prompts": _prompts(study), "decoding": decoding, "context": study.context}
         runtime["prompts"] = study.prompts.model_dump()
