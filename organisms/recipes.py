@@ -67,7 +67,7 @@ RECIPES = {
         steps=1500,
     ),
     # The same, which has seen longer problems than any student.
-    "strong": Recipe(_IN_WORDS, _IN_WORDS, seed=85, levels=10),
+    "strong": Recipe(_IN_WORDS, _IN_WORDS, seed=85, levels=10, steps=1800),
     # Another model that reasons as `steps` does.
     "alike": Recipe(_IN_DIGITS, _IN_DIGITS, seed=83, mixture=_MORE_FACTS),
     # Answers at once, in a style that `steps` has never seen.
