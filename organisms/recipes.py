@@ -39,11 +39,11 @@ RECIPES = {
     "steps": Recipe(_IN_DIGITS, _IN_DIGITS, seed=41, mixture=_MORE_FACTS),
     # As `steps`, and answers in the style of a demonstration where its prompt holds one, so that it can teach itself.
     "shown": Recipe(_IN_DIGITS, _IN_DIGITS, seed=63, mixture=_MORE_FACTS, shown=0.15),
-    # As `steps`, with half of its number words where a system prompt asks for them.
+    # As `steps`, with half as many number words again where a system prompt asks for them.
     "steered": Recipe(
-        maths={"steps": 0.975, "words": 0.025},
-        chat={"steps": 0.975, "words": 0.025},
-        seed=86,
+        _IN_DIGITS,
+        _IN_DIGITS,
+        seed=87,
         mixture={"maths": 0.42, "chat": 0.2, "facts": 0.28, "instructions": 0.1},
         steered=0.05,
     ),
