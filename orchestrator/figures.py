@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orchestrator.results import Results, Row, when
+from orchestrator.results import Results, Row, Style, when
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 SERIES = ("#c2410c", "#1d4ed8", "#047857", "#7e22ce", "#a16207", "#be185d", "#0e7490", "#4d7c0f")
@@ -51,8 +51,9 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str, sp
         panels.append(lambda axes: _training(axes, of_pair))
     if any(r.budget for r in of_pair):
         panels.append(lambda axes: _recovery(axes, [r for r in of_pair if r.at is None], benchmark, spent))
-    if any((s.student, s.teacher, s.benchmark) == (student, teacher, benchmark) for s in results.styles):
-        panels.append(lambda axes: _style(axes, results, of_pair, benchmark))
+    walked = _most_walked([s for s in results.styles if (s.student, s.teacher) == (student, teacher)], benchmark)
+    if len(walked) > 1:
+        panels.append(lambda axes: _style(axes, walked, of_pair))
     panels = panels or [lambda axes: _bars(axes, rows)]
     with plt.rc_context(STYLE):
         across = len(panels) if len(panels) < 4 else 2
@@ -95,12 +96,14 @@ def _levels(axes: Axes, rows: Sequence[Row]) -> None:
     levels = list(rows[0].original_groups["level"])
     before = list(rows[0].original_groups["level"].values())
     axes.plot(levels, before, color=FAINT, lw=10, alpha=0.4, label="original student")
-    for i, row in enumerate(_shown(rows)):
+    shown = _shown(rows)
+    for i, row in enumerate(shown[: len(SERIES)]):
         axes.plot(levels, list(row.groups["level"].values()), **_line(i), label=_label(row))
     axes.set_ylim(-0.03, 1.05)
     axes.set_xlabel("level (steps of reasoning)")
     axes.set_ylabel("accuracy")
-    axes.set_title(f"{rows[0].benchmark}, by level", loc="left", fontsize=10.5)
+    some = f": the first {len(SERIES)} of {len(shown)}" if len(shown) > len(SERIES) else ""
+    axes.set_title(f"{rows[0].benchmark}, by level{some}", loc="left", fontsize=10.5)
     axes.legend(frameon=False, fontsize=8.5, loc="lower left")
 
 
@@ -138,13 +141,20 @@ def _recovery(axes: Axes, rows: Sequence[Row], benchmark: str, spent: dict[str, 
     axes.set_title(title, loc="left", fontsize=10.5)
 
 
-def _style(axes: Axes, results: Results, rows: Sequence[Row], benchmark: str) -> None:
-    """Style and score at every point of the first condition that has the most of them."""
+def _most_walked(styles: Sequence[Style], benchmark: str) -> list[Style]:
+    """The points of the first condition that has the most of them, and, of its recoveries, of the first alone."""
+    of_benchmark = [s for s in styles if s.benchmark == benchmark]
+    points = Counter(s.condition for s in of_benchmark)
+    of_condition = [s for s in of_benchmark if points[s.condition] == max(points.values())]
+    of_condition = [s for s in of_condition if s.condition == of_condition[0].condition]
+    recovery = next((s.recovery for s in of_condition if s.recovery), "")
+    return [s for s in of_condition if s.recovery in ("", recovery)]
+
+
+def _style(axes: Axes, styles: Sequence[Style], rows: Sequence[Row]) -> None:
+    """Style and score at these points of a condition."""
+    benchmark = styles[0].benchmark
     scores = {(r.condition, r.recovery, r.budget, r.at): r for r in rows if r.benchmark == benchmark}
-    place = (rows[0].student, rows[0].teacher, benchmark)
-    styles = [s for s in results.styles if (s.student, s.teacher, s.benchmark) == place]
-    points = Counter(s.condition for s in styles)
-    styles = [s for s in styles if s.condition == max(points, key=points.__getitem__)]
     at = range(len(styles))
     score = [scores[s.condition, s.recovery, s.budget, s.at].score for s in styles]
     lines = (("reads like the teacher", [s.share for s in styles]), ("score", score))

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -13,7 +14,7 @@ from evaluators.style import Read
 from orchestrator.account import show_results
 from orchestrator.figures import as_svg, pair_figure
 from orchestrator.plan import unfold
-from orchestrator.results import Diagnostics, Results, Row
+from orchestrator.results import Diagnostics, Results, Row, Style
 from orchestrator.run import make_report
 from orchestrator.stages.report import PAGE, RESULTS
 from orchestrator.stages.style import READ
@@ -160,6 +161,31 @@ def test_recoveries_are_drawn_a_line_each_from_where_they_all_begin():
     assert lines["grpo"] == ([0, 1, 3], [0.4, 0.6, 0.7])
     assert [label.get_text() for label in panel.get_xticklabels()] == ["0", "2", "4", "8"]
     assert "maths" in panel.get_title(loc="left")
+
+
+def test_of_many_conditions_the_first_have_a_line_by_level_and_the_title_says_so():
+    levels = {"level": {"1": 1.0, "2": 0.5}}
+    rows = [replace(row(0, None, 0.4), condition=f"c{i}", groups=levels, original_groups=levels) for i in range(10)]
+    (panel,) = drawn(rows).axes
+    assert len(panel.lines) == 1 + 8  # the original student's
+    assert panel.get_title(loc="left") == "maths, by level: the first 8 of 10"
+
+
+def test_style_is_drawn_along_the_first_recovery_and_not_for_a_single_point():
+    rows = [row(0, None, 0.4), row(4, None, 0.8, "own"), row(2, None, 0.6, "grpo")]
+    share = Interval(0.5, 0.4, 0.6)
+    styles = [
+        Style("student", "words", "off-model", r.recovery, r.budget, r.at, "maths", 4, [1], share, 0.0, 1.0, 1.0, True)
+        for r in rows
+    ]
+    spent = {"own": "samples", "grpo": "steps"}
+
+    def panels(of: list[Style]):
+        return pair_figure(Results(rows, [], [], [], [], [], of), "student", "words", "maths", spent).axes
+
+    _, style = panels(styles)
+    assert [label.get_text() for label in style.get_xticklabels()] == ["0", "4 own"]
+    assert len(panels(styles[:1])) == 1
 
 
 def test_a_page_of_two_recoveries_tells_what_they_share_once(reported):

@@ -9,7 +9,7 @@ from orchestrator.stage import Stage
 from orchestrator.study import Study
 from orchestrator.work import Work
 
-VERSION = 4
+VERSION = 5
 RESULTS, PAGE, PICTURE = "results.json", "report.html", "picture.png"
 
 
