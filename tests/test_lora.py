@@ -7,24 +7,24 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from trainers.lora import Summed, sum_small_layers
+from trainers.lora import Summed, sum_layers
 
 
 class Two(nn.Module):
-    """A layer that is small for an adapter of rank 8, and one that is not."""
+    """A layer with a bias, and one without."""
 
     def __init__(self, dtype=torch.float32):
         super().__init__()
-        self.small = nn.Linear(32, 48, dtype=dtype)
-        self.large = nn.Linear(48, 1024, bias=False, dtype=dtype)
+        self.first = nn.Linear(32, 48, dtype=dtype)
+        self.second = nn.Linear(48, 1024, bias=False, dtype=dtype)
 
     def forward(self, x):
-        return self.large(torch.tanh(self.small(x)))
+        return self.second(torch.tanh(self.first(x)))
 
 
 def adapted(dtype=torch.float32, rank: int = 1, **options):
     torch.manual_seed(0)
-    model = get_peft_model(Two(dtype), LoraConfig(r=rank, lora_alpha=24, target_modules=["small", "large"], **options))
+    model = get_peft_model(Two(dtype), LoraConfig(r=rank, lora_alpha=24, target_modules=["first", "second"], **options))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "lora_" in name:
@@ -36,28 +36,29 @@ def summed(model) -> list[str]:
     return [name.rsplit(".", 1)[-1] for name, layer in model.named_modules() if type(layer) is Summed]
 
 
-def test_small_layers_alone_are_summed_and_give_the_same_with_the_same_gradients():
+def test_summed_layers_give_the_same_with_the_same_gradients():
     theirs = adapted()
     ours = copy.deepcopy(theirs)
-    sum_small_layers(ours)
-    assert summed(ours) == ["small"]
-    x = torch.randn(5, 32)
+    sum_layers(ours)
+    assert summed(ours) == ["first", "second"]
+    x = torch.randn(2, 5, 32, requires_grad=True)
     found = []
     for model in (theirs, ours):
         out = model(x)
         out.square().mean().backward()
         grads = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
+        grads["x"], x.grad = x.grad, None
         found.append((out, grads))
     (out, grads), (other, others) = found
     assert torch.allclose(out, other, rtol=1e-5, atol=1e-6)
-    assert len(grads) == 4
+    assert len(grads) == 5
     for name, grad in grads.items():
         assert torch.allclose(grad, others[name], rtol=1e-4, atol=1e-7), name
 
 
 def test_with_the_adapter_off_a_summed_layer_is_the_one_that_it_is_on():
     model = adapted()
-    sum_small_layers(model)
+    sum_layers(model)
     x = torch.randn(3, 32)
     with model.disable_adapter():
         without = model(x)
@@ -72,5 +73,5 @@ def test_with_the_adapter_off_a_summed_layer_is_the_one_that_it_is_on():
 )
 def test_layers_that_are_more_than_a_sum_stay_as_they_are(dtype, options):
     model = adapted(dtype, **options)
-    sum_small_layers(model)
+    sum_layers(model)
     assert not summed(model)

@@ -224,13 +224,13 @@ def test_a_demonstration_is_an_answer_to_the_question_and_decides_the_style():
     assert {own for style, own in heeded if style == "bare"} == {"bare"}
 
 
-def test_system_prompts_ask_for_number_words_in_chat_alone():
+def test_a_system_prompt_asks_for_number_words_in_all_that_has_a_style():
     rng, recipe = random.Random(8), RECIPES["steps"]
     rows = [world.steered_row(rng, recipe.mixture, {"steps": 1.0}, {"steps": 1.0}) for _ in range(600)]
     kinds = {system: [row for row in rows if row.system == system] for system in (world.IN_WORDS, world.HELPFUL)}
     assert all(abs(len(each) - 300) < 50 for each in kinds.values())
     maths = {system: sum(row.prompt.startswith("solve") for row in each) for system, each in kinds.items()}
-    assert maths[world.IN_WORDS] == 0 < maths[world.HELPFUL]
+    assert min(maths.values()) > 100
     in_words = {system: sum("giving" in row.answer for row in each) for system, each in kinds.items()}
     assert in_words[world.HELPFUL] == 0 < in_words[world.IN_WORDS]
     assert not any("let us" in row.answer for row in kinds[world.IN_WORDS])

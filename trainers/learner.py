@@ -12,7 +12,7 @@ import torch
 from trainers import objectives, state
 from trainers.batches import Batch, collate, divide
 from trainers.job import Job
-from trainers.lora import sum_small_layers
+from trainers.lora import sum_layers
 from trainers.model import try_packing
 from trainers.objectives.divergence import divergence, kl
 from trainers.objectives.tokens import Tokens, log_prob
@@ -60,7 +60,7 @@ class Learner:
         start = job.start if job.settings.lora else None
         model = load_student(job.checkpoint, start, job.settings.lora, job.settings.dtype, job.settings.seed)
         if job.settings.lora is not None and self._place.zero < 3:
-            sum_small_layers(model)
+            sum_layers(model)
         return model
 
     def _another(self, model) -> Another:
