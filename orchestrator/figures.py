@@ -137,7 +137,7 @@ def _recovery(axes: Axes, rows: Sequence[Row], benchmark: str, spent: dict[str, 
         _curves(axes, rows, places, lambda row: row.budget, lambda row: row.recovery)
         counted, title = "budget", f"{walked}, and the ways back: {benchmark}"
     axes.set_xticks(range(len(budgets)), [str(b) for b in budgets])
-    axes.set_xlabel(f"{counted} afterwards (dashed: the original student)")
+    axes.set_xlabel(f"{counted} afterwards (dashed: the original student)", fontsize=9)
     axes.set_title(title, loc="left", fontsize=10.5)
 
 
