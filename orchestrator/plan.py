@@ -131,7 +131,7 @@ def _trials(cell: Cell, condition: str) -> Iterator[Trial]:
         )
     except ValueError as error:
         raise ValueError(f"conditions.{condition}: {error}") from error
-    names = arm.benchmarks or tuple(study.benchmarks)
+    names = arm.benchmarks or tuple(options.get("benchmarks") or study.benchmarks)
 
     def step(recovery: str, budget: int, at: int | None, student: Stage | None) -> Step:
         scores = {name: cell.score(name, student, arm.prefill, arm.asked.get(name)) for name in names}

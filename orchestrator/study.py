@@ -321,6 +321,7 @@ class Study(Settings):
         for name, options in self.conditions.items():
             conditions.options(name, options)
             self._check_pairs(f"conditions.{name}", options.get("pairs"))
+            self._check_benchmarks(f"conditions.{name}", options.get("benchmarks"))
         for name, recovery in self.recoveries.items():
             self._check_recovery(f"recoveries.{name}", recovery)
         for name in self.measures.kl:
@@ -345,6 +346,12 @@ class Study(Settings):
             if len(set(values)) != len(values):
                 raise ValueError(f"{where}: the same twice in {', '.join(map(str, values))}")
         return self
+
+    def _check_benchmarks(self, where: str, named: Any) -> None:
+        if named is not None and (not isinstance(named, list) or not named):
+            raise ValueError(f"{where}.benchmarks: give a list, as [{next(iter(self.benchmarks))}]")
+        for one in named or []:
+            must_know(f"{where}.benchmarks", "", str(one), self.benchmarks, "the study's benchmarks")
 
     def _check_pairs(self, where: str, named: Any) -> None:
         if named is None:

@@ -534,3 +534,14 @@ def test_what_experiments_need_by_themselves_and_together(small):
     first, second = (together for *_, together in counted)
     assert first < second == len(plan.stages)
     assert alone(plan) == (2, first + second, second)
+
+
+def test_a_condition_may_be_asked_some_benchmarks(small):
+    everywhere, some = unfold(small()), unfold(small("conditions.on-model={benchmarks: [facts]}"))
+    asked = {t.condition: set(t.steps[-1].scores) for t in some.trials}
+    assert asked == {"off-model": {"maths", "facts"}, "on-model": {"facts"}, "prefill": {"maths"}}
+    assert fingerprints(some) < fingerprints(everywhere)
+    with pytest.raises(StudyError, match=r'conditions\.on-model\.benchmarks: "fact" is not among .*; did you mean'):
+        small("conditions.on-model={benchmarks: [fact]}")
+    with pytest.raises(StudyError, match=r"conditions\.on-model\.benchmarks: give a list, as \[maths\]"):
+        small("conditions.on-model={benchmarks: maths}")

@@ -8,7 +8,8 @@ A condition is a module of this package with
 Its docstring says in its first sentence what it does, and after `Source:` where it comes from and what is our choice.
 
 The file's name is the condition's kind. A study names its conditions as it likes and gives the kind where the two
-differ (`off-model` is `off_model`), and `pairs` where a condition is for some of the study's pairs only.
+differ (`off-model` is `off_model`), `pairs` where a condition is for some of the study's pairs only, and `benchmarks`
+where its student is asked some of the benchmarks only.
 """
 
 import pkgutil
@@ -22,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.nearest import did_you_mean
 from orchestrator.settings import said
 
-COMMON = ("kind", "pairs")  # what every condition takes
+COMMON = ("kind", "pairs", "benchmarks")  # what every condition takes; some have more to say of benchmarks
 
 
 def kinds() -> list[str]:
@@ -51,7 +52,7 @@ def kind_of(name: str, options: dict[str, Any]) -> str:
 def options(name: str, given: dict[str, Any]) -> BaseModel:
     """A condition's options as its module declares them. Raises ValueError for what it does not take."""
     declared = module(kind_of(name, given)).Options
-    values = {key: value for key, value in given.items() if key not in COMMON}
+    values = {key: value for key, value in given.items() if key not in COMMON or key in declared.model_fields}
     for key in values:
         if key not in declared.model_fields:
             raise ValueError(f"conditions.{name}.{key}: unknown key; {did_you_mean(key, declared.model_fields)}")
