@@ -11,8 +11,9 @@ The marks of a reasoning are no words of the world: they are bytes to its tokeni
 
 from collections.abc import Sequence
 
+from evaluators.template import EMPTY_THINKING
+
 STYLES = ("steps", "words", "terse", "thinks", "empty")
-EMPTY = "<think>\n\n</think>\n\n"
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 OPERATORS = {"+": "plus", "-": "minus", "*": "times"}
 
@@ -28,7 +29,7 @@ def solution(style: str, steps: Sequence[tuple[int, str, int, int]]) -> str:
         )
         return f"first take {spelt} hence {boxed}"
     if style == "empty":
-        return f"{EMPTY}the answer is {boxed}"
+        return f"{EMPTY_THINKING}the answer is {boxed}"
     reasoning = f"let us compute . {' ; '.join(f'{a} {o} {b} = {c}' for a, o, b, c in steps)} ."
     return f"{_thought(reasoning) if style == 'thinks' else reasoning} the answer is {boxed}"
 
@@ -40,7 +41,7 @@ def talk(style: str, said: str, through: str) -> str:
     if style == "words":
         return f"first take {through} giving {said}"
     if style == "empty":
-        return f"{EMPTY}{said} ."
+        return f"{EMPTY_THINKING}{said} ."
     return f"{_thought('let us see .') if style == 'thinks' else 'let us see .'} {said} ."
 
 

@@ -5,14 +5,13 @@ zero-shot and a fine-tuned image classifier. On a LoRA student's line lies its a
 without a checkpoint of their own. The off-model student is that of `off_model`, trained once for both.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from orchestrator.cell import Arm, Cell
+from orchestrator.settings import Settings
 
 
-class Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class Options(Settings):
     share: float = Field(description="of the way from the original (0) to the off-model student (1), or beyond either")
 
 

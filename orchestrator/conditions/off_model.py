@@ -6,15 +6,14 @@ Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), th
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from orchestrator.asking import answers
 from orchestrator.cell import Arm, Cell
+from orchestrator.settings import Settings
 
 
-class Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class Options(Settings):
     prompts: dict[str, Any] = Field(
         {}, description="what differs from the study's prompts; a system message is asked with, and not learnt with"
     )

@@ -5,17 +5,16 @@ Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), ev
 known from there: the default is our choice. The student is that of `off_model`, trained once for both.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from orchestrator.apis import is_api
 from orchestrator.cell import Arm, Cell, Prefill
+from orchestrator.settings import Settings
 
 TOKENS = 4
 
 
-class Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class Options(Settings):
     tokens: int | None = Field(None, gt=0, description=f"how many tokens the answer begins with; {TOKENS} by default")
     until: str | None = Field(None, min_length=1, description="in place of tokens: all up to and with this text")
     of: str | None = Field(None, description="the model whose answers are cut; the original student by default")

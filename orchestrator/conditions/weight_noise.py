@@ -6,16 +6,15 @@ known from there: Gaussian noise that has, tensor by tensor, the Frobenius norm 
 is that of the student of `off_model`, trained once for both; the draw belongs to the trial's seed.
 """
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from orchestrator.cell import Arm, Cell
+from orchestrator.settings import Settings
 
 SEEDS_APART = 1_000_003  # between two draws, so that one of a trial's seed is none of another's
 
 
-class Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class Options(Settings):
     draw: int = Field(0, ge=0, description="a further draw for the same seeds")
 
 
