@@ -19,11 +19,12 @@ from evaluators.engine import Answer
 from evaluators.evaluate import Graded, summary
 from evaluators.verdict import Verdict
 from orchestrator import execute, preflight, run
-from orchestrator.plan import Plan, unfold
+from orchestrator.plan import unfold
 from orchestrator.stages import evaluate, sample
 from orchestrator.store import Store
 from orchestrator.study import Study
 from orchestrator.tracking import Tracker
+from orchestrator.trials import Plan
 
 SEEDS, TEACHERS = 5, 20
 ANSWERED = [Asked(str(i), [{"role": "user", "content": ""}], (), (), (Answer((1,), "", False),)) for i in range(2)]

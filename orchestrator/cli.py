@@ -16,9 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from orchestrator.loading import load_study, without_secrets
-from orchestrator.plan import Plan, unfold
+from orchestrator.plan import unfold
 from orchestrator.settings import StudyError
 from orchestrator.store import Store, StoreError
+from orchestrator.trials import Plan
 
 OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.method=full, 'seeds=[1, 2, 3]')"
 
@@ -75,7 +76,7 @@ def conditions_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def plan_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.run import state_of
+    from orchestrator.state import state_of
 
     plan, store = _plan(arguments)
     state = state_of(plan, store)
@@ -137,7 +138,8 @@ def run_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator import preflight
     from orchestrator.account import show_account
     from orchestrator.progress import Progress
-    from orchestrator.run import run_study, state_of
+    from orchestrator.run import run_study
+    from orchestrator.state import state_of
     from orchestrator.tracking import Tracker
 
     plan, store = _plan(arguments)
@@ -161,8 +163,8 @@ def report_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _show_report(console: Console, plan: Plan, store: Store, address: str) -> None:
-    from orchestrator.account import show_results
     from orchestrator.stages.report import PAGE, RESULTS
+    from orchestrator.tables import show_results
 
     record = store.read_record(address)
     assert record is not None

@@ -6,13 +6,14 @@ from functools import cache
 from typing import Any
 
 from orchestrator import data
-from orchestrator.findings import Point, pairs_of, points
-from orchestrator.plan import Plan, Step
+from orchestrator.finding_checks import pairs_of
+from orchestrator.findings import Point, points
+from orchestrator.points import steps_walked
 from orchestrator.search import paths
 from orchestrator.stage import Stage, canonical_json, closure
 from orchestrator.stages.rows import origin
 from orchestrator.study import Prompts, Study
-from orchestrator.trial import steps_walked
+from orchestrator.trials import Plan, Step
 
 
 def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:

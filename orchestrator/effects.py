@@ -16,12 +16,12 @@ from evaluators.evaluate import Graded
 from evaluators.likelihood import divergence, pooled
 from evaluators.statistics import Interval, difference, paired_difference
 from evaluators.style import Read
-from orchestrator import findings
-from orchestrator.findings import ORIGINAL, TEACHER, Finding, Point, found_in, halves, is_at, points, trials_of
-from orchestrator.plan import Plan, Step
+from orchestrator.finding_checks import found_in, halves, is_at, pairs_of, trials_of
+from orchestrator.findings import ORIGINAL, TEACHER, Finding, Point, points
+from orchestrator.points import steps_walked
 from orchestrator.results import Measured, Results
 from orchestrator.stage import Stage
-from orchestrator.trial import steps_walked
+from orchestrator.trials import Plan, Step
 
 FOUND, OPPOSITE, NOT_FOUND, NOT_MEASURED = "found", "opposite", "not found", "not measured"
 VERDICTS = (FOUND, NOT_FOUND, OPPOSITE, NOT_MEASURED)
@@ -61,7 +61,7 @@ def judge(plan: Plan, results: Results, measured: Measured) -> list[Judged]:
     return [
         _judged(finding, student, teacher, source)
         for finding in plan.study.findings
-        for student, teacher in findings.pairs_of(finding, plan.study)
+        for student, teacher in pairs_of(finding, plan.study)
     ]
 
 

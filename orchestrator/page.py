@@ -12,10 +12,10 @@ from evaluators.style import CLEAR
 from orchestrator import effects, provenance, recoveries
 from orchestrator.figures import as_svg, pair_figure
 from orchestrator.loading import without_secrets
-from orchestrator.plan import Plan, Step
 from orchestrator.results import Measured, Results, Row, leading_benchmark, ways_to_part, when
 from orchestrator.stage import Stage
 from orchestrator.study import Study
+from orchestrator.trials import Plan, Step
 
 SHOWN_PROBLEMS = 3
 SHOWN_PAIRS = 12  # with figures and answers; the tables have them all
@@ -57,7 +57,7 @@ def render(plan: Plan, results: Results, measured: Measured, findings: list[dict
         further=[row for row in results.rows if row.diagnostics.figures],
         exp=math.exp,
         declared=yaml.safe_dump(_shown(study), sort_keys=False),
-        stated=provenance.stated(study) if study.provenance else [],
+        stated=provenance.stated(study.provenance, study.model_dump(exclude_none=True)) if study.provenance else [],
     )
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.evaluate import chats_of
 from evaluators.template import SWITCH
-from orchestrator import apis, data, findings, tracking
+from orchestrator import apis, data, finding_checks, tracking
 from orchestrator.costs import steps_of
-from orchestrator.plan import Plan
 from orchestrator.settings import StudyError
 from orchestrator.stage import Stage
 from orchestrator.store import Store, sha256_file
 from orchestrator.study import Benchmark, Model, Prompts, Study
+from orchestrator.trials import Plan
 from organisms import shipped
 
 WEIGHTS = ("model", "train", "weights")
@@ -30,7 +30,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         asked = {name: _check_benchmark(name, b) for name, b in plan.study.benchmarks.items() if name in pending}
         asked |= _check_asked_otherwise(plan, records)
         problems = _check_problems(plan.study)
-        findings.check_parts(plan.study)
+        finding_checks.check_parts(plan.study)
         folders: list[Path] = []
         to_ask = {stage.runtime["engine"] for stage in plan.stages if stage.kind == "sample" and stage not in records}
         for alias, model in plan.study.models.items():

@@ -6,14 +6,11 @@ too. What decides no result, as where things run, has no provenance.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from orchestrator.settings import must_know
-
-if TYPE_CHECKING:
-    from orchestrator.study import Study
 
 NOT_STATED, COMMAND_LINE = "not stated", "the command line"
 DECIDE_NOTHING = {"name", "store", "resources", "tracking", "prices", "provenance"}
@@ -28,21 +25,22 @@ class Stated:
     source: str
 
 
-def check(study: "Study") -> None:
-    """Raise ValueError for the provenance of a field that the study does not have."""
-    if study.provenance:
-        leaves = _leaves(study.model_dump(exclude=DECIDE_NOTHING))
+def check(provenance: Mapping[str, str], study: dict[str, Any]) -> None:
+    """Raise ValueError for the provenance of a field that a study, as a dict, does not have."""
+    if provenance:
+        leaves = _leaves(_deciding(study))
         parts = [name.split(".") for name, _ in leaves]
         known = dict.fromkeys(".".join(each[: i + 1]) for each in parts for i in range(len(each)))
-        for name in study.provenance:
+        for name in provenance:
             must_know("provenance", "", name, known, "the fields of this study that decide its results")
 
 
-def stated(study: "Study") -> list[Stated]:
-    """Every field that has a value, in the study's order. Of several entries that cover one the longest counts."""
+def stated(provenance: Mapping[str, str], study: dict[str, Any]) -> list[Stated]:
+    """Every field that has a value (a study as a dict, without what is None), in the study's order. Of several entries
+    that cover one the longest counts."""
     return [
-        Stated(name, _shown(value), _source(name, study.provenance))
-        for name, value in _leaves(study.model_dump(exclude=DECIDE_NOTHING, exclude_none=True))
+        Stated(name, _shown(value), _source(name, provenance))
+        for name, value in _leaves(_deciding(study))
         if "." in name or value not in ({}, [])  # as of a study without recoveries
     ]
 
@@ -54,6 +52,10 @@ def override(data: dict[str, Any], name: str) -> None:
         for other in [other for other in said if _covers(name, str(other))]:
             del said[other]
         said[name] = COMMAND_LINE
+
+
+def _deciding(study: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in study.items() if key not in DECIDE_NOTHING}
 
 
 def _source(name: str, provenance: Mapping[str, str]) -> str:

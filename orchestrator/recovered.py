@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluators.crossing import Crossing, crossing
-from orchestrator.plan import Step, Trial
 from orchestrator.stage import Stage
 from orchestrator.study import Study
+from orchestrator.trials import Step, Trial
 
 ENOUGH = 0.95
 Sought = tuple[str, str, str, str, str, float]  # student, teacher, condition, recovery, benchmark, share

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluators.evaluate import Graded
-from orchestrator.plan import Plan
 from orchestrator.stage import Stage
 from orchestrator.stages import evaluate
 from orchestrator.store import Store
 from orchestrator.study import Benchmark
+from orchestrator.trials import Plan
 from orchestrator.work import Work
 
 

@@ -15,7 +15,7 @@ from evaluators.evaluate import Graded, by_group
 from evaluators.likelihood import Scored, divergence, mean_nll, parts_of, pooled
 from evaluators.statistics import Interval, corrected, mcnemar, mean_score, paired_change, smallest_effect
 from evaluators.style import CLEAR, Read, accuracy
-from orchestrator.plan import Plan, Step, Trial
+from orchestrator.points import steps_walked
 from orchestrator.recovered import Back, backs
 from orchestrator.stage import Stage
 from orchestrator.stages.evaluate import grades_of
@@ -23,7 +23,7 @@ from orchestrator.stages.likelihood import likelihoods_of
 from orchestrator.stages.sample import answers_of
 from orchestrator.stages.style import read_of
 from orchestrator.store import Store
-from orchestrator.trial import steps_walked
+from orchestrator.trials import Plan, Step, Trial
 
 Groups = dict[str, dict[str, float]]  # accuracy by part of the benchmark: {"level": {"1": 0.9, ...}}
 

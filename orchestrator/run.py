@@ -12,15 +12,17 @@ from typing import Any
 
 from orchestrator import fleet
 from orchestrator.board import Board, Event
-from orchestrator.plan import Plan
+from orchestrator.points import steps_walked
 from orchestrator.progress import Progress
 from orchestrator.settings import StudyError
 from orchestrator.stage import Stage
 from orchestrator.stages import report
+from orchestrator.state import State, state_of
 from orchestrator.store import Store
 from orchestrator.study import Study
 from orchestrator.tracking import Tracker
-from orchestrator.trial import steps_walked, walk
+from orchestrator.trial import walk
+from orchestrator.trials import Plan
 
 # Of what must not be lost with a spot node: the head is where Ray itself lives.
 ON_HEAD = {"node:__internal_head__": 1e-3}
@@ -37,20 +39,6 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
 }
-
-
-@dataclass(frozen=True)
-class State:
-    """What of a plan is done: the records of its finished stages, and the trials that are not finished."""
-
-    records: dict[Stage, dict[str, Any]]
-    pending: list[int]
-
-
-def state_of(plan: Plan, store: Store) -> State:
-    records = store.records(plan.stages)
-    pending = [i for i, trial in enumerate(plan.trials) if steps_walked(trial, plan.study, records) is None]
-    return State(records, pending)
 
 
 @dataclass(frozen=True)

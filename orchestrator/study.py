@@ -14,12 +14,12 @@ from pydantic import (
 from evaluators.api import OPENAI, Served
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.score import check_way
-from orchestrator import conditions, provenance
+from orchestrator import provenance
 from orchestrator.findings import Finding
 from orchestrator.nearest import did_you_mean
 from orchestrator.prices import Prices
 from orchestrator.recipe import Train
-from orchestrator.recoveries import Recovery
+from orchestrator.recovery import Recovery
 from orchestrator.resources import Resources
 from orchestrator.settings import Settings, must_know
 
@@ -319,7 +319,6 @@ class Study(Settings):
             if self.models[pair.student].api:
                 raise ValueError(f"pairs: {pair.student} is behind an API, so it can teach, but not be trained")
         for name, options in self.conditions.items():
-            conditions.options(name, options)
             self._check_pairs(f"conditions.{name}", options.get("pairs"))
             self._check_benchmarks(f"conditions.{name}", options.get("benchmarks"))
         for name, recovery in self.recoveries.items():
@@ -337,7 +336,7 @@ class Study(Settings):
                 raise ValueError(f"measures.style: answers to {name} are one token, which has no style")
         for name in self.prices.api:
             must_know("prices.api", "", name, [alias for alias, one in self.models.items() if one.api], "models by API")
-        provenance.check(self)
+        provenance.check(self.provenance, self.model_dump())
         repeatable: dict[str, list] = {
             "pairs": [str(pair) for pair in self.pair_list],
             "seeds": self.seeds,

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.loading import without_secrets
-from orchestrator.plan import Plan, Step, Trial
 from orchestrator.settings import StudyError
 from orchestrator.stage import Stage
 from orchestrator.stages.train import STEPS
 from orchestrator.store import Store
 from orchestrator.study import Study
+from orchestrator.trials import Plan, Step, Trial
 
 STUDY_TAG, TRIAL_TAG = "offmodel.study", "offmodel.trial"
 ANSWER_WITHIN = 5.0  # seconds

@@ -10,7 +10,7 @@ from evaluators.likelihood import Scored
 from evaluators.statistics import Interval
 from evaluators.style import Read
 from orchestrator import effects
-from orchestrator.findings import check_parts, halves
+from orchestrator.finding_checks import check_parts, halves
 from orchestrator.plan import unfold
 from orchestrator.results import Measured, read_results
 from orchestrator.settings import StudyError

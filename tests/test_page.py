@@ -11,7 +11,6 @@ from rich.console import Console
 from evaluators.asked import to_lines
 from evaluators.statistics import Interval
 from evaluators.style import Read
-from orchestrator.account import show_results
 from orchestrator.figures import as_svg, pair_figure
 from orchestrator.plan import unfold
 from orchestrator.results import Diagnostics, Results, Row, Style
@@ -19,6 +18,7 @@ from orchestrator.run import make_report
 from orchestrator.stages.report import PAGE, RESULTS
 from orchestrator.stages.style import READ
 from orchestrator.store import Store
+from orchestrator.tables import show_results
 from tests.test_results import publish_evaluation
 
 

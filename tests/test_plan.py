@@ -6,10 +6,11 @@ import pytest
 
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.costs import alone
-from orchestrator.plan import Plan, unfold
+from orchestrator.plan import unfold
 from orchestrator.settings import StudyError
 from orchestrator.stages.train import stopped
 from orchestrator.study import Pair
+from orchestrator.trials import Plan
 
 PROBLEMS = "problems={kind: math500, rows: organisms, n: 40, prompt: '{problem}', max_tokens: 96}"
 BY_GRPO = "recoveries.own samples={method: grpo, conditions: [off-model], budgets: [20, 5, 10], train: {batch_size: 8}}"

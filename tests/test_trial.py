@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator.costs import most_to_run
 from orchestrator.plan import unfold
-from orchestrator.trial import steps_walked
+from orchestrator.points import steps_walked
 
 SEARCH = ["recoveries.own.search={benchmark: maths, recovered: 0.9}", "recoveries.own.budgets=[16, 4, 8]"]
 

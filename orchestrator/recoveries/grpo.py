@@ -6,7 +6,7 @@ among them saves evaluations and no training.
 """
 
 from orchestrator.cell import Cell
-from orchestrator.recoveries import Recovery
+from orchestrator.recovery import Recovery
 from orchestrator.stage import Stage
 from orchestrator.stages.train import stopped
 

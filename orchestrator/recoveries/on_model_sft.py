@@ -7,7 +7,7 @@ answers are taken is drawn from the trial's seed, and a larger budget holds the 
 from typing import Any
 
 from orchestrator.cell import Cell
-from orchestrator.recoveries import Recovery
+from orchestrator.recovery import Recovery
 from orchestrator.stage import Stage
 
 AFTER: dict[str, Any] = {"objective": "sft", "rollout_every": 1, "epochs": 1.0, "min_steps": 1, "checkpoints": []}
