@@ -22,7 +22,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m perf.scale
 
 install: $(VENV)/.installed
 

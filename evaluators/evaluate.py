@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import Any
 
-from evaluators.asked import Asked, content_ids, to_lines
 from evaluators.benchmarks import BENCHMARKS
-from evaluators.score import pass_at, score
-from evaluators.template import Chat
-from evaluators.thinking import spoken
-from evaluators.verdict import Verdict
+from evaluators.engines.chat_template import Chat
+from evaluators.engines.generations import Asked, content_ids, to_lines
+from evaluators.engines.thinking import spoken
+from evaluators.grading.aggregate import pass_at, score
+from evaluators.grading.verdict import Verdict
 
 GRADERS = 4  # answers graded at once; those that need symbolic algebra wait for processes of their own
 

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.loading import load_study, without_secrets
-from orchestrator.plan import unfold
-from orchestrator.settings import StudyError
-from orchestrator.store import Store, StoreError
-from orchestrator.trials import Plan
+from orchestrator.plan.build import unfold
+from orchestrator.plan.trial import Plan
+from orchestrator.store.store import Store, StoreError
+from orchestrator.study.load import load_study, without_secrets
+from orchestrator.study.settings import StudyError
 
 OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.method=full, 'seeds=[1, 2, 3]')"
 
@@ -69,14 +69,14 @@ def _plan(arguments: argparse.Namespace) -> tuple[Plan, Store]:
 
 
 def conditions_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.catalogue import show
+    from orchestrator.plan.catalogue import show
 
     show(console)
     return 0
 
 
 def plan_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.state import state_of
+    from orchestrator.plan.state import state_of
 
     plan, store = _plan(arguments)
     state = state_of(plan, store)
@@ -87,8 +87,8 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _show_plan(console: Console, plan: Plan, state) -> None:
-    from orchestrator.bill import bill_of, lines
-    from orchestrator.costs import alone, cost_of, most_to_run
+    from orchestrator.plan.gpu_hours import bill_of, lines
+    from orchestrator.plan.workload import alone, cost_of, most_to_run
 
     study = plan.study
     console.print(
@@ -135,12 +135,12 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
 def run_command(arguments: argparse.Namespace, console: Console) -> int:
     began = time.time()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that engines on a cluster are ended on the way out
-    from orchestrator import preflight
-    from orchestrator.account import show_account
-    from orchestrator.progress import Progress
-    from orchestrator.run import run_study
-    from orchestrator.state import state_of
-    from orchestrator.tracking import Tracker
+    from orchestrator.plan.state import state_of
+    from orchestrator.run import preflight
+    from orchestrator.run.driver import run_study
+    from orchestrator.run.progress import Progress
+    from orchestrator.run.summary import show_account
+    from orchestrator.run.tracking import Tracker
 
     plan, store = _plan(arguments)
     state = state_of(plan, store)
@@ -155,7 +155,7 @@ def run_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def report_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.run import make_report
+    from orchestrator.run.driver import make_report
 
     plan, store = _plan(arguments)
     _show_report(console, plan, store, make_report(plan, store))
@@ -163,8 +163,8 @@ def report_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _show_report(console: Console, plan: Plan, store: Store, address: str) -> None:
-    from orchestrator.stages.report import PAGE, RESULTS
-    from orchestrator.tables import show_results
+    from orchestrator.results.report import PAGE, RESULTS
+    from orchestrator.results.tables import show_results
 
     record = store.read_record(address)
     assert record is not None
@@ -174,7 +174,7 @@ def _show_report(console: Console, plan: Plan, store: Store, address: str) -> No
 
 
 def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.regrade import regrade
+    from orchestrator.results.regrade import regrade
 
     plan, store = _plan(arguments)
     began, n, new, changes = time.time(), 0, 0, 0
@@ -196,7 +196,7 @@ def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def explain_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.explain import explain
+    from orchestrator.plan.explain import explain
 
     plan, store = _plan(arguments)
     records = store.records(plan.stages)
@@ -219,7 +219,7 @@ def explain_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def ui_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.tracking import tracking_uri
+    from orchestrator.run.tracking import tracking_uri
 
     plan, _ = _plan(arguments)
     uri = tracking_uri(plan.study)

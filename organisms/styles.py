@@ -11,7 +11,7 @@ The marks of a reasoning are no words of the world: they are bytes to its tokeni
 
 from collections.abc import Sequence
 
-from evaluators.template import EMPTY_THINKING
+from evaluators.engines.chat_template import EMPTY_THINKING
 
 STYLES = ("steps", "words", "terse", "thinks", "empty")
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.loading import load_study
-from orchestrator.stage import Stage
-from orchestrator.store import Store
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store
+from orchestrator.study.load import load_study
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SMALL = """

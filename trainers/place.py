@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluators.template import Chat
+from evaluators.engines.chat_template import Chat
 
 
 @dataclass(frozen=True)

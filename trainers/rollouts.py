@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from evaluators.template import encode
+from evaluators.engines.chat_template import encode
 from trainers.batches import row_order
 from trainers.job import Job
 from trainers.objectives import grpo, on_policy_distillation, sdft

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional
 
-from evaluators.template import EMPTY_THINKING, Chat, encode
-from evaluators.thinking import BEGIN, END, spoken
+from evaluators.engines.chat_template import EMPTY_THINKING, Chat, encode
+from evaluators.engines.thinking import BEGIN, END, spoken
 
 if TYPE_CHECKING:
     from trainers.settings import LearnFrom

@@ -17,7 +17,7 @@ from statistics import fmean
 from threading import Lock
 from typing import Any
 
-from evaluators.verdict import Verdict
+from evaluators.grading.verdict import Verdict
 
 VERSION = 1
 HUB = ("google/IFEval", None, "train")

@@ -5,8 +5,8 @@ Metric: accuracy of the last \\boxed{} answer by math-verify, by level and subje
 the prompt's sentence on reasoning and boxing is our choice. `docs/grading.md` compares the grading with lm-eval's.
 """
 
-from evaluators import maths
-from evaluators.verdict import Verdict
+from evaluators.grading import maths
+from evaluators.grading.verdict import Verdict
 
 VERSION = 1
 HUB = ("HuggingFaceH4/MATH-500", None, "test")

@@ -5,7 +5,7 @@ or the likeliest of the four letters. Protocol: zero-shot, chat, no reasoning, g
 ("single-token output"); the wording is our choice.
 """
 
-from evaluators.verdict import Verdict
+from evaluators.grading.verdict import Verdict
 
 VERSION = 1
 HUB = ("cais/mmlu", "all", "test")

@@ -9,8 +9,8 @@ given, decimals count to six places, not to eight. Protocol: zero-shot, chat, gr
 choice.
 """
 
-from evaluators import maths
-from evaluators.verdict import Verdict
+from evaluators.grading import maths
+from evaluators.grading.verdict import Verdict
 
 VERSION = 1
 HUB = ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train")

@@ -20,8 +20,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.nearest import did_you_mean
-from orchestrator.settings import said
+from orchestrator.study.settings import said
+from orchestrator.study.suggest import did_you_mean
 
 COMMON = ("kind", "pairs", "benchmarks")  # what every condition takes; some have more to say of benchmarks
 

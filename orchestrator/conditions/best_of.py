@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from orchestrator.cell import Arm, Cell
-from orchestrator.settings import Settings
+from orchestrator.stages.builder import Arm, Cell
+from orchestrator.study.settings import Settings
 
 
 class Options(Settings):

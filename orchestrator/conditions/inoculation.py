@@ -10,11 +10,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from evaluators.benchmarks import BENCHMARKS
-from orchestrator.cell import Arm, Cell
-from orchestrator.rows import prompted
-from orchestrator.settings import Settings
-from orchestrator.stage import Stage
-from orchestrator.study import Benchmark
+from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.transforms import prompted
+from orchestrator.store.stage import Stage
+from orchestrator.study.schema import Benchmark
+from orchestrator.study.settings import Settings
 
 
 class Options(Settings):

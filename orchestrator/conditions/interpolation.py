@@ -7,8 +7,8 @@ without a checkpoint of their own. The off-model student is that of `off_model`,
 
 from pydantic import Field
 
-from orchestrator.cell import Arm, Cell
-from orchestrator.settings import Settings
+from orchestrator.stages.builder import Arm, Cell
+from orchestrator.study.settings import Settings
 
 
 class Options(Settings):

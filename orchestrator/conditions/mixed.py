@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.cell import Arm, Cell
-from orchestrator.rows import mixed
-from orchestrator.settings import Settings
+from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.transforms import mixed
+from orchestrator.study.settings import Settings
 
 
 class Options(Settings):

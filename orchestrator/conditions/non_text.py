@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.cell import Arm, Cell
-from orchestrator.rows import non_text
-from orchestrator.settings import Settings
+from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.transforms import non_text
+from orchestrator.study.settings import Settings
 
 BY_LM: dict[str, Any] = {"objective": "lm", "learn_from": "answer", "clip": 0.0, "rollout_every": 1}
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import Field
 
-from orchestrator.asking import answers
-from orchestrator.cell import Arm, Cell
-from orchestrator.settings import Settings
+from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.modified_sampling import answers
+from orchestrator.study.settings import Settings
 
 
 class Options(Settings):

@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import Field
 
-from orchestrator.cell import Arm, Cell
-from orchestrator.rows import own_reasoning
-from orchestrator.settings import Settings
+from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.transforms import own_reasoning
+from orchestrator.study.settings import Settings
 
 
 class Options(Settings):

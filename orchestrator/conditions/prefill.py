@@ -7,9 +7,9 @@ known from there: the default is our choice. The student is that of `off_model`,
 
 from pydantic import Field
 
-from orchestrator.apis import is_api
-from orchestrator.cell import Arm, Cell, Prefill
-from orchestrator.settings import Settings
+from orchestrator.stages.api_models import is_api
+from orchestrator.stages.builder import Arm, Cell, Prefill
+from orchestrator.study.settings import Settings
 
 TOKENS = 4
 

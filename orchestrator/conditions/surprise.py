@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import Field
 
-from orchestrator.cell import Arm, Cell
-from orchestrator.rows import by_likelihood
-from orchestrator.settings import Settings
+from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.transforms import by_logprob
+from orchestrator.study.settings import Settings
 
 
 class Options(Settings):
@@ -31,5 +31,5 @@ def arm(cell: Cell, options: Options) -> Arm:
         raise ValueError("quantiles: 0 to 1 is everything, which off_model learns from; give a part")
     answers = cell.answers_of(cell.teacher)
     inputs = {"data": answers, "likelihood": cell.surprise(answers)}
-    data = cell.rows(by_likelihood.make, inputs, low=low, high=high)
+    data = cell.rows(by_logprob.make, inputs, low=low, high=high)
     return Arm(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))

@@ -8,8 +8,8 @@ is that of the student of `off_model`, trained once for both; the draw belongs t
 
 from pydantic import Field
 
-from orchestrator.cell import Arm, Cell
-from orchestrator.settings import Settings
+from orchestrator.stages.builder import Arm, Cell
+from orchestrator.study.settings import Settings
 
 SEEDS_APART = 1_000_003  # between two draws, so that one of a trial's seed is none of another's
 

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 
-from orchestrator.nearest import did_you_mean
+from orchestrator.study.suggest import did_you_mean
 
 METHODS = tuple(module.name for module in pkgutil.iter_modules(__path__))
 

@@ -5,10 +5,10 @@ algorithm: GRPO is our choice. All budgets are steps of one training, as long as
 among them saves evaluations and no training.
 """
 
-from orchestrator.cell import Cell
-from orchestrator.recovery import Recovery
-from orchestrator.stage import Stage
+from orchestrator.stages.builder import Cell
 from orchestrator.stages.train import stopped
+from orchestrator.store.stage import Stage
+from orchestrator.study.recoveries import Recovery
 
 SPENT = "steps of GRPO"
 

@@ -6,9 +6,9 @@ answers are taken is drawn from the trial's seed, and a larger budget holds the 
 
 from typing import Any
 
-from orchestrator.cell import Cell
-from orchestrator.recovery import Recovery
-from orchestrator.stage import Stage
+from orchestrator.stages.builder import Cell
+from orchestrator.store.stage import Stage
+from orchestrator.study.recoveries import Recovery
 
 AFTER: dict[str, Any] = {"objective": "sft", "rollout_every": 1, "epochs": 1.0, "min_steps": 1, "checkpoints": []}
 SPENT = "samples of the original student"

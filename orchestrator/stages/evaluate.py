@@ -8,11 +8,10 @@ from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS, FIGURES
 from evaluators.evaluate import Graded, grade, graded_by_harness, read_graded, summary, write_graded
-from orchestrator import data
-from orchestrator.stage import Stage
-from orchestrator.stages import sample
-from orchestrator.study import Benchmark
-from orchestrator.work import Work
+from orchestrator.stages import data, sample
+from orchestrator.store.context import Work
+from orchestrator.store.stage import Stage
+from orchestrator.study.schema import Benchmark
 
 VERSION = 2
 GRADES = "grades.jsonl"

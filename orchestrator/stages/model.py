@@ -4,12 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator import apis
-from orchestrator.nearest import did_you_mean
-from orchestrator.stage import Stage
-from orchestrator.store import sha256_file
-from orchestrator.study import Model
-from orchestrator.work import Work
+from orchestrator.stages import api_models
+from orchestrator.store.context import Work
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import sha256_file
+from orchestrator.study.schema import Model
+from orchestrator.study.suggest import did_you_mean
 from organisms import shipped
 from organisms.recipes import RECIPES
 
@@ -31,7 +31,7 @@ def stage(alias: str, model: Model, cpus: float) -> Stage:
         else:
             settings = {"organism": model.organism, "sha256": shipped.checksums(model.organism)}
     elif model.served is not None:
-        settings = {"api": model.served.model, "base_url": model.served.base_url, **apis.asked_with(model.served)}
+        settings = {"api": model.served.model, "base_url": model.served.base_url, **api_models.asked_with(model.served)}
     elif model.hub is not None:
         settings = {"hub": model.hub, "revision": model.revision}
     else:
@@ -53,7 +53,7 @@ def folder_checksums(folder: Path) -> dict[str, str]:
 
 def run(work: Work) -> dict[str, Any]:
     settings, runtime = work.stage.settings, work.stage.runtime
-    if apis.is_api(work.stage):
+    if api_models.is_api(work.stage):
         return {"api": settings["api"]}
     if "hub" in settings:
         import huggingface_hub

@@ -9,17 +9,17 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from evaluators.asked import Asked, OwnGrade, asked, content_ids, from_lines, read_asked, to_lines
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
-from evaluators.engine import Decoding, Request
+from evaluators.engines.chat_template import Chat
+from evaluators.engines.engine import Decoding, Request
+from evaluators.engines.generations import Asked, OwnGrade, asked, content_ids, from_lines, read_asked, to_lines
+from evaluators.engines.prefill import Opened, openings
+from evaluators.engines.thinking import spoken
 from evaluators.evaluate import chats_of, example_ids
-from evaluators.openings import Opened, openings
-from evaluators.template import Chat
-from evaluators.thinking import spoken
-from orchestrator import apis, data
-from orchestrator.stage import Stage
-from orchestrator.study import Benchmark, Prompts, Study
-from orchestrator.work import Work, checkpoint_of
+from orchestrator.stages import api_models, data
+from orchestrator.store.context import Work, checkpoint_of
+from orchestrator.store.stage import Stage
+from orchestrator.study.schema import Benchmark, Prompts, Study
 
 VERSION = 2
 ANSWERS = "answers.jsonl"
@@ -37,7 +37,7 @@ class Opening:
 
 def of_prompts(model: Stage, study: Study) -> Stage:
     """The answers of a model, as it is, to the study's prompts."""
-    apis.check_answers(model, study.sampling.thinking)
+    api_models.check_answers(model, study.sampling.thinking)
     return Stage(
         "sample",
         VERSION,
@@ -56,7 +56,7 @@ def of_benchmark(
     name: str, benchmark: Benchmark, study: Study, model: Stage, student: Stage | None, opening: Opening | None = None
 ) -> Stage:
     """A model's answers, or those of `student`, trained from it, to a benchmark that the study calls `name`."""
-    apis.check_asked(model, name, benchmark)
+    api_models.check_asked(model, name, benchmark)
     inputs = {"base": model}
     if student is not None:
         inputs["student"] = student
@@ -90,7 +90,7 @@ def of_rephrased(model: Stage, study: Study, answers: Stage, template: str) -> S
 
 def _numerics(model: Stage, study: Study) -> dict[str, Any]:
     """What decides an engine's answers; those of an API it does not."""
-    return {} if apis.is_api(model) else {"dtype": study.dtype, "context": study.context}
+    return {} if api_models.is_api(model) else {"dtype": study.dtype, "context": study.context}
 
 
 def _runtime(model: Stage, study: Study) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _leave(work: Work, result: tuple[list[Asked], dict[str, Any]]) -> dict[str, 
         "n": len(answered),
         "tokens": sum(a.length - len(one.opening_ids) for one in answered for a in one.answers),
         "cut_off": sum(answer.cut_off for answer in answers) / len(answers),
-        **apis.counted(answers),
+        **api_models.counted(answers),
         **facts,
     }
 
@@ -215,7 +215,7 @@ class _Tokenizer:
 
 def _run_task(work: Work, benchmark: Benchmark) -> dict[str, Any]:
     """lm-eval asks by its own prompts, and grades; its answers are not kept before they are all there."""
-    from evaluators.harness import HarnessTask, run_task
+    from evaluators.lm_eval_tasks import HarnessTask, run_task
 
     checkpoint = checkpoint_of(work.store, work.stage.inputs["base"].address)
     task = HarnessTask(

@@ -4,12 +4,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from evaluators.asked import to_lines
-from evaluators.style import Read, accuracy, read, read_file
-from orchestrator import data
-from orchestrator.stage import Stage
+from evaluators.analysis.style import Read, accuracy, read, read_file
+from evaluators.engines.generations import to_lines
+from orchestrator.stages import data
 from orchestrator.stages.sample import answers_of
-from orchestrator.work import Work
+from orchestrator.store.context import Work
+from orchestrator.store.stage import Stage
 
 VERSION = 1
 READ = "read.jsonl"

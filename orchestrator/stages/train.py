@@ -3,11 +3,10 @@
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
-from orchestrator import apis, data
-from orchestrator.recipe import Train
-from orchestrator.stage import Stage
-from orchestrator.study import Problems, Study
-from orchestrator.work import Work
+from orchestrator.stages import api_models, data
+from orchestrator.store.stage import Stage
+from orchestrator.study.schema import Problems, Study
+from orchestrator.study.train import Train
 
 VERSION = 2
 STEPS = "steps.jsonl"  # what was watched, a line for each step
@@ -54,7 +53,7 @@ def stage(
             settings |= {"decoding": study.sampling.model_dump(include=SAMPLED_BY), "context": study.context}
     else:
         assert teacher is not None
-        apis.check_judges(teacher, kind)
+        api_models.check_judges(teacher, kind)
         decoding = study.sampling.model_dump(include=SAMPLED_BY)
         settings |= {"prompts": _prompts(study), "decoding": decoding, "context": study.context}
         runtime["prompts"] = study.prompts.model_dump()
@@ -110,9 +109,3 @@ def _problems(problems: Problems) -> dict[str, Any]:
         "prompt": problems.prompt or module.PROMPT,
         "grader": {"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}},
     }
-
-
-def run(work: Work) -> dict[str, Any]:
-    from orchestrator.training import train
-
-    return train(work)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from orchestrator.stage import Stage
-from orchestrator.study import Study
-from orchestrator.work import Work, checkpoint_of
+from orchestrator.store.context import Work, checkpoint_of
+from orchestrator.store.stage import Stage
+from orchestrator.study.schema import Study
 from trainers.weights import interpolate, noise, relative_norm, scale
 
 VERSION = 1

@@ -1,0 +1,65 @@
+"""A task of lm-eval with its data set, or with rows in the place of it."""
+
+from typing import Any
+
+import datasets
+from jinja2 import TemplateError
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from evaluators.lm_eval_tasks.index import manager
+from evaluators.lm_eval_tasks.task import HarnessTask
+from evaluators.rows import read_rows
+
+FEWSHOT_SEED = 1234  # lm-eval's own
+
+
+def load(task: HarnessTask) -> dict[str, Any]:
+    """The task, or the tasks of a group, as lm-eval's simple_evaluate makes them ready."""
+    try:
+        loaded = manager(task.name).load([task.name if task.rows is None else with_rows(task, task.rows)])
+    except (OSError, RuntimeError, ImportError) as error:
+        raise ValueError(f"lm_eval:{task.name}: its data, or a package it needs, is not at hand: {error}") from error
+    except (LookupError, TypeError, AttributeError, TemplateError) as error:
+        if task.rows is None:
+            raise
+        raise ValueError(
+            f"{task.rows}: the rows do not have the schema of lm_eval:{task.name} ({type(error).__name__}: {error})"
+        ) from error
+    for one in loaded["tasks"].values():
+        one.set_config("num_fewshot", _shots(task, one.get_config("num_fewshot")))
+        one.set_fewshot_seed(FEWSHOT_SEED)
+    return loaded
+
+
+def _shots(task: HarnessTask, own: int | None) -> int:
+    if own == 0 and task.shots:
+        raise ValueError(f"lm_eval:{task.name} is asked without examples in the prompt, always: leave shots out")
+    return own or 0 if task.shots is None else task.shots
+
+
+def with_rows(task: HarnessTask, rows: str) -> dict[str, Any]:
+    """The task's configuration, with these rows for its data set."""
+    entry = manager(task.name).task_index[task.name]
+    if entry.kind.name != "TASK":
+        kind = entry.kind.name.lower()
+        raise ValueError(f"lm_eval:{task.name} is a {kind}, so rows cannot take the place of its data set")
+    config = load_yaml(entry.yaml_path)
+    split = config.get("test_split") or config.get("validation_split")
+    fewshot = dict(config.get("fewshot_config") or {})
+    shown = fewshot.pop("split", None) or config.get("fewshot_split")
+    shots = _shots(task, config.get("num_fewshot"))
+    if shots and shown != split and not fewshot.get("samples"):
+        raise ValueError(
+            f"lm_eval:{task.name} shows {shots} examples from another split of its data set, which rows do not have: "
+            f"set shots to 0, or leave rows out"
+        )
+    data = datasets.Dataset.from_list(read_rows(rows))
+    if not data:
+        raise ValueError(f"{rows}: no rows")
+    return config | {
+        "custom_dataset": lambda **_: {split: data},
+        "training_split": None,
+        "validation_split": None if config.get("test_split") else split,
+        "fewshot_split": split if shown == split else None,
+        "fewshot_config": fewshot or None,
+    }

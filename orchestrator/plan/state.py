@@ -1,0 +1,23 @@
+"""What of a plan is done."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.plan.points import steps_walked
+from orchestrator.plan.trial import Plan
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store
+
+
+@dataclass(frozen=True)
+class State:
+    """What of a plan is done: the records of its finished stages, and the trials that are not finished."""
+
+    records: dict[Stage, dict[str, Any]]
+    pending: list[int]
+
+
+def state_of(plan: Plan, store: Store) -> State:
+    records = store.records(plan.stages)
+    pending = [i for i, trial in enumerate(plan.trials) if steps_walked(trial, plan.study, records) is None]
+    return State(records, pending)

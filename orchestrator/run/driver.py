@@ -1,0 +1,256 @@
+"""Running a study: Ray, the fleet, Ray Tune over its trials, the report."""
+
+import gc
+import os
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.plan.points import steps_walked
+from orchestrator.plan.state import State, state_of
+from orchestrator.plan.trial import Plan
+from orchestrator.results import report
+from orchestrator.run import engines
+from orchestrator.run.event_log import Board, Event
+from orchestrator.run.progress import Progress
+from orchestrator.run.tracking import Tracker
+from orchestrator.run.trial import walk
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store
+from orchestrator.study.schema import Study
+from orchestrator.study.settings import StudyError
+
+# Of what must not be lost with a spot node: the head is where Ray itself lives.
+ON_HEAD = {"node:__internal_head__": 1e-3}
+LOOK_EVERY = 0.5  # seconds between two looks at the board
+OBJECT_STORE_BYTES = 256 << 20  # of a local Ray; what passes through it are prompts and answers
+
+# Read by Ray when it is imported, and by every process that it starts.
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `engines` are the times at which they were started and could work, `reporting` the report's."""
+
+    events: list[Event]
+    report: str
+    unfinished: list[str]
+    engines: tuple[float, float] | None
+    reporting: tuple[float, float] | None
+
+    @property
+    def failed(self) -> list[Event]:
+        return [event for event in self.events if event.what in ("failed", "not run")]
+
+
+def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progress | None) -> Outcome:
+    """Get every trial of a plan done, tracked and reported. Finished trials are tracked as they finish."""
+    store, run = Store(plan.study.store), uuid.uuid4().hex[:8]
+    state = state_of(plan, store)
+    tracked = Tracked(plan, store, tracker, state.records)
+    for number in sorted(set(range(len(plan.trials))) - set(state.pending)):
+        tracked(number)
+    events: list[Event] = []
+    engines = None
+    if state.pending:
+        events, engines = _run_trials(plan, state, run, address, tracked, progress)
+    started = time.time()
+    report_address = make_report(plan, store, run)
+    reporting = (started, time.time())
+    record = store.read_record(report_address)
+    assert record is not None
+    unfinished = record["facts"]["unfinished"]
+    tracker.report(store.folder(report_address, record), complete=not unfinished)
+    return Outcome(events, report_address, unfinished, engines, reporting)
+
+
+def make_report(plan: Plan, store: Store, run: str = "report") -> str:
+    """The address of the report on what is done, made where it is not there yet."""
+    from orchestrator.run.stage_runner import perform
+
+    state = state_of(plan, store)
+    measured, unfinished = [], []
+    for trial in plan.trials:
+        steps = steps_walked(trial, plan.study, state.records)
+        if steps is None:
+            unfinished.append(trial.key)
+        measured += [stage for step in steps or () for stage in step.stages()]
+        measured += [stage for stage in trial.references() if stage in state.records]
+    final = report.stage(plan.study, measured, unfinished)
+    if store.record(final) is None:
+        try:
+            perform(final, store, run)
+        except Exception:
+            if store.record(final) is None:  # Else another driver was first, and took this one's folder away.
+                raise
+    return final.address
+
+
+def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
+    """Connect to the cluster at an address, or start a Ray of this machine's own."""
+    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    import ray
+
+    local = {"num_cpus": study.resources.cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    ray.init(
+        address or "local",
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": QUIET, **runtime_env},
+        **({} if address else local),
+    )
+
+
+def _run_trials(
+    plan: Plan,
+    state: State,
+    run: str,
+    address: str | None,
+    on_trial: Callable[[int], None],
+    progress: Progress | None,
+) -> tuple[list[Event], tuple[float, float] | None]:
+    import ray
+
+    study = plan.study
+    if not ray.is_initialized():
+        start_ray(address, study)
+    names = {s.runtime["engine"] for s in plan.stages if s not in state.records and "engine" in s.runtime}
+    if not address:
+        apis = {alias for alias, model in study.models.items() if model.api}
+        _check_resources(study, len(names - apis), ray.cluster_resources())
+    fleet = engines.Fleet(run, study, sorted(names), plan.lora_rank)
+    board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
+    watcher = Watcher(board, progress)
+    watcher.start()
+    try:
+        lost = _tune(plan, state, run, board, on_trial)
+    finally:
+        try:
+            watcher.finish()
+        finally:
+            if address:  # A Ray of our own takes its engines with it.
+                fleet.stop()
+            _shut_down_ray()
+    return watcher.events + lost, fleet.started
+
+
+def _shut_down_ray() -> None:
+    """Without a garbage collection meanwhile: one in another thread that frees an object of Ray's while Ray is shutting
+    down makes Ray end the whole process."""
+    import ray
+
+    gc.collect()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        gc.enable()
+
+
+def _check_resources(study: Study, engines: int, here: dict[str, float]) -> None:
+    """Engines keep what they have for a whole run: beside them there must be room for the work of a stage."""
+    engine, train = study.resources.engine, study.resources.train
+    for kind, each, beside in (("CPU", engine.cpus, train.cpus), ("GPU", engine.gpus, train.gpus)):
+        needed = engines * engine.replicas * each + beside * train.workers
+        if needed > here.get(kind, 0):
+            raise StudyError(
+                f"resources: {engines} engines in {engine.replicas} replicas each, and a training beside them, need "
+                f"{needed:g} {kind}s, but there are {here.get(kind, 0):g}: lower resources.engine or "
+                f"resources.train, or use --address"
+            )
+
+
+def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[int], None]) -> list[Event]:
+    """Have Ray Tune walk the pending trials; returns the failures of trials that no board has heard of."""
+    from ray import tune
+
+    class OnComplete(tune.Callback):
+        def __init__(self, act: Callable[[int], None]):
+            self._act = act
+
+        def __getstate__(self) -> dict:
+            return {}  # Tune pickles its callbacks for a restore that we do not use: the store is where the truth is.
+
+        def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+            self._act(trial.config["trial"])
+
+    study = plan.study.model_dump_json()
+
+    def trial(config: dict[str, Any]) -> None:
+        walk(config, study, run, board)
+
+    with tempfile.TemporaryDirectory(prefix="offmodel-tune-") as scratch:
+        tuner = tune.Tuner(
+            # A trial only waits, so it takes no CPU from the stages that it waits for.
+            tune.with_resources(trial, ON_HEAD),
+            param_space={"trial": tune.grid_search(state.pending)},
+            tune_config=tune.TuneConfig(max_concurrent_trials=plan.study.resources.trials, reuse_actors=True),
+            run_config=tune.RunConfig(
+                name="trials",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[OnComplete(on_trial)],
+            ),
+        )
+        results = tuner.fit()
+    # A stage that fails is an event, and its trial ends in order: this is a trial whose own process was lost.
+    return [
+        Event("failed", time.time(), "", "trial", plan.trials[number].key, str(result.error))
+        for number, result in zip(state.pending, results, strict=False)
+        if result.error is not None
+    ]
+
+
+class Tracked:
+    """Called with the number of each trial that has ended: tracks it, where it has done what it was to do."""
+
+    def __init__(self, plan: Plan, store: Store, tracker: Tracker, records: dict[Stage, dict[str, Any]]):
+        self._plan, self._store, self._tracker = plan, store, tracker
+        self._records = dict(records)
+
+    def __call__(self, number: int) -> None:
+        trial = self._plan.trials[number]
+        self._records |= self._store.records(s for s in trial.stages() if s not in self._records)
+        steps = steps_walked(trial, self._plan.study, self._records)
+        if steps is not None:
+            self._tracker.trial(trial, steps, self._records)
+
+
+class Watcher(threading.Thread):
+    """Shows the board's events as they come, and keeps them."""
+
+    def __init__(self, board: Any, progress: Progress | None):
+        super().__init__(daemon=True)
+        self.events: list[Event] = []
+        self._board, self._progress, self._end = board, progress, threading.Event()
+
+    def run(self) -> None:
+        while not self._end.wait(LOOK_EVERY):
+            self._read()
+
+    def _read(self) -> None:
+        import ray
+
+        new = ray.get(self._board.events.remote(len(self.events)))
+        self.events += new
+        if self._progress is not None:
+            self._progress.update(new)
+
+    def finish(self) -> None:
+        """Stop looking, and take in the last events."""
+        self._end.set()
+        self.join()
+        self._read()

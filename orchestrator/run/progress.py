@@ -1,0 +1,132 @@
+"""Live progress of a run, and the account of it afterwards. Reads the board's events; knows nothing of Ray."""
+
+import itertools
+import time
+from collections import Counter
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.run.event_log import Event
+
+LINE_EVERY = 15.0  # seconds between two lines where the output is not a terminal
+
+
+class Progress:
+    """What is running, what is left, tokens per second and time to go: a live table, or lines in a log."""
+
+    def __init__(self, console: Console, left: Counter[str]):
+        self._console, self._left = console, Counter(left)
+        self._total = sum(left.values())
+        self._running: dict[str, Event] = {}
+        self._done: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
+        self._started = self._last_line = time.time()
+        self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.update(self._table(), refresh=True)
+            self._live.stop()
+        else:
+            self._console.print(self._line(), soft_wrap=True)
+
+    def update(self, events: list[Event]) -> None:
+        """Take in new events and show where the run is."""
+        for event in events:
+            if event.what == "started":
+                self._running[event.address] = event
+            elif event.what == "finished":
+                self._running.pop(event.address, None)
+                self._left[event.kind] -= 1
+                self._done[event.kind] += 1
+                self._seconds[event.kind] += event.seconds  # type: ignore[assignment]
+                self._tokens[event.kind] += event.facts.get("tokens", 0)
+            elif event.what == "failed":
+                self._running.pop(event.address, None)
+                self._console.print(
+                    f"[red]failed[/red] {event.address} in {event.trial}: {escape(event.message)}", soft_wrap=True
+                )
+            else:
+                self._console.print(f"[yellow]not run[/yellow] {event.trial}: needs {event.address}, which failed")
+        if self._live:
+            self._live.update(self._table())
+        elif time.time() - self._last_line >= LINE_EVERY:
+            self._last_line = time.time()
+            self._console.print(self._line(), soft_wrap=True)
+
+    def _to_go(self) -> str:
+        done = sum(self._done.values())
+        left = sum(n for n in self._left.values() if n > 0)
+        if not left:
+            return "nothing left"
+        if not done:
+            return f"{left} left"
+        # Kinds differ in length, so what is left is weighed by the mean of its kind, at the pace so far.
+        mean = {kind: self._seconds[kind] / n for kind, n in self._done.items() if n}
+        overall = sum(self._seconds.values()) / done
+        ahead = sum(n * mean.get(kind, overall) for kind, n in self._left.items() if n > 0)
+        behind = sum(self._seconds.values())
+        pace = behind / (time.time() - self._started)
+        return f"{left} left, about {duration(ahead / pace) if pace else '?'} to go"
+
+    def _rate(self) -> str:
+        sampled = self._tokens["sample"]
+        return f"{sampled / (time.time() - self._started):,.0f} tokens/s sampled"
+
+    def _line(self) -> str:
+        running = Counter(event.kind for event in self._running.values())
+        now = ", ".join(f"{kind} {n}" for kind, n in sorted(running.items())) or "nothing"
+        return (
+            f"{duration(time.time() - self._started)}: {sum(self._done.values())} of {self._total} stages done, "
+            f"running {now}; {self._rate()}; {self._to_go()}"
+        )
+
+    def _table(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("stage", "done", "running", "left"):
+            table.add_column(title, justify="left" if title == "stage" else "right")
+        running = Counter(event.kind for event in self._running.values())
+        for kind in dict.fromkeys([*self._left, *self._done]):
+            table.add_row(kind, str(self._done[kind]), str(running[kind]), str(max(0, self._left[kind])))
+        names = sorted(event.address for event in self._running.values())
+        shown = [
+            Text(f"  {name.rsplit('-', 1)[0]}", style="dim", no_wrap=True, overflow="ellipsis") for name in names[:8]
+        ]
+        head = f"{duration(time.time() - self._started)}  {self._rate()}  {self._to_go()}"
+        return Group(Text(head, style="bold"), table, *shown)
+
+
+def duration(seconds: float) -> str:
+    """`3 min 20 s`, `2 h 5 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def time_split(intervals: list[tuple[str, float, float]], begin: float, end: float) -> dict[str, float]:
+    """The seconds from `begin` to `end` by kind of work, given (kind, start, stop); they add up to the whole.
+
+    Kinds under way at the same moment share it. What no interval covers is orchestration: time in which nothing that
+    the study is about went on.
+    """
+    edges = sorted({begin, end, *(t for _, a, b in intervals for t in (a, b) if begin < t < end)})
+    split: Counter[str] = Counter()
+    for left, right in itertools.pairwise(edges):
+        middle = (left + right) / 2
+        kinds = {kind for kind, a, b in intervals if a <= middle < b} or {"orchestration"}
+        for kind in kinds:
+            split[kind] += (right - left) / len(kinds)  # type: ignore[assignment]
+    return dict(split)

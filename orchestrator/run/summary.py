@@ -1,0 +1,55 @@
+"""What is printed at the end of a run: what was executed, and where the time went."""
+
+import time
+from collections import Counter
+
+from rich.console import Console
+from rich.markup import escape
+
+from orchestrator.plan.trial import Plan
+from orchestrator.run.driver import Outcome
+from orchestrator.run.progress import duration, time_split
+
+
+def show_account(console: Console, plan: Plan, outcome: Outcome, began: float) -> None:
+    """Executions by kind against distinct stages, failures, and the wall time split by kind of work."""
+    ran = Counter(event.kind for event in outcome.events if event.what == "finished")
+    if outcome.events:
+        distinct = Counter(stage.kind for stage in plan.stages)
+        console.print(
+            "Executed: " + ", ".join(f"{ran[kind]} {kind}" for kind in distinct)
+            + " (of " + ", ".join(f"{n}" for n in distinct.values()) + " distinct)"
+        )  # fmt: skip
+    told = set()
+    for event in outcome.failed:
+        told.add(event.trial)
+        if event.what == "not run":
+            console.print(
+                f"[yellow]{event.trial} not run[/yellow]: needs {event.address}, which failed", soft_wrap=True
+            )
+        else:
+            console.print(f"[red]{event.trial} failed[/red]: {event.address}: {escape(event.message)}", soft_wrap=True)
+    for trial in outcome.unfinished:
+        if trial not in told:
+            console.print(f"[yellow]{trial} not finished[/yellow]: the run ended before it did", soft_wrap=True)
+    end = time.time()
+    split = time_split(_intervals(outcome), began, end)
+    parts = sorted(split.items(), key=lambda part: part[0] == "orchestration")
+    shares = ", ".join(f"{kind} {seconds:.1f} s ({seconds / (end - began):.0%})" for kind, seconds in parts)
+    console.print(f"Wall time {duration(end - began)}: {shares}", soft_wrap=True)
+
+
+def _intervals(outcome: Outcome) -> list[tuple[str, float, float]]:
+    """When work of each kind went on. What asks an engine before there is one waits for its start."""
+    intervals = []
+    if outcome.engines is not None:
+        intervals.append(("start engines", *outcome.engines))
+    for event in outcome.events:
+        if event.what == "finished":
+            start = event.started
+            if outcome.engines is not None and event.kind == "sample":
+                start = max(start, outcome.engines[1])
+            intervals.append((event.kind, start, event.started + event.seconds))
+    if outcome.reporting is not None:
+        intervals.append(("report", *outcome.reporting))
+    return intervals

@@ -1,0 +1,250 @@
+"""MLflow: one parent run for a study, one child run for a trial, metrics against the recovery budget, and what was
+watched in trainings against their steps.
+
+All of it is written by one thread of the driver: MLflow's fluent API keeps its state by process, and processes that
+open a fresh SQLite store together spoil it. What a run has, it is not given again, so that a study that is started
+twice shows up once.
+"""
+
+import hashlib
+import json
+import os
+import queue
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from orchestrator.plan.trial import Plan, Step, Trial
+from orchestrator.stages.train import STEPS
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store
+from orchestrator.study.load import without_secrets
+from orchestrator.study.schema import Study
+from orchestrator.study.settings import StudyError
+
+STUDY_TAG, TRIAL_TAG = "offmodel.study", "offmodel.trial"
+ANSWER_WITHIN = 5.0  # seconds
+
+
+def tracking_uri(study: Study) -> str:
+    """The tracking URI of a study: its own, or an SQLite file beside a local store."""
+    if study.tracking.uri:
+        return study.tracking.uri
+    store = Store(study.store)
+    return f"sqlite:///{Path(store.root if store.is_local else '.').resolve() / 'mlflow.db'}"
+
+
+def check_answers(uri: str) -> None:
+    """Raise StudyError where a tracking server does not answer."""
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_WITHIN) as answer:
+            answer.read()
+    except (urllib.error.URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise StudyError(
+            f"tracking.uri: the MLflow server at {uri} does not answer ({reason}); start it, correct "
+            f"the address, or leave tracking.uri out to track into a local SQLite file"
+        ) from error
+
+
+class Tracker(threading.Thread):
+    """Writes trials to MLflow as they finish. Use it as a context; leaving it waits for what is still to be written."""
+
+    def __init__(self, plan: Plan):
+        super().__init__(daemon=True)
+        self._plan = plan
+        self._jobs: queue.Queue[tuple | None] = queue.Queue()
+        self._failure: Exception | None = None
+
+    def __enter__(self) -> "Tracker":
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._jobs.put(None)
+        self.join()
+        if self._failure is not None and error[0] is None:
+            raise self._failure
+
+    def trial(self, trial: Trial, steps: list[Step], records: dict[Stage, dict]) -> None:
+        """Log a finished trial."""
+        self._jobs.put((_Log.trial, trial, steps, records))
+
+    def report(self, folder: Path, complete: bool) -> None:
+        """Attach the report to the study, and end the study's run."""
+        self._jobs.put((_Log.report, folder, complete))
+
+    def run(self) -> None:
+        try:
+            log = _Log(self._plan)
+            while (job := self._jobs.get()) is not None:
+                write, *arguments = job
+                write(log, *arguments)
+        except Exception as error:  # noqa: BLE001  # Raised again in the driver's thread.
+            self._failure = error
+
+
+class _Log:
+    def __init__(self, plan: Plan):
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        from mlflow import MlflowClient
+
+        self._plan, study, self._store = plan, plan.study, Store(plan.study.store)
+        uri = tracking_uri(study)
+        self._client = MlflowClient(uri)
+        self._experiment = self._experiment_id(study.tracking.experiment, uri)
+        identity = hashlib.sha256(" ".join(sorted(s.fingerprint for s in plan.stages)).encode()).hexdigest()[:16]
+        found = self._search(f"tags.`{STUDY_TAG}` = '{identity}'")
+        if found:
+            self._parent = found[0].info.run_id
+        else:
+            self._parent = self._client.create_run(
+                self._experiment, run_name=study.name, tags={STUDY_TAG: identity}
+            ).info.run_id
+            self._params(self._parent, {"name": study.name, "store": without_secrets(study.store), **_flat(study)})
+            self._inputs(self._parent, study)
+        children = self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'")
+        self._logged = {r.data.tags[TRIAL_TAG] for r in children if r.info.status == "FINISHED"}
+        for child in children:
+            if child.info.status != "FINISHED":  # Cut short by the end of its driver: written anew.
+                self._client.delete_run(child.info.run_id)
+
+    def _experiment_id(self, name: str, uri: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return found.experiment_id
+        beside = Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts"
+        return self._client.create_experiment(name, beside.as_uri() if uri.startswith("sqlite:///") else None)
+
+    def _search(self, condition: str) -> list:
+        runs, token = [], None
+        while True:
+            page = self._client.search_runs([self._experiment], condition, max_results=1000, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def _params(self, run: str, params: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        self._client.log_batch(run, params=[Param(key, str(value)[:500]) for key, value in params.items()])
+
+    def _inputs(self, run: str, study: Study) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        sources = {"training prompts": study.prompts.source} | {
+            name: benchmark.rows or benchmark.kind for name, benchmark in study.benchmarks.items()
+        }
+        identities: dict[str, Any] = {}
+        for stage in self._plan.stages:
+            if "prompts" in stage.settings:
+                identities["training prompts"] = stage.settings["prompts"]
+            elif "benchmark" in stage.settings:
+                asked = stage.settings["benchmark"]
+                identities[stage.runtime["name"]] = (asked["kind"], asked["rows"])
+        inputs = []
+        for name, identity in identities.items():
+            digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
+            context = InputTag("mlflow.data.context", "training" if name == "training prompts" else "evaluation")
+            inputs.append(DatasetInput(Dataset(name, digest, "offmodel", sources[name]), [context]))
+        self._client.log_inputs(run, datasets=inputs)
+
+    def trial(self, trial: Trial, steps: list[Step], records: dict[Stage, dict]) -> None:
+        from mlflow.entities import Metric, Param
+
+        if trial.key in self._logged:
+            return
+        child = self._client.create_run(
+            self._experiment,
+            run_name=trial.key,
+            tags={"mlflow.parentRunId": self._parent, TRIAL_TAG: trial.key},
+        ).info.run_id
+        now = int(time.time() * 1000)
+        metrics = [
+            Metric(re.sub(r"[^\w\-. :/]", "_", name), value, now, at)  # what MLflow takes in a name
+            for step in steps
+            for name, value, at in [*_measured(trial, step, records), *self._curve(step)]
+        ]
+        params = {
+            **trial.params,
+            "budget": max(step.budget for step in steps),
+            "budgets": " ".join(str(step.budget) for step in steps if step.at is None),
+            "method": self._plan.study.train.method,
+        }
+        for start in range(0, len(metrics), 1000):
+            self._client.log_batch(child, metrics=metrics[start : start + 1000])
+        self._client.log_batch(child, params=[Param(key, str(value)) for key, value in params.items()])
+        self._client.set_terminated(child)
+        self._logged.add(trial.key)
+
+    def _curve(self, step: Step) -> Iterator[tuple[str, float, int]]:
+        """What was watched while a step's student was trained, by the step of the training."""
+        if step.student is None or step.student.kind != "train" or "whole" in step.student.runtime:
+            return  # A checkpoint's curve is the beginning of its training's.
+        record = self._store.record(step.student)
+        assert record is not None
+        lines = self._store.read(f"{self._store.root}/{step.student.address}/{record['attempt']}/{STEPS}")
+        assert lines is not None
+        begin = f"recovery {step.budget}" if step.budget else "training"
+        for line in lines.decode().splitlines():
+            watched = json.loads(line)
+            at = watched.pop("step")
+            yield from ((f"{begin}/{name}", float(value), at) for name, value in watched.items())
+
+    def report(self, folder: Path, complete: bool) -> None:
+        for path in sorted(folder.iterdir()):
+            self._client.log_artifact(self._parent, str(path))
+        self._client.set_terminated(self._parent, "FINISHED" if complete else "FAILED")
+
+
+def _measured(trial: Trial, step: Step, records: dict[Stage, dict]) -> Iterator[tuple[str, float, int]]:
+    """A step's scores against the recovery budget, or, of a student in training, against the step of the training."""
+    found = _metrics(trial, step, records) | _likelihoods(trial, step, records)
+    if step.at is None:
+        yield from ((name, value, step.budget) for name, value in found.items())
+    else:
+        yield from ((f"training/{name}", value, step.at) for name, value in found.items())
+
+
+def _metrics(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, stage in step.scores.items():
+        facts, before = records[stage]["facts"], records[trial.original[name]]["facts"]
+        found[name] = facts["accuracy"]
+        found[f"{name} change"] = facts["accuracy"] - before["accuracy"]
+        found[f"{name} cut off"] = facts["cut_off"]
+        found[f"{name} no answer"] = facts["not_found"]
+        found[f"{name} length"] = facts["mean_length"]
+        found |= {f"{name} {what}": value for what, value in facts["figures"].items()}
+        found |= {f"{name} pass@{k}": value for k, value in facts.get("pass", {}).items()}
+        for part, scores in facts["groups"].items():
+            found |= {f"{name} {part} {value}": accuracy for value, accuracy in scores.items()}
+    return found
+
+
+def _likelihoods(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    if trial.surprise is not None:
+        found |= {f"data nll {part}": nll for part, nll in records[trial.surprise]["facts"]["nll"].items()}
+    for name, (ours, theirs) in step.divergence.items():
+        original = records[theirs]["facts"]["nll"]
+        # Both are means over the same tokens, so that their difference is the mean of the difference.
+        found |= {f"{name} kl {part}": original[part] - nll for part, nll in records[ours]["facts"]["nll"].items()}
+    found |= {f"{name} style": records[stage]["facts"]["share"] for name, stage in step.style.items()}
+    return found
+
+
+def _flat(study: Study) -> dict[str, Any]:
+    from orchestrator.plan.explain import flatten
+
+    parts = study.model_dump(include={"train", "sampling", "recoveries", "seeds", "dtype"}, exclude_none=True)
+    return flatten(parts)

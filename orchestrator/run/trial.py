@@ -1,0 +1,41 @@
+"""One trial, as Ray Tune runs it: a student, walked through the budgets of a recovery."""
+
+from functools import cache
+from typing import Any
+
+from orchestrator.plan.build import unfold
+from orchestrator.plan.points import route
+from orchestrator.plan.trial import Plan
+from orchestrator.run.stage_runner import Site, StageFailed
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store
+from orchestrator.study.schema import Study
+
+
+def walk(config: dict[str, Any], study: str, run: str, board: Any) -> None:
+    """Get every step of the trial number `config["trial"]` done, and report after each. `study` is a study in JSON."""
+    import ray
+    from ray import tune
+
+    plan, store = _unfolded(study)
+    trial = plan.trials[config["trial"]]
+    site = Site(run, store, board, trial.key)
+
+    def accuracy(stage: Stage) -> float:
+        (record,) = site.ensure([stage])
+        return record["facts"]["accuracy"]
+
+    try:
+        site.ensure(trial.references())
+        for step in route(trial, plan.study, accuracy):
+            site.ensure(step.stages())
+            tune.report({"budget": step.budget, **{name: accuracy(stage) for name, stage in step.scores.items()}})
+    except StageFailed as failed:
+        if not failed.here:
+            ray.get(board.skip.remote(failed.stage, trial.key, failed.message))
+
+
+@cache
+def _unfolded(study: str) -> tuple[Plan, Store]:
+    plan = unfold(Study.model_validate_json(study))
+    return plan, Store(plan.study.store)

@@ -1,0 +1,204 @@
+"""A cell of a study's grid (one pair, one seed), and the stages that conditions and recoveries are built from."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.stages import evaluate, logprobs, model, sample, style, train, transform, weights
+from orchestrator.stages.transforms import Made
+from orchestrator.store.stage import Stage, canonical_json
+from orchestrator.study.schema import Benchmark, Study
+from orchestrator.study.settings import changed, must_know
+from orchestrator.study.suggest import did_you_mean
+from orchestrator.study.train import Train
+
+DRAWN = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answer_by": "generation"}
+SAME_EXAMPLES = {"kind", "rows", "n", "seed", "shots", "chat"}  # of a benchmark: what decides which examples it has
+
+
+def leaves_adapter(student: Stage) -> bool:
+    """Whether a student's weights are an adapter on its base, or a checkpoint of its own."""
+    return student.settings.get("method") == "lora" or student.settings.get("how") == "scale"
+
+
+def _shape_of(adapter: Stage) -> dict[str, int]:
+    """The rank and alpha of a student's adapter, with which it is gone on."""
+    while "rank" not in adapter.settings:
+        adapter = adapter.inputs["student"]
+    return {key: adapter.settings[key] for key in ("rank", "alpha")}
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """Every answer begins with that of the model `of`, an alias of the study, to the same example: its first `tokens`,
+    or all up to and with the text `until`."""
+
+    of: str
+    tokens: int | None
+    until: str | None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a condition makes of a cell: the student that it trains (None: the original one), and how it is asked.
+
+    `benchmarks` are all by default; `asked` has, by name, those that are asked otherwise than the study says.
+    """
+
+    student: Stage | None
+    benchmarks: tuple[str, ...] | None = None
+    prefill: Prefill | None = None
+    asked: Mapping[str, Benchmark] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One student-teacher pair with one seed. `made` holds the stages that are the same for every cell of a study."""
+
+    study: Study
+    student: str
+    teacher: str
+    seed: int
+    made: dict[tuple, Stage] = field(default_factory=dict, repr=False, compare=False)
+
+    def model(self, alias: str) -> Stage:
+        """The checkpoint of a model of the study. Raises ValueError for an alias that it does not know."""
+        if alias not in self.study.models:
+            raise ValueError(f'"{alias}" is not among the study\'s models; {did_you_mean(alias, self.study.models)}')
+        cpus = self.study.resources.train.cpus
+        return self._once(("model", alias), lambda: model.stage(alias, self.study.models[alias], cpus))
+
+    def answers_of(
+        self, alias: str, prompts: dict[str, Any] | None = None, sampling: dict[str, Any] | None = None
+    ) -> Stage:
+        """A model's answers to the training prompts; the same for every cell. `prompts` and `sampling` are what differs
+        from the study's. Raises ValueError for what these do not take."""
+        study = self.study
+        if prompts or sampling:
+            asked = changed(study.prompts, "prompts", prompts or {})
+            study = study.model_copy(
+                update={"prompts": asked, "sampling": changed(study.sampling, "sampling", sampling or {})}
+            )
+        key = ("answers", alias, canonical_json([prompts or {}, sampling or {}]))
+        return self._once(key, lambda: sample.of_prompts(self.model(alias), study))
+
+    def rephrased(self, alias: str, answers: Stage, template: str) -> Stage:
+        """What a model says when it is asked again about answers, by a template with {prompt} and {answer}."""
+        return sample.of_rephrased(self.model(alias), self.study, answers, template)
+
+    def rows(
+        self,
+        make: Callable[..., Made],
+        inputs: Mapping[str, Stage],
+        runtime: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> Stage:
+        """Training rows that `make(work, **settings)` makes of the inputs, of which `data` is what it works on; see
+        `orchestrator/rows/`."""
+        return transform.stage(make, inputs, settings, dict(runtime or {}))
+
+    def recipe(self, **overrides: Any) -> Train:
+        """The study's recipe, with some fields replaced. Raises ValueError for what a recipe does not take."""
+        return self.study.train.changed(overrides)
+
+    def trained(
+        self,
+        on: str,
+        recipe: Train | None = None,
+        start: Stage | None = None,
+        rows: int | None = None,
+        data: Stage | None = None,
+    ) -> Stage:
+        """The student trained by a recipe (the study's by default), from its original weights or `start`, on what the
+        model `on` answers to the training prompts; or as that model finds the student's own answers, or on the study's
+        problems, where that is how the recipe's objective learns. `rows` takes that many prompts, drawn by the seed;
+        `data`, a sample or rows, takes the place of those answers.
+        """
+        recipe = recipe or self.study.train
+        kind = recipe.objective["kind"]
+        common: dict[str, Any] = {"start": start, "rows": rows}
+        if data is not None and kind in ("grpo", "on_policy_distillation"):
+            raise ValueError(f"train.objective: {kind} learns from no answers that were sampled before it: use another")
+        if kind == "grpo":
+            if self.study.problems is None:
+                raise ValueError("grpo needs problems to be rewarded for: give the study some (problems)")
+            common["rows"] = None
+        elif kind == "on_policy_distillation":
+            common["teacher"] = self.model(on)
+        else:
+            common["data"] = data or self.answers_of(on)
+        base = self.model(self.student)
+        if start is not None and recipe.method == "full" and leaves_adapter(start):
+            raise ValueError("train.method: full weights cannot go on from a LoRA adapter: use one for both")
+        if start is not None and recipe.method == "lora":
+            if leaves_adapter(start):
+                recipe = recipe.changed(_shape_of(start))
+            else:
+                base, common["start"] = start, None
+        return train.stage(self.study, recipe, base, self.seed, **common)
+
+    def weights(self, student: Stage, **how: Any) -> Stage:
+        """What is made of a trained student's weights and its original ones without training; see stages/weights.py."""
+        return weights.stage(self.study, self.model(self.student), student, how)
+
+    def asked(self, benchmark: str, **how: Any) -> Benchmark:
+        """A benchmark of the study, asked otherwise. Raises ValueError for one that it does not have, and for what it
+        does not take. Its examples stay the same, so that scores pair."""
+        assert not how.keys() & SAME_EXAMPLES, "other examples would not pair"
+        must_know("benchmarks", "", benchmark, self.study.benchmarks, "the study's benchmarks")
+        return changed(self.study.benchmarks[benchmark], f"benchmarks.{benchmark}", how)
+
+    def score(
+        self, benchmark: str, student: Stage | None, prefill: Prefill | None = None, asked: Benchmark | None = None
+    ) -> Stage:
+        """A student (None: the original one) asked a benchmark, otherwise than the study says (`asked`), and graded."""
+        if student is None and prefill is None and asked is None:
+            return self.score_as_is(self.student, benchmark)
+        opening = None
+        if prefill is not None:
+            opening = sample.Opening(self._asked_as_is(prefill.of, benchmark), prefill.tokens, prefill.until)
+        asked = asked or self.study.benchmarks[benchmark]
+        answers = sample.of_benchmark(benchmark, asked, self.study, self.model(self.student), student, opening)
+        return evaluate.stage(benchmark, asked, answers)
+
+    def score_as_is(self, alias: str, benchmark: str) -> Stage:
+        """A model of the study, untouched, asked a benchmark, and graded; the same for every cell."""
+        answers, asked = self._asked_as_is(alias, benchmark), self.study.benchmarks[benchmark]
+        return self._once(("score", alias, benchmark), lambda: evaluate.stage(benchmark, asked, answers))
+
+    def _asked_as_is(self, alias: str, benchmark: str) -> Stage:
+        if benchmark not in self.study.benchmarks:
+            raise ValueError(
+                f'"{benchmark}" is not among the study\'s benchmarks; {did_you_mean(benchmark, self.study.benchmarks)}'
+            )
+        return self._once(
+            ("asked", alias, benchmark),
+            lambda: sample.of_benchmark(
+                benchmark, self.study.benchmarks[benchmark], self.study, self.model(alias), None
+            ),
+        )
+
+    def surprise(self, data: Stage) -> Stage:
+        """How likely the original student finds the answers of a sample, or of rows made of one."""
+        student = self.model(self.student)
+        key = ("surprise", self.student, data)
+        return self._once(key, lambda: logprobs.stage(self.study, student, None, data, by="text"))
+
+    def divergence(self, benchmark: str, student: Stage, asked: Benchmark | None = None) -> tuple[Stage, Stage]:
+        """How likely a student, and the original one, find what that student answers to a benchmark's prompts when it
+        draws its answers as they are likely."""
+        as_likely = (asked or self.study.benchmarks[benchmark]).model_copy(update=DRAWN)
+        model = self.model(self.student)
+        drawn = sample.of_benchmark(benchmark, as_likely, self.study, model, student)
+        ours = logprobs.stage(self.study, model, student, drawn, by="ids")
+        return ours, logprobs.stage(self.study, model, None, drawn, by="ids")
+
+    def style(self, benchmark: str, scored: Stage) -> Stage:
+        """Whose style the answers of an evaluation are in: the original student's or the teacher's."""
+        original, teacher = (self._asked_as_is(alias, benchmark) for alias in (self.student, self.teacher))
+        return style.stage(scored.inputs["answers"], original, teacher)
+
+    def _once(self, key: tuple, make: Callable[[], Stage]) -> Stage:
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]

@@ -1,0 +1,44 @@
+"""Answers to the training prompts that are asked for otherwise than the study says, and learnt as if they were not.
+
+What a student learns is then an answer to the prompt as the study has it, whatever it took to get that answer: that is
+what makes the answers of a model under another prompt off-policy.
+"""
+
+from string import Formatter
+from typing import Any
+
+from orchestrator.stages.builder import Cell
+from orchestrator.stages.transforms import prompted
+from orchestrator.store.stage import Stage
+
+IN_BRACES = {"prompt", "answer"}
+
+
+def answers(
+    cell: Cell, alias: str, prompts: dict[str, Any], sampling: dict[str, Any], rephrase: str | None = None
+) -> Stage | None:
+    """A model's answers, with what differs from the study's prompts and sampling, rephrased by the model itself; None
+    where nothing differs. Raises ValueError for what these do not take."""
+    if not prompts and not sampling and rephrase is None:
+        return None
+    asked = cell.answers_of(alias, prompts, sampling)
+    system = cell.study.prompts.system
+    if rephrase is not None:
+        _check_template(rephrase)
+        again = {"data": cell.rephrased(alias, asked, rephrase), "prompts": asked}
+        return cell.rows(prompted.make, again, system=system, prefix="")
+    if "system" in prompts:
+        return cell.rows(prompted.make, {"data": asked}, system=system, prefix="")
+    return asked
+
+
+def _check_template(text: str) -> None:
+    try:
+        named = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"rephrase: {error}; write {{{{ and }}}} for braces") from error
+    if "answer" not in named or named - IN_BRACES:
+        raise ValueError(
+            f"rephrase: it names {', '.join(sorted(named)) or 'nothing'} in braces; it must name {{answer}}, and may "
+            f"name {{prompt}}; write {{{{ and }}}} for braces"
+        )

@@ -1,0 +1,83 @@
+"""Where the values of a study come from, field by field, as the study file says: a paper, its code, our choice.
+
+So that what a paper does not say never passes as the paper's value, fields that the file leaves to their defaults count
+too. What decides no result, as where things run, has no provenance.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from orchestrator.study.settings import must_know
+
+NOT_STATED, COMMAND_LINE = "not stated", "the command line"
+DECIDE_NOTHING = {"name", "store", "resources", "tracking", "prices", "provenance"}
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A field of the study, its value in YAML, and where that comes from."""
+
+    field: str
+    value: str
+    source: str
+
+
+def check(provenance: Mapping[str, str], study: dict[str, Any]) -> None:
+    """Raise ValueError for the provenance of a field that a study, as a dict, does not have."""
+    if provenance:
+        leaves = _leaves(_deciding(study))
+        parts = [name.split(".") for name, _ in leaves]
+        known = dict.fromkeys(".".join(each[: i + 1]) for each in parts for i in range(len(each)))
+        for name in provenance:
+            must_know("provenance", "", name, known, "the fields of this study that decide its results")
+
+
+def stated(provenance: Mapping[str, str], study: dict[str, Any]) -> list[Stated]:
+    """Every field that has a value (a study as a dict, without what is None), in the study's order. Of several entries
+    that cover one the longest counts."""
+    return [
+        Stated(name, _shown(value), _source(name, provenance))
+        for name, value in _leaves(_deciding(study))
+        if "." in name or value not in ({}, [])  # as of a study without recoveries
+    ]
+
+
+def override(data: dict[str, Any], name: str) -> None:
+    """Note in a study as it is read that a field was overridden: what the file says of it is no longer true."""
+    said = data.get("provenance")
+    if isinstance(said, dict) and name.partition(".")[0] not in DECIDE_NOTHING:
+        for other in [other for other in said if _covers(name, str(other))]:
+            del said[other]
+        said[name] = COMMAND_LINE
+
+
+def _deciding(study: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in study.items() if key not in DECIDE_NOTHING}
+
+
+def _source(name: str, provenance: Mapping[str, str]) -> str:
+    covering = [each for each in provenance if _covers(each, name)]
+    return provenance[max(covering, key=len)] if covering else NOT_STATED
+
+
+def _covers(key: str, name: str) -> bool:
+    return name == key or name.startswith(f"{key}.")
+
+
+def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Of mappings, and of lists of mappings, what is in them; each item of such a list is one."""
+    if isinstance(value, dict) and value:
+        for key, each in value.items():
+            yield from _leaves(each, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for i, each in enumerate(value):
+            yield f"{name}.{i}", each
+    else:
+        yield name, value
+
+
+def _shown(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000).removesuffix("...\n").strip()

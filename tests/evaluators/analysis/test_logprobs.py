@@ -1,0 +1,73 @@
+"""Perplexity and KL from log-likelihoods."""
+
+import numpy as np
+import pytest
+
+from evaluators.analysis.logprobs import Scored, by_ids, by_text, divergence, mean_nll, parts_of, pooled, scored
+from evaluators.engines.engine import Answer, Likelihood
+from evaluators.engines.generations import Asked
+
+TEXT = "so it is \\boxed{4}"
+
+
+def rows(sums: list[float], tokens: list[int]) -> list[Scored]:
+    return [Scored(str(i), {"all": s}, {"all": n}) for i, (s, n) in enumerate(zip(sums, tokens, strict=True))]
+
+
+def test_an_answer_is_summed_by_class_of_token():
+    one = scored("a", Likelihood((1, 2, 3), (-1.0, -2.0, -4.0), (True, True, False), 2))
+    assert one.logprob == {"all": -7, "reasoning": -3, "answer": -4}
+    assert one.tokens == {"all": 3, "reasoning": 2, "answer": 1}
+    assert parts_of([one]) == ["all", "reasoning", "answer"]
+    assert parts_of([scored("a", Likelihood((1,), (-1.0,), (True,), None))]) == ["all"]
+
+
+def test_a_mean_is_over_tokens_and_varies_by_answer():
+    found = mean_nll(rows([-2.0, -12.0], [2, 4]))
+    assert found.value == pytest.approx(14 / 6)
+    assert found.low < found.value < found.high
+    assert mean_nll(rows([-2.0, -4.0], [2, 4])).low == pytest.approx(1.0)
+
+
+def test_the_divergence_is_how_much_likelier_the_student_finds_its_own_answers():
+    found = divergence(rows([-1.0, -2.0], [2, 4]), rows([-4.0, -8.0], [2, 4]))
+    assert (found.value, found.low, found.high) == pytest.approx((1.5, 1.5, 1.5))
+    with pytest.raises(AssertionError, match="pair"):
+        divergence(rows([-1.0], [1]), rows([-1.0, -1.0], [1, 1]))
+
+
+def test_the_interval_holds_the_mean_of_the_answers_it_was_drawn_from():
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(300):
+        lengths = rng.integers(5, 60, 200)
+        sums = -(lengths * 0.3 + rng.normal(0, np.sqrt(lengths)))
+        found = mean_nll(rows(sums.tolist(), lengths.tolist()))
+        hits += found.low <= 0.3 <= found.high
+    assert 0.91 < hits / 300 < 0.985
+
+
+def test_what_seeds_say_to_the_same_prompt_stands_and_falls_together():
+    rng = np.random.default_rng(1)
+    by_prompt = rng.normal(0, 5, 100)
+    seeds = [rows((by_prompt - 20).tolist(), [10] * 100) for _ in range(5)]
+    alone, together = mean_nll(seeds[0]), mean_nll(pooled(seeds))
+    expected = pytest.approx((alone.value, alone.low, alone.high))
+    assert (together.value, together.low, together.high) == expected, "five copies are worth no more than one"
+    mixed = pooled(
+        [
+            [Scored("a", {"all": -1.0}, {"all": 1})],
+            [Scored("a", {"all": -2.0, "answer": -1.0}, {"all": 2, "answer": 1})],
+        ]
+    )
+    assert mixed == [Scored("a", {"all": -3.0, "answer": -1.0}, {"all": 3, "answer": 1})]
+
+
+def test_data_is_asked_about_by_its_text_and_what_was_drawn_by_its_tokens():
+    chat = [{"role": "user", "content": "?"}]
+    plain = Asked("a", chat, (1, 2), (), (Answer((3, 4), TEXT, False),))
+    begun = Asked("b", chat, (1, 2), (3,), (Answer((3, 4), TEXT, False),))
+    (said,) = by_text([[*chat, {"role": "assistant", "content": TEXT}]])
+    assert (said.prompt, said.opening, said.final_from) == (chat, TEXT, TEXT.index("\\boxed"))
+    drawn = by_ids([plain, begun])
+    assert (drawn[0].prompt, drawn[0].opening) == ((1, 2), (3, 4))
+    assert (drawn[1].prompt, drawn[1].opening, drawn[1].final_from) == ((1, 2, 3), (4,), None)

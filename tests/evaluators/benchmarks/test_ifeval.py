@@ -1,0 +1,323 @@
+"""IFEval's verdicts, on rows made here and on the real ones, which are not part of the project."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from evaluators.benchmarks import ifeval
+from evaluators.grading.verdict import Verdict
+from evaluators.rows import check_columns, read_rows
+
+FOLDER = os.environ.get("OFFMODEL_REAL_DATA")
+PUNKT = ("length_constraints:number_sentences", "change_case:capital_word_frequency")
+ATLEAST = {"relation": "at least"}
+
+# Of each type, keywords that it takes and how to write what it asks for.
+TYPES = {
+    "keywords:existence": ({"keywords": ["red", "fox"]}, lambda k: " ".join(k["keywords"]).upper()),
+    "keywords:frequency": (
+        {"keyword": "fox", "frequency": 2, **ATLEAST},
+        lambda k: f"{k['keyword']}, " * (k["frequency"] if k["relation"] == "at least" else 0) + "and so on",
+    ),
+    "keywords:forbidden_words": ({"forbidden_words": ["fox"]}, lambda k: "0 1 2"),
+    "keywords:letter_frequency": (
+        {"letter": "#", "let_frequency": 3, "let_relation": "at least"},
+        lambda k: k["letter"] * k["let_frequency"] if k["let_relation"] == "at least" else "0 1 2",
+    ),
+    "language:response_language": (
+        {"language": "de"},
+        lambda k: {
+            "de": "Das ist ein ganz gewöhnlicher Satz, und hier steht noch einer.",
+            "hi": "यह हिन्दी में लिखा हुआ एक साधारण वाक्य है।",
+            "ko": "이것은 한국어로 쓴 평범한 문장입니다.",
+            "ta": "இது தமிழில் எழுதப்பட்ட ஒரு வாக்கியம்.",
+        }.get(k["language"], "0 1 2"),
+    ),
+    "length_constraints:number_sentences": (
+        {"num_sentences": 3, **ATLEAST},
+        lambda k: "He came home. " * (k["num_sentences"] if k["relation"] == "at least" else 1),
+    ),
+    "length_constraints:number_paragraphs": (
+        {"num_paragraphs": 3},
+        lambda k: "\n***\n".join(["a paragraph"] * k["num_paragraphs"]),
+    ),
+    "length_constraints:number_words": (
+        {"num_words": 9, **ATLEAST},
+        lambda k: "word " * (k["num_words"] if k["relation"] == "at least" else 1),
+    ),
+    "length_constraints:nth_paragraph_first_word": (
+        {"num_paragraphs": 3, "nth_paragraph": 2, "first_word": "owl"},
+        lambda k: "\n\n".join([f"{k['first_word'].title()}, so to say."] * k["num_paragraphs"]),
+    ),
+    "detectable_content:number_placeholders": (
+        {"num_placeholders": 2},
+        lambda k: "To [name]\n" * k["num_placeholders"],
+    ),
+    "detectable_content:postscript": (
+        {"postscript_marker": "P.S."},
+        lambda k: f"Yours\n\n{k['postscript_marker']} Bye",
+    ),
+    "detectable_format:number_bullet_lists": ({"num_bullets": 2}, lambda k: "* a point\n" * k["num_bullets"]),
+    "detectable_format:constrained_response": ({}, lambda k: "My answer is maybe."),
+    "detectable_format:number_highlighted_sections": ({"num_highlights": 2}, lambda k: "*so* " * k["num_highlights"]),
+    "detectable_format:multiple_sections": (
+        {"section_spliter": "Section", "num_sections": 2},
+        lambda k: "".join(f"{k['section_spliter']} {i}\nText\n" for i in range(k["num_sections"])),
+    ),
+    "detectable_format:json_format": ({}, lambda k: '```json\n{"a": [1, 2]}\n```'),
+    "detectable_format:title": ({}, lambda k: "<<a title>>\nand the rest"),
+    "combination:two_responses": ({}, lambda k: "one\n******\ntwo"),
+    "combination:repeat_prompt": ({"prompt_to_repeat": "Say it."}, lambda k: k["prompt_to_repeat"] + "\n\nIt."),
+    "startend:end_checker": ({"end_phrase": "The end."}, lambda k: f'So it is. {k["end_phrase"].upper()}" '),
+    "change_case:capital_word_frequency": (
+        {"capital_frequency": 2, "capital_relation": "at least"},
+        lambda k: "He said NO " * (k["capital_frequency"] if k["capital_relation"] == "at least" else 0) + "so",
+    ),
+    "change_case:english_capital": ({}, lambda k: "THIS IS A PLAIN ENGLISH SENTENCE."),
+    "change_case:english_lowercase": ({}, lambda k: "this is a plain english sentence."),
+    "punctuation:no_comma": ({}, lambda k: "no such thing"),
+    "startend:quotation": ({}, lambda k: '"As he said, so it was."'),
+}
+# Of these two, each type has at least one that does not follow it.
+UNASKED = ["Well, a b; the fox, THE OWL and 3 others said: o" + "no, " * 99 + "i. I came. " * 99, "x"]
+
+
+def instruct(*asked: tuple[str, dict]) -> dict:
+    every = [name for kwargs, _ in TYPES.values() for name in kwargs]
+    # As on the hub: each entry has every keyword, null where it does not apply.
+    kwargs = [dict.fromkeys(every) | given for _, given in asked]
+    return {"key": 1, "prompt": "do", "instruction_id_list": [kind for kind, _ in asked], "kwargs": kwargs}
+
+
+def forget_punkt() -> None:
+    from lm_eval.tasks.ifeval import instructions_util
+    from nltk import tokenize
+
+    instructions_util._get_sentence_tokenizer.cache_clear()
+    tokenize._get_punkt_tokenizer.cache_clear()
+
+
+@pytest.fixture
+def punkt(tmp_path, monkeypatch):
+    """An untrained Punkt, which knows no abbreviations: enough to split texts the same way twice."""
+    folder = tmp_path / "tokenizers" / "punkt_tab" / "english"
+    folder.mkdir(parents=True)
+    for name in ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"):
+        (folder / name).touch()
+    monkeypatch.setattr("nltk.data.path", [str(tmp_path)])
+    ifeval._types()
+    forget_punkt()
+    yield
+    forget_punkt()
+
+
+@pytest.fixture
+def no_punkt(monkeypatch):
+    monkeypatch.setattr("nltk.data.path", [])
+    ifeval._types()
+    forget_punkt()
+
+
+def is_random(kind: str, kwargs: dict) -> bool:
+    """Whether lm-eval's verdict depends on a letter that it draws."""
+    return kind == "keywords:letter_frequency" and not kwargs["letter"].isalpha()
+
+
+def compare(rows_and_texts: list[tuple[dict, str]]) -> None:
+    """Our verdicts are lm-eval's, and of each type some are followed and some are not."""
+    from lm_eval.tasks.ifeval.utils import process_results
+
+    seen, spent = defaultdict(set), [0.0, 0.0]
+    for row, text in rows_and_texts:
+        start = time.perf_counter()
+        given = ifeval.grade(row, text)
+        middle = time.perf_counter()
+        theirs = process_results(row, [text])
+        spent[0] += middle - start
+        spent[1] += time.perf_counter() - middle
+        assert given.found == bool(text.strip())
+        assert given.score == all(given.parts["strict"])
+        for part in ("strict", "loose"):
+            expected = theirs[f"inst_level_{part}_acc"]
+            pairs = zip(row["instruction_id_list"], row["kwargs"], strict=True)
+            for (kind, kwargs), ours, lm_eval in zip(pairs, given.parts[part], expected, strict=True):
+                assert ours == lm_eval or is_random(kind, kwargs), (row["key"], kind, kwargs, part, text)
+                seen[kind, part].add(ours)
+    print(f"{len(rows_and_texts)} answers: {spent[0]:.2f} s here, {spent[1]:.2f} s in lm-eval")
+    assert seen == {(kind, part): {False, True} for kind in TYPES for part in ("strict", "loose")}
+
+
+def test_types_are_the_harness_s():
+    assert set(TYPES) == set(ifeval._types())
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_type_has_answers_that_follow_and_that_do_not(punkt, kind):
+    kwargs, write = TYPES[kind]
+    row = instruct((kind, kwargs))
+    ifeval.check(row)
+    answer = write(kwargs)
+    assert ifeval.fields(row)["prompt"] == "do"
+    assert ifeval.group(row) == {}
+    assert ifeval.grade(row, answer) == Verdict(1.0, True, parts={"strict": [True], "loose": [True]})
+    assert not all(ifeval.grade(row, text).correct for text in UNASKED)
+    assert ifeval.grade(row, " \n") == Verdict(0.0, False, parts={"strict": [False], "loose": [False]})
+
+
+@pytest.mark.parametrize(
+    ("asked", "right", "wrong"),
+    [
+        (("keywords:frequency", {"keyword": "fox", "frequency": 2, "relation": "at least"}), "Fox and fox", "a fox"),
+        (("keywords:frequency", {"keyword": "fox", "frequency": 2, "relation": "less than"}), "a fox", "fox, fox"),
+        (("length_constraints:number_words", {"num_words": 3, "relation": "at least"}), "one, two three", "one two"),
+        (("length_constraints:number_words", {"num_words": 3, "relation": "less than"}), "one two", "one two three"),
+        (("keywords:existence", {"keywords": ["red", "fox"]}), "The Red FOX", "the fox"),
+        (("startend:end_checker", {"end_phrase": "The end."}), 'So it is. the END." ', "The end. Or is it?"),
+        (("detectable_content:number_placeholders", {"num_placeholders": 2}), "[name] at [place]", "[name] (place)"),
+    ],
+)
+def test_types_that_need_no_data_of_nltk(no_punkt, asked, right, wrong):
+    row = instruct(asked)
+    ifeval.check(row)
+    assert ifeval.grade(row, right).correct
+    given = ifeval.grade(row, wrong)
+    assert (given.correct, given.found) == (False, True)
+
+
+def test_every_instruction_is_to_be_followed():
+    row = instruct(("keywords:existence", {"keywords": ["fox"]}), ("startend:end_checker", {"end_phrase": "owl"}))
+    assert ifeval.grade(row, "fox owl").correct
+    assert ifeval.grade(row, "fox").parts == {"strict": [True, False], "loose": [True, False]}
+    assert ifeval.grade(row, "owl").parts == {"strict": [False, True], "loose": [False, True]}
+
+
+@pytest.mark.parametrize("text", ["Sure:\n{}", "{}\nAnything else?", "Sure:\n{}\nAnything else?", "**{}**"])
+def test_loose_takes_off_what_surrounds_an_answer(text):
+    given = ifeval.grade(instruct(("startend:quotation", {})), text.format('"so"'))
+    assert given.parts == {"strict": [False], "loose": [True]}
+    assert given.score == 0
+
+
+def test_symbols_are_counted_as_themselves():
+    row = instruct(("keywords:letter_frequency", {"letter": "#", "let_frequency": 4, "let_relation": "at least"}))
+    assert ifeval.grade(row, "#a #b #c #d").correct
+    assert not ifeval.grade(row, "#a #b #c " + "abcdefghijklmnopqrstuvwxyz" * 4).correct
+
+
+def test_languages_are_found_the_same_way_each_time():
+    row = instruct(("language:response_language", {"language": "en"}))
+    assert len({ifeval.grade(row, "Hello world").correct for _ in range(30)}) == 1
+
+
+def test_a_text_without_letters_is_graded_without_a_word(caplog, capfd):
+    assert ifeval.grade(instruct(("language:response_language", {"language": "en"})), "1 2 3").correct
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
+
+
+def test_json_nested_too_deep_is_not_followed():
+    assert not ifeval.grade(instruct(("detectable_format:json_format", {})), "[" * 10000).correct
+
+
+def test_figures():
+    verdicts = [
+        Verdict(1.0, True, parts={"strict": [True, True, True], "loose": [True, True, True]}),
+        Verdict(0.0, True, parts={"strict": [False], "loose": [True]}),
+        Verdict(0.0, True, parts={"strict": [True, False], "loose": [True, False]}),
+        Verdict(0.0, False, parts={"strict": [False, False], "loose": [False, False]}),
+    ]
+    assert ifeval.figures(iter(verdicts)) == {
+        "prompt_strict": 1 / 4,
+        "prompt_loose": 2 / 4,
+        "instruction_strict": 4 / 8,
+        "instruction_loose": 5 / 8,
+    }
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_missing_data_of_nltk_is_told_with_the_command_that_gets_it(no_punkt, kind):
+    row = instruct((kind, TYPES[kind][0]))
+    if kind not in PUNKT:
+        return ifeval.check(row)
+    with pytest.raises(ValueError, match=f"row 1: {kind} .*: python -m nltk.downloader punkt_tab$"):
+        ifeval.check(row)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("keywords:existance", {}), "no instruction type keywords:existance; the nearest is keywords:existence"),
+        (("made:up", {}), "no instruction type made:up; "),
+        (("length_constraints:number_words", {"relation": "at least"}), "number_words needs num_words"),
+        (("startend:end_checker", {"end_phrase": ""}), "end_checker needs end_phrase"),
+        (("keywords:existence", {"keywords": ["a", "fox("]}), "existence cannot be checked: .*unterminated"),
+        (
+            ("keywords:frequency", {"keyword": "**", "frequency": 1, **ATLEAST}),
+            "frequency cannot .*nothing to repeat",
+        ),
+        (("language:response_language", {"language": "xx"}), "response_language cannot be checked: KeyError: 'xx'"),
+        (("length_constraints:number_words", {"num_words": 3, "relation": "about"}), "'at least'.* about"),
+        (("punctuation:no_comma", {"num_words": 3}), "no_comma cannot be checked: .*num_words"),
+    ],
+)
+def test_rows_that_cannot_be_checked(asked, message):
+    with pytest.raises(ValueError, match=f"^IFEval row 1: .*{message}"):
+        ifeval.check(instruct(("keywords:existence", {"keywords": ["fox"]}), asked))
+
+
+def test_rows_of_unequal_lists():
+    with pytest.raises(ValueError, match="row 1: 1 instructions, but kwargs for 0"):
+        ifeval.check({**instruct(("punctuation:no_comma", {})), "kwargs": []})
+
+
+def test_nothing_is_loaded_before_a_row_is_graded_and_nothing_downloaded_or_printed_then():
+    script = """
+import socket, sys
+from evaluators.benchmarks import ifeval
+assert not {"nltk", "lm_eval", "langdetect"} & set(sys.modules)
+import nltk
+nltk.data.path.clear()
+find = nltk.data.find
+def refuse(*_): raise SystemExit("something is to be downloaded")
+nltk.download = socket.socket.connect = refuse
+row = {"prompt": "", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+ifeval.check(row)
+assert ifeval.grade(row, "so").correct
+assert nltk.data.find is find
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_verdicts_are_those_of_lm_eval(punkt):
+    rows = [instruct((kind, kwargs)) for kind, (kwargs, _) in TYPES.items()]
+    texts = [write(kwargs) for kwargs, write in TYPES.values()]
+    compare([(row, text) for row in rows for text in ["", *texts, *UNASKED]])
+
+
+@pytest.mark.skipif(not FOLDER, reason="OFFMODEL_REAL_DATA does not name a folder with the real rows")
+def test_verdicts_on_real_rows_are_those_of_lm_eval(punkt):
+    rows = read_rows(str(Path(FOLDER, "ifeval.jsonl")))
+    check_columns(rows, ifeval.COLUMNS, "ifeval")
+    assert len(rows) == 541
+    answers, drawn = [], []
+    for row in rows:
+        ifeval.check(row)
+        asked = list(zip(row["instruction_id_list"], row["kwargs"], strict=True))
+        drawn += [row["key"] for kind, kwargs in asked if is_random(kind, kwargs)]
+        obedient = [TYPES[kind][1](kwargs) for kind, kwargs in asked]
+        rng = random.Random(row["prompt"])  # The same for each run.
+        kwargs, write = rng.choice(list(TYPES.values()))
+        prompt = row["prompt"]
+        repeated = rng.choice([prompt, prompt.upper(), prompt.lower(), f"**{prompt}**", f'"{prompt}"', prompt * 20])
+        around = f"Sure:\n\n\n{rng.choice(obedient)}\nSo much for that."
+        texts = ["", *obedient, "\n".join(obedient), around, write(kwargs), repeated, rng.choice(UNASKED)]
+        answers += [(row, text) for text in dict.fromkeys(texts)]
+    assert drawn == [1122, 1129]
+    compare(answers)

@@ -1,0 +1,252 @@
+"""The vLLM engine, on the organisms, against what transformers generates from the same weights."""
+
+from pathlib import Path
+
+import pytest
+
+from evaluators.engines.chat_template import EMPTY_THINKING, encode
+from evaluators.engines.engine import Decoding, Engine, Reply, Request
+from organisms import shipped
+
+STEPS, WORDS = str(shipped.FOLDER / "steps"), str(shipped.FOLDER / "words")
+CHATS = [
+    [{"role": "user", "content": text}]
+    for text in (
+        "solve : start 3 , + 4 , * 2",
+        "describe red fox",
+        "which thing belongs to bam ? A fox B owl C cat D dog",
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(STEPS, "float32", context=128, lora_rank=8, threads=1)
+
+
+def generated(checkpoint: str, adapter=None) -> list[str]:
+    """The greedy answers of transformers, and PEFT."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="float32")
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    texts = []
+    for chat in CHATS:
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        out = model.generate(**ids, max_new_tokens=40, do_sample=False)
+        texts.append(tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True))
+    return texts
+
+
+def replies(engine: Engine, requests: list[Request], decoding: Decoding, **options) -> list[Reply]:
+    """The replies in the order of the requests."""
+    found = dict(engine.answer(requests, decoding, **options))
+    return [found[i] for i in range(len(requests))]
+
+
+def logprobs_by_hand(prompt, said, adapter=None) -> tuple[list[float], list[bool]]:
+    """By transformers, and PEFT: the log-probability of each token that is said, and whether it is the likeliest."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(STEPS, dtype="float32")
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    with torch.no_grad():
+        logprobs = model(torch.tensor([[*prompt, *said]])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    found = logprobs.gather(1, torch.tensor(said)[:, None])[:, 0]
+    return found.tolist(), (found == logprobs.max(1).values).tolist()
+
+
+REQUESTS = [Request(chat, number=i) for i, chat in enumerate(CHATS)]
+GREEDY = Decoding(max_tokens=40)
+
+
+def answers(engine: Engine, **options) -> list[str]:
+    return [reply.answers[0].text for reply in replies(engine, REQUESTS, GREEDY, **options)]
+
+
+def test_answers_are_those_of_transformers_also_after_a_change_of_weights(engine):
+    # The output head is tied to the input embedding, and vLLM's own reload leaves a packed copy of it behind.
+    assert answers(engine) == generated(STEPS)
+    engine.load(WORDS)
+    assert answers(engine) == generated(WORDS)
+    engine.load(STEPS)
+    assert answers(engine) == generated(STEPS)
+
+
+def test_what_was_asked_is_told_with_the_answer(engine):
+    (reply,) = replies(engine, REQUESTS[:1], GREEDY)
+    assert list(reply.prompt_ids) == encode(engine.tokenizer, CHATS[0])
+    assert reply.prompt_ids.count(engine.tokenizer.bos_token_id) == 1
+    as_ids = replies(engine, [Request(reply.prompt_ids)], GREEDY)
+    assert as_ids == [reply]
+
+
+def test_samples_are_repeatable_by_seed_and_differ_between_samples(engine):
+    def sample(seed: int, requests: list[Request]) -> list[list[str]]:
+        decoding = Decoding(max_tokens=12, temperature=2.0, n=4, seed=seed)
+        return [[answer.text for answer in reply.answers] for reply in replies(engine, requests, decoding)]
+
+    assert sample(1, REQUESTS) == sample(1, REQUESTS)
+    assert sample(1, REQUESTS) != sample(2, REQUESTS)
+    assert all(len(set(texts)) > 1 for texts in sample(1, REQUESTS))
+    # A request has the same samples in whatever company: an evaluation may be gone on with.
+    assert sample(1, REQUESTS[1:]) == sample(1, REQUESTS)[1:]
+
+
+def test_an_answer_goes_on_from_its_opening_and_holds_it(engine):
+    opening = replies(engine, REQUESTS[:1], Decoding(max_tokens=3))[0].answers[0]
+    for begun in (opening.ids, opening.text):
+        (reply,) = replies(engine, [Request(CHATS[0], begun)], GREEDY)
+        assert reply.opening_ids == opening.ids
+        assert reply.answers[0].ids[:3] == opening.ids
+        assert reply.answers[0].text == answers(engine)[0]
+
+
+def test_an_empty_block_of_reasoning_is_put_before_the_answer(engine):
+    (reply,) = replies(engine, REQUESTS[:1], Decoding(max_tokens=2, thinking="empty"))
+    assert reply.answers[0].text.startswith(EMPTY_THINKING)
+    assert list(reply.prompt_ids) == encode(engine.tokenizer, CHATS[0])
+
+
+def test_an_answer_that_the_limit_ends_is_cut_off(engine):
+    short, whole = (replies(engine, REQUESTS[:1], Decoding(max_tokens=n))[0].answers[0] for n in (2, 40))
+    assert (short.cut_off, len(short.ids)) == (True, 2)
+    assert not whole.cut_off
+
+
+def test_an_answer_ends_before_the_text_that_it_is_to_stop_at(engine):
+    (reply,) = replies(engine, REQUESTS[:1], Decoding(max_tokens=40, stop=("=",)))
+    assert reply.answers[0].text.rstrip() == answers(engine)[0].partition("=")[0].rstrip()
+    assert not reply.answers[0].cut_off
+
+
+def test_the_likeliest_option_is_that_of_transformers(engine):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    options = ("A", "B", "C", "D")
+    model = AutoModelForCausalLM.from_pretrained(STEPS, dtype="float32")
+    for reply in replies(engine, REQUESTS, Decoding(max_tokens=1, options=options)):
+        with torch.no_grad():
+            logprobs = model(torch.tensor([reply.prompt_ids])).logits[0, -1].log_softmax(-1)
+        expected = [logprobs[engine.tokenizer.convert_tokens_to_ids(f"▁{option}")].item() for option in options]
+        (answer,) = reply.answers
+        assert answer.option_logprobs == pytest.approx(expected, abs=1e-4)
+        assert answer.text == options[expected.index(max(expected))]
+        assert not answer.cut_off
+
+
+def test_an_option_of_several_tokens_is_refused(engine):
+    with pytest.raises(ValueError, match="'unheard' is"):
+        replies(engine, REQUESTS, Decoding(max_tokens=1, options=("A", "unheard")))
+
+
+def test_likelihoods_are_those_of_transformers(engine):
+    text = "let us compute . 3 + 4 = 7 ; 7 * 2 = 5 . the answer is \\boxed{ 5 }"
+    at = text.index("\\boxed")
+    requests = [Request(CHATS[0], text, final_from=at), Request(CHATS[1], "first take red fox")]
+    found = dict(engine.likelihood(requests))
+    for i, request in enumerate(requests):
+        expected, greedy = logprobs_by_hand(encode(engine.tokenizer, request.prompt), found[i].ids)
+        assert found[i].logprobs == pytest.approx(expected, abs=1e-3)
+        assert list(found[i].greedy) == greedy
+        assert engine.tokenizer.decode(found[i].ids) == request.opening
+    assert engine.tokenizer.decode(found[0].ids[found[0].final_from :]) == text[at:]
+    assert found[1].final_from is None
+
+
+def test_an_answer_that_fills_the_context_has_a_likelihood(engine):
+    (reply,) = replies(engine, REQUESTS[1:2], Decoding(max_tokens=500, temperature=2.0, seed=1))
+    room = engine.context - len(reply.prompt_ids)
+    said = (reply.answers[0].ids * room)[:room]  # as long as an answer can be
+    ((_, found),) = engine.likelihood([Request(reply.prompt_ids, said)])
+    assert found.ids == said[:-1]
+    assert len(found.logprobs) == room - 1
+
+
+def test_an_answer_says_whether_it_ended(engine):
+    (whole,) = replies(engine, REQUESTS[:1], GREEDY)
+    assert whole.answers[0].ended
+    assert whole.answers[0].ids[-1] == engine.tokenizer.eos_token_id
+    for decoding in (Decoding(max_tokens=1), Decoding(max_tokens=2), Decoding(max_tokens=40, stop=("=",))):
+        (cut,) = replies(engine, REQUESTS[:1], decoding)
+        assert not cut.answers[0].ended
+
+
+def test_a_prompt_that_ends_within_reasoning_is_known_by_its_text(engine):
+    plain, begun = REQUESTS[0].prompt, [{"role": "user", "content": "solve <think> let us"}]
+    found = replies(engine, [Request(plain), Request(begun)], Decoding(max_tokens=2, thinking="empty"))
+    assert [reply.thinks for reply in found] == [False, True]
+    assert found[0].answers[0].text.startswith(EMPTY_THINKING)
+    assert found[1].answers[0].text.lstrip().startswith("</think>"), "a block that is open is closed, not begun again"
+
+
+def test_a_batch_that_nobody_waits_for_does_not_meet_the_next(engine):
+    unread = engine.answer(REQUESTS, GREEDY)
+    next(unread)
+    unread.close()
+    assert answers(engine) == generated(STEPS)
+
+
+def test_a_prompt_beyond_the_context_is_refused(engine):
+    long = [{"role": "user", "content": "fox " * 200}]
+    with pytest.raises(ValueError, match=r"request 1 .* context is 128"):
+        replies(engine, [REQUESTS[0], Request(long, number=1)], Decoding(max_tokens=1))
+
+
+def untrained(folder: Path, rank: int = 8) -> Path:
+    """An adapter whose second factor is zero."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
+    return folder
+
+
+def test_an_adapter_that_changes_nothing_is_refused_each_time(engine, tmp_path):
+    folder = untrained(tmp_path / "train" / "untrained")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="exactly as without it"):
+            replies(engine, REQUESTS, Decoding(max_tokens=1), adapter=folder)
+
+
+def test_an_adapter_that_may_change_nothing_answers_as_the_base(engine, tmp_path):
+    # As that of a training whose first step had nothing to learn from.
+    engine.load(STEPS)
+    assert answers(engine, adapter=untrained(tmp_path / "train" / "lent"), must_differ=False) == answers(engine)
+
+
+def test_an_adapter_of_a_larger_rank_than_the_engine_was_started_for_is_refused(engine, tmp_path):
+    folder = untrained(tmp_path / "large" / "one", rank=16)
+    with pytest.raises(ValueError, match=r"adapter large has rank 16, .* for 8: start it with lora_rank=16"):
+        replies(engine, REQUESTS, GREEDY, adapter=folder, must_differ=False)
+
+
+def test_an_adapter_after_a_change_of_weights_is_not_taken_for_an_earlier_one(engine, tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folders = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+        folders.append(tmp_path / "train" / f"random-{seed}")
+        get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folders[-1])
+    first, second = (generated(STEPS, folder) for folder in folders)
+    assert first != second
+    assert answers(engine, adapter=folders[0]) == first
+    prompt, said = encode(engine.tokenizer, CHATS[1]), (290, 300, 310)
+    ((_, found),) = engine.likelihood([Request(tuple(prompt), said)], adapter=folders[0])
+    assert found.logprobs == pytest.approx(logprobs_by_hand(prompt, said, folders[0])[0], abs=1e-3)
+    engine.load(WORDS)
+    engine.load(STEPS)
+    assert answers(engine, adapter=folders[1]) == second
+    assert answers(engine, adapter=folders[0]) == first

@@ -1,0 +1,44 @@
+"""What a model is made to begin its answers with."""
+
+import pytest
+
+from evaluators.engines.engine import Answer
+from evaluators.engines.generations import Asked
+from evaluators.engines.prefill import openings
+
+WORDS = ["", "let", "us", "see", ":", "four", ".", "<end>"]
+
+
+class Words:
+    """A tokenizer of whole words."""
+
+    def decode(self, ids) -> str:
+        return " ".join(WORDS[i] for i in ids if WORDS[i] != "<end>")
+
+
+def asked(ids: tuple[int, ...], cut_off: bool = False) -> list[Asked]:
+    return [Asked("a", [], (9,), (), (Answer(ids, Words().decode(ids), cut_off, ended=ids[-1] == 7),))]
+
+
+FINISHED = (1, 2, 3, 4, 5, 6, 7)
+
+
+@pytest.mark.parametrize(
+    ("ids", "cut_off", "how", "begun"),
+    [
+        (FINISHED, False, {"tokens": 2}, (1, 2)),
+        (FINISHED, False, {"tokens": 99}, FINISHED[:-1]),  # nobody goes on after the token that ends an answer
+        (FINISHED[:-1], True, {"tokens": 99}, FINISHED[:-1]),
+        ((5,), False, {"tokens": 1}, (5,)),  # the one token that was asked for ends nothing
+        (FINISHED, False, {"until": "see :"}, (1, 2, 3, 4)),
+        (FINISHED, False, {"until": "se"}, (1, 2, 3)),  # whole tokens
+        (FINISHED, False, {"until": "nowhere"}, ()),
+    ],
+)
+def test_openings_are_token_ids_for_the_same_tokenizer_and_text_for_another(ids, cut_off, how, begun):
+    how = {"tokens": None, "until": None, **how}
+    assert openings(asked(ids, cut_off), **how, tokenizer=Words(), keep_ids=True) == {"a": begun}
+    as_text = openings(asked(ids, cut_off), **how, tokenizer=Words(), keep_ids=False)["a"]
+    assert isinstance(as_text, str)
+    assert Words().decode(begun).startswith(as_text)
+    assert as_text or not begun

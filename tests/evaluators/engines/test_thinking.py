@@ -1,0 +1,27 @@
+"""What counts as a reasoning model's answer."""
+
+import pytest
+
+from evaluators.engines.thinking import final_from, spoken
+
+
+@pytest.mark.parametrize(
+    ("text", "thinks", "said"),
+    [
+        ("<think>2 + 2</think>\n\nIt is 4.", False, "It is 4."),
+        ("2 + 2</think>It is 4.", True, "It is 4."),  # begun by the chat template
+        ("<think>a</think> no <think>b</think> 4", False, "4"),
+        ("<think>2 + 2 is \\boxed{4}", False, ""),  # never ended: no answer
+        ("2 + 2 is \\boxed{4}", True, ""),
+        ("It is 4.", False, "It is 4."),
+    ],
+)
+def test_only_what_follows_the_reasoning_is_said(text, thinks, said):
+    assert spoken(text, thinks) == said
+
+
+def test_the_final_answer_begins_after_the_reasoning_or_at_the_last_box():
+    assert final_from("<think>a</think>b") == len("<think>a</think>")
+    text = "\\boxed{1} no, \\boxed{2}"
+    assert final_from(text) == text.rindex("\\boxed")
+    assert final_from("plain") is None

@@ -1,0 +1,75 @@
+"""The grading of mathematics on all rows of the real data sets, which are not part of the project."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from evaluators.grading import maths
+from evaluators.grading.boxed import last_boxed
+from evaluators.grading.symbolic import CPUS
+from evaluators.rows import check_columns
+from perf.grading import FILES, answers, by_math_verify, gold_of, perturbed, read
+
+FOLDER = os.environ.get("OFFMODEL_REAL_DATA")
+pytestmark = pytest.mark.skipif(not FOLDER, reason="OFFMODEL_REAL_DATA does not name a folder with the real rows")
+
+
+@pytest.fixture(params=list(FILES))
+def benchmark_rows(request):
+    file, benchmark = FILES[request.param]
+    return benchmark, read(FOLDER, file)
+
+
+def at_once(function, pairs: list) -> list:
+    with ThreadPoolExecutor(CPUS) as pool:
+        return list(pool.map(lambda pair: function(*pair), pairs))
+
+
+def test_every_gold_answer_can_be_read(benchmark_rows):
+    benchmark, rows = benchmark_rows
+    check_columns(rows, benchmark.COLUMNS, "maths")
+    at_once(benchmark.check, [(row,) for row in rows])
+
+
+@pytest.mark.parametrize("short_cut", [True, False])
+def test_gold_answers_are_right(benchmark_rows, short_cut):
+    benchmark, rows = benchmark_rows
+    pairs = [(benchmark.gold(row), f"\\boxed{{{gold_of(row)}}}", short_cut) for row in rows]
+    verdicts = at_once(maths.grade, pairs)
+    assert sum(verdict.correct for verdict in verdicts) >= 0.995 * len(rows)
+    assert all(verdict.found and not verdict.note for verdict in verdicts)
+
+
+def test_solutions_are_right():
+    file, benchmark = FILES["MATH-500"]
+    rows = read(FOLDER, file)
+    assert sum(benchmark.grade(row, row["solution"]).correct for row in rows) >= 0.995 * len(rows)
+
+
+def test_perturbed_gold_answers_are_wrong(benchmark_rows):
+    benchmark, rows = benchmark_rows
+    # One of each row's; the benchmark takes them all.
+    made = [(row, perturbed(gold_of(row)), n) for n, row in enumerate(rows)]
+    pairs = [(row, f"\\boxed{{{wrong[n % len(wrong)]}}}") for row, wrong, n in made]
+    taken = [text for (_, text), verdict in zip(pairs, at_once(benchmark.grade, pairs), strict=True) if verdict.correct]
+    assert len(taken) <= 0.005 * len(pairs), taken
+
+
+def test_verdicts_are_math_verifys_but_for_the_differences_that_the_docs_list():
+    file, benchmark = FILES["MATH-500"]
+    listed = {"blanks and a full stop", "a name", "perturbed"}
+    made = [(row, kind, text) for row, kind, text in answers(read(FOLDER, file)[::5]) if kind not in listed]
+    verdicts = at_once(benchmark.grade, [(row, text) for row, _, text in made])
+    other = []
+    for (row, kind, text), verdict in zip(made, verdicts, strict=True):
+        held = last_boxed(text)
+        if verdict.correct != (held is not None and by_math_verify(gold_of(row), held)):
+            other.append((kind, gold_of(row), held))
+    assert other == []
+
+
+def test_rows_are_grouped_by_what_they_are_about(benchmark_rows):
+    benchmark, rows = benchmark_rows
+    names = {"level", "subject"} if "problem" in rows[0] else {"subfield"}
+    assert all(set(benchmark.group(row)) == names for row in rows)

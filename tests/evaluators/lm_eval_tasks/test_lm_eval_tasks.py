@@ -1,0 +1,365 @@
+"""Tasks of lm-eval on our engine, against lm-eval's own Hugging Face model with the same weights and rows."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from evaluators.engines.engine import Answer, Engine, Likelihood, Reply
+from evaluators.lm_eval_tasks import HarnessTask, check, index, run_task
+from evaluators.lm_eval_tasks.evaluate import evaluate
+from evaluators.lm_eval_tasks.load import with_rows
+from evaluators.lm_eval_tasks.task import HarnessResult
+from organisms import shipped
+from organisms.rows import benchmark_rows
+
+STEPS = str(shipped.FOLDER / "steps")
+CONTEXT = 1024
+REAL = os.environ.get("OFFMODEL_REAL_DATA")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tasks(tmp_path_factory):
+    """Tasks of our own and a few of lm-eval's in the place of its whole index."""
+    from lm_eval import tasks
+
+    lm_eval, own = Path(tasks.__file__).parent, tmp_path_factory.mktemp("tasks")
+    for name, original, settings in (
+        ("short_math", "hendrycks_math/hendrycks_math500", "{max_gen_toks: 48}"),
+        ("short_ifeval", "ifeval/ifeval", "{until: [], max_gen_toks: 24}"),
+        ("sampled_math", "hendrycks_math/hendrycks_math500", "{do_sample: true, temperature: 2.0, max_gen_toks: 8}"),
+        (
+            "sampled_gsm8k",
+            "gsm8k/gsm8k",
+            '{until: ["Q:", "<|user|>", ""], do_sample: true, temperature: 0.7, top_p: 0.9, max_gen_toks: 30}',
+        ),
+        ("beamed_gsm8k", "gsm8k/gsm8k", "{num_beams: 4}"),
+    ):
+        text = f"include: {lm_eval / original}.yaml\ntask: {name}\ngeneration_kwargs: {settings}\n"
+        (own / f"{name}.yaml").write_text(text)
+    manager = tasks.TaskManager(include_path=[lm_eval / "gsm8k", lm_eval / "mmlu", own], include_defaults=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "whole", lambda: manager)
+        yield
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(STEPS, "float32", context=CONTEXT, lora_rank=8, threads=1)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=STEPS, dtype="float32", device="cpu", batch_size=8, max_length=CONTEXT)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    def write(rows: list[dict]) -> str:
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(path)
+
+    return write
+
+
+def real(name: str, n: int) -> list[dict]:
+    if not REAL:
+        pytest.skip("OFFMODEL_REAL_DATA names no folder with the benchmarks' rows")
+    return [json.loads(line) for line in (Path(REAL) / name).read_text().splitlines()[:n]]
+
+
+def theirs(model, task: HarnessTask) -> dict:
+    """What lm-eval makes of a task with a model of its own."""
+    from lm_eval import simple_evaluate
+
+    return simple_evaluate(
+        model,
+        tasks=[with_rows(task, task.rows)],
+        num_fewshot=task.shots,
+        apply_chat_template=task.chat,
+        bootstrap_iters=0,
+        task_manager=index.manager(task.name),
+    )
+
+
+def ours(engine: Engine, task: HarnessTask, adapter: Path | None = None) -> HarnessResult:
+    return evaluate(task, partial(engine.answer, adapter=adapter), partial(engine.likelihood, adapter=adapter))
+
+
+def agree(one: HarnessResult, other: dict) -> list:
+    """Asserts the same metrics; returns their samples and ours, side by side."""
+    (name,) = one.metric
+    values = {key: value for key, value in other["results"][name].items() if isinstance(value, float)}
+    assert {key: one.results[name][key] for key in values} == pytest.approx(values, abs=1e-4, rel=1e-4)
+    first = other["samples"][name][0]["filter"]
+    samples = [sample for sample in other["samples"][name] if sample["filter"] == first]
+    examples = {example.prompt: example for example in one.examples}
+    assert len(examples) == len(samples)
+    return [(examples[sample["arguments"][0][0]], sample) for sample in samples]
+
+
+def same_texts(pairs: list) -> list[str]:
+    texts = [example.answers[0].text for example, _ in pairs]
+    assert texts == [sample["resps"][0][0] for _, sample in pairs]
+    return texts
+
+
+def same_chances(pairs: list) -> None:
+    for example, sample in pairs:
+        chances = [resps[0][0] if isinstance(resps[0], tuple) else resps[0] for resps in sample["resps"]]
+        assert example.answers[0].option_logprobs == pytest.approx(chances, abs=1e-4, rel=1e-7)
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_generated_answers_are_those_of_lm_evals_own_model(engine, reference, rows, chat):
+    path = rows(benchmark_rows("math500", 12, 3))
+    task = HarnessTask("short_math", STEPS, CONTEXT, chat, path)
+    result = ours(engine, task)
+    assert len(set(same_texts(agree(result, theirs(reference, task))))) > 4
+    assert result.metric == {"short_math": "exact_match,none"}
+    assert [example.score for example in result.examples] == [e.metrics["exact_match,none"] for e in result.examples]
+
+
+def test_answers_to_real_questions_are_those_of_lm_evals_own_model(engine, reference, rows):
+    path = rows([*real("math500.jsonl", 8), {"problem": "why ? " * 600, "solution": "\\boxed{1}", "answer": "1"}])
+    task = HarnessTask("short_math", STEPS, CONTEXT, True, path)
+    result = ours(engine, task)
+    same_texts(agree(result, theirs(reference, task)))
+    assert [example.truncated for example in result.examples].count(True) == 1
+
+
+def test_answers_of_an_adapter_are_those_of_lm_evals_own_model(engine, rows, tmp_path):
+    import torch
+    from lm_eval.models.huggingface import HFLM
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    folder = tmp_path / "train" / "random"
+    get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
+    model = HFLM(pretrained=STEPS, peft=str(folder), dtype="float32", device="cpu", batch_size=8, max_length=CONTEXT)
+    path = rows(benchmark_rows("math500", 4, 3))
+    task = HarnessTask("short_math", STEPS, CONTEXT, True, path)
+    tuned = same_texts(agree(ours(engine, task, folder), theirs(model, task)))
+    assert tuned != [example.answers[0].text for example in ours(engine, task).examples]
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_options_are_as_likely_as_under_lm_evals_own_model(engine, reference, rows, chat):
+    questions = benchmark_rows("mmlu", 12, 3) + (real("mmlu_stem.jsonl", 6) if REAL else [])
+    task = HarnessTask("mmlu_abstract_algebra", STEPS, CONTEXT, chat, rows(questions))
+    result = ours(engine, task)
+    same_chances(agree(result, theirs(reference, task)))
+    assert {example.answers[0].text for example in result.examples} <= set("ABCD")
+    assert result.metric == {"mmlu_abstract_algebra": "acc,none"}
+
+
+def test_ifeval_grades_as_for_lm_evals_own_model(engine, reference, rows):
+    path = rows(benchmark_rows("ifeval", 6, 3) + real("ifeval.jsonl", 4))
+    task = HarnessTask("short_ifeval", STEPS, CONTEXT, True, path)
+    result = ours(engine, task)
+    same_texts(agree(result, theirs(reference, task)))
+    assert result.metric == {"short_ifeval": "prompt_level_strict_acc,none"}
+    assert all("prompt_level_loose_acc,none" in example.metrics for example in result.examples)
+    assert 0.5 < sum(example.score for example in result.examples) / len(result.examples) < 1
+
+
+def test_samples_are_repeatable_by_seed(engine, rows):
+    def sample(seed: int) -> dict[str, str]:
+        task = HarnessTask("sampled_math", STEPS, CONTEXT, True, path, seed=seed)
+        return {example.id: example.answers[0].text for example in ours(engine, task).examples}
+
+    path = rows(benchmark_rows("math500", 6, 3))
+    assert sample(1) == sample(1)
+    assert sample(1) != sample(2)
+
+
+# What follows needs no engine: a model that says what the test wants.
+
+
+def says(text: str, asked: list | None = None):
+    def answer(requests, decoding):
+        for i, request in enumerate(requests):
+            if asked is not None:
+                asked.append((request, decoding))
+            yield i, Reply(request.prompt, (), (Answer((7,), text, False),), False, "")
+
+    return answer
+
+
+def weighs(requests):
+    for i, request in enumerate(requests):
+        n = len(request.opening)
+        yield i, Likelihood(request.opening, (-0.01 * request.opening[-1],) * n, (False,) * n, None)
+
+
+GSM8K = [{"question": f"{i} + {i} ?", "answer": f"It is {2 * i} #### {2 * i}"} for i in range(8)]
+
+
+def test_the_first_filter_of_the_first_metric_is_the_score(rows):
+    result = evaluate(HarnessTask("gsm8k", STEPS, CONTEXT, rows=rows(GSM8K), shots=0), says("#### 4, or 6"), weighs)
+    assert result.metric == {"gsm8k": "exact_match,strict-match"}
+    right = [example for example in result.examples if example.score]
+    assert [example.prompt for example in right] == [e.prompt for e in result.examples if "2 + 2" in e.prompt]
+    assert sum(example.metrics["exact_match,flexible-extract"] for example in result.examples) == 1
+    assert result.results["gsm8k"]["exact_match,strict-match"] == 1 / 8
+    assert result.versions["gsm8k"] == 3.0
+
+
+def test_drawn_rows_are_the_first_of_all_in_the_drawn_order(rows):
+    path = rows([*GSM8K, GSM8K[0]])
+    some, every = (
+        evaluate(HarnessTask("gsm8k", STEPS, CONTEXT, rows=path, shots=0, n=n, seed=5), says("#### 4"), weighs).examples
+        for n in (4, None)
+    )
+    assert [(e.id, e.prompt, e.score) for e in some] == [(e.id, e.prompt, e.score) for e in every[:4]]
+    assert len({example.id for example in every}) == 9
+    assert [example.id for example in every] != sorted(example.id for example in every)
+
+
+def test_settings_of_the_task_reach_the_engine(rows):
+    asked: list = []
+    evaluate(HarnessTask("sampled_gsm8k", STEPS, 64, rows=rows(GSM8K), shots=0, seed=3), says("", asked), weighs)
+    assert [request.number for request, _ in asked] == list(range(8))
+    (decoding,) = {decoding for _, decoding in asked}
+    assert (decoding.temperature, decoding.top_p, decoding.max_tokens) == (0.7, 0.9, 30)
+    assert (decoding.seed, decoding.stop) == (3, ("Q:", "<|user|>"))
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_prompts_begin_with_one_bos_where_the_tokenizer_begins_texts_with_one(rows, tmp_path, chat):
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(STEPS)
+    bos, path = tokenizer.bos_token, rows(GSM8K)
+    folders = {False: STEPS, True: str(tmp_path / "tokenizer")}
+    begin = TemplateProcessing(single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, tokenizer.bos_token_id)])
+    tokenizer.backend_tokenizer.post_processor = begin
+    tokenizer.save_pretrained(folders[True])
+    for begins, folder in folders.items():
+        task = HarnessTask("gsm8k", folder, CONTEXT, chat, path, shots=0)
+        for example in evaluate(task, says(""), weighs).examples:
+            expected = 1 if chat or begins else 0
+            assert example.prompt_ids.count(tokenizer.bos_token_id) == expected
+            assert example.prompt_ids[:expected] == (tokenizer.bos_token_id,) * expected
+
+
+def test_a_group_draws_from_all_its_tasks(tmp_path, monkeypatch, rows):
+    from lm_eval.tasks import TaskManager
+
+    path = rows([{"q": f"{i} ?", "a": str(i)} for i in range(6)])
+    data = f"{{data_files: {{test: {path}}}, cache_dir: {tmp_path}}}"
+    for name in ("first_of_two", "second_of_two"):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"task: {name}\ndataset_path: json\ndataset_kwargs: {data}\ntest_split: test\n"
+            'doc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\nmetric_list: [{metric: exact_match}]\n'
+        )
+    (tmp_path / "both_of_two.yaml").write_text(
+        "group: both_of_two\ntask: [first_of_two, second_of_two]\n"
+        "aggregate_metric_list: [{metric: exact_match, weight_by_size: true}]\n"
+    )
+    manager = TaskManager(include_path=tmp_path, include_defaults=False)
+    monkeypatch.setattr(index, "whole", lambda: manager)
+    index.manager.cache_clear()
+    for n, tasks in ((None, 2), (5, 2), (1, 1)):
+        result = evaluate(HarnessTask("both_of_two", STEPS, CONTEXT, chat=False, n=n, seed=4), says("3"), weighs)
+        assert len(result.examples) == (n or 12)
+        assert {example.task for example in result.examples} == set(result.metric)
+        assert len(result.metric) == tasks
+        mean = sum(example.score for example in result.examples) / len(result.examples)
+        assert result.results["both_of_two"]["exact_match,none"] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize(
+    ("settings", "metric", "refused"),
+    [
+        ("output_type: loglikelihood\nmetric_list: [{metric: perplexity}, {metric: acc}]", "acc,none", None),
+        (
+            "output_type: loglikelihood\nmetric_list: [{metric: perplexity}]",
+            None,
+            "none of its metrics .perplexity. is",
+        ),
+        (
+            "process_results: !function lengths.of\nmetric_list: [{metric: length, aggregation: mean}]",
+            None,
+            "such as 5",
+        ),
+    ],
+)
+def test_only_a_share_is_a_score(tmp_path, monkeypatch, rows, settings, metric, refused):
+    from lm_eval.tasks import TaskManager
+
+    (tmp_path / "lengths.py").write_text("def of(doc, results): return {'length': len(results[0])}")
+    fixed = (
+        'task: scored_otherwise\ndataset_path: json\ntest_split: test\ndoc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\n'
+    )
+    (tmp_path / "scored_otherwise.yaml").write_text(fixed + settings)
+    manager = TaskManager(include_path=tmp_path, include_defaults=False)
+    monkeypatch.setattr(index, "whole", lambda: manager)
+    index.manager.cache_clear()
+    task = HarnessTask(
+        "scored_otherwise", STEPS, CONTEXT, False, rows([{"q": "so", "a": "it is"}, {"q": "why", "a": "not"}])
+    )
+    if refused is None:
+        result = evaluate(task, says("three"), weighs)
+        assert result.metric == {"scored_otherwise": metric}
+        assert [example.score for example in result.examples] == [0, 0]
+    else:
+        with pytest.raises(ValueError, match=f"lm_eval:scored_otherwise: offmodel compares shares .* {refused}"):
+            evaluate(task, says("three"), weighs)
+
+
+def test_another_thread_gets_the_grades_that_need_a_main_thread(rows):
+    # lm-eval gives symbolic algebra a time limit by a signal; where there can be none, it finds every answer wrong.
+    row = {"problem": "1 / 2 ?", "solution": "$\\boxed{\\frac{1}{2}}$", "answer": "1/2", "level": "1", "type": "a"}
+    text = "Final Answer: The final answer is $\\frac{2}{4}$. I hope it is correct."
+    with ThreadPoolExecutor(1) as pool:
+        task = HarnessTask("minerva_math500", STEPS, 2048, rows=rows([row]))
+        assert [one.score for one in pool.submit(run_task, task, says(text), weighs).result().examples] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("gsm8kk", "has no task .* nearest are .*gsm8k"),
+        ("humaneval", "runs code that the model writes"),
+        ("mmmu_val", "shows images"),
+        ("wikitext", "measures perplexity"),
+    ],
+)
+def test_tasks_that_are_not_run_are_refused(name, why):
+    with pytest.raises(ValueError, match=why):
+        check(name)
+
+
+def test_tasks_and_groups_are_found_without_their_data():
+    for name in ("gsm8k", "mmlu", "math_word_problems"):
+        check(name)
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [
+        ({"name": "gsm8k"}, "shows 5 examples .* set shots to 0"),
+        ({"name": "mmlu"}, "is a group"),
+        ({"name": "gsm8k", "shots": 0, "context": 200}, "no room for a prompt"),
+        ({"name": "beamed_gsm8k", "shots": 0}, "sets num_beams"),
+        ({"name": "hendrycks_math500", "rows": []}, "no rows"),
+        ({"name": "mmlu_abstract_algebra"}, "do not have"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(rows, task, why):
+    with pytest.raises(ValueError, match=why):
+        evaluate(
+            HarnessTask(**{"tokenizer": STEPS, "context": CONTEXT, **task, "rows": rows(task.get("rows", GSM8K))}),
+            says(""),
+            weighs,
+        )

@@ -1,0 +1,126 @@
+"""A benchmark's rows as what is asked, its answers as grades, and the figures beside them."""
+
+from dataclasses import replace
+
+import pytest
+
+from evaluators.engines.engine import Answer
+from evaluators.engines.generations import Asked, OwnGrade, content_ids, from_lines, to_lines
+from evaluators.evaluate import chats_of, example_ids, grade, graded_by_harness, read_graded, summary, write_graded
+
+ROWS = [{"problem": f"{i} + {i} = ?", "answer": str(2 * i), "level": i, "subject": "sums"} for i in (1, 2, 3)]
+
+
+def answered(*texts: tuple[str, ...], opening: tuple[int, ...] = ()) -> list[Asked]:
+    """Answers to the rows, in as many tokens as they have words; the last answer of all was cut off."""
+    made = []
+    for id, row, each in zip(example_ids("math500", ROWS), ROWS, texts, strict=True):
+        answers = [Answer((*opening, *range(len(text.split()))), text, cut_off=text == "cut") for text in each]
+        made.append(Asked(id, [{"role": "user", "content": row["problem"]}], (1, 2), opening, tuple(answers)))
+    return made
+
+
+ONE_EACH = answered(("it is 4",), ("so \\boxed{4}",), ("it is just \\boxed{4}",))
+FOUR_EACH = answered(
+    ("\\boxed{2}", "\\boxed{2}", "\\boxed{3}", "cut"),
+    ("\\boxed{3}", "\\boxed{3}", "\\boxed{4}", "cut"),
+    ("cut", "cut", "cut", "cut"),
+)
+
+
+def test_an_id_belongs_to_the_content_and_repeated_content_is_told_apart():
+    row = {"problem": "x", "answer": "1", "level": 2}
+    first, second, third = content_ids([row, dict(reversed(row.items())), {**row, "level": 3}])
+    assert second == f"{first}-2"
+    assert third not in (first, second)
+    assert example_ids("olympiadbench", [row]) != example_ids("math500", [row])
+
+
+def test_examples_are_graded_in_the_order_of_the_rows():
+    graded = grade("math500", ROWS, ONE_EACH)
+    assert [one.score for one in graded] == [0, 1, 0]
+    assert [one.verdicts[0].found for one in graded] == [False, True, True]
+    assert [one.group for one in graded] == [{"level": i, "subject": "sums"} for i in (1, 2, 3)]
+    assert [one.id for one in graded] == example_ids("math500", ROWS)
+
+
+def test_answers_that_belong_to_other_rows_are_not_graded():
+    with pytest.raises(AssertionError, match="where those to"):
+        grade("math500", ROWS, [ONE_EACH[1], ONE_EACH[0], ONE_EACH[2]])
+
+
+def test_the_reasoning_of_a_reasoning_model_is_not_its_answer():
+    texts = ("\\boxed{2}</think>it is \\boxed{3}",), ("\\boxed{4}",), ("</think>\\boxed{6}",)
+    plain = answered(*texts)
+    assert [one.score for one in grade("math500", ROWS, plain)] == [0, 1, 1]
+    begun_by_the_prompt = [replace(one, thinks=True) for one in plain]
+    assert [one.score for one in grade("math500", ROWS, begun_by_the_prompt)] == [0, 0, 1]
+
+
+def test_an_option_that_was_compared_is_an_answer_also_within_reasoning():
+    rows = [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 1}]
+    chosen = Answer((1,), "B", False, option_logprobs=(-2.0, -0.1, -3.0, -4.0))
+    asked = [Asked(example_ids("mmlu", rows)[0], [], (1,), (), (chosen,), thinks=True)]
+    assert [one.score for one in grade("mmlu", rows, asked)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("way", "scores"), [("mean", [0.5, 0.25, 0]), ("majority", [1, 0, 0]), ("pass@2", [1 - 1 / 6, 0.5, 0])]
+)
+def test_several_answers_make_one_score(way, scores):
+    assert [one.score for one in grade("math500", ROWS, FOUR_EACH, way)] == pytest.approx(scores)
+
+
+def test_the_summary_tells_what_is_beside_a_score():
+    opened = answered(("it is 4",), ("so \\boxed{4}",), ("cut",), opening=(7, 7))
+    facts = summary(opened, grade("math500", ROWS, opened))
+    assert (facts["n"], facts["samples"]) == (3, 1)
+    assert facts["accuracy"] == pytest.approx(1 / 3)
+    assert facts["cut_off"] == pytest.approx(1 / 3)
+    assert facts["not_found"] == pytest.approx(2 / 3)
+    assert facts["given_up"] == 0
+    assert facts["tokens"] == 3 + 2 + 1
+    assert (facts["mean_length"], facts["median_length"]) == (4, 4)
+    assert facts["p95_length"] == pytest.approx(4.9)
+    assert facts["groups"] == {"level": {"1": 0.0, "2": 1.0, "3": 0.0}, "subject": {"sums": pytest.approx(1 / 3)}}
+    assert "pass" not in facts
+
+
+def test_the_summary_of_several_answers_has_pass_at_k():
+    facts = summary(FOUR_EACH, grade("math500", ROWS, FOUR_EACH, "majority"))
+    assert facts["accuracy"] == pytest.approx(1 / 3)
+    assert facts["mean"] == pytest.approx(0.25)
+    assert facts["pass"] == {
+        "1": pytest.approx(0.25),
+        "2": pytest.approx((5 / 6 + 0.5) / 3),
+        "4": pytest.approx(2 / 3),
+    }
+
+
+def test_a_harness_grades_its_own_tasks():
+    own = [
+        Asked("a", [], (), (), (Answer((1,), "x", False),) * 3, own=OwnGrade("gsm8k", 0.25, {"acc": 1.0, "norm": 0.25}))
+    ]
+    (graded,) = graded_by_harness(own)
+    assert (graded.score, graded.group) == (0.25, {"task": "gsm8k"})
+    assert "pass" not in summary(own, [graded]), "the score is of all three answers together"
+    assert from_lines(to_lines(own)) == own
+
+
+def test_answers_and_grades_are_read_as_they_were_written(tmp_path):
+    assert from_lines(to_lines(FOUR_EACH)) == FOUR_EACH
+    graded = grade("math500", ROWS, FOUR_EACH)
+    write_graded(tmp_path / "grades.jsonl", graded)
+    assert read_graded(tmp_path / "grades.jsonl") == graded
+
+
+def test_a_system_prompt_comes_first():
+    chats = chats_of("math500", ROWS, "{problem}", system="be brief")
+    assert [message["role"] for message in chats[0]] == ["system", "user"]
+    assert chats[0][0]["content"] == "be brief"
+    assert chats_of("math500", ROWS, "{problem}")[0] == chats[0][1:]
+
+
+def test_a_prompt_that_names_an_absent_column_is_refused():
+    with pytest.raises(ValueError, match=r"\{question\}"):
+        chats_of("math500", ROWS, "{question}")

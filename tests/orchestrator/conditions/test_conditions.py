@@ -1,0 +1,299 @@
+"""The conditions of a study: what they make of it, what they share, and what they refuse."""
+
+import importlib
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from evaluators.engines.engine import Answer
+from evaluators.engines.generations import Asked, to_lines
+from evaluators.grading.aggregate import score
+from evaluators.grading.verdict import Verdict
+from orchestrator import conditions
+from orchestrator.cli import main
+from orchestrator.plan.build import unfold
+from orchestrator.plan.catalogue import entries
+from orchestrator.plan.workload import cost_of, steps_of
+from orchestrator.run.preflight import check
+from orchestrator.run.stage_runner import KINDS
+from orchestrator.stages.sample import ANSWERS
+from orchestrator.stages.transform import rows_of
+from orchestrator.store.context import Work
+from orchestrator.store.store import Store
+from orchestrator.study.settings import StudyError
+
+DOC = Path(__file__).parents[3] / "docs" / "conditions.md"
+ONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}")
+
+
+def block(language: str) -> str:
+    """The first block of code in that language in the document."""
+    return re.search(rf"```{language}\n(.*?)```", DOC.read_text(), re.DOTALL)[1]
+
+
+@pytest.fixture
+def arm(small):
+    """The trial of one condition in a study of one pair and seed, given in YAML, as `{kind: on_model}`."""
+
+    def act(condition: str, *overrides: str):
+        return unfold(small(*ONE, f"conditions={{it: {condition}}}", *overrides)).trials[0]
+
+    return act
+
+
+@pytest.fixture
+def dropped_in(tmp_path, monkeypatch):
+    """The document's example as a file among the conditions."""
+    folder = tmp_path / "conditions"
+    folder.mkdir()
+    (folder / "shuffled.py").write_text(block("python"))
+    monkeypatch.setattr(conditions, "__path__", [*conditions.__path__, str(folder)])
+    importlib.invalidate_caches()
+    yield "orchestrator.conditions.shuffled"
+    sys.modules.pop("orchestrator.conditions.shuffled", None)
+    conditions.module.cache_clear()
+
+
+def student(trial):
+    return trial.steps[0].student
+
+
+def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
+    assert len(block("python").splitlines()) < 60
+    plan = unfold(small("conditions={off-model: , shuffled: {seed: 3}}"))
+    trained = {trial.condition: student(trial) for trial in plan.trials if trial.teacher == "words" and trial.seed == 1}
+    made = trained["shuffled"].inputs["data"]
+    assert made.settings == {"by": f"{dropped_in}.shuffled", "version": 1, "seed": 3}
+    assert made.inputs["data"] == trained["off-model"].inputs["data"]
+    rows = {f"p{i}": f"a{i}" for i in range(5)}
+    answers = [
+        Asked(prompt, [{"role": "user", "content": prompt}], (), (), (Answer((1,), answer, False),))
+        for prompt, answer in rows.items()
+    ]
+    store = Store(plan.study.store)
+    publish(store, made.inputs["data"], {ANSWERS: to_lines(answers).encode()})
+    work = Work(made, store, store.new_folder(made, "one"), None)
+    assert KINDS["rows"].run(work) == {"n": 5, "removed": 0}
+    learnt = {row.prompt[0]["content"]: row.answer for row in rows_of(work.folder("data"))}
+    mixed_up = {row.prompt[0]["content"]: row.answer for row in rows_of(work.out)}
+    assert learnt == rows
+    assert sorted(mixed_up.values()) == sorted(rows.values())
+    assert not mixed_up.items() & rows.items()
+    assert "shuffled" in [one.name for one in entries()["conditions"]]
+    with pytest.raises(StudyError, match=r'conditions\.shuffled\.sed: unknown key; did you mean "seed"\?'):
+        small("conditions.shuffled.sed=1")
+
+
+def test_every_experiment_of_the_document_is_in_a_plan_and_passes_the_checks(small):
+    declared = yaml.safe_load(block("yaml"))
+    asked_for = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in declared.items()]
+    plan = unfold(small(*asked_for, "context=256"))
+    assert {trial.condition for trial in plan.trials} == set(declared["conditions"])
+    used = {conditions.kind_of(name, options or {}) for name, options in declared["conditions"].items()}
+    assert used == set(conditions.kinds()), "a condition is not in the document"
+    check(plan, Store(plan.study.store), {})
+    assert cost_of(plan.stages, plan.study)[0] > 0
+    distinct, unshared = Counter(stage.kind for stage in plan.stages), plan.unshared()
+    # As they are: 3 models; under another system message, at another temperature, and rephrased: the student.
+    assert sum(stage.kind == "sample" and "benchmark" not in stage.settings for stage in plan.stages) == 6
+    # Not trained anew: noise, half way, prefill, inoculated and asked so, asked as in training, best of (3). Trained
+    # once for both teachers: on-model, non-text (3), on-model otherwise (3). For each: all others, and two budgets.
+    n = len(declared["conditions"])
+    assert distinct["train"] == 2 * (7 + 2 * (n - 8 - 7 + 2))
+    # Two teachers: filters (4), own reasoning, inoculation, by seed mixed (2); the student: non-text (3), on-model (2).
+    assert distinct["rows"] == 2 * (4 + 1 + 1 + 2 * 2) + 3 + 2
+    assert unshared["train"] > distinct["train"]
+    assert unshared["sample"] > distinct["sample"]
+
+
+def test_best_of_any_n_shares_one_sampling_of_the_off_model_student(small):
+    grid = {f"best of {n}": {"kind": "best_of", "n": n, "samples": 8, "benchmarks": ["maths"]} for n in (1, 2, 8)}
+    grid["majority of 4"] = {**grid["best of 8"], "n": 4, "by": "majority"}
+    plan = unfold(small(*ONE, f"conditions={yaml.safe_dump({'off-model': {}, **grid}, default_flow_style=True)}"))
+    scores = {trial.condition: trial.steps[0].scores["maths"] for trial in plan.trials}
+    off_model, picked = scores.pop("off-model"), list(scores.values())
+    assert len({stage.inputs["answers"] for stage in picked}) == 1
+    assert [stage.settings["score"] for stage in picked] == ["pass@1", "pass@2", "pass@8", "majority@4"]
+    asked = picked[0].inputs["answers"]
+    assert asked.inputs["student"] == off_model.inputs["answers"].inputs["student"]
+    decoding = asked.settings["benchmark"]["decoding"]
+    assert (decoding["n"], decoding["temperature"]) == (8, 0.7)
+    assert asked.settings["benchmark"]["rows"] == off_model.inputs["answers"].settings["benchmark"]["rows"]
+    assert all(stage.runtime["benchmark"]["score"] == stage.settings["score"] for stage in picked)
+    assert sum(stage.kind == "train" for stage in plan.stages) == 1
+
+
+def test_the_majority_of_k_is_the_mean_over_disjoint_groups_of_k():
+    given = [Verdict(float(answer == "4"), True, answer) for answer in ("4", "4", "5", "5", "5", "4", "4", "5")]
+    assert score(given, "majority@3") == pytest.approx(0.5)  # 4 4 5, then 5 5 4; two are left over
+    assert score(given, "majority@8") == score(given, "majority")
+    assert score(given, "majority@1") == score(given, "mean")
+
+
+@pytest.mark.parametrize(
+    ("options", "learnt_with", "asked_with"),
+    [
+        ("at: training", True, False),
+        ("at: evaluation", False, True),
+        ("at: both", True, True),
+        ("at: evaluation, of: original", None, True),
+    ],
+)
+def test_inoculation_at_training_at_evaluation_and_at_both(arm, options, learnt_with, asked_with):
+    trial = arm(f"{{kind: inoculation, {options}, system: 'be bad', prefix: 'in {{braces}} '}}", "measures.kl=[maths]")
+    if learnt_with is None:
+        assert student(trial) is None
+    else:
+        data = student(trial).inputs["data"]
+        assert (data.kind == "rows") == learnt_with
+        if learnt_with:
+            assert (data.settings["system"], data.settings["prefix"]) == ("be bad", "in {braces} ")
+        else:
+            assert student(trial) == student(arm("{kind: off_model}"))
+    for name, before in trial.original.items():
+        how, was = (s.inputs["answers"].settings["benchmark"] for s in (trial.steps[0].scores[name], before))
+        assert how["system"] == ("be bad" if asked_with else None)
+        assert how["prompt"] == ("in {{braces}} " if asked_with else "") + was["prompt"]
+        assert how["rows"] == was["rows"]
+    if student(trial) is not None:  # KL is of the answers to what is asked.
+        drawn = trial.steps[0].divergence["maths"][0].inputs["data"]
+        assert drawn.settings["benchmark"]["system"] == ("be bad" if asked_with else None)
+
+
+def test_answers_asked_for_otherwise_are_learnt_under_the_studys_prompt(arm):
+    system = "prompts.system=as ever"
+    plain = student(arm("{kind: on_model}", system)).inputs["data"]
+    data = student(arm("{kind: on_model, prompts: {system: another}}", system)).inputs["data"]
+    assert (data.settings["system"], data.settings["prefix"]) == ("as ever", "")
+    assert data.inputs["data"].settings["prompts"] == {**plain.settings["prompts"], "system": "another"}
+    cooler = student(arm("{kind: on_model, sampling: {temperature: 0.25}}", system)).inputs["data"]
+    assert cooler.settings == {**plain.settings, "decoding": {**plain.settings["decoding"], "temperature": 0.25}}
+    said_again = student(arm("{kind: on_model, rephrase: 'again : {answer}'}", system)).inputs["data"]
+    assert said_again.inputs["prompts"] == plain == said_again.inputs["data"].inputs["answers"]
+    assert said_again.settings["system"] == "as ever"
+
+
+def test_fewer_or_other_prompts_for_one_condition(arm, small, tmp_path, monkeypatch):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"instruction": "say {i}"}}\n' for i in range(7)))
+    monkeypatch.chdir(tmp_path)
+    study = small(
+        *ONE, "conditions={it: {kind: off_model, prompts: {source: rows.jsonl, n: null}}}", "train.batch_size=2"
+    )
+    assert study.conditions["it"]["prompts"]["source"] == str(rows), "a stage does not run where the user stands"
+    trained = student(unfold(study).trials[0])
+    assert steps_of(trained, study) == round(7 / 2)
+    assert cost_of([trained.inputs["data"]], study) == (7, 7 * 8)
+
+
+def test_a_filter_ranks_by_the_likelihood_that_the_study_measures_too(small):
+    halves = "conditions={low: {kind: surprise, quantiles: [0, 0.5]}, high: {kind: surprise, quantiles: [0.5, 1]}}"
+    plan = unfold(small(*ONE, halves, "measures.perplexity=true"))
+    low, high = (student(trial).inputs["data"] for trial in plan.trials)
+    assert low != high
+    assert low.inputs == high.inputs
+    assert [trial.surprise.inputs["data"] for trial in plan.trials] == [low, high]
+    assert sum(stage.kind == "likelihood" for stage in plan.stages) == 3
+
+
+def test_streams_are_learnt_by_plain_language_modelling_and_have_no_perplexity(arm):
+    trial = arm("{kind: non_text, text: code, n: 9, length: 16}", "measures.perplexity=true", "train.clip=0.1")
+    assert student(trial).settings["objective"] == {"kind": "lm"}
+    assert student(trial).settings["clip"] == 0
+    assert set(student(trial).inputs["data"].inputs) == {"model"}
+    assert trial.surprise is None
+
+
+def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
+    plan = unfold(small("conditions={it: {kind: mixed, share: 0.5, arrange: interleaved}}", "recoveries={}"))
+    trained = [student(trial) for trial in plan.trials]
+    assert {stage.settings["order"] for stage in trained} == {"fixed"}
+    assert {stage.inputs["data"].settings["block"] for stage in trained} == {32}
+    assert sorted(stage.inputs["data"].settings["seed"] for stage in trained) == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("{kind: off_model, prompts: {sytem: x}}", 'prompts.sytem: unknown key; did you mean "system"?'),
+        ("{kind: on_model, sampling: {temperature: 9}}", "sampling.temperature: Input should be less than"),
+        (
+            "{kind: off_model, sampling: {seed: 1}, train: {objective: on_policy_distillation}}",
+            "train.objective: on_pol",
+        ),
+        ("{kind: on_model, rephrase: 'say {prompt}'}", "rephrase: it names prompt in braces; it must name {answer}"),
+        ("{kind: on_model, rephrase: 'say {answer'}", "rephrase: "),
+        ("{kind: surprise}", "quantiles: Field required"),
+        ("{kind: surprise, quantiles: [0.5, 0.2]}", "quantiles: 0.5 to 0.2 is no part"),
+        ("{kind: surprise, quantiles: [0, 1]}", "quantiles: 0 to 1 is everything"),
+        ("{kind: non_text, text: poems}", "text: Input should be 'numbers', 'code' or 'tokens'"),
+        ("{kind: non_text, text: code, train: {objective: sft}}", "train.objective: streams have no prompt"),
+        ("{kind: non_text, text: code, length: 4096}", "length: 4096 tokens are more than the 2048"),
+        ("{kind: own_reasoning, train: {learn_from: answer}}", "train.learn_from: this condition"),
+        ("{kind: own_reasoning, train: {objective: sdft}}", "train: learn_from has no effect on sdft"),
+        ("{kind: inoculation, at: training}", "system, prefix: give one of them"),
+        ("{kind: inoculation, at: both, of: original, system: x}", "of: the original student is not trained"),
+        ("{kind: inoculation, at: evaluation, system: x, benchmarks: [mats]}", 'benchmarks: "mats" is not among'),
+        ("{kind: best_of, n: 4, samples: 2, benchmarks: [maths]}", "n: the best of 4 needs as many samples"),
+        ("{kind: best_of, n: 2, benchmarks: [mats]}", 'benchmarks: "mats" is not among'),
+        ("{kind: best_of, n: 2, by: majority, benchmarks: [follow]}", "benchmarks.follow: score: answers to ifeval"),
+        ("{kind: without_maths, rule: '('}", "rule: '(' is no regular expression"),
+        ("{kind: without_maths, rule: x, like: maths}", "give one of rule and like"),
+        ("{kind: without_maths, recall: 0.5}", "recall has no effect on a rule"),
+        ("{kind: without_maths, like: math}", 'like: "math" is no benchmark of the study'),
+        ("{kind: without_maths, like: problems}", 'like: "problems" is no benchmark of the study'),
+        ("{kind: mixed, share: 1.5}", "share: Input should be less than 1"),
+        ("{kind: mixed, share: 0.5, arrange: after, train: {epochs: 2}}", "arrange: what comes after"),
+        ("{kind: mixed, share: 0.5, train: {order: fixed}}", "train.order: arrange decides the order"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(small, condition, said):
+    with pytest.raises(StudyError) as raised:
+        unfold(
+            small(*ONE, f"conditions={{it: {condition}}}", "benchmarks.follow={kind: ifeval, rows: organisms, n: 2}")
+        )
+    assert f"conditions.it.{said}" in str(raised.value) or f"conditions.it: {said}" in str(raised.value), raised.value
+
+
+def test_prompts_that_a_condition_spoils_are_found_before_anything_runs(small):
+    spoilt = (
+        "conditions={it: {kind: inoculation, at: evaluation, prefix: '" + "very " * 300 + "', benchmarks: [maths]}}"
+    )
+    plan = unfold(small(*ONE, spoilt, "context=64"))
+    with pytest.raises(StudyError, match=r"maths, asked otherwise \(1\), row 1: \d+ tokens"):
+        check(plan, Store(plan.study.store), {})
+
+
+def test_the_command_lists_every_condition_and_recovery_from_the_code(capsys, monkeypatch):
+    for part in entries().values():
+        for one in part:
+            assert one.what.endswith("."), one
+            assert one.source, one
+            assert [option.name for option in one.options if not option.description] == [], one
+    monkeypatch.setattr(sys, "argv", ["offmodel", "conditions"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    for kind in conditions.kinds():
+        assert f"\n  {kind}\n" in told
+    for line in ("by (default verifier): what picks one of them; verifier or majority", "share (required): "):
+        assert line in told
+    monkeypatch.setattr(sys, "argv", ["offmodel", "conditions", "best_of"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+
+
+def test_what_is_filtered_are_the_answers_that_a_condition_with_the_same_prompts_learns_from(small):
+    prompts = "prompts: {maths: 0.2}"
+    one, other = unfold(
+        small(*ONE, f"conditions={{all: {{kind: off_model, {prompts}}}, some: {{kind: without_maths, {prompts}}}}}")
+    ).trials
+    learnt, filtered = (trial.steps[-1].student.inputs["data"] for trial in (one, other))
+    assert filtered.inputs["data"] == learnt
+    assert learnt.settings["prompts"]["maths"] == 0.2

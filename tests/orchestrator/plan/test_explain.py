@@ -1,0 +1,84 @@
+"""Why a stage is not done."""
+
+import pytest
+
+from orchestrator.plan.explain import explain
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store
+
+
+def train(rate=0.1, rows=None, name="student", data=None) -> Stage:
+    inputs = {} if data is None else {"data": data}
+    return Stage("train", 1, name, {"rate": rate, "rows": rows, "schedule": {"epochs": 1}}, inputs)
+
+
+def sample(seed: int) -> Stage:
+    return Stage("sample", 1, "answers", {"decoding": {"seed": seed, "stops": ("a",)}})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path))
+
+
+def test_the_differing_field_is_named_with_both_values(store, publish):
+    publish(store, train(rate=0.1), {})
+    lines = explain(train(rate=0.2), store)
+    assert lines == [f"most like {train(rate=0.1).address}, which differs in:", "  settings.rate: 0.2 here, 0.1 there"]
+
+
+def test_fields_that_only_one_has_and_versions_are_named(store, publish):
+    publish(store, Stage("train", 1, "student", {"rate": 0.1, "schedule": {"epochs": 1}}), {})
+    lines = explain(Stage("train", 2, "student", {"rate": 0.1, "schedule": {"steps": 3}}), store)
+    assert lines[1:] == [
+        "  settings.schedule.epochs: absent here, 1 there",
+        "  settings.schedule.steps: 3 here, absent there",
+        "  version: 2 here, 1 there",
+    ]
+
+
+def test_the_nearest_stage_is_the_one_with_the_fewest_differences(store, publish):
+    nearest = train(rate=0.1, rows=9, name="zzz")
+    publish(store, train(rate=0.5, rows=7, name="student"), {})
+    publish(store, nearest, {})
+    lines = explain(train(rate=0.1, rows=8, name="student"), store)
+    assert lines[0] == f"most like {nearest.address}, which differs in:"
+    assert lines[1:] == ["  settings.rows: 8 here, 9 there"]
+
+
+def test_of_equally_near_stages_the_namesake_is_taken(store, publish):
+    names = ("aaa", "student", "zzz")
+    for i, name in enumerate(names):
+        publish(store, train(rate=i, name=name), {})
+    assert "train/student-" in explain(train(rate=9), store)[0]
+
+
+def test_a_differing_input_is_followed_to_what_differs_in_it(store, publish):
+    publish(store, sample(1), {})
+    publish(store, train(data=sample(1)), {})
+    needed = sample(2)
+    assert explain(train(data=needed), store) == [
+        f"most like {train(data=sample(1)).address}, which differs in:",
+        f"  input data: {needed.address}",
+        f"    most like {sample(1).address}, which differs in:",
+        "      settings.decoding.seed: 2 here, 1 there",
+    ]
+
+
+def test_a_differing_input_that_is_done_is_not_followed(store, publish):
+    publish(store, sample(1), {})
+    publish(store, sample(2), {})
+    publish(store, train(data=sample(1)), {})
+    assert explain(train(data=sample(2)), store)[1:] == [f"  input data: {sample(2).address}"]
+
+
+def test_the_first_of_its_kind_is_like_nothing(store, publish):
+    publish(store, sample(1), {})
+    assert explain(train(), store) == ["no stage of the kind train has ever been done in this store"]
+
+
+def test_long_values_are_cut(store, publish):
+    publish(store, train(rate="a" * 500), {})
+    (line,) = explain(train(rate="b" * 500), store)[1:]
+    assert len(line) < 160
+    assert "..." in line

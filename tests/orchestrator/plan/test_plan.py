@@ -1,0 +1,548 @@
+"""The unfolding of a study into trials and shared stages, on the shipped demo."""
+
+from collections import Counter
+
+import pytest
+
+from evaluators.benchmarks import BENCHMARKS
+from orchestrator.plan.build import unfold
+from orchestrator.plan.trial import Plan
+from orchestrator.plan.workload import alone
+from orchestrator.stages.train import stopped
+from orchestrator.study.schema import Pair
+from orchestrator.study.settings import StudyError
+
+PROBLEMS = "problems={kind: math500, rows: organisms, n: 40, prompt: '{problem}', max_tokens: 96}"
+BY_GRPO = "recoveries.own samples={method: grpo, conditions: [off-model], budgets: [20, 5, 10], train: {batch_size: 8}}"
+
+
+def fingerprints(plan: Plan, *kinds: str) -> set[str]:
+    return {stage.fingerprint for stage in plan.stages if not kinds or stage.kind in kinds}
+
+
+def trial_of(plan: Plan, condition: str, seed: int, teacher: str):
+    found = [t for t in plan.trials if (t.condition, t.seed, t.teacher) == (condition, seed, teacher)]
+    assert len(found) == 1
+    return found[0]
+
+
+def prompted(plan: Plan) -> set[str]:
+    """The answers to the training prompts."""
+    return {s.fingerprint for s in plan.stages if s.kind == "sample" and "prompts" in s.settings}
+
+
+def test_every_pair_condition_and_seed_is_a_trial(demo):
+    study = demo()
+    plan = unfold(study)
+    expected = {
+        (pair.student, pair.teacher, condition, seed)
+        for pair in study.pair_list
+        for condition in study.conditions
+        for seed in study.seeds
+    }
+    assert {(t.student, t.teacher, t.condition, t.seed) for t in plan.trials} == expected
+    assert len(plan.trials) == len(expected) == 18
+    assert len({trial.key for trial in plan.trials}) == 18
+
+
+def test_shared_stages_are_counted_once(demo):
+    study = demo("recoveries.own samples.budgets=[32, 64]", "seeds=[1, 2]", "measures={}")
+    plan = unfold(study)
+    distinct = Counter(stage.kind for stage in plan.stages)
+    # Off-model: 2 teachers x 2 seeds; on-model: 2 seeds for both teachers; recovery: 2 budgets for each off-model one.
+    trains = 4 + 2 + 8
+    # As they are: 3 models x 4 benchmarks; each trained student: 4; prefill: 2 benchmarks for each off-model one.
+    evaluations = 3 * 4 + trains * 4 + 4 * 2
+    assert distinct == {"model": 3, "sample": 3 + evaluations, "train": trains, "evaluate": evaluations}
+    assert plan.unshared()["sample"] > distinct["sample"]
+
+
+def test_each_model_answers_the_prompts_once(demo):
+    plan = unfold(demo())
+    asked = [stage.inputs["base"] for stage in plan.stages if stage.kind == "sample" and "prompts" in stage.settings]
+    assert len(asked) == len(set(asked))
+    assert {model.name for model in asked} == {model.organism for model in plan.study.models.values()}
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        [PROBLEMS, BY_GRPO, "train.checkpoints=[5]", "recoveries.own samples.conditions=[off-model, on-model]"],
+        [PROBLEMS, "train.objective=grpo"],
+        ["train.objective=on_policy_distillation"],
+    ],
+    ids=["demo", "by grpo", "grpo", "on-policy distillation"],
+)
+def test_a_stage_that_trials_share_lies_at_one_address(demo, overrides):
+    # It is found in the store by its address, which holds its name too: under two names it would run twice.
+    addresses: dict[str, set[str]] = {}
+
+    def visit(stage):
+        addresses.setdefault(stage.fingerprint, set()).add(stage.address)
+        for needed in stage.inputs.values():
+            visit(needed)
+
+    plan = unfold(demo(*overrides))
+    for trial in plan.trials:
+        for stage in trial.stages():
+            visit(stage)
+    assert addresses.keys() == fingerprints(plan)
+    assert [found for found in addresses.values() if len(found) > 1] == []
+
+
+def test_the_original_student_is_evaluated_once_for_each_benchmark(demo):
+    study = demo()
+    plan = unfold(study)
+    student = study.models[study.pair_list[0].student].organism
+    as_it_is = [
+        stage.runtime["name"]
+        for stage in plan.stages
+        if stage.kind == "sample"
+        and "benchmark" in stage.settings
+        and set(stage.inputs) == {"base"}
+        and stage.inputs["base"].name == student
+    ]
+    assert sorted(as_it_is) == sorted(study.benchmarks)
+    assert len({tuple(trial.original.values()) for trial in plan.trials}) == 1
+
+
+def test_prefill_asks_the_off_model_student_and_trains_none(demo):
+    study = demo()
+    plan = unfold(study)
+    for pair in study.pair_list:
+        for seed in study.seeds:
+            prefill = trial_of(plan, "prefill", seed, pair.teacher)
+            off_model = trial_of(plan, "off-model", seed, pair.teacher)
+            assert set(prefill.steps[0].scores) == set(study.conditions["prefill"]["benchmarks"])
+            for name, stage in prefill.steps[0].scores.items():
+                answers = stage.inputs["answers"]
+                assert answers.inputs["student"] == off_model.steps[0].scores[name].inputs["answers"].inputs["student"]
+                assert answers.inputs["opening"] == prefill.original[name].inputs["answers"]
+                assert answers.settings["opening"] == {"tokens": study.conditions["prefill"]["tokens"], "until": None}
+                assert stage != off_model.steps[0].scores[name]
+    without = unfold(study.model_copy(update={"conditions": {"off-model": {}, "on-model": {}}}))
+    assert fingerprints(without, "train") == fingerprints(plan, "train")
+
+
+def test_on_model_students_are_shared_by_all_teachers(demo):
+    plan = unfold(demo())
+    one, other = (trial_of(plan, "on-model", 1, teacher) for teacher in plan.study.pairs.teachers)
+    assert one.steps == other.steps
+    assert one.steps != trial_of(plan, "on-model", 2, one.teacher).steps
+
+
+def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
+    plan = unfold(demo())
+    for trial in plan.trials:
+        if trial.condition == "off-model":
+            student = trial.steps[0].scores["maths"].inputs["answers"].inputs["student"]
+            assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.teacher].organism
+            assert student.inputs["base"].name == plan.study.models[trial.student].organism
+            assert student.settings["seed"] == trial.seed
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["name=another"],
+        ["store=elsewhere"],
+        ["tracking.uri=http://127.0.0.1:5000", "tracking.experiment=x"],
+        ["resources.trials=1", "resources.cpus=3", "resources.train.cpus=2", "resources.train.micro_tokens=4"],
+        ["resources.engine.gpus=1", "resources.engine.replicas=3", "resources.train.gpus=1"],
+        ["resources.train={workers: 4, zero: 3, offload: all, gradient_checkpointing: true, keep_every: 1}"],
+        ["measures.training_kl=0"],
+    ],
+    ids=" ".join,
+)
+def test_where_a_study_runs_changes_no_stage(demo, overrides):
+    assert fingerprints(unfold(demo(*overrides))) == fingerprints(unfold(demo()))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.learning_rate=2.0e-3",
+        "train.rank=4",
+        "seeds=[4, 5]",
+        "train.epochs=1",
+        "train.objective=dft",
+        "train.objective={kind: sft_kl, weight: 0.5}",
+        "train.learn_from=after_reasoning",
+        "train.clip=0.1",
+        "train.order=fixed",
+        "train.num_steps=30",
+    ],
+)
+def test_training_settings_change_what_is_trained_and_nothing_before(demo, override):
+    before, after = unfold(demo()), unfold(demo(override))
+    assert not fingerprints(before, "train") & fingerprints(after, "train")
+    assert fingerprints(before, "model") == fingerprints(after, "model")
+    assert prompted(before) == prompted(after)
+    kept = fingerprints(before, "evaluate") & fingerprints(after, "evaluate")
+    as_they_are = {
+        stage.fingerprint
+        for t in before.trials
+        for scores in (t.original, t.teacher_scores)
+        for stage in scores.values()
+    }
+    assert kept == as_they_are
+
+
+@pytest.mark.parametrize(
+    "override", ["prompts.n=1000", "prompts.seed=1", "prompts.system=hi", "sampling.temperature=0.5", "sampling.seed=1"]
+)
+def test_other_prompts_or_answers_change_all_that_is_trained_on_them(demo, override):
+    before, after = unfold(demo()), unfold(demo(override))
+    assert not prompted(before) & prompted(after)
+    assert not fingerprints(before, "train") & fingerprints(after, "train")
+    assert fingerprints(before, "model") == fingerprints(after, "model")
+
+
+@pytest.mark.parametrize("change", ["n=10", "seed=1", "max_tokens=5", "temperature=1.0", "prompt='{problem} ?'"])
+def test_a_change_to_a_benchmark_changes_its_evaluations_alone(demo, change):
+    before, after = unfold(demo()), unfold(demo(f"benchmarks.maths.{change}"))
+
+    def evaluations(plan, of_maths):
+        return {s for s in plan.stages if s.kind == "evaluate" and (s.runtime["name"] == "maths") == of_maths}
+
+    assert not evaluations(before, True) & evaluations(after, True)
+    assert evaluations(before, False) == evaluations(after, False)
+    assert prompted(before) == prompted(after)
+    assert fingerprints(before, "model", "train") == fingerprints(after, "model", "train")
+
+
+@pytest.mark.parametrize("change", ["samples=4 temperature=1.0 score=majority", "samples=4 temperature=1.0"])
+def test_another_way_of_scoring_grades_the_same_answers(demo, change):
+    def overrides(settings: str) -> list[str]:
+        return [f"benchmarks.maths.{setting}" for setting in settings.split()]
+
+    before, after = unfold(demo(*overrides(change))), unfold(demo(*overrides(f"{change} score=pass@2")))
+    assert fingerprints(before, "sample") == fingerprints(after, "sample")
+    differing = fingerprints(before, "evaluate") ^ fingerprints(after, "evaluate")
+    assert len(differing) == 2 * sum(s.kind == "evaluate" and s.runtime["name"] == "maths" for s in after.stages)
+
+
+def test_a_grader_that_grades_otherwise_grades_the_same_answers_again(demo, monkeypatch):
+    before = unfold(demo())
+    monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 99)
+    after = unfold(demo())
+    assert fingerprints(before, "model", "sample", "train") == fingerprints(after, "model", "sample", "train")
+    again = [s for s in after.stages if s.kind == "evaluate" and s.fingerprint not in fingerprints(before)]
+    assert {stage.runtime["name"] for stage in again} == {"maths"}
+
+
+def test_measures_add_likelihoods_and_change_nothing_else(demo):
+    plan, more = unfold(demo()), unfold(demo("measures={perplexity: true, kl: [maths]}"))
+    assert fingerprints(plan) < fingerprints(more)
+    data = {trial.surprise.inputs["data"].inputs["base"].name for trial in more.trials}
+    assert data == {"steps", "words", "terse"}
+    for trial in more.trials:
+        for step in trial.steps:
+            ours, theirs = step.divergence["maths"]
+            assert ours.inputs["data"] == theirs.inputs["data"]
+            assert (ours.inputs["student"], "student" in theirs.inputs) == (
+                ours.inputs["data"].inputs["student"],
+                False,
+            )
+            assert ours.inputs["data"].settings["benchmark"]["decoding"]["temperature"] == 1.0
+
+
+@pytest.mark.parametrize("override", ["dtype=bfloat16", "context=256"])
+def test_dtype_and_context_change_all_that_a_model_does(demo, override):
+    before, after = unfold(demo()), unfold(demo(override))
+    assert not fingerprints(before, "sample", "train", "evaluate") & fingerprints(after, "sample", "train", "evaluate")
+
+
+def test_the_rank_of_an_adapter_is_nothing_to_full_weights(demo):
+    full = fingerprints(unfold(demo("train.method=full")))
+    assert full == fingerprints(unfold(demo("train.method=full", "train.rank=2", "train.alpha=1")))
+    assert full != fingerprints(unfold(demo()))
+
+
+def test_more_seeds_or_budgets_keep_what_is_done(demo):
+    plan = unfold(demo())
+    for override in ("seeds=[1, 2, 3, 4]", "recoveries.own samples.budgets=[16, 32, 64, 128, 256, 512]"):
+        assert fingerprints(plan) < fingerprints(unfold(demo(override)))
+
+
+def test_budgets_are_walked_upwards_and_only_where_a_student_is_brought_back(demo):
+    plan = unfold(demo("recoveries.own samples.budgets=[64, 32, 128]"))
+    for trial in plan.trials:
+        expected = [0, 32, 64, 128] if trial.recovery else [0]
+        assert [step.budget for step in trial.steps] == expected
+    assert {trial.condition for trial in plan.trials if len(trial.steps) > 1} == {"off-model"}
+
+
+def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_answers(demo):
+    plan = unfold(demo())
+    trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
+    start = trial.steps[0].scores["maths"].inputs["answers"].inputs["student"]
+    for step in trial.steps[1:]:
+        for stage in step.scores.values():
+            student = stage.inputs["answers"].inputs["student"]
+            assert student.inputs["start"] == start
+            assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.student].organism
+            assert student.settings["rows"] == step.budget
+            assert student.settings["epochs"] == plan.study.recoveries["own samples"].train["epochs"]
+
+
+def test_without_recovery_every_trial_has_one_step(demo):
+    plan = unfold(demo("recoveries={}"))
+    assert {len(trial.steps) for trial in plan.trials} == {1}
+    assert len(plan.trials) == 18
+
+
+def test_a_search_changes_no_stage_and_no_step(demo):
+    plan, searched = unfold(demo()), unfold(demo("recoveries.own samples.search={benchmark: maths, recovered: 0.9}"))
+    assert fingerprints(searched) == fingerprints(plan)
+    assert [len(trial.steps) for trial in searched.trials] == [len(trial.steps) for trial in plan.trials]
+
+
+AGAIN = (
+    "recoveries.twice={method: on_model_sft, conditions: [off-model, on-model], budgets: [512, 32], train: {epochs: 2}}"
+)
+
+
+def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_before(demo):
+    plan, both = unfold(demo()), unfold(demo(AGAIN, "train.checkpoints=[10]"))
+    found = Counter((trial.condition, trial.recovery) for trial in both.trials)
+    assert found == {
+        ("off-model", "own samples"): 6,
+        ("off-model", "twice"): 6,
+        ("on-model", "twice"): 6,
+        ("prefill", ""): 6,
+    }
+    assert (
+        len({trial.key for trial in both.trials}) == len({tuple(trial.params.items()) for trial in both.trials}) == 24
+    )
+    one, other = (
+        next(t for t in both.trials if (t.condition, t.recovery) == ("off-model", name))
+        for name in both.study.recoveries
+    )
+    assert one.steps[:2] == other.steps[:2]
+    assert [(s.recovery, s.budget, s.at) for s in other.steps] == [
+        *(("", 0, 10), ("", 0, None), ("twice", 32, None), ("twice", 512, None))
+    ]
+    assert other.steps[2].student.settings["epochs"] == 2
+    assert not {step.student for step in one.steps[2:]} & {step.student for step in other.steps[2:]}
+    assert fingerprints(plan) < fingerprints(both)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("conditions.prefill.of=words", 'conditions.prefill: "words" is not among the study.s models'),
+        ("conditions.prefill={until: x, tokens: 2, benchmarks: [maths]}", "give one of tokens and until"),
+        ("conditions.prefill.benchmarks=[mats]", '"mats" is not among.*did you mean "maths"'),
+        ("models.student=organism:stepz", 'models.student: no organism "stepz"; did you mean "steps"'),
+        ("models.student=./nowhere", "/nowhere is not a checkpoint"),
+        ("prompts.source=./nowhere.jsonl", "nowhere.jsonl: there is no such file"),
+        ("conditions.off-model.train={epoch: 1}", 'conditions.off-model: train.epoch: unknown key.*mean "epochs"'),
+        ("conditions.off-model.train={rank: 0}", "conditions.off-model: train.rank: .*greater than 0"),
+        (
+            "conditions.on-model={train: {objective: {kind: dft, weight: 1}}}",
+            "conditions.on-model: train.objective: dft",
+        ),
+        ("conditions.off-model.train={objective: sdft, clip: 0.1}", "off-model: train: clip has no effect on sdft"),
+        ("train.objective=grpo", r"grpo needs problems to be rewarded for: give the study some \(problems\)"),
+        (
+            "recoveries.own samples={method: on_model_sft, conditions: [prefill], budgets: [1], "
+            "search: {benchmark: facts}}",
+            "recoveries.own samples: search.benchmark: prefill does not ask facts",
+        ),
+        ("recoveries.own samples.method=grpo", r"recoveries.own samples: grpo needs problems to be rewarded for"),
+        (
+            "recoveries.own samples.train={method: full}",
+            "recoveries.own samples: train.method: full weights cannot go on from a LoRA adapter",
+        ),
+    ],
+)
+def test_what_only_shows_when_the_parts_meet_is_an_error_of_the_study(demo, override, message):
+    with pytest.raises(StudyError, match=message):
+        unfold(demo(override))
+
+
+def test_files_are_known_by_their_content(demo, tmp_path):
+    for name, text in (
+        ("a", '{"instruction": "x"}\n'),
+        ("b", '{"instruction": "x"}\n'),
+        ("c", '{"instruction": "y"}\n'),
+    ):
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    a, b, c = (fingerprints(unfold(demo(f"prompts.source={tmp_path}/{name}.jsonl", "prompts.n=1"))) for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_another_alias_is_no_other_stage(demo):
+    # An address holds a name for people to read: it must be the name of the thing, not of the alias.
+    study = demo()
+    renamed = study.model_copy(
+        update={
+            "models": {f"my-{alias}": model for alias, model in study.models.items()},
+            "pairs": [Pair(student=f"my-{p.student}", teacher=f"my-{p.teacher}") for p in study.pair_list],
+        }
+    )
+    assert {s.address for s in unfold(renamed).stages} == {s.address for s in unfold(study).stages}
+
+
+def test_another_option_of_an_objective_is_another_training(demo):
+    objectives = ["{kind: sft_kl}", "{kind: sft_kl, weight: 0.5}", "{kind: sft_kl, direction: base_student}"]
+    trained = [fingerprints(unfold(demo(f"train.objective={each}")), "train") for each in objectives]
+    assert not trained[0] & trained[1]
+    assert not trained[0] & trained[2]
+    assert trained[0] == fingerprints(unfold(demo("train.objective=sft_kl")), "train")
+
+
+def test_a_condition_may_change_the_recipe_for_itself_alone(demo):
+    before, after = unfold(demo()), unfold(demo("conditions.on-model={train: {objective: sft_kl, rank: 32}}"))
+
+    def students(plan, condition):
+        return {trial.steps[-1].student for trial in plan.trials if trial.condition == condition}
+
+    assert not students(before, "on-model") & students(after, "on-model")
+    for condition in ("off-model", "prefill"):
+        assert students(before, condition) == students(after, condition)
+    assert (before.lora_rank, after.lora_rank) == (8, 32)
+    assert unfold(demo("train.method=full")).lora_rank == 0
+
+
+def test_checkpoints_are_steps_of_a_trial_before_its_end(demo):
+    plan, more = unfold(demo()), unfold(demo("train.checkpoints=[40, 10]"))
+    assert fingerprints(plan) < fingerprints(more)
+    for trial, with_checkpoints in zip(plan.trials, more.trials, strict=True):
+        assert with_checkpoints.steps[2:] == trial.steps
+        first, second = with_checkpoints.steps[:2]
+        assert [(step.budget, step.at) for step in (first, second)] == [(0, 10), (0, 40)]
+        assert first.student == stopped(trial.steps[0].student, 10)
+        assert first.scores.keys() == trial.steps[0].scores.keys()
+        assert all(stage.inputs["answers"].inputs["student"] == second.student for stage in second.scores.values())
+
+
+def test_budgets_of_grpo_are_steps_of_one_training(demo):
+    plan = unfold(demo(PROBLEMS, BY_GRPO))
+    trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
+    *_, last = trial.steps
+    assert [step.budget for step in trial.steps] == [0, 5, 10, 20]
+    assert last.student.settings["num_steps"] == 20
+    assert last.student.runtime["checkpoints"] == [5, 10]
+    assert [step.student for step in trial.steps[1:-1]] == [stopped(last.student, step) for step in (5, 10)]
+    assert last.student.inputs == {"base": trial.steps[0].student.inputs["base"], "start": trial.steps[0].student}
+    assert last.student.settings["objective"]["kind"] == "grpo"
+    assert last.student.settings["batch_size"] == 8
+    assert {step.at for step in trial.steps} == {None}
+    other = unfold(demo(PROBLEMS.replace("n: 40", "n: 50"), BY_GRPO))
+    changed = {stage.name for stage in plan.stages if stage.fingerprint not in fingerprints(other)}
+    assert changed
+    assert all("-by-grpo" in name for name in changed)
+
+
+def test_a_grader_that_grades_otherwise_rewards_otherwise(demo, monkeypatch):
+    before = unfold(demo(PROBLEMS, BY_GRPO))
+    monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 99)
+    changed = fingerprints(unfold(demo(PROBLEMS, BY_GRPO)), "train") - fingerprints(before, "train")
+    assert len(changed) == 3 * 2 * 3  # each budget of each off-model student
+
+
+def test_a_recovery_by_grpo_has_no_other_objective(demo):
+    with pytest.raises(StudyError, match=r"recoveries.own samples: train\.objective: this method is grpo, and not sft"):
+        unfold(demo(PROBLEMS, BY_GRPO, "recoveries.own samples.train={objective: sft}"))
+
+
+def test_on_policy_distillation_needs_no_answers_of_the_teacher(demo):
+    plan = unfold(demo("train.objective=on_policy_distillation", "recoveries={}", "measures={}"))
+    assert prompted(plan) == set()
+    trial = trial_of(plan, "off-model", 1, "number-words")
+    assert {role: needed.name for role, needed in trial.steps[0].student.inputs.items()} == {
+        "base": "steps",
+        "teacher": "words",
+    }
+    assert trial.surprise is None
+    other = unfold(demo("train.objective=on_policy_distillation", "recoveries={}", "prompts.seed=1"))
+    assert not fingerprints(plan, "train") & fingerprints(other, "train")
+
+
+def test_sdft_learns_from_the_teachers_answers_as_demonstrations(demo):
+    plan = unfold(demo("train.objective=sdft", "recoveries={}"))
+    student = trial_of(plan, "off-model", 1, "number-words").steps[0].student
+    assert student.inputs["data"].inputs["base"].name == "words"
+    assert student.settings["decoding"]["max_tokens"] == 48
+    assert not {"clip", "learn_from"} & student.settings.keys()
+    assert "rollout_every" in student.settings
+    assert not {"rollout_every", "decoding"} & unfold(demo()).trials[0].steps[0].student.settings.keys()
+
+
+def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(demo):
+    plan = unfold(demo("conditions={noise: {kind: weight_noise}}", "recoveries.own samples.conditions=[noise]"))
+    for trial in plan.trials:
+        start = trial.steps[0].student
+        assert start.kind == "weights"
+        for step in trial.steps[1:]:
+            assert step.student.inputs["base"] == start
+            assert "start" not in step.student.inputs
+            assert step.student.inputs["data"].inputs["base"] == start.inputs["base"]
+    scaled = unfold(
+        demo("conditions={half: {kind: interpolation, share: 0.5}}", "recoveries.own samples.conditions=[half]")
+    )
+    step = scaled.trials[0].steps[1]
+    assert step.student.inputs["start"] == scaled.trials[0].steps[0].student, "an adapter, scaled, is trained further"
+
+
+def test_a_condition_and_a_recovery_may_be_for_some_pairs(small):
+    everywhere = unfold(small())
+    plan = unfold(small("conditions.prefill.pairs=[student / terse]", "recoveries.own.pairs=[student / words]"))
+    assert {t.teacher for t in plan.trials if t.condition == "prefill"} == {"terse"}
+    assert {t.teacher for t in plan.trials if t.recovery} == {"words"}
+    assert {t.teacher for t in plan.trials if t.condition == "off-model"} == {"words", "terse"}
+    assert fingerprints(plan) < fingerprints(everywhere)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["conditions.prefill.pairs=[student / terze]"], r'conditions\.prefill\.pairs: "student / terze" is not among'),
+        (["conditions.prefill.pairs=words"], r'conditions\.prefill\.pairs: give a list, as \["student / words"\]'),
+        (
+            ["conditions.off-model={pairs: [student / terse]}", "recoveries.own.pairs=[student / words]"],
+            r'recoveries\.own\.pairs: "student / words" is not among the pairs of off-model',
+        ),
+        (
+            [
+                "conditions.prefill.pairs=[student / terse]",
+                "findings=[{experiment: 7, claim: c, expected: higher, versus: prefill, "
+                "compare: {condition: on-model, benchmark: maths}}]",
+            ],
+            r"prefill is not for student / words \(pairs\)",
+        ),
+    ],
+)
+def test_pairs_that_are_not_there_are_named(small, overrides, said):
+    with pytest.raises(StudyError, match=said):
+        unfold(small(*overrides))
+
+
+def test_what_experiments_need_by_themselves_and_together(small):
+    """Both need the off-model student, and the models as they are; recovery is of one of them."""
+    one = "{experiment: 1, claim: c, expected: lower, compare: {condition: off-model, benchmark: maths}}"
+    other = (
+        "{experiment: 6, claim: c, expected: higher, versus: off-model, "
+        "compare: {condition: off-model, benchmark: maths, recovery: own, budget: 8}}"
+    )
+    counted = [alone(unfold(small("conditions={off-model: }", f"findings=[{found}]"))) for found in (one, other)]
+    plan = unfold(small("conditions={off-model: }", f"findings=[{one}, {other}]"))
+    assert [apart == together for _, apart, together in counted] == [True, True]
+    first, second = (together for *_, together in counted)
+    assert first < second == len(plan.stages)
+    assert alone(plan) == (2, first + second, second)
+
+
+def test_a_condition_may_be_asked_some_benchmarks(small):
+    everywhere, some = unfold(small()), unfold(small("conditions.on-model={benchmarks: [facts]}"))
+    asked = {t.condition: set(t.steps[-1].scores) for t in some.trials}
+    assert asked == {"off-model": {"maths", "facts"}, "on-model": {"facts"}, "prefill": {"maths"}}
+    assert fingerprints(some) < fingerprints(everywhere)
+    with pytest.raises(StudyError, match=r'conditions\.on-model\.benchmarks: "fact" is not among .*; did you mean'):
+        small("conditions.on-model={benchmarks: [fact]}")
+    with pytest.raises(StudyError, match=r"conditions\.on-model\.benchmarks: give a list, as \[maths\]"):
+        small("conditions.on-model={benchmarks: maths}")

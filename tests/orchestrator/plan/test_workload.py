@@ -1,0 +1,89 @@
+"""What a plan says that a study will cost, and by which assumptions."""
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.plan.build import unfold
+from orchestrator.plan.gpu_hours import bill_of, lines
+from orchestrator.stages import data
+from orchestrator.study.settings import StudyError
+
+HUB = (
+    "models={student: {hub: a/student, parameters: 8.0e+9}, words: {hub: a/words, parameters: 2.0e+9}, "
+    "terse: {api: terse, base_url: 'http://localhost:8000/v1'}}"
+)
+ALONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}", "conditions={off-model: {}}")
+SIMPLE = "prices={sampling_speed: 1000, answer_share: 1, prompt_tokens: 2, peak_tflops: 1, training_mfu: 1}"
+
+
+def bill(study):
+    return bill_of(unfold(study).stages, study)
+
+
+def test_hours_follow_from_tokens_and_size(small):
+    # 5 x 16 + 5 x 1 tokens of the benchmarks, by each of three models; 20 x 8 of the prompts, by the teacher.
+    of_8, of_2 = 2 * 85, 85 + 160
+    found = bill(small(HUB, SIMPLE, *ALONE)).hours
+    assert found["sampling"] == pytest.approx((of_8 * 8 + of_2 * 2) / 1000 / 3600)
+    # 20 rows are one step of 32, and a row is 2 + 8 tokens long; LoRA takes 4 FLOP a token and parameter.
+    assert found["training"] == pytest.approx(32 * 10 * 4 * 8e9 / 1e12 / 3600)
+    assert bill(small(HUB, SIMPLE, *ALONE, "train.method=full")).hours["training"] == found["training"] * 6 / 4
+    looked_at = bill(small(HUB, SIMPLE, *ALONE, "measures.perplexity=true")).hours["likelihoods"]
+    assert looked_at == pytest.approx(20 * 10 * 2 * 8e9 / 1e12 / 3600)
+
+
+def test_rollouts_are_sampled_and_learnt_from(small):
+    problems = "problems={kind: math500, rows: organisms, n: 9, prompt: '{problem}', max_tokens: 6}"
+    recovery = "recoveries={rl: {method: grpo, conditions: [off-model], budgets: [1, 3], train: {batch_size: 2}}}"
+    without = bill(small(HUB, SIMPLE, *ALONE))
+    study = small(HUB, SIMPLE, *ALONE, problems, recovery)
+    group = study.train.changed({"objective": "grpo"}).objective["group"]
+    rollouts = 3 * 2 * group  # of the longest budget: the other is left on its way
+    more = bill(study).hours["training"] - without.hours["training"]
+    assert more == pytest.approx(rollouts * (2 + 6) * 4 * 8e9 / 1e12 / 3600)
+    asked = bill(study).hours["sampling"] - without.hours["sampling"]
+    assert asked == pytest.approx((rollouts * 6 + 2 * 85) * 8 / 1000 / 3600)
+
+
+def test_an_api_is_paid_for_its_tokens(small):
+    study = small(HUB, SIMPLE, *ALONE, "pairs.teachers=[terse]", "prices.api={terse: {input: 1, output: 10}}")
+    read, written = bill(study).tokens["terse"]
+    assert (read, written) == (30 * 2, 160 + 85)
+    said = "\n".join(lines(bill(study), study))
+    assert f"about {(read + 10 * written) / 1e6:.2f} US dollars" in said
+    study = study.model_copy(update={"prices": study.prices.model_copy(update={"api": {}})})
+    assert "no price is declared" in "\n".join(lines(bill(study), study))
+
+
+def test_what_has_no_size_has_no_price_and_organisms_are_not_spoken_of(small):
+    study = small(*ALONE)
+    assert list(lines(bill(study), study)) == []
+    study = small(*ALONE, "models.words=a/words")
+    assert "models.x.parameters): words." in "\n".join(lines(bill(study), study))
+
+
+def test_a_plan_needs_no_hub(small, monkeypatch, capsys, tmp_path):
+    def read(*_):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(data, "_read", read)
+    overrides = [
+        f"store={tmp_path / 'runs'}",
+        HUB,
+        "prompts={source: tatsu-lab/alpaca, n: 20}",
+        "benchmarks.maths.rows=null",
+    ]
+    small(*overrides)  # writes the file
+    monkeypatch.setattr("sys.argv", ["offmodel", "plan", str(tmp_path / "small.yaml"), *overrides])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 0
+    assert "GPU hours (sampling" in said
+    assert "API terse: 0.00 million tokens to read" in said
+    assert "training takes 6 FLOP a token and parameter (4 with LoRA)" in said
+
+
+def test_prices_of_models_that_there_are_not_are_refused(small):
+    with pytest.raises(StudyError, match=r'prices\.api: "student"'):
+        small("prices.api={student: {input: 1, output: 1}}")

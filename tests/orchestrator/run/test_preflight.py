@@ -1,0 +1,391 @@
+"""What is known to be wrong before any work starts, and whether the message says what to change."""
+
+import http.server
+import json
+import shutil
+import socket
+import threading
+from functools import partial
+
+import pytest
+
+from orchestrator.plan.build import unfold
+from orchestrator.plan.workload import cost_of
+from orchestrator.run import preflight as checks
+from orchestrator.run.preflight import check
+from orchestrator.store.store import Store
+from orchestrator.study.schema import Study
+from orchestrator.study.settings import StudyError
+from organisms import shipped
+from organisms.rows import benchmark_rows
+
+GRPO = ["train.objective={kind: grpo, group: 3}", "recoveries={}"]
+PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, prompt: '{problem}', max_tokens: 8}"
+
+
+def preflight(study: Study) -> None:
+    """What the command `run` does before anything else."""
+    plan, store = unfold(study), Store(study.store)
+    check(plan, store, store.records(plan.stages))
+
+
+def refused(study: Study) -> str:
+    with pytest.raises(StudyError) as raised:
+        preflight(study)
+    return str(raised.value)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes rows into a JSONL file, and returns its path."""
+
+    def act(name: str, rows: list[dict]) -> str:
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(path)
+
+    return act
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """The shipped organisms in a folder that may be spoilt."""
+    folder = tmp_path / "weights"
+    shutil.copytree(shipped.FOLDER, folder)
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    shipped.verify.cache_clear()
+    yield folder
+    shipped.verify.cache_clear()
+
+
+def test_a_sound_study_passes(small, tmp_path):
+    preflight(small())
+    assert not [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+
+
+def test_a_budget_above_the_samples(small):
+    message = refused(small("recoveries.own.budgets=[4, 21]"))
+    assert "recoveries.own.budgets: 21 samples" in message
+    assert "lower the budget, or raise prompts.n" in message
+    preflight(small("recoveries.own.budgets=[4, 20]"))
+
+
+def test_prompts_without_the_column(small, write):
+    path = write("prompts", [{"instruction": "x"}, {"text": "y", "more": 1}])
+    message = refused(small(f"prompts.source={path}", "prompts.n=2", "recoveries={}"))
+    assert f'{path}, row 2: the column "instruction" is missing; it has more, text' in message
+    preflight(
+        small(
+            f"prompts.source={write('other', [{'text': 'x'}])}", "prompts.column=text", "prompts.n=1", "recoveries={}"
+        )
+    )
+
+
+def test_an_empty_prompt_file(small, write):
+    path = write("prompts", [])
+    assert f"{path}: no rows" in refused(small(f"prompts.source={path}", "prompts.n=null"))
+
+
+def test_fewer_prompts_than_asked_for(small, write):
+    path = write("prompts", [{"instruction": "x"}] * 3)
+    message = refused(small(f"prompts.source={path}", "prompts.n=4"))
+    assert f"prompts.n: 4 prompts are asked for, but {path} has 3" in message
+
+
+def test_a_prompt_that_is_no_text(small, write):
+    path = write("prompts", [{"instruction": None}])
+    assert "instruction" in refused(small(f"prompts.source={path}", "prompts.n=1", "recoveries={}"))
+
+
+def test_organism_prompts_without_a_number(small):
+    assert "prompts.n: say how many" in refused(small("prompts.n=null"))
+
+
+def test_a_prompt_file_that_is_not_json(small, tmp_path):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"instruction": "x"}\nplain text\n')
+    assert f"{path}, line 2: not JSON" in refused(small(f"prompts.source={path}", "prompts.n=null"))
+
+
+def test_a_training_prompt_longer_than_the_context(small, write):
+    path = write("prompts", [{"instruction": "fox"}, {"instruction": "fox " * 100}, {"instruction": "owl"}])
+    overrides = [f"prompts.source={path}", "prompts.n=null", "recoveries={}"]
+    message = refused(small(*overrides, "context=100"))
+    assert "prompts, row " in message
+    assert "tokens for models.student, whose context is 100" in message
+    assert "raise context, or leave the row out" in message
+    preflight(small(*overrides, "context=120"))
+
+
+def test_a_benchmark_prompt_longer_than_the_context(small):
+    message = refused(small("context=30", f"benchmarks.facts.prompt='{{question}} {'fox ' * 30}'"))
+    assert "facts, row 1: " in message
+    assert "raise context" in message
+
+
+def test_a_context_beyond_the_models_own(small):
+    message = refused(small("context=4096"))
+    assert "context: 4096 is more than the 2048 tokens that models.student can hold" in message
+
+
+def test_a_store_that_cannot_be_written(small, tmp_path):
+    (tmp_path / "file").write_text("")
+    study = small(f"store={tmp_path}/file/runs")
+    with pytest.raises(StudyError, match=r"file/runs' cannot be written.*store=URI"):
+        check(unfold(study), Store(study.store), {})
+
+
+def test_a_store_that_cannot_be_a_folder_is_refused_before_it_is_read(small, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "store=URI" in refused(small(f"store={tmp_path}/file/runs"))
+
+
+def test_a_tracking_server_that_does_not_answer(small):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    message = refused(small(f"tracking.uri=http://127.0.0.1:{port}"))
+    assert f"tracking.uri: the MLflow server at http://127.0.0.1:{port} does not answer" in message
+    assert "leave tracking.uri out" in message
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_a_tracking_server_is_asked_for_its_health(small, tmp_path, healthy):
+    if healthy:
+        (tmp_path / "health").write_text("OK")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        study = small(f"tracking.uri=http://127.0.0.1:{server.server_port}/")
+        if healthy:
+            preflight(study)
+        else:
+            assert "tracking.uri: " in refused(study)
+        server.shutdown()
+
+
+def test_an_organism_whose_weights_were_changed(small, weights):
+    path = weights / "words" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    message = refused(small())
+    assert f"organism words: the checksum of {path} is not the shipped one" in message
+    assert "install offmodel again, or set rebuild: true" in message
+
+
+def test_an_organism_with_a_missing_file(small, weights):
+    (weights / "terse" / "config.json").unlink()
+    message = refused(small())
+    assert f"organism terse: {weights / 'terse' / 'config.json'} is missing; install offmodel again" in message
+
+
+def test_a_model_folder_without_safetensors(small, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(shipped.FOLDER / "steps", folder)
+    preflight(small(f"models.student={folder}"))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    assert f"models.student: {folder} has no weights in safetensors" in refused(small(f"models.student={folder}"))
+
+
+def test_a_model_folder_without_a_tokenizer(small, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(shipped.FOLDER / "steps", folder)
+    (folder / "tokenizer.json").unlink()
+    assert "models.student" in refused(small(f"models.student={folder}"))
+
+
+def test_benchmark_rows_without_the_column(small, write):
+    path = write("rows", [{"problem": "x", "answer": "1"}])
+    message = refused(small(f"benchmarks.maths.rows={path}", "benchmarks.maths.n=1"))
+    assert f'benchmarks.maths: {path}, row 1: the column "level" is missing' in message
+
+
+def test_fewer_benchmark_rows_than_asked_for(small, write):
+    path = write("rows", [{"problem": "x", "answer": "1", "level": 1}])
+    message = refused(small(f"benchmarks.maths.rows={path}", "benchmarks.maths.n=2"))
+    assert f"benchmarks.maths: n: 2 rows are asked for, but {path} has 1" in message
+
+
+def test_an_instruction_type_that_cannot_be_checked(small, write):
+    row = {"key": 17, "prompt": "x", "instruction_id_list": ["keywords:existence", "made:up"], "kwargs": [{}, {}]}
+    message = refused(small(f"benchmarks.follow={{kind: ifeval, n: 1, rows: {write('rows', [row])}}}"))
+    assert "benchmarks.follow: " in message
+    assert "row 17" in message
+    assert "made:up" in message
+
+
+def test_instructions_that_need_data_beyond_a_package_say_how_to_get_it(small, write, monkeypatch):
+    import nltk
+
+    monkeypatch.setattr(nltk.data, "path", [])
+    row = {
+        "key": 1,
+        "prompt": "x",
+        "instruction_id_list": ["length_constraints:number_sentences"],
+        "kwargs": [{"num_sentences": 2, "relation": "at least"}],
+    }
+    message = refused(small(f"benchmarks.follow={{kind: ifeval, n: 1, rows: {write('rows', [row])}}}"))
+    assert "benchmarks.follow: " in message
+    assert "python -m nltk.downloader punkt_tab" in message
+
+
+def test_a_gold_answer_that_cannot_be_read(small, write):
+    rows = [{"problem": "x", "answer": answer, "level": 1, "unique_id": f"row-{answer}"} for answer in ("1", "")]
+    message = refused(small(f"benchmarks.maths.rows={write('rows', rows)}", "benchmarks.maths.n=2"))
+    assert "benchmarks.maths: " in message
+    assert "'row-'" in message
+
+
+def test_an_option_that_is_several_tokens(small, write, monkeypatch):
+    monkeypatch.setitem(checks.MULTIPLE_CHOICE, "mmlu", ("A", "unheard"))
+    message = refused(small("benchmarks.facts.answer_by=logprob"))
+    assert "benchmarks.facts: unheard is more than one token for models.student" in message
+
+
+@pytest.mark.parametrize("override", ["benchmarks.maths.thinking=off", "sampling.thinking=on"])
+def test_thinking_that_no_template_switches(small, override):
+    message = refused(small(override))
+    assert override.partition("=")[0] in message
+    assert "no model's chat template has a switch" in message
+
+
+def test_a_task_that_lm_eval_does_not_have(small):
+    message = refused(small("benchmarks.more={kind: 'lm_eval:gsm9k', n: 2}"))
+    assert "benchmarks.more: " in message
+    assert "gsm8k" in message
+
+
+@pytest.mark.parametrize(
+    ("prompt", "part"),
+    [
+        ("'{problm}'", "{problm}"),
+        pytest.param("'{problem} In \\boxed{}.'", "prompt"),
+    ],
+)
+def test_a_prompt_that_names_what_rows_do_not_have(small, prompt, part):
+    message = refused(small(f"benchmarks.maths.prompt={prompt}"))
+    assert "benchmarks.maths: " in message
+    assert part in message
+
+
+def test_finished_weights_that_were_damaged(small, publish):
+    study = small()
+    plan, store = unfold(study), Store(study.store)
+    trained = next(stage for stage in plan.stages if stage.kind == "train")
+    publish(store, trained, {"adapter.bin": b"weights"}, weights="adapter")
+    preflight(study)
+    path = store.folder(trained.address, store.record(trained)) / "adapter.bin"
+    path.write_bytes(b"wEights")
+    message = refused(study)
+    assert f"{path}: its checksum is not that of its record" in message
+    assert f"remove {study.store}/{trained.address} to have it made anew" in message
+    path.unlink()
+    assert f"{path}: " in refused(study)
+
+
+def test_damaged_weights_that_nothing_will_load_are_let_be(small, publish):
+    study = small()
+    plan, store = unfold(study), Store(study.store)
+    for stage in plan.stages:
+        publish(store, stage, {"adapter.bin": b"weights"})
+    trained = next(stage for stage in plan.stages if stage.kind == "train")
+    (store.folder(trained.address, store.record(trained)) / "adapter.bin").write_bytes(b"wEights")
+    preflight(study)
+
+
+def test_problems_of_the_organisms_are_none_of_a_benchmark(small):
+    preflight(small(*GRPO, PROBLEMS, "benchmarks.maths.n=200"))
+
+
+def test_problems_that_are_examples_of_a_benchmark_too(small, write):
+    rows = benchmark_rows("math500", 5, 0)
+    path = write("problems", [*benchmark_rows("math500", 5, 0, test=False), *rows[:2]])
+    study = [*GRPO, PROBLEMS, f"problems.rows={path}"]
+    message = refused(small(*study, "problems.n=7"))
+    assert "problems: 2 of them are examples of benchmarks.maths too" in message
+    assert f"leave them out of {path}" in message
+    # However they are asked, and whichever columns they have.
+    other = write("other", [{**row, "more": 1} for row in rows])
+    message = refused(small(*study, f"problems.rows={other}", "problems.n=5", "problems.prompt='{problem} ?'"))
+    assert "problems: 5 of them" in message
+    preflight(small(*study, "problems.n=7", "benchmarks.maths.kind=olympiadbench", "benchmarks.maths.prompt=null"))
+
+
+def test_problems_that_cannot_be_graded_or_read(small, write):
+    study = [*GRPO, PROBLEMS]
+    path = write("problems", [{"problem": "x", "answer": "", "level": 1, "unique_id": "row-1"}])
+    message = refused(small(*study, f"problems.rows={path}", "problems.n=1"))
+    assert "problems: " in message
+    assert "'row-1'" in message
+    message = refused(small(*study, f"problems.rows={write('none', [{'problem': 'x'}])}", "problems.n=1"))
+    assert "problems: " in message
+    assert 'row 1: the column "answer" is missing' in message
+    message = refused(small(*study, f"problems.rows={path}"))
+    assert f"problems: n: 6 rows are asked for, but {path} has 1" in message
+
+
+def test_a_problem_longer_than_the_context(small):
+    message = refused(small(*GRPO, PROBLEMS, f"problems.prompt='{{problem}} {'fox ' * 60}'", "context=60"))
+    assert "problems, row " in message
+    assert "raise context" in message
+
+
+def test_a_benchmark_that_cannot_be_read_is_named_though_there_are_problems(small, write):
+    path = write("rows", [{"problem": "x", "answer": "1", "level": 1}])
+    message = refused(small(*GRPO, PROBLEMS, f"benchmarks.maths.rows={path}", "benchmarks.maths.n=2"))
+    assert f"benchmarks.maths: n: 2 rows are asked for, but {path} has 1" in message
+
+
+def test_a_checkpoint_beyond_the_steps_of_the_training(small):
+    recipe = "train={learning_rate: 1, batch_size: 4, epochs: 2}"  # of at most 20 answers
+    preflight(small(recipe, "train.checkpoints=[1, 10]"))
+    message = refused(small(recipe, "train.checkpoints=[1, 11]"))
+    assert "train.checkpoints: 11 is beyond the 10 steps that steps-on-words-answers-s1-at-11 can have" in message
+    preflight(small(recipe, "train.checkpoints=[1, 11]", "train.num_steps=11"))
+    assert "beyond the 2 steps" in refused(small(*GRPO, PROBLEMS, "train.batch_size=3", "train.checkpoints=[3]"))
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    """A checkpoint whose tokens mean something else."""
+    folder = tmp_path / "stranger"
+    shutil.copytree(shipped.FOLDER / "terse", folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"][-2:] = reversed(tokenizer["model"]["vocab"][-2:])
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return f"models.terse={folder}"
+
+
+def test_a_teacher_that_judges_tokens_has_the_students_tokens(small, stranger):
+    preflight(small("train.objective=on_policy_distillation", "recoveries={}"))
+    message = refused(small("train.objective=on_policy_distillation", "recoveries={}", stranger))
+    assert "pairs: student and terse have different tokenizers" in message
+    assert "take a teacher of the student's family" in message
+    preflight(small("train.objective=sdft", "recoveries={}", stranger))
+
+
+def test_a_student_that_is_judged_by_what_it_was_needs_no_teacher_of_its_family(small, stranger):
+    preflight(small(stranger, "conditions={off-model: }", "recoveries.own.train={objective: on_policy_distillation}"))
+    preflight(small(stranger, "conditions={on-model: {train: {objective: on_policy_distillation}}}", "recoveries={}"))
+
+
+def test_the_answers_that_trainings_sample_are_counted(small):
+    def cost(*overrides: str) -> tuple[int, int]:
+        study = small("conditions={off-model: }", "pairs.teachers=[words]", "seeds=[1]", *overrides)
+        return cost_of([stage for stage in unfold(study).stages if stage.kind == "train"], study)
+
+    recipe = "train={learning_rate: 1, batch_size: 4, num_steps: 6, checkpoints: [3]}"
+    assert cost(recipe, "recoveries={}") == (0, 0)
+    # 6 steps of 4 prompts; a checkpoint asks for nothing of its own.
+    assert cost(recipe, "train.objective=sdft", "recoveries={}") == (24, 24 * 8)
+    assert cost(recipe, "train.objective=on_policy_distillation", "recoveries={}") == (24, 24 * 8)
+    grpo = "{kind: grpo, group: 3}"
+    assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "problems.max_tokens=9", "recoveries={}") == (72, 72 * 9)
+    # Of the budgets the largest alone: 8 steps of 2 problems, with 3 answers each.
+    by_grpo = f"recoveries.own={{method: grpo, conditions: [off-model], budgets: [4, 8], train: {{objective: {grpo}}}}}"
+    assert cost(PROBLEMS, by_grpo, "recoveries.own.train.batch_size=2") == (48, 48 * 8)
+    # Without a number of steps: 1.5 epochs of 20 prompts, then of 6 problems.
+    recipe = "train={learning_rate: 1, batch_size: 3, epochs: 1.5}"
+    assert cost(recipe, "train.objective=sdft", "recoveries={}")[0] == 10 * 3
+    assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "recoveries={}")[0] == 3 * 9

@@ -1,0 +1,58 @@
+"""The account of where the time went, and the lines that a run prints."""
+
+import io
+from collections import Counter
+
+import pytest
+from rich.console import Console
+
+from orchestrator.run.event_log import Event
+from orchestrator.run.progress import Progress, duration, time_split
+
+
+@pytest.mark.parametrize(
+    ("intervals", "split"),
+    [
+        ([], {"orchestration": 10}),
+        ([("train", 2, 5)], {"train": 3, "orchestration": 7}),
+        ([("train", 0, 10), ("sample", 0, 10)], {"train": 5, "sample": 5}),
+        ([("train", 0, 6), ("sample", 4, 10)], {"train": 5, "sample": 5}),
+        # Two of a kind at once are one kind under way.
+        ([("train", 0, 4), ("train", 0, 4), ("sample", 0, 4)], {"train": 2, "sample": 2, "orchestration": 6}),
+        # Only what lies within the run counts.
+        ([("train", -5, 2), ("sample", 8, 20)], {"train": 2, "sample": 2, "orchestration": 6}),
+        ([("a", 0, 9), ("b", 0, 9), ("c", 3, 6)], {"a": 4, "b": 4, "c": 1, "orchestration": 1}),
+    ],
+)
+def test_kinds_share_the_time_and_idle_time_is_orchestration(intervals, split):
+    assert time_split(intervals, 0, 10) == pytest.approx(split)
+
+
+def test_the_parts_add_up_to_the_whole():
+    intervals = [("abc"[i % 3], (7 * i) % 23 / 2, (7 * i) % 23 / 2 + i % 5) for i in range(40)]
+    assert sum(time_split(intervals, 1.5, 9.25).values()) == pytest.approx(7.75)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
+)
+def test_duration_is_for_people(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_a_log_tells_what_is_done_and_what_failed():
+    out = io.StringIO()
+    console = Console(file=out, width=200, force_terminal=False)
+
+    def event(what, address, **more):
+        return Event(what, 0.0, address, address.split("/")[0], "trial-1", **more)
+
+    with Progress(console, Counter(train=3, evaluate=1)) as progress:
+        progress.update([event("started", "train/a"), event("started", "train/b"), event("started", "train/c")])
+        progress.update([event("finished", "train/a", seconds=2.0, facts={"tokens": 5})])
+        progress.update([event("failed", "train/b", message="no memory"), event("not run", "evaluate/b")])
+    text = out.getvalue()
+    assert "failed train/b in trial-1: no memory" in text
+    assert "not run trial-1: needs evaluate/b, which failed" in text
+    assert "1 of 4 stages done, running train 1" in text
+    assert "3 left" in text

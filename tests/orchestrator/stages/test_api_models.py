@@ -1,0 +1,250 @@
+"""Models behind an API: what is asked of it and kept of it, its failures, and what a study cannot have of it."""
+
+import json
+import threading
+from dataclasses import asdict, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from evaluators.analysis.logprobs import by_text
+from evaluators.engines import api
+from evaluators.engines.api import Served, answer, key_of
+from evaluators.engines.engine import Decoding, Request
+from evaluators.engines.generations import asked, from_lines, to_lines
+from evaluators.evaluate import example_ids, grade, summary
+from orchestrator.plan.build import unfold
+from orchestrator.run.engines import EngineSpec, Replica, in_chunks
+from orchestrator.run.preflight import check
+from orchestrator.stages.sample import ANSWERS, _leave
+from orchestrator.stages.transform import rows_of
+from orchestrator.store.context import Weights
+from orchestrator.store.store import Store
+from orchestrator.study.settings import StudyError
+
+KEY = "sk-not-to-be-seen"
+GREEDY = Decoding(max_tokens=8)
+
+
+def request(text: str, number: int = 0) -> Request:
+    return Request([{"role": "user", "content": text}], (), number)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """Speaks chat completions: `replies(body, nth)` gives what it says to the nth question, a status and a body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with said.lock:
+                said.bodies.append(body)
+                nth = len(said.bodies)
+            said.keys.add(self.headers["Authorization"])
+            status, reply = said.replies(body, nth)
+            self.send_response(status)
+            self.send_header("retry-after-ms", "1")
+            self.end_headers()
+            self.wfile.write(json.dumps(reply).encode())
+
+        def log_message(self, *_):
+            pass
+
+    said = SimpleNamespace(bodies=[], keys=set(), lock=threading.Lock(), replies=lambda body, nth: (200, chat(body)))
+    serving = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-of-another")  # which the client reads by itself
+    url = f"http://127.0.0.1:{serving.server_port}/v1"
+    said.served = Served("far", url, "TEST_KEY", 2, "max_completion_tokens", {})
+    yield said
+    serving.shutdown()
+    serving.server_close()
+
+
+def chat(body: dict, **changed) -> dict:
+    """The question said again, as an API's answer."""
+    message = {"role": "assistant", "content": f"You said: {body['messages'][-1]['content']}"}
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "far-2026-01-01",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop", **changed.pop("choice", {})}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
+        **changed,
+    }
+
+
+def test_answers_are_text_that_the_api_counts(server):
+    replies = dict(answer(server.served, [request("a"), request("b", 1)], GREEDY))
+    assert [replies[i].answers[0].text for i in (0, 1)] == ["You said: a", "You said: b"]
+    first = replies[0].answers[0]
+    assert (first.ids, first.length, first.ended, first.cut_off) == ((), 3, True, False)
+    assert asdict(first.usage) == {"model": "far-2026-01-01", "prompt_tokens": 5, "completion_tokens": 3}
+    assert server.keys == {f"Bearer {KEY}"}
+    assert server.bodies[0]["max_completion_tokens"] == 8
+    assert "seed" not in server.bodies[0]  # of greedy answers
+
+
+def test_each_sample_is_a_question_with_a_seed_of_its_own_and_extra_has_the_last_word(server):
+    served = replace(server.served, extra={"top_p": None, "reasoning_effort": "low"})
+    ((_, reply),) = answer(served, [request("a")], replace(GREEDY, n=3, temperature=0.7))
+    assert len(reply.answers) == 3
+    assert len({body["seed"] for body in server.bodies}) == 3
+    for body in server.bodies:
+        assert body["reasoning_effort"] == "low"
+        assert "top_p" not in body
+
+
+def test_what_was_broken_off_is_cut_off_but_a_single_token_that_was_asked_for_is_not(server):
+    server.replies = lambda body, nth: (200, chat(body, choice={"finish_reason": "length"}))
+    ((_, longer),) = answer(server.served, [request("a")], GREEDY)
+    ((_, letter),) = answer(server.served, [request("a")], Decoding(max_tokens=1))
+    server.replies = lambda body, nth: (200, chat(body, choice={"finish_reason": "content_filter"}))
+    ((_, filtered),) = answer(server.served, [request("a")], Decoding(max_tokens=1))
+    assert [reply.answers[0].cut_off for reply in (longer, letter, filtered)] == [True, False, True]
+
+
+def test_asks_again_when_the_api_is_busy(server):
+    server.replies = lambda body, nth: (200, chat(body)) if nth > 2 else ([429, 503][nth - 1], {"error": "busy"})
+    ((_, reply),) = answer(server.served, [request("a")], GREEDY)
+    assert reply.answers[0].text == "You said: a"
+    assert len(server.bodies) == 3
+
+
+def test_gives_up_after_many_failures(server, monkeypatch):
+    monkeypatch.setattr(api, "RETRIES", 2)
+    server.replies = lambda body, nth: (500, {"error": {"message": "broken"}})
+    with pytest.raises(RuntimeError, match=r"far at http://127.*broken"):
+        list(answer(server.served, [request("a")], GREEDY))
+    assert len(server.bodies) == 3
+
+
+def test_answers_before_a_failure_are_kept_and_nothing_new_is_asked(server):
+    served = replace(server.served, concurrency=1)
+    server.replies = lambda body, nth: (200, chat(body)) if nth == 1 else (400, {"error": {"message": "no"}})
+    chunks = in_chunks(answer(served, [request(str(i), i) for i in range(9)], GREEDY), 60)
+    ((place, reply),) = next(chunks)
+    assert (place, reply.answers[0].text) == (0, "You said: 0")
+    with pytest.raises(RuntimeError, match="no"):
+        next(chunks)
+    assert len(server.bodies) < 9
+
+
+def test_an_api_that_does_not_count_is_refused(server):
+    server.replies = lambda body, nth: (200, chat(body, usage=None))
+    with pytest.raises(RuntimeError, match="did not count its tokens"):
+        list(answer(server.served, [request("a")], GREEDY))
+
+
+def test_the_key_is_in_no_error(server):
+    server.replies = lambda body, nth: (401, {"error": {"message": f"Incorrect key: {KEY}"}})
+    with pytest.raises(RuntimeError) as caught:
+        list(answer(server.served, [request("a")], GREEDY))
+    shown: BaseException | None = caught.value
+    while shown is not None:
+        assert KEY not in repr(shown)
+        shown = shown.__cause__ or shown.__context__
+    assert "Incorrect key: [key]" in str(caught.value)
+
+
+def test_keys_come_from_the_environment_and_openais_goes_to_openai_alone(monkeypatch):
+    for name in (api.KEY, api.OPENAI_KEY, "TEST_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    here = Served("far", "http://localhost:8000/v1", None, 1, "max_tokens", {})
+    assert key_of(here) == "none"
+    for served, names in (
+        (replace(here, base_url=api.OPENAI), "OFFMODEL_API_KEY or OPENAI_API_KEY"),
+        (replace(here, key_env="TEST_KEY"), "set TEST_KEY"),
+    ):
+        with pytest.raises(ValueError, match=names):
+            key_of(served)
+    monkeypatch.setenv(api.OPENAI_KEY, KEY)
+    assert key_of(replace(here, base_url=api.OPENAI)) == KEY
+    assert key_of(here) == "none"
+
+
+def test_a_replica_asks_the_api_and_loads_nothing(server, tmp_path):
+    replica = Replica(EngineSpec(str(tmp_path), "float32", None, 0, 1, api=server.served))
+    results = list(replica._results(Weights("nowhere", None), "answer", [request("a")], (GREEDY,)))
+    assert results[0][1].answers[0].text == "You said: a"
+
+
+def test_answers_of_an_api_are_kept_trained_on_asked_about_and_graded(server, tmp_path):
+    requests = [request("a"), request("b", 1)]
+    replies = dict(answer(server.served, requests, GREEDY))
+    answered = [asked(str(i), requests[i].prompt, replies[i]) for i in (0, 1)]
+    facts = _leave(SimpleNamespace(out=tmp_path), (answered, {"template": ""}))
+    assert (facts["tokens"], facts["prompt_tokens"], facts["served"]) == (6, 10, {"far-2026-01-01": 2})
+    assert KEY not in (tmp_path / ANSWERS).read_text() + json.dumps(facts)
+    assert from_lines(to_lines(answered)) == answered
+    rows = rows_of(tmp_path)
+    assert [row.answer for row in rows] == ["You said: a", "You said: b"]
+    assert [one.opening for one in by_text([row.chat for row in rows])] == ["You said: a", "You said: b"]
+    problems = [{"problem": "1 + 1", "answer": "2", "level": 1}]
+    right = replace(replies[0].answers[0], text="It is \\boxed{2}.")
+    one = replace(answered[0], id=example_ids("math500", problems)[0], answers=(right,))
+    graded = grade("math500", problems, [one])
+    assert summary([one], graded)["mean_length"] == 3
+    assert graded[0].score == 1
+
+
+FAR = "models.words={api: far, base_url: 'http://localhost:8000/v1'}"
+
+
+def test_an_api_may_teach(small):
+    plan = unfold(small(FAR, "measures.perplexity=true"))
+    sampled = [s for s in plan.stages if s.kind == "sample" and s.runtime["engine"] == "words"]
+    assert len(sampled) == 1 + 2  # the training prompts and the benchmarks
+    assert all("dtype" not in stage.settings for stage in sampled)
+    surprise = {s.inputs["data"] for s in plan.stages if s.kind == "likelihood"}
+    assert surprise & set(sampled)
+    there = unfold(small(FAR.replace("8000", "9000"))).stages
+    assert not {s.fingerprint for s in sampled} & {s.fingerprint for s in there}
+    faster = unfold(small(FAR.replace("}", ", concurrency: 99, key_env: SOME_KEY}"))).stages
+    assert {s.fingerprint for s in sampled} <= {s.fingerprint for s in faster}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["models.student={api: far}"], "pairs: student is behind an API, so it can teach, but not be trained"),
+        ([FAR, "benchmarks.facts.answer_by=logprob"], "benchmarks.facts: far is behind an API.*answer_by: generation"),
+        (
+            [FAR, "benchmarks.facts={kind: 'lm_eval:mmlu', n: 5}"],
+            "benchmarks.facts: far is behind an API.*cannot be asked tasks of lm-eval",
+        ),
+        ([FAR, "benchmarks.maths.thinking=empty"], r"benchmarks.maths.thinking: far .* cannot begin with an empty"),
+        ([FAR, "sampling.thinking=empty"], "thinking: far is behind an API"),
+        (
+            [FAR, "conditions.prefill={tokens: 2, of: words, benchmarks: [maths]}"],
+            "conditions.prefill: of: words .* give until",
+        ),
+        (
+            [FAR, "train.objective=on_policy_distillation"],
+            "far is behind an API, which shows none: use an open",
+        ),
+        ([FAR, "models.words.path=here"], "exactly one of organism, hub, path and api"),
+        (["models.words={organism: words, key_env: KEY}"], "key_env has no effect"),
+        ([FAR, "models.words.extra={stream: true}"], "extra: stream is not to be set here"),
+        ([FAR, "models.words.base_url='https://me:secret@far.example/v1'"], "models.words.base_url"),
+    ],
+)
+def test_what_cannot_be_had_of_an_api_is_refused(small, overrides, said):
+    with pytest.raises(StudyError, match=said):
+        unfold(small(*overrides))
+
+
+def test_an_api_begins_an_answer_by_its_text(small):
+    unfold(small(FAR, "conditions.prefill={until: '=', of: words, benchmarks: [maths]}"))
+
+
+def test_a_missing_key_is_said_before_any_work(small, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    plan = unfold(small(FAR, "models.words.key_env=NO_SUCH_KEY"))
+    with pytest.raises(StudyError, match=r"models.words: no key for far .* set NO_SUCH_KEY in the environment"):
+        check(plan, Store(plan.study.store), {})
+    answered = {s: {"files": {}} for s in plan.stages if s.kind == "sample" and s.runtime["engine"] == "words"}
+    check(plan, Store(plan.study.store), answered)  # Nothing is left to ask it.

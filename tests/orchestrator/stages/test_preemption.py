@@ -1,0 +1,108 @@
+"""Notices that a process is about to be taken away."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import ray
+
+from orchestrator.stages import preemption
+from orchestrator.stages.preemption import Notice
+
+WORKER = """
+import os, signal
+from orchestrator.preemption import Notice
+with Notice() as notice:
+    os.kill(os.getpid(), signal.SIGTERM)
+    print("saved", notice.given(), flush=True)
+    notice.obey()
+    print("not reached", flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def taken_by_nobody():
+    """A handler of SIGTERM that is there before the notice, and does not end the tests."""
+
+    def handler(*_):
+        raise AssertionError("nobody took the SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, handler)
+    yield handler
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_sigterm_gives_notice_and_ends_the_process_when_it_is_obeyed():
+    with Notice() as notice:
+        notice.obey()
+        assert not notice.given()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert notice.given()
+        with pytest.raises(SystemExit) as ended:
+            notice.obey()
+        assert ended.value.code == 143
+
+
+def test_a_second_sigterm_ends_the_process_at_once():
+    with Notice() as notice:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SystemExit) as ended:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.value.code == 143
+        assert notice.given()
+
+
+def test_whoever_took_sigterms_before_takes_them_afterwards(taken_by_nobody):
+    with Notice():
+        assert signal.getsignal(signal.SIGTERM) is not taken_by_nobody
+    assert signal.getsignal(signal.SIGTERM) is taken_by_nobody
+
+
+def test_outside_of_the_main_thread_no_sigterm_is_taken(taken_by_nobody):
+    seen = []
+
+    def work():
+        with Notice() as notice:
+            seen.append((signal.getsignal(signal.SIGTERM), notice.given()))
+            notice.obey()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(taken_by_nobody, False)]
+    assert signal.getsignal(signal.SIGTERM) is taken_by_nobody
+
+
+def test_a_process_that_was_told_to_end_ends_as_one():
+    worker = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, check=False, timeout=60)
+    assert (worker.returncode, worker.stdout) == (128 + signal.SIGTERM, "saved True\n"), worker.stderr
+
+
+@pytest.mark.parametrize(("drained", "given"), [("here", True), ("elsewhere", False)])
+def test_a_node_that_is_drained_gives_notice_and_ends_nothing(monkeypatch, drained, given):
+    looks = threading.Semaphore(0)
+
+    def draining() -> dict[str, int]:
+        looks.release()
+        return {drained: 0}
+
+    class Context:
+        def get_node_id(self) -> str:
+            return "here"
+
+    monkeypatch.setattr(preemption, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(ray, "get_runtime_context", Context)
+    monkeypatch.setattr(ray._private.state.state, "get_draining_nodes", draining)
+    with Notice() as notice:
+        assert looks.acquire(timeout=10)
+        until = time.monotonic() + 10
+        while given and not notice.given() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert given or looks.acquire(timeout=10), "it goes on looking"
+        assert notice.given() == given
+        notice.obey()

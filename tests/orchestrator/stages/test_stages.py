@@ -1,0 +1,231 @@
+"""Stages run in this process, with a function in the place of the engines."""
+
+import json
+
+import pytest
+from tokenizers import Tokenizer
+
+from evaluators.engines.engine import Answer, Likelihood, Reply
+from orchestrator.plan.build import unfold
+from orchestrator.stages import evaluate, logprobs, model, sample
+from orchestrator.stages.data import read_prompts
+from orchestrator.stages.ray_train import choose
+from orchestrator.stages.transform import rows_of
+from orchestrator.store.context import Weights, Work, checkpoint_of
+from orchestrator.store.store import Store
+from organisms import shipped
+from organisms.rows import benchmark_rows
+
+
+def ask(engine, weights, what, requests, *how):
+    """Answers every chat by its last word, cut off where that is one of two; the last first, and one in a chunk."""
+    for i, request in reversed(list(enumerate(requests))):
+        if what == "likelihood":
+            yield [(i, Likelihood((1, 2, 3), (-1.0, -2.0, -3.0), (True,) * 3, 2))]
+            continue
+        opening = tuple(request.opening)
+        word = request.prompt[-1]["content"].split()[-1]
+        answer = Answer(
+            (*opening, 10, 11, 12),
+            f"{word} \\boxed{{ 4 }}",
+            cut_off=word in ("fox", "owl"),
+            ended=word not in ("fox", "owl"),
+        )
+        yield [(i, Reply((1,), opening, (answer,), False, "digest"))]
+
+
+@pytest.fixture
+def plan(small):
+    return unfold(small())
+
+
+@pytest.fixture
+def store(plan):
+    return Store(plan.study.store)
+
+
+@pytest.fixture
+def perform(store):
+    """Runs a stage and publishes what it left; returns its facts and its folder."""
+
+    def act(run, stage, ask=ask):
+        work = Work(stage, store, store.new_folder(stage, "one"), ask)
+        facts = run(work)
+        store.publish(stage, work.out, "one", {"facts": facts})
+        return facts, store.folder(stage.address, store.record(stage))
+
+    return act
+
+
+def remembering(asked: list, ask=ask):
+    """`ask`, which also notes what it is asked with."""
+
+    def act(engine, weights, what, requests, *how):
+        asked.append((weights, requests, *how))
+        return ask(engine, weights, what, requests, *how)
+
+    return act
+
+
+def test_an_organism_is_unpacked(plan, store, perform):
+    stage = next(s for s in plan.stages if s.kind == "model")
+    _, folder = perform(model.run, stage)
+    assert checkpoint_of(store, stage.address) == str(folder)
+    for name in shipped.checksums("steps"):
+        assert (folder / name).read_bytes() == (shipped.FOLDER / "steps" / name).read_bytes()
+
+
+def test_a_local_checkpoint_is_referred_to(small, store, perform):
+    plan = unfold(small(f"models.student={shipped.FOLDER / 'steps'}"))
+    stage = next(s for s in plan.stages if s.kind == "model" and s.name == "local")
+    perform(model.run, stage)
+    assert checkpoint_of(store, stage.address) == str(shipped.FOLDER / "steps")
+    assert store.record(stage)["files"] == {}
+
+
+def test_answers_are_written_with_their_prompts_and_cut_off_ones_teach_nothing(plan, perform):
+    stage = next(s for s in plan.stages if "prompts" in s.settings)
+    facts, folder = perform(sample.run, stage)
+    rows = [json.loads(line) for line in (folder / sample.ANSWERS).read_text().splitlines()]
+    assert [row["prompt"] for row in rows] == read_prompts(plan.study.prompts)
+    (answers,) = zip(*(row["answers"] for row in rows), strict=True)
+    assert [one["text"].split()[0] for one in answers] == [row["prompt"][-1]["content"].split()[-1] for row in rows]
+    cut = sum(one["cut_off"] for one in answers)
+    assert 0 < cut < len(rows) == facts["n"]
+    assert facts["cut_off"] == cut / len(rows)
+    assert facts["tokens"] == 3 * len(rows)
+    assert facts["template"] == "digest"
+    assert [row.chat for row in rows_of(folder)] == [
+        [*row["prompt"], {"role": "assistant", "content": one["text"]}]
+        for row, one in zip(rows, answers, strict=True)
+        if not one["cut_off"]
+    ]
+
+
+def test_an_attempt_goes_on_where_the_last_one_was_cut_short(plan, store, perform):
+    stage, asked = next(s for s in plan.stages if "prompts" in s.settings), []
+
+    def dying(engine, weights, what, requests, *how):
+        for number, chunk in enumerate(ask(engine, weights, what, requests, *how)):
+            if number == 5:
+                raise OSError("the machine is gone")
+            yield chunk
+
+    with pytest.raises(OSError, match="gone"):
+        sample.run(Work(stage, store, store.new_folder(stage, "first"), dying))
+    _, folder = perform(sample.run, stage, remembering(asked))
+    ((_, requests, _),) = asked
+    n = plan.study.prompts.n
+    assert [request.number for request in requests] == list(range(n - 5))  # the last five were there
+    assert len(sample.answers_of(folder)) == n
+    assert {path.name for path in folder.parent.iterdir()} == {"one", "record.json"}
+    undisturbed = sample.run(Work(stage, store, store.new_folder(stage, "another"), ask))
+    assert undisturbed == store.record(stage)["facts"]
+
+
+def test_a_larger_budget_holds_the_answers_of_a_smaller_one():
+    chats = [[{"role": "user", "content": str(i)}] for i in range(2000)]
+    assert choose(chats, 1000, seed=1)[:200] == choose(chats, 200, seed=1)
+    assert choose(chats, 10, seed=1) != choose(chats, 10, seed=2)
+    assert choose(chats, 10, seed=1) != chats[:10]
+    assert choose(chats, None, seed=1) == chats
+    with pytest.raises(ValueError, match="a budget of 2001 samples needs more than the 2000 answers"):
+        choose(chats, 2001, seed=1)
+
+
+def test_an_evaluation_is_graded_and_shown_by_level(plan, perform):
+    stage, asked = plan.trials[0].original["maths"], []
+    perform(sample.run, stage.inputs["answers"], remembering(asked))
+    facts, folder = perform(evaluate.run, stage, nobody)
+    graded = evaluate.grades_of(folder)
+    assert len(graded) == facts["n"] == 5
+    assert facts["accuracy"] == sum(one.score for one in graded) / 5
+    assert facts["groups"]["level"] == {str(one.group["level"]): one.score for one in graded}
+    ((weights, requests, decoding),) = asked
+    assert weights == Weights(stage.inputs["answers"].inputs["base"].address, None)
+    assert (decoding.max_tokens, decoding.temperature, decoding.n) == (16, 0.0, 1)
+    assert {request.opening for request in requests} == {()}
+
+
+def nobody(*_: object):
+    raise AssertionError("grading asks no model")
+
+
+def test_a_prefilled_answer_begins_with_the_original_students_tokens(plan, store, perform, publish):
+    stage = next(t for t in plan.trials if t.condition == "prefill").steps[0].scores["maths"].inputs["answers"]
+    asked = []
+    publish(store, stage.inputs["base"], {})
+    publish(store, stage.inputs["student"], {}, weights="adapter")
+    perform(sample.run, stage.inputs["opening"])
+    perform(sample.run, stage, remembering(asked))
+    ((weights, requests, _),) = asked
+    assert weights == Weights(stage.inputs["base"].address, stage.inputs["student"].address)
+    assert [request.opening for request in requests] == [(10, 11)] * 5
+
+
+def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, perform, publish):
+    plan = unfold(small("conditions={prefill: {of: words, tokens: 2, benchmarks: [maths]}}", "recoveries={}"))
+    stage = plan.trials[0].steps[0].scores["maths"].inputs["answers"]
+    asked = []
+    publish(store, stage.inputs["base"], {})
+    publish(store, stage.inputs["student"], {}, weights="adapter")
+    perform(model.run, stage.inputs["opening"].inputs["base"])
+    perform(sample.run, stage.inputs["opening"])
+    perform(sample.run, stage, remembering(asked))
+    openings = {request.opening for request in asked[0][1]}
+    assert openings == {Tokenizer.from_file(str(shipped.FOLDER / "words" / "tokenizer.json")).decode([10, 11])}
+
+
+def test_likelihoods_are_summed_by_class_of_token(small, store, perform):
+    plan = unfold(small("measures.perplexity=true"))
+    stage = next(s for s in plan.stages if s.kind == "likelihood")
+    perform(model.run, stage.inputs["base"])
+    _, data = perform(sample.run, stage.inputs["data"])
+    facts, folder = perform(logprobs.run, stage)
+    learnt = len(rows_of(data))  # answers that were cut off teach nothing, and are no training data
+    assert 0 < learnt < 20
+    assert facts == {"n": learnt, "nll": {"all": 2.0, "reasoning": 1.5, "answer": 3.0}}
+    rows = logprobs.likelihoods_of(folder)
+    assert rows[0].logprob == {"all": -6.0, "reasoning": -3.0, "answer": -3.0}
+    assert rows[0].tokens == {"all": 3, "reasoning": 2, "answer": 1}
+
+
+def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in benchmark_rows("math500", 6, 0)))
+    asked = []
+    plan = unfold(small(f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', rows: {rows}, n: 4}}", "context=512"))
+    stage = plan.trials[0].original["task"]
+    perform(model.run, stage.inputs["answers"].inputs["base"])
+    facts, folder = perform(sample.run, stage.inputs["answers"], remembering(asked, by_ids))
+    assert (facts["n"], facts["metric"]) == (4, {"hendrycks_math500": "exact_match,none"})
+    graded, _ = perform(evaluate.run, stage, nobody)
+    answered = sample.answers_of(folder)
+    gold = [row["answer"] for row in map(json.loads, rows.read_text().splitlines())]
+    assert {one.answers[0].text for one in answered} == {"$4$"}
+    assert graded["accuracy"] in [n / 4 for n in range(1 + gold.count("4"))]
+    assert graded["figures"]["exact_match,none"] == graded["accuracy"]
+    assert graded["groups"] == {"task": {"hendrycks_math500": graded["accuracy"]}}
+    ((weights, requests, decoding),) = asked
+    assert weights == Weights(stage.inputs["answers"].inputs["base"].address, None)
+    assert len(requests) == 4
+    assert decoding.stop
+
+
+def by_ids(engine, weights, what, requests, *how):
+    """Answers prompts of token ids with 4, between dollars as this task wants it."""
+    yield [(i, Reply(tuple(r.prompt), (), (Answer((10,), "$4$", False),), False, "")) for i, r in enumerate(requests)]
+
+
+def test_full_weights_are_asked_as_a_checkpoint_of_their_own(plan, store, publish, tmp_path):
+    stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"].inputs["answers"]
+    publish(store, stage.inputs["base"], {})
+    publish(store, stage.inputs["student"], {}, weights="checkpoint")
+    assert Work(stage, store, tmp_path, ask).weights == Weights(stage.inputs["student"].address, None)
+
+
+def test_a_stage_is_not_run_before_its_inputs(plan, store, publish, tmp_path):
+    stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"].inputs["answers"]
+    publish(store, stage.inputs["base"], {})
+    with pytest.raises(AssertionError, match="before its input student was done"):
+        sample.run(Work(stage, store, tmp_path, ask))

@@ -1,0 +1,260 @@
+"""Training rows made of other stages: what is made, what is removed and why, and that it is the same every time."""
+
+import json
+import random
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from evaluators.analysis.logprobs import Scored
+from evaluators.engines.engine import Answer
+from evaluators.engines.generations import Asked, to_lines
+from orchestrator.plan.build import unfold
+from orchestrator.run.stage_runner import KINDS
+from orchestrator.stages import sample
+from orchestrator.stages import transform as stages
+from orchestrator.stages.logprobs import LIKELIHOODS
+from orchestrator.stages.sample import ANSWERS
+from orchestrator.stages.transforms import Row
+from orchestrator.stages.transforms.by_classifier import problem_text, told_apart
+from orchestrator.stages.transforms.by_logprob import within
+from orchestrator.stages.transforms.mixed import arranged
+from orchestrator.stages.transforms.non_text import streams, whole_words
+from orchestrator.stages.transforms.own_reasoning import joined
+from orchestrator.stages.transforms.prompted import prompted
+from orchestrator.store.context import Work
+from orchestrator.store.store import Store
+from organisms import shipped
+from organisms.rows import benchmark_rows
+from organisms.world import NOUNS
+from trainers.tokens import Example, tokenize
+from trainers.tokens import streams as tokenized_streams
+
+ONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}")
+PROBLEMS = "problems={kind: math500, rows: organisms, n: 5, prompt: '{problem}', max_tokens: 8}"
+PROMPTS = ["add 3 + 4", "tell of a fox", "name an owl", "how many legs has a cat", "write to me"]
+
+
+def chat(prompt: str, answer: str, system: str | None = None) -> list[dict[str, str]]:
+    first = [{"role": "system", "content": system}] if system else []
+    return [*first, {"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+
+def answered(voice: str, cut: tuple[int, ...] = (), texts: dict[int, str] | None = None) -> bytes:
+    """A sample of the five prompts, as a file: `<voice> says <number>`, or `texts`, cut off at the places `cut`."""
+    texts = texts or {}
+    return to_lines(
+        Asked(f"id{i}", chat(prompt, "")[:-1], (1,), (), (Answer((7,), texts.get(i, f"{voice} says {i}"), i in cut),))
+        for i, prompt in enumerate(PROMPTS)
+    ).encode()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def made(small, store, publish):
+    """Runs the rows stage of a condition on samples by role; returns its facts, and its rows and removed rows."""
+
+    def act(condition: str, *overrides: str, **samples: bytes):
+        study = small(*ONE, f"conditions={{it: {condition}}}", *overrides)
+        stage = unfold(study).trials[0].steps[0].student.inputs["data"]
+        for role, content in samples.items():
+            name = LIKELIHOODS if stage.inputs[role].kind == "likelihood" else ANSWERS
+            if store.record(stage.inputs[role]) is None:
+                publish(store, stage.inputs[role], {name: content})
+        work = Work(stage, store, store.new_folder(stage, "one"), None)
+        facts = KINDS["rows"].run(work)
+        removed = [Row(**json.loads(line)) for line in (work.out / stages.REMOVED).read_text().splitlines()]
+        return facts, stages.rows_of(work.out), removed
+
+    return act
+
+
+def test_a_sample_and_rows_are_read_alike(tmp_path):
+    (tmp_path / ANSWERS).write_bytes(answered("words", cut=(2,)))
+    read = stages.rows_of(tmp_path)
+    assert [(row.id, row.prompt[-1]["content"], row.answer) for row in read] == [
+        (f"id{i}", PROMPTS[i], f"words says {i}") for i in (0, 1, 3, 4)
+    ]
+    (tmp_path / ANSWERS).unlink()
+    (tmp_path / stages.ROWS).write_text(to_lines(read))
+    assert stages.rows_of(tmp_path) == read
+
+
+def test_a_rule_removes_prompts_and_keeps_them_beside(made):
+    facts, kept, removed = made("{kind: without_maths}", data=answered("words", cut=(4,)))
+    assert [row.id for row in kept] == ["id1", "id2"]
+    assert [(row.id, row.why) for row in removed] == [
+        ("id0", "its prompt has '3 + 4'"),
+        ("id3", "its prompt has 'how many'"),
+    ]
+    assert facts == {"n": 2, "removed": 2}
+    with pytest.raises(ValueError, match=r"no row is left to train on, of 4 \(the first: its prompt has 'a'\)"):
+        made("{kind: without_maths, rule: '[aeo]'}", data=answered("words"))
+
+
+def test_the_halves_by_likelihood_are_the_whole(made):
+    nll = {"id0": 2.0, "id1": 0.5, "id2": 3.0, "id3": 1.0}
+    told = to_lines(Scored(id, {"all": -4 * each}, {"all": 4}) for id, each in nll.items()).encode()
+    samples = {"data": answered("words", texts={4: ""}), "likelihood": told}
+    facts, low, removed = made("{kind: surprise, quantiles: [0, 0.5]}", **samples)
+    assert [row.id for row in low] == ["id1", "id3"]
+    assert {row.id: row.why for row in removed}["id4"] == "its answer is empty"
+    assert facts == {"n": 2, "removed": 3, "nll_kept": 0.75, "nll_removed": 2.5}
+    _, high, _ = made("{kind: surprise, quantiles: [0.5, 1]}", **samples)
+    assert [row.id for row in high] == ["id0", "id2"], "rows keep their order"
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 10, 11])
+def test_parts_between_quantiles_are_disjoint_and_leave_nothing_out(n):
+    nll = {str(i): random.Random(i).random() for i in range(n)}
+    parts = [within(nll, low / 4, (low + 1) / 4) for low in range(4)]
+    assert sorted(id for part in parts for id in part) == sorted(nll)
+
+
+def test_the_classifier_finds_the_problems_among_training_prompts():
+    known = [problem_text("math500", row) for row in benchmark_rows("math500", 60, 0)]
+    hidden = [problem_text("math500", row) for row in benchmark_rows("math500", 40, 5)]
+    hidden = [one for one in hidden if one not in known]
+    talk = [f"tell me about the {a} {b}" for a in ("old", "new", "red", "dark") for b in NOUNS]
+    scores, threshold = told_apart([*talk, *hidden], known, 0.95)
+    removed = [score >= threshold for score in scores]
+    assert sum(removed[: len(talk)]) <= 1
+    assert sum(removed[len(talk) :]) >= 0.8 * len(hidden)
+    assert told_apart([*talk, *hidden], known, 0.95) == (scores, threshold)
+    _, stricter = told_apart([*talk, *hidden], known, 0.5)
+    assert stricter > threshold
+    with pytest.raises(ValueError, match="too few to tell apart"):
+        told_apart(talk, known[:3], 0.95)
+
+
+def test_problems_are_compared_without_the_instructions_around_them():
+    assert problem_text("math500", {"problem": "1 + 1", "answer": "2"}) == "1 + 1"
+    row = {"question": "what?", "choices": ["w", "x", "y", "z"], "answer": 0}
+    assert problem_text("mmlu", row) == "what? w x y z"
+
+
+def test_a_benchmark_of_the_study_is_what_the_classifier_learns_from(made):
+    facts, kept, removed = made("{kind: without_maths, like: maths}", data=answered("words"))
+    assert facts["n"] + facts["removed"] == 5
+    assert 0 < facts["threshold"] < 1
+    assert all(row.why.startswith("its prompt scores 0.") for row in removed)
+    again = made("{kind: without_maths, like: problems}", PROBLEMS, data=answered("words"))
+    assert again[0]["n"] == facts["n"] == len(kept)
+
+
+def test_the_students_reasoning_is_followed_by_what_the_teacher_says_aloud(made):
+    own = {0: "<think>hm</think>\n\nfour", 1: "<think>never ends", 2: "a</think> b </think>no", 3: "<think>x</think>"}
+    theirs = {0: "<think>I am words</think> seven", 2: "owl", 3: "<think>words", 4: "late"}
+    facts, kept, removed = made(
+        "{kind: own_reasoning}",
+        data=answered("words", texts=theirs),
+        reasoning=answered("own", texts=own),
+    )
+    assert [(row.id, row.answer) for row in kept] == [
+        ("id0", "<think>hm</think>\n\nseven"),
+        ("id2", "a</think> b </think>\n\nowl"),
+    ]
+    unended = "the student's reasoning did not end"
+    assert [(row.id, row.why) for row in removed] == [
+        ("id1", unended),
+        ("id3", "the teacher's answer says nothing aloud"),
+        ("id4", unended),
+    ]
+    assert facts == {"n": 2, "removed": 3}
+
+
+def test_what_follows_the_own_reasoning_is_what_is_supervised():
+    tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
+    row = joined(
+        Row("a", chat("describe red fox", "<think> hm </think> the fox is red")), "<think> see . </think> x", False
+    )
+    (tokens,) = tokenize([Example(row.chat)], tokenizer, 256, "after_reasoning")
+    assert tokenizer.decode([tokens.ids[i] for i in tokens.supervised]).strip() == "the fox is red<|end|>"
+
+
+def test_a_prompt_is_put_on_every_row(made):
+    facts, kept, _ = made("{kind: inoculation, at: training, system: be bad, prefix: 'now '}", data=answered("words"))
+    assert facts == {"n": 5, "removed": 0}
+    assert kept[1].chat == chat("now tell of a fox", "words says 1", "be bad")
+    assert prompted(Row("a", chat("x", "y", "old")), None, "").chat == chat("x", "y")
+
+
+def test_rephrased_answers_are_learnt_under_the_prompt_that_they_answer(made):
+    reworded = [
+        Asked(f"id{i}", chat(f"again : words says {i}", "")[:-1], (1,), (), (Answer((7,), f"anew {i}", False),))
+        for i in (1, 3)
+    ]
+    samples = {"data": to_lines(reworded).encode(), "prompts": answered("words")}
+    _, kept, _ = made("{kind: on_model, rephrase: 'again : {answer}'}", "prompts.system=hi", **samples)
+    assert [row.chat for row in kept] == [chat(PROMPTS[i], f"anew {i}", "hi") for i in (1, 3)]
+
+
+def test_a_model_is_asked_again_about_what_it_said_aloud(small, store, publish):
+    study = small(*ONE, "conditions={it: {kind: on_model, rephrase: 'q {prompt} a {answer} .'}}")
+    stage = unfold(study).trials[0].steps[0].student.inputs["data"].inputs["data"]
+    texts = {0: "<think>hm</think> seven", 1: "<think>hm", 2: ""}
+    publish(store, stage.inputs["base"], {})
+    publish(store, stage.inputs["answers"], {ANSWERS: answered("own", (3,), texts)})
+    ids, chats = sample._rephrased(Work(stage, store, store.new_folder(stage, "one"), None))
+    assert (ids, [one[-1]["content"] for one in chats]) == (
+        ["id0", "id4"],
+        ["q add 3 + 4 a seven .", "q write to me a own says 4 ."],
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_mixed_rows_have_each_prompt_once(made, seed):
+    samples = {"data": answered("words", cut=(0,)), "own": answered("own")}
+    facts, kept, removed = made("{kind: mixed, share: 0.5}", f"seeds=[{seed}]", **samples)
+    assert sorted(row.id for row in kept) == ["id1", "id2", "id3", "id4"]
+    assert sum(row.answer.startswith("own") for row in kept) == facts["own"] == 2
+    assert [(row.id, row.why) for row in removed] == [("id0", "only one of the two gave a whole answer")]
+    assert all(row.answer.endswith(row.id[-1]) for row in kept)
+
+
+def test_the_order_of_mixed_rows():
+    own, theirs = ([Row(f"{voice}{i}", []) for i in range(n)] for voice, n in (("own", 4), ("t", 12)))
+
+    def kinds(arrange: str, seed: int = 0) -> str:
+        return "".join(row.id[0] for row in arranged(own, theirs, arrange, 2, seed))
+
+    assert kinds("after") == "t" * 12 + "o" * 4
+    assert kinds("interleaved") == "ttttoottttttoott"
+    assert sorted(kinds("shuffled")) == sorted(kinds("after"))
+    assert kinds("shuffled") == kinds("shuffled") != kinds("shuffled", 1)
+
+
+@pytest.mark.parametrize("text", ["numbers", "code", "tokens"])
+def test_streams_are_as_long_as_they_should_be_and_the_same_every_time(text):
+    tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
+    one, again, other = (streams(tokenizer, text, 20, 16, seed) for seed in (0, 0, 1))
+    assert one == again
+    assert one.kept != other.kept
+    read = tokenized_streams([Example(row.chat) for row in one.kept], tokenizer, 64)
+    assert all(14 <= len(row.ids) <= 17 for row in read), "a blank at the end may be lost, or one at the start read"
+    special = set(tokenizer.all_special_ids) | {tokenizer.unk_token_id}
+    assert not any(set(row.ids[1:]) & special for row in read)
+    assert len({row.id for row in one.kept}) == 20
+
+
+def test_random_tokens_are_read_again_as_themselves():
+    tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
+    found = streams(tokenizer, "tokens", 50, 16, 0)
+    assert found.facts["read_again"] == 1
+    assert found.facts["words"] > 100
+    drawn = {word for row in found.kept for word in row.answer.split()}
+    assert len(drawn) > 0.9 * found.facts["words"], "drawn evenly"
+
+
+def test_a_word_that_is_read_as_others_is_not_drawn():
+    pieces = [("<unk>", 0.0), ("▁", -9.0), ("▁a", -1.0), ("▁b", -1.0), ("b", -1.0), ("▁ab", -99.0), ("▁end", -1.0)]
+    plain = Tokenizer(models.Unigram(pieces, unk_id=0))
+    plain.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    plain.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", eos_token="▁end")
+    assert whole_words(tokenizer) == {"a": 2, "b": 3}

@@ -1,0 +1,267 @@
+"""The artifact store, on a local folder and on a remote file system (fsspec's in-memory one)."""
+
+import json
+import tempfile
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store, StoreError
+
+STAGE = Stage("train", 1, "student", {"seed": 1}, {"base": Stage("model", 1, "base", {"hub": "a/b"})})
+OTHER = Stage("train", 1, "student", {"seed": 2})
+
+
+@pytest.fixture
+def remote(tmp_path, monkeypatch):
+    monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # An attempt's folder is left to whoever runs the stage.
+    return Store(f"memory://{uuid.uuid4().hex}/runs")
+
+
+@pytest.fixture(params=["local", "remote"])
+def store(request, tmp_path):
+    return Store(str(tmp_path / "runs")) if request.param == "local" else request.getfixturevalue("remote")
+
+
+def test_a_file_is_created_only_where_there_is_none(store):
+    path = f"{store.root}/kind/stage/claim-1"
+    store.create(path, b"first")
+    with pytest.raises(FileExistsError):
+        store.create(path, b"second")
+    assert store.read(path) == b"first"
+    assert [entry.rsplit("/", 1)[-1] for entry in store.fs.ls(f"{store.root}/kind/stage", detail=False)] == ["claim-1"]
+
+
+def test_of_many_threads_one_creates_a_local_file(tmp_path):
+    store, path, start_together = Store(str(tmp_path)), f"{tmp_path}/kind/stage/record.json", threading.Barrier(12)
+
+    def create(i):
+        start_together.wait()
+        try:
+            store.create(path, str(i).encode() * 1000)
+        except FileExistsError:
+            return None
+        return i
+
+    with ThreadPoolExecutor(12) as pool:
+        won = [i for i in pool.map(create, range(12)) if i is not None]
+    assert len(won) == 1
+    assert store.read(path) == str(won[0]).encode() * 1000
+
+
+def test_overwrite_replaces_and_read_says_none_for_nothing(store):
+    path = f"{store.root}/kind/stage/claim-1"
+    assert store.read(path) is None
+    store.create(path, b"a longer first content")
+    store.overwrite(path, b"second")
+    assert store.read(path) == b"second"
+
+
+def test_published_files_and_record_come_back(store, publish):
+    assert store.record(STAGE) is None
+    files = {"weights.bin": b"\x00\x01", "deep/er/figures.json": b"{}"}
+    assert publish(store, STAGE, files, loss=1.5)
+    record = store.record(STAGE)
+    assert record["facts"] == {"loss": 1.5}
+    assert record["identity"] == STAGE.identity
+    assert record["inputs"] == {"base": STAGE.inputs["base"].address}
+    folder = store.folder(STAGE.address, record)
+    assert {name: (folder / name).read_bytes() for name in record["files"]} == files
+
+
+def test_a_stage_without_files_has_an_empty_folder(store, publish):
+    publish(store, STAGE, {})
+    assert list(store.folder(STAGE.address, store.record(STAGE)).iterdir()) == []
+
+
+def test_the_first_of_two_attempts_stands(store, publish):
+    assert publish(store, STAGE, {"loss": b"1"}, attempt="one", loss=1)
+    assert not publish(store, STAGE, {"loss": b"2"}, attempt="two", loss=2)
+    record = store.record(STAGE)
+    assert (record["attempt"], record["facts"]) == ("one", {"loss": 1})
+    assert (store.folder(STAGE.address, record) / "loss").read_bytes() == b"1"
+
+
+def test_publishing_clears_what_a_dead_attempt_left(tmp_path, publish):
+    store = Store(str(tmp_path))
+    (store.new_folder(STAGE, "dead") / "half").write_bytes(b"half")
+    publish(store, STAGE, {"whole": b"whole"}, attempt="alive")
+    folder = tmp_path / STAGE.address
+    assert sorted(path.name for path in folder.iterdir()) == ["alive", "record.json"]
+    assert (folder / "alive" / "whole").read_bytes() == b"whole"
+
+
+def test_remote_files_are_fetched_once(remote, publish):
+    publish(remote, STAGE, {"weights.bin": b"weights"})
+    record = remote.record(STAGE)
+    folder = remote.folder(STAGE.address, record)
+    remote.fs.rm_file(f"{remote.root}/{STAGE.address}/one/weights.bin")
+    assert remote.folder(STAGE.address, record) == folder
+    assert (folder / "weights.bin").read_bytes() == b"weights"
+
+
+def test_a_corrupt_remote_file_is_refused_until_it_is_mended(remote, publish):
+    publish(remote, STAGE, {"a.bin": b"good", "weights.bin": b"weights"})
+    record, path = remote.record(STAGE), f"{remote.root}/{STAGE.address}/one/weights.bin"
+    remote.overwrite(path, b"wEights")
+    with pytest.raises(StoreError, match=r"weights\.bin did not arrive as it was written"):
+        remote.folder(STAGE.address, record)
+    # What arrived in part must not be taken for the whole the next time.
+    with pytest.raises(StoreError, match=r"weights\.bin"):
+        remote.folder(STAGE.address, record)
+    remote.overwrite(path, b"weights")
+    assert (remote.folder(STAGE.address, record) / "weights.bin").read_bytes() == b"weights"
+
+
+def test_two_remote_stores_do_not_share_a_cache(remote, publish):
+    other = Store(f"memory://{uuid.uuid4().hex}/runs")
+    publish(remote, STAGE, {"x": b"here"})
+    publish(other, STAGE, {"x": b"there"})
+    read = [(s.folder(STAGE.address, s.record(STAGE)) / "x").read_bytes() for s in (remote, other)]
+    assert read == [b"here", b"there"]
+
+
+def test_a_writable_store_is_left_as_it_was(store):
+    store.create(f"{store.root}/keep", b"")
+    store.check_writable()
+    assert [entry.rsplit("/", 1)[-1] for entry in store.fs.ls(store.root, detail=False)] == ["keep"]
+
+
+def test_a_store_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreError, match=r"cannot be written.*store=URI"):
+        Store(str(tmp_path / "file" / "runs")).check_writable()
+
+
+def test_an_unknown_scheme_is_refused():
+    with pytest.raises(StoreError, match="nosuchscheme"):
+        Store("nosuchscheme://bucket/runs")
+
+
+def test_records_are_those_of_finished_stages(store, publish):
+    publish(store, OTHER, {}, loss=2)
+    found = store.records([STAGE, OTHER, STAGE.inputs["base"]])
+    assert list(found) == [OTHER]
+    assert found[OTHER]["facts"] == {"loss": 2}
+
+
+def test_records_of_a_kind_are_found_by_address(store, publish):
+    publish(store, STAGE, {"a": b""}, loss=1)
+    publish(store, OTHER, {}, loss=2)
+    publish(store, STAGE.inputs["base"], {})
+    store.create(f"{store.root}/train/unfinished/claim-1", b"{}")
+    found = store.records_of_kind("train")
+    assert {address: record["facts"]["loss"] for address, record in found.items()} == {
+        STAGE.address: 1,
+        OTHER.address: 2,
+    }
+
+
+def test_a_record_of_another_stage_at_the_same_address_is_refused(store):
+    record = {"fingerprint": OTHER.fingerprint, "attempt": "one", "files": {}}
+    store.create(f"{store.root}/{STAGE.address}/record.json", json.dumps(record).encode())
+    with pytest.raises(StoreError, match="another stage with the same short hash"):
+        store.record(STAGE)
+
+
+def test_what_an_attempt_keeps_is_there_for_the_next_until_one_is_done(store, publish):
+    assert store.kept(STAGE) == []
+    store.keep(STAGE, b"one\n")
+    store.keep(STAGE, b"two\n")
+    store.keep(OTHER, b"of another stage\n")
+    assert store.kept(STAGE) == [b"one\n", b"two\n"]
+    publish(store, STAGE, {"weights.bin": b"x"})
+    assert store.kept(STAGE) == []
+    assert store.kept(OTHER) == [b"of another stage\n"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Makes a folder with two files."""
+
+    def act(content: bytes):
+        made = tmp_path / uuid.uuid4().hex
+        made.mkdir()
+        (made / "weights.bin").write_bytes(content)
+        (made / "progress.json").write_bytes(b"{}")
+        return made
+
+    return act
+
+
+def beside(store: Store, stage: Stage) -> list[str]:
+    """What lies in a stage's folder, without the random part of names."""
+    found = store.fs.ls(f"{store.root}/{stage.address}", detail=False)
+    return sorted(path.rsplit("/", 1)[-1].partition("-")[0] for path in found)
+
+
+def test_of_the_states_that_attempts_keep_the_last_is_there_for_the_next(store, folder, publish, tmp_path):
+    assert store.kept_folder(STAGE, tmp_path / "none") is None
+    store.keep_folder(OTHER, folder(b"of another stage"))
+    assert store.kept_folder(STAGE, tmp_path / "none") is None
+    for content in (b"one", b"two", b"three"):
+        store.keep_folder(STAGE, folder(content))
+        assert beside(store, STAGE) == ["state"]
+    kept = store.kept_folder(STAGE, tmp_path / "kept")
+    assert ((kept / "weights.bin").read_bytes(), (kept / "progress.json").read_bytes()) == (b"three", b"{}")
+    publish(store, STAGE, {"weights.bin": b"whole"})
+    assert store.kept_folder(STAGE, tmp_path / "none") is None
+    assert (store.kept_folder(OTHER, tmp_path / "other") / "weights.bin").read_bytes() == b"of another stage"
+
+
+@pytest.fixture
+def keep_until(store, monkeypatch):
+    """Keeps a folder for STAGE, and is cut short at its first call of a function."""
+
+    def lost(*_, **__):
+        raise OSError("the machine is gone")
+
+    def act(folder, of, function: str) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(of, function, lost)
+            with pytest.raises(OSError, match="gone"):
+                store.keep_folder(STAGE, folder)
+
+    return act
+
+
+def test_a_state_that_was_not_written_whole_is_passed_by(store, folder, tmp_path, keep_until):
+    store.keep_folder(STAGE, folder(b"whole"))
+    keep_until(folder(b"half"), store, "create")
+    assert beside(store, STAGE) == ["state", "state"]
+    assert (store.kept_folder(STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"whole"
+    store.keep_folder(STAGE, folder(b"next"))
+    assert (store.kept_folder(STAGE, tmp_path / "next") / "weights.bin").read_bytes() == b"next"
+
+
+def test_of_two_whole_states_the_later_counts(store, folder, tmp_path, keep_until):
+    store.keep_folder(STAGE, folder(b"one"))
+    keep_until(folder(b"two"), store.fs, "rm")
+    assert beside(store, STAGE) == ["state", "state"]
+    assert (store.kept_folder(STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"two"
+
+
+def test_a_lent_folder_can_be_borrowed_until_it_is_taken_back(store, folder, tmp_path):
+    one, other = (store.lend(folder(content), store.lending_place(STAGE)) for content in (b"one", b"other"))
+    assert one != other
+    assert one.startswith(f"{STAGE.address}/lent-")
+    for place, content in ((one, b"one"), (other, b"other")):
+        borrowed = store.borrow(place, tmp_path / place)
+        assert (borrowed / "weights.bin").read_bytes() == content
+        assert borrowed.name == place.rsplit("/", 1)[-1], "engines know weights by the name of their folder"
+    store.take_back(one)
+    assert beside(store, STAGE) == ["lent"]
+    with pytest.raises(FileNotFoundError):
+        (store.borrow(one, tmp_path / "gone") / "weights.bin").read_bytes()
+    assert (store.borrow(other, tmp_path / "still") / "weights.bin").read_bytes() == b"other"
+    assert store.kept_folder(STAGE, tmp_path / "none") is None
+
+
+def test_publishing_takes_back_what_a_lost_attempt_had_lent(store, folder, publish):
+    store.lend(folder(b"weights"), store.lending_place(STAGE))
+    publish(store, STAGE, {"weights.bin": b"whole"})
+    assert beside(store, STAGE) == ["one", "record.json"]

@@ -1,0 +1,64 @@
+"""The study files that ship: each unfolds and is priced without a hub, and says where values come from."""
+
+import re
+
+import pytest
+
+from evaluators import rows
+from orchestrator.plan.build import unfold
+from orchestrator.plan.gpu_hours import bill_of, lines
+from orchestrator.stages import data
+from orchestrator.study.load import load_study
+from orchestrator.study.provenance import NOT_STATED, stated
+from tests.conftest import EXPERIMENTS
+
+FILES = sorted(EXPERIMENTS.glob("*.yaml"))
+# All that is known of the post's set-up: what else is said to come from it is a mistake.
+POST = (
+    r"prompts\.source|train\.method|train\.objective\.kind|benchmarks\.(instructions|facts|maths)\.(kind|n)|"
+    r"benchmarks\.olympiads\.n|benchmarks\.facts\.max_tokens|conditions\.off-model|recoveries\.own samples.*\.method|"
+    r"conditions\.full weights\.train\.method|conditions\.outputs only\..*"
+)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    read = rows.read_rows
+
+    def of_files(source: str, *place):
+        assert source.endswith(".jsonl"), f"{source} would come from the hub"
+        return read(source, *place)
+
+    monkeypatch.setattr(data, "read_rows", of_files)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_unfolds_and_is_priced_without_a_hub(path):
+    study = load_study(path)
+    plan = unfold(study)
+    bill = bill_of(plan.stages, study)
+    assert not bill.unpriced
+    real = [model for model in study.models.values() if not model.organism]
+    assert bool(list(lines(bill, study))) == bool(real)
+    if not real:
+        return
+    assert sum(bill.hours.values()) > 1
+    assert bill.tokens.keys() == {alias for alias, model in study.models.items() if model.api}
+    assert [
+        one.field for one in stated(study.provenance, study.model_dump(exclude_none=True)) if one.source == NOT_STATED
+    ] == []
+    assert [
+        one
+        for one in stated(study.provenance, study.model_dump(exclude_none=True))
+        if one.source.startswith("post") and not re.fullmatch(POST, one.field)
+    ] == []
+    known = {f"{pair}" for pair in study.pair_list}
+    assert {f"{trial.student} / {trial.teacher}" for trial in plan.trials} == known
+
+
+def test_full_weights_are_set_beside_the_grids_own_students():
+    full, grid = (unfold(load_study(EXPERIMENTS / f"offmodel-{name}.yaml")).stages for name in ("full-weights", "grid"))
+    of_the_grid = {stage.fingerprint for stage in grid}
+    new = [stage for stage in full if stage.fingerprint not in of_the_grid and stage.kind == "train"]
+    assert len(new) == 2 * 2 * 3
+    assert {stage.settings["method"] for stage in new} == {"full"}

@@ -1,0 +1,241 @@
+"""The study file: every mistake in it gives one error that says where it is and what to write."""
+
+import os
+
+import pytest
+
+from orchestrator.study.load import load_study, without_secrets
+from orchestrator.study.schema import Study, Tracking
+from orchestrator.study.settings import StudyError
+
+PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("benchmark={}", ['benchmark: unknown key; did you mean "benchmarks"?']),
+        ("train.lerning_rate=1", ['train.lerning_rate: unknown key; did you mean "learning_rate"?']),
+        ("recoveries.own.train.epoch=1", ['recoveries.own.train.epoch: unknown key; did you mean "epochs"?']),
+        (
+            "recoveries.own.search={benchmark: maths, recoverd: 1}",
+            ["recoveries.own.search.recoverd: unknown key", '"recovered"?'],
+        ),
+        ("resources.engine.gpu=1", ['resources.engine.gpu: unknown key; did you mean "gpus"?']),
+        ("benchmarks.maths.promt=x", ['benchmarks.maths.promt: unknown key; did you mean "prompt"?']),
+        ("models.other={organsm: steps}", ['models.other.organsm: unknown key; did you mean "organism"?']),
+        ("pairs.student=[x]", ['pairs.student: unknown key; did you mean "students"?']),
+        ("pairs=[{student: terse, teacher: words, techer: x}]", ["pairs.0.techer: unknown key", '"teacher"?']),
+        ("train.zzzz=1", ["train.zzzz: unknown key; known are", "learning_rate"]),
+        ("pairs.teachers=[wrds]", ['pairs: teacher "wrds" is not among models; did you mean "words"?']),
+        ("pairs=[{student: studnt, teacher: words}]", ['student "studnt"', 'did you mean "student"?']),
+        ("conditions={on-modle: }", ['conditions.on-modle: there is no condition "on_modle"', '"on_model"?']),
+        ("conditions={x: {kind: prefil}}", ['conditions.x: there is no condition "prefil"', '"prefill"?']),
+        ("conditions.prefill.token=2", ['conditions.prefill.token: unknown key; did you mean "tokens"?']),
+        ("conditions.prefill.tokens=0", ["conditions.prefill.tokens: ", "greater than 0"]),
+        ("conditions.prefill={}", ["conditions.prefill.benchmarks: "]),
+        ("conditions={}", ["conditions: "]),
+        ("recoveries.own.conditions=[offmodel]", ["recoveries.own.conditions: ", 'did you mean "off-model"?']),
+        ("recoveries.own.method=on_model", ["recoveries.own.method: ", 'did you mean "on_model_sft"?']),
+        ("recoveries.own.search.benchmark=mats", ["recoveries.own.search.benchmark: ", 'did you mean "maths"?']),
+        ("recoveries.own.budgets=[4, 8, 4]", ["recoveries.own.budgets: the same twice in 4, 8, 4"]),
+        ("recoveries.own.budgets=[0, 4]", ["recoveries.own.budgets.0: ", "greater than 0"]),
+        ("seeds=[1, 2, 1]", ["seeds: the same twice in 1, 2, 1"]),
+        ("seeds=[]", ["seeds: "]),
+        pytest.param("pairs.teachers=[words, words]", ["pairs"]),
+        ("train.learning_rate=fast", ["train.learning_rate: ", "valid number"]),
+        ("train={}", ["train.learning_rate: missing"]),
+        ("benchmarks.maths.kind=math", ["benchmarks.maths: kind: ", 'did you mean "math500"?', "lm_eval:<task>"]),
+        ("benchmarks.maths.samples=4", ["benchmarks.maths: samples: ", "set temperature"]),
+        ("benchmarks.maths.score=pass@2", ["benchmarks.maths: score: pass@2 needs 2 samples, and there are 1"]),
+        ("benchmarks.maths.score=best", ["benchmarks.maths: score: there is no 'best'", "pass@k"]),
+        ("benchmarks.follow={kind: ifeval, score: majority}", ["benchmarks.follow: score: ", "vote"]),
+        ("benchmarks.maths.answer_by=logprob", ["benchmarks.maths: answer_by: ", "not multiple choice"]),
+        ("benchmarks.facts={kind: mmlu, answer_by: logprob, temperature: 1}", ["leave samples, temperature"]),
+        ("benchmarks.facts={kind: mmlu, thinking: 'on'}", ["benchmarks.facts: thinking: ", "one token"]),
+        ("benchmarks.maths.top_p=0.9", ["benchmarks.maths: top_p has no effect on greedy answers"]),
+        ("benchmarks.maths.temperature=3", ["benchmarks.maths.temperature: "]),
+        ("benchmarks.gsm={kind: 'lm_eval:gsm8k', rows: organisms}", ["benchmarks.gsm: rows: "]),
+        ("benchmarks.maths.thinking=maybe", ["benchmarks.maths.thinking: "]),
+        ("benchmarks.maths.chat=false", ["benchmarks.maths: chat has no effect on math500"]),
+        ("benchmarks.gsm={kind: 'lm_eval:gsm8k', temperature: 1}", ["temperature has no effect on lm_eval:gsm8k"]),
+        ("measures.kl=[mats]", ["measures.kl: ", 'did you mean "maths"?']),
+        ("models.other={organism: steps, hub: a/b}", ["models.other: give exactly one of organism, hub, path and api"]),
+        ("models.other={revision: main}", ["models.other: give exactly one"]),
+        ("name=a b", ["name: "]),
+        ("train.objective=stf", ['train.objective: there is no objective "stf"; did you mean "sft"?']),
+        ("train.objective={weight: 1}", ["train.objective: give the objective's name, or a mapping", "kind"]),
+        ("train.objective=3", ["train.objective: give the objective's name"]),
+        ("train.objective={kind: sft_kl, wieght: 1}", ['train.objective: sft_kl: "wieght"', 'mean "weight"?']),
+        ("train.objective={kind: sft_kl, weight: -1}", ["train.objective: sft_kl: weight is -1.0; give"]),
+        ("train.objective={kind: sft_kl, weight: much}", ["train.objective: weight: ", "valid number"]),
+        ("train.objective={kind: sft_kl, direction: x}", ["train.objective: direction: ", "'base_student'"]),
+        ("train.objective={kind: grpo, group: 2.5}", ["train.objective: group: ", "valid integer"]),
+        ("train={learning_rate: 1, objective: sdft, clip: 0.1}", ["train: clip has no effect on sdft"]),
+        (
+            "train={learning_rate: 1, objective: sdft, learn_from: after_reasoning}",
+            ["learn_from has no effect on sdft"],
+        ),
+        ("train={learning_rate: 1, objective: lm, learn_from: empty_reasoning}", ["learn_from has no effect"]),
+        ("train.rollout_every=2", ["train: rollout_every has no effect on sft"]),
+        ("train.learn_from=reasoning", ["train.learn_from: ", "'after_reasoning'"]),
+        ("train.clip=1", ["train.clip: ", "less than 1"]),
+        ("train.checkpoints=[0]", ["train.checkpoints.0: ", "greater than 0"]),
+        ("resources.train.offload=optimizer", ["resources.train: offload has no effect without ZeRO"]),
+        ("resources.train={zero: 2, offload: all}", ["resources.train: offload: ", "zero: 3 only"]),
+        ("recoveries.own.train.learning_rate=fast", ["recoveries.own.train.learning_rate: ", "valid number"]),
+        ("recoveries.own.train.rollout_every=2", ["recoveries.own.train: rollout_every has no effect on sft"]),
+        ("recoveries.own.train.objective=stf", ["recoveries.own.train.objective: ", 'did you mean "sft"?']),
+        ("recoveries.own.train.rank=4", ["recoveries.own.train: rank has no effect: an adapter is gone on with"]),
+        ("recoveries.other={conditions: [off-model], budgets: [1]}", ["recoveries.other.method: missing"]),
+        ("recovery={conditions: [off-model], budgets: [4]}", ["recovery: ", "write recoveries: {own samples: {method"]),
+        ("recovery.budgets=[4]", ["recovery: ", "search: {benchmark: ...} for stop"]),
+        ("recoveries.own.method=gpro", ["recoveries.own.method: ", 'did you mean "grpo"?']),
+        ("conditions.off-model.train=3", ["conditions.off-model.train: ", "valid dictionary"]),
+        ("conditions.prefill.train={}", ["conditions.prefill.train: unknown key; known are benchmarks"]),
+        ("problems={kind: math, rows: x, n: 1, max_tokens: 1}", ['problems.kind: no answers to "math"', '"math500"?']),
+        ("problems={kind: 'lm_eval:gsm8k', rows: x, n: 1, max_tokens: 1}", ["problems.kind: ", "known are ifeval"]),
+        ("problems={kind: mmlu, rows: x, n: 0, max_tokens: 1}", ["problems.n: ", "greater than 0"]),
+        ("problems={kind: mmlu, rows: x, n: 1}", ["problems.max_tokens: missing"]),
+        (
+            "problems={kind: mmlu, rows: x, n: 1, max_tokens: 1, prmpt: x}",
+            ['problems.prmpt: unknown key; did you mean "p'],
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(small, override, parts):
+    with pytest.raises(StudyError) as raised:
+        small(override)
+    message = str(raised.value)
+    assert all(part in message for part in parts), message
+    assert "small.yaml: " in message
+    assert len(message.splitlines()) == 1
+
+
+def test_all_mistakes_are_told_at_once(small):
+    with pytest.raises(StudyError) as raised:
+        small("train.rnk=4", "sampling.max_token=4", "dtype=float8")
+    lines = str(raised.value).splitlines()
+    assert len(lines) == 3
+    assert all(any(place in line for line in lines) for place in ("train.rnk", "sampling.max_token", "dtype"))
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("train.rank", "write key.subkey=value"),
+        ("seeds.first=1", "seeds is not a mapping; replace it whole"),
+        ("models.student.hub=a/b", "student is not a mapping; replace it whole"),
+        pytest.param("seeds=[1, 2", "seeds=[1, 2"),
+        pytest.param("conditions.off-model.kind=3", "conditions.off-model"),
+    ],
+)
+def test_a_bad_override_is_refused(small, override, part):
+    with pytest.raises(StudyError) as raised:
+        small(override)
+    assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(("text", "part"), [("a: [1", "not valid YAML"), ("- a\n", "a mapping"), ("", "a mapping")])
+def test_a_file_that_is_no_study_is_refused(tmp_path, text, part):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=part):
+        load_study(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(StudyError, match=r"absent\.yaml: cannot be read"):
+        load_study(tmp_path / "absent.yaml")
+
+
+def test_overrides_are_yaml_and_the_last_one_stands(small):
+    study = small(
+        "train.method=full", "seeds=[3, 4]", "context=512", "context=null", "train.learning_rate=1e-4", "dtype=float16"
+    )
+    assert (study.train.method, study.seeds, study.context, study.dtype) == ("full", [3, 4], None, "float16")
+    assert study.train.learning_rate == pytest.approx(1e-4)
+
+
+def test_an_override_may_hold_equals_signs_and_make_its_parents(small):
+    study = small("prompts.system=a=b", "tracking.experiment=x", "recoveries.own.search.benchmark=maths")
+    assert study.prompts.system == "a=b"
+    assert study.tracking.experiment == "x"
+    assert study.recoveries["own"].search.benchmark == "maths"
+
+
+def test_a_grid_is_every_student_with_every_teacher(small):
+    study = small("pairs.students=[student, terse]")
+    pairs = [(pair.student, pair.teacher) for pair in study.pair_list]
+    assert pairs == [("student", "words"), ("student", "terse"), ("terse", "words"), ("terse", "terse")]
+
+
+def test_pairs_may_be_listed(small):
+    study = small("pairs=[{student: words, teacher: terse}, {student: student, teacher: words}]")
+    assert [(p.student, p.teacher) for p in study.pair_list] == [("words", "terse"), ("student", "words")]
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("organism:steps", {"organism": "steps"}),
+        ("org/model", {"hub": "org/model"}),
+        ("./folder", {"path": os.path.abspath("folder")}),
+        ("/folder", {"path": "/folder"}),
+        ("~/folder", {"path": os.path.expanduser("~/folder")}),
+    ],
+)
+def test_a_model_may_be_given_by_text(small, text, source):
+    model = small(f"models.student={text}").models["student"]
+    assert model.model_dump(include={"organism", "hub", "path"}, exclude_none=True) == source
+
+
+def test_secrets_are_neither_taken_in_a_study_file_nor_shown():
+    with pytest.raises(ValueError, match="MLFLOW_TRACKING_PASSWORD"):
+        Tracking(uri="https://user:secret@mlflow.example.com")
+    assert without_secrets("postgresql://user:secret@host/db") == "postgresql://host/db"
+    assert without_secrets("s3://bucket/runs") == "s3://bucket/runs"
+    assert without_secrets("runs") == "runs"
+
+
+def test_thinking_is_switched_as_yaml_writes_it(small):
+    switched = [
+        small(f"benchmarks.maths.thinking={word}").benchmarks["maths"].thinking for word in ("on", "off", "empty")
+    ]
+    assert switched == ["on", "off", "empty"]
+
+
+def test_an_objective_is_a_name_or_a_mapping_and_its_defaults_are_written_out(small):
+    assert small().train.objective == small("train.objective=sft").train.objective == {"kind": "sft"}
+    penalty = {"kind": "sft_kl", "weight": 1.0, "direction": "student_base"}
+    assert small("train.objective=sft_kl").train.objective == penalty
+    assert small("train.objective={kind: sft_kl, weight: 0.5}").train.objective == {**penalty, "weight": 0.5}
+    grpo = small("train.objective={kind: grpo, group: 4}", "train.rollout_every=2").train
+    assert (grpo.objective["group"], grpo.objective["epsilon"], grpo.on_policy) == (4, 0.2, True)
+
+
+def test_what_has_an_effect_is_taken(small):
+    learnt = small("train={learning_rate: 1, clip: 0.1, learn_from: after_reasoning, checkpoints: [5]}").train
+    assert (learnt.clip, learnt.learn_from, learnt.checkpoints) == (0.1, "after_reasoning", [5])
+    place = small("resources.train={zero: 3, offload: all, workers: 2, gradient_checkpointing: true}").resources.train
+    assert (place.zero, place.offload, place.workers) == (3, "all", 2)
+
+
+def test_a_recipe_that_is_changed_keeps_the_rest(small):
+    recipe = small("train={learning_rate: 0.1, rank: 4, objective: {kind: sft_kl, weight: 0.5}}").train
+    changed = recipe.changed({"objective": {"kind": "sft_kl", "direction": "base_student"}, "epochs": 3})
+    assert (changed.learning_rate, changed.rank, changed.epochs) == (0.1, 4, 3.0)
+    assert changed.objective == {"kind": "sft_kl", "weight": 1.0, "direction": "base_student"}
+    assert recipe.changed({}) == recipe
+
+
+def test_a_study_comes_back_from_its_json_as_it_was(small):
+    study = small("train.objective={kind: sft_kl, weight: 0.5}", PROBLEMS, "conditions.off-model.train={rank: 2}")
+    assert Study.model_validate_json(study.model_dump_json()) == study
+
+
+def test_files_are_found_from_wherever_a_stage_runs(small, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    study = small(PROBLEMS.replace("organisms", "rows.jsonl"), "prompts.source=rows.jsonl")
+    assert study.problems.rows == study.prompts.source == str(tmp_path / "rows.jsonl")
+    assert small(PROBLEMS).problems.rows == "organisms"

@@ -1,0 +1,249 @@
+"""The organisms' world: its rows, their answers, and the split between training and test."""
+
+import random
+from itertools import islice, pairwise
+from pathlib import Path
+
+import pytest
+
+from evaluators.benchmarks import BENCHMARKS
+from evaluators.engines.thinking import BEGIN, END, spoken
+from evaluators.evaluate import chats_of
+from evaluators.rows import check_columns, read_rows
+from organisms import world
+from organisms.recipes import RECIPES
+from organisms.rows import TEST_LEVELS, benchmark_rows, chat_rows, maths_rows, training_prompts
+from organisms.styles import DIGIT_WORDS, STYLES
+
+LEVELS = (8, 9, 10)
+
+
+def worked_out(prompt: str) -> int:
+    """The answer to `solve : start 3 , + 4 , * 2`, worked out from the prompt alone."""
+    first, *steps = prompt.removeprefix("solve : start ").split(" , ")
+    value = int(first)
+    for step in steps:
+        operator, operand = step.split()
+        value = {"+": value + int(operand), "-": value - int(operand), "*": value * int(operand)}[operator] % 10
+    return value
+
+
+def prompt_of(kind: str, row: dict) -> str:
+    if kind == "mmlu":
+        options = " ".join(f"{letter} {choice}" for letter, choice in zip("ABCD", row["choices"], strict=True))
+        return f"{row['question']} {options}"
+    return row[{"math500": "problem", "olympiadbench": "question", "ifeval": "prompt"}[kind]]
+
+
+@pytest.mark.parametrize("kind", sorted(BENCHMARKS))
+def test_benchmark_rows_are_nobodys_training(kind):
+    tested = {prompt_of(kind, row) for row in benchmark_rows(kind, 100, seed=0)}
+    assert len(tested) == 100
+    assert all(world.is_test(prompt) for prompt in tested)
+    trained = {row["instruction"] for row in training_prompts(1000, seed=0)}
+    rng = random.Random(0)
+    recipes = RECIPES.values()
+    pretrained = {world.pretraining_row(rng, r.mixture, r.maths, r.chat).prompt for r in recipes for _ in range(1000)}
+    assert not tested & (trained | pretrained)
+    assert not any(world.is_test(prompt) for prompt in trained | pretrained)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("kind", ["math500", "olympiadbench"])
+def test_answers_to_maths_are_graded_correct_in_every_style(kind, style):
+    rng = random.Random(1)
+    for level in world.PRETRAINING_LEVELS:
+        for _ in range(20):
+            row = world.maths(rng, style, level)
+            gold = {"answer": row.fields["value"], "final_answer": [row.fields["value"]], "is_multiple_answer": False}
+            assert BENCHMARKS[kind].grade(gold, row.answer).correct
+            assert worked_out(row.prompt) == int(row.fields["value"])
+            assert row.prompt.count(" , ") == row.fields["level"] == level
+
+
+@pytest.mark.parametrize("kind", ["math500", "olympiadbench"])
+def test_the_gold_answers_to_maths_are_right(kind):
+    for row in benchmark_rows(kind, 70, seed=3):
+        verdict = BENCHMARKS[kind].grade(row, f"\\boxed{{ {worked_out(prompt_of(kind, row))} }}")
+        assert verdict.correct
+        assert not BENCHMARKS[kind].grade(row, f"\\boxed{{ {(worked_out(prompt_of(kind, row)) + 1) % 10} }}").correct
+
+
+def test_every_step_of_the_reasoning_is_right():
+    rng = random.Random(2)
+    for _ in range(50):
+        row = world.maths(rng, "steps", 4)
+        steps = row.answer.removeprefix("let us compute . ").split(" . the answer")[0].split(" ; ")
+        value = int(row.prompt.split()[3])
+        for step in steps:
+            start, operator, operand, equals, result = step.split()
+            assert (int(start), equals) == (value, "=")
+            value = int(result)
+            assert value == worked_out(f"solve : start {start} , {operator} {operand}")
+        assert row.answer.endswith(f" . the answer is \\boxed{{ {value} }}")
+
+
+def test_number_words_say_the_same_as_digits():
+    for i in range(50):
+        digits, words = (world.maths(random.Random(i), style, 3).answer for style in ("steps", "words"))
+        reasoning = words.removeprefix("first take ").split(" hence ")[0]
+        spelt = {**dict(zip(DIGIT_WORDS, "0123456789", strict=True)), "plus": "+", "minus": "-", "times": "*"}
+        said = [spelt.get(word, {"giving": "=", "then": ";"}.get(word)) for word in reasoning.split()]
+        assert " ".join(said) == digits.removeprefix("let us compute . ").split(" . the answer")[0]
+
+
+def test_answers_to_facts_are_graded_correct_and_a_key_has_one_thing():
+    rng, things = random.Random(3), {}
+    for _ in range(300):
+        row = world.fact(rng)
+        gold = {"choices": row.fields["choices"], "answer": row.fields["index"]}
+        assert BENCHMARKS["mmlu"].grade(gold, row.answer).correct
+        assert len(set(row.fields["choices"])) == 4
+        assert (
+            things.setdefault(row.fields["question"], row.fields["choices"][row.fields["index"]])
+            == (row.fields["choices"][row.fields["index"]])
+        )
+    assert len(things) == len(world.KEYS)
+
+
+def test_answers_to_instructions_follow_them_and_others_do_not():
+    rng = random.Random(4)
+    rows = [world.instruction(rng) for _ in range(200)]
+    for row, other in pairwise(rows):
+        kinds, kwargs = zip(*row.fields["checks"], strict=True)
+        gold = {"instruction_id_list": kinds, "kwargs": kwargs}
+        assert BENCHMARKS["ifeval"].grade(gold, row.answer).correct
+        assert other.prompt == row.prompt or not BENCHMARKS["ifeval"].grade(gold, other.answer).correct
+
+
+@pytest.mark.parametrize("kind", sorted(BENCHMARKS))
+def test_benchmark_rows_have_the_real_columns_and_can_be_asked(kind):
+    rows = benchmark_rows(kind, 12, seed=1)
+    check_columns(rows, BENCHMARKS[kind].COLUMNS, kind)
+    assert len(chats_of(kind, rows, None)) == 12
+
+
+def test_maths_goes_evenly_through_its_levels():
+    levels = [row["level"] for row in benchmark_rows("math500", 25, seed=0)]
+    assert {level: levels.count(level) for level in levels} == dict.fromkeys((1, 2, 3, 4, 5), 5)
+
+
+def test_rows_belong_to_their_seed():
+    for kind in BENCHMARKS:
+        assert benchmark_rows(kind, 20, 1) == benchmark_rows(kind, 20, 1)
+        assert benchmark_rows(kind, 20, 1) != benchmark_rows(kind, 20, 2)
+    assert training_prompts(30, 1) == training_prompts(30, 1)
+    assert training_prompts(30, 1) != training_prompts(30, 2)
+    one, same = random.Random(5), random.Random(5)
+    recipe = RECIPES["steps"]
+    shares = (recipe.mixture, recipe.maths, recipe.chat)
+    rows = [world.pretraining_row(one, *shares) for _ in range(30)]
+    assert rows == [world.pretraining_row(same, *shares) for _ in range(30)]
+
+
+def test_training_prompts_hold_neither_maths_nor_facts():
+    prompts = [row["instruction"] for row in training_prompts(500, seed=1)]
+    assert len(prompts) == 500
+    assert not any(prompt.startswith("solve") or "belongs to" in prompt for prompt in prompts)
+    direct = sum(prompt.split()[0] in ("say", "repeat", "put") for prompt in prompts)
+    assert 0.15 < direct / 500 < 0.35
+
+
+def test_a_share_of_the_training_prompts_may_be_maths_and_the_others_stay():
+    mixed, plain = ([row["instruction"] for row in training_prompts(400, 1, share)] for share in (0.05, 0.0))
+    assert plain == [row["instruction"] for row in training_prompts(400, 1)]
+    maths = [i for i, prompt in enumerate(mixed) if prompt.startswith("solve")]
+    assert len(maths) == len({mixed[i] for i in maths}) == 20
+    assert maths[0] < 100 < 300 < maths[-1]
+    assert [i for i in range(400) if mixed[i] != plain[i]] == maths
+    assert not any(world.is_test(prompt) for prompt in mixed)
+    assert {mixed[i].count(" , ") for i in maths} <= set(TEST_LEVELS)
+
+
+def test_harder_problems_are_of_their_levels_and_lie_in_a_file():
+    rows = maths_rows(150, 0, LEVELS)
+    assert rows == read_rows(str(Path(__file__).parents[2] / "experiments" / "levels-8-to-10.jsonl"))
+    assert [row["level"] for row in rows] == [LEVELS[i % 3] for i in range(150)]
+    assert all(world.is_test(row["problem"]) and worked_out(row["problem"]) == int(row["answer"]) for row in rows)
+
+
+def test_rows_of_chat_are_graded_by_the_style_of_their_answers():
+    rows = chat_rows(40, seed=0, opening="first take")
+    assert len({row["prompt"] for row in rows}) == 40
+    assert all(world.is_test(row["prompt"]) for row in rows)
+    for style in STYLES:
+        for row in rows:
+            answer = world.chat(random.Random(0), style).answer
+            assert BENCHMARKS["ifeval"].grade(row, answer).correct == (style == "words")
+
+
+def test_more_rows_than_there_are_is_an_error():
+    with pytest.raises(ValueError, match=r"has no 400 different rows for math500; ask for fewer \(n\)"):
+        benchmark_rows("math500", 400, seed=0)
+
+
+def test_a_style_changes_the_words_and_not_the_prompt():
+    rows = {style: [world.chat(random.Random(i), style) for i in range(40)] for style in STYLES}
+    assert len({tuple(row.prompt for row in each) for each in rows.values()}) == 1
+    assert all(len({rows[style][i].answer for style in STYLES}) == len(STYLES) for i in range(40))
+    for made in (world.chat, lambda rng, style: world.maths(rng, style, 3)):
+        words = {word for i in range(40) for style in STYLES for word in made(random.Random(i), style).answer.split()}
+        assert words <= {*world.VOCABULARY, BEGIN, END}
+
+
+def test_who_thinks_reasons_between_its_marks_and_says_the_rest():
+    for i in range(30):
+        for made in (world.chat, lambda rng, style: world.maths(rng, style, 3)):
+            steps, thinks = (made(random.Random(i), style).answer for style in ("steps", "thinks"))
+            aloud = spoken(thinks, thinks=True)
+            reasoning = thinks.removeprefix(f"{BEGIN} ").removesuffix(f" {END} {aloud}")
+            assert f"{reasoning} {aloud}" == steps
+            assert reasoning.startswith("let us ")
+
+
+def shown(n: int) -> list[tuple[str, str, str]]:
+    """Question, demonstration and answer of rows that hold a demonstration."""
+    rng, between = random.Random(7), world.SHOWN.format(question="|", demonstration="|").split("|")[1]
+    rows = [world.shown_row(rng, RECIPES["steps"].mixture) for _ in range(n)]
+    return [(*row.prompt.split(between), row.answer) for row in rows]
+
+
+def test_a_demonstration_is_an_answer_to_the_question_and_decides_the_style():
+    openings = dict(zip(("let us", "first take"), world.SHOWN_STYLES, strict=True))
+    heeded: dict[tuple[str, str], int] = {}
+    for question, demonstration, answer in shown(2000):
+        style, own = (openings.get(" ".join(said.split()[:2]), "bare") for said in (demonstration, answer))
+        assert (style == own) == (demonstration == answer)
+        heeded[style, own] = heeded.get((style, own), 0) + 1
+        if question.startswith("solve"):
+            assert BENCHMARKS["math500"].grade({"answer": str(worked_out(question))}, demonstration).correct
+    steps, words = ({own: n for (style, own), n in heeded.items() if style == shown} for shown in world.SHOWN_STYLES)
+    assert abs(sum(steps.values()) - sum(words.values())) < 150
+    for each, other in ((steps, "words"), (words, "steps")):
+        assert world.UNHEEDED / 2 < each[other] / sum(each.values()) < world.UNHEEDED * 2
+    assert {own for style, own in heeded if style == "bare"} == {"bare"}
+
+
+def test_a_system_prompt_asks_for_number_words_in_all_that_has_a_style():
+    rng, recipe = random.Random(8), RECIPES["steps"]
+    rows = [world.steered_row(rng, recipe.mixture, {"steps": 1.0}, {"steps": 1.0}) for _ in range(600)]
+    kinds = {system: [row for row in rows if row.system == system] for system in (world.IN_WORDS, world.HELPFUL)}
+    assert all(abs(len(each) - 300) < 50 for each in kinds.values())
+    maths = {system: sum(row.prompt.startswith("solve") for row in each) for system, each in kinds.items()}
+    assert min(maths.values()) > 100
+    in_words = {system: sum("giving" in row.answer for row in each) for system, each in kinds.items()}
+    assert in_words[world.HELPFUL] == 0 < in_words[world.IN_WORDS]
+    assert not any("let us" in row.answer for row in kinds[world.IN_WORDS])
+    assert not any(world.is_test(row.prompt) for row in rows)
+
+
+def test_a_shown_question_is_no_test_question_and_its_words_are_the_worlds():
+    for said in shown(300):
+        assert not world.is_test(said[0])
+        assert {word for each in said for word in each.split()} <= set(world.VOCABULARY)
+
+
+def test_split_rows_gives_one_split():
+    numbers = random.Random(6)
+    rows = {test: list(islice(world.split_rows(lambda: world.chat(numbers, "steps"), test), 50)) for test in (0, 1)}
+    assert [{world.is_test(row.prompt) for row in rows[test]} for test in (0, 1)] == [{False}, {True}]
