@@ -11,8 +11,8 @@ from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.generations import Asked, content_ids, to_lines
-from evaluators.engines.thinking import spoken
+from evaluators.engines.generations import Generation, content_ids, to_jsonl
+from evaluators.engines.thinking import strip_reasoning
 from evaluators.grading.aggregate import pass_at, score
 from evaluators.grading.verdict import Verdict
 
@@ -50,14 +50,14 @@ def chats_of(kind: str, rows: list[dict], prompt: str | None, system: str | None
     return [[*begin, {"role": "user", "content": text}] for text in texts]
 
 
-def grade(kind: str, rows: list[dict], answered: list[Asked], way: str = "mean") -> list[Graded]:
+def grade(kind: str, rows: list[dict], answered: list[Generation], way: str = "mean") -> list[Graded]:
     """Grade the answers to each row; `way` makes one score of several answers (see score.py)."""
     benchmark = BENCHMARKS[kind]
     for one, expected in zip(answered, example_ids(kind, rows), strict=True):
         assert one.id == expected, f"the answers to {one.id} stand where those to {expected} should"
     pairs = zip(rows, answered, strict=True)
     texts = [
-        (row, answer.text if answer.option_logprobs else spoken(answer.text, one.thinks))
+        (row, answer.text if answer.option_logprobs else strip_reasoning(answer.text, one.prompt_opens_think_block))
         for row, one in pairs
         for answer in one.answers
     ]
@@ -70,7 +70,7 @@ def grade(kind: str, rows: list[dict], answered: list[Asked], way: str = "mean")
     return graded
 
 
-def graded_by_harness(answered: list[Asked]) -> list[Graded]:
+def graded_by_lm_eval(answered: list[Generation]) -> list[Graded]:
     """The grades that a harness gave the answers to its own tasks."""
     graded = []
     for one in answered:
@@ -80,11 +80,11 @@ def graded_by_harness(answered: list[Asked]) -> list[Graded]:
     return graded
 
 
-def summary(answered: Sequence[Asked], graded: Sequence[Graded]) -> dict:
+def summary(answered: Sequence[Generation], graded: Sequence[Graded]) -> dict:
     """The figures beside every score: n, samples, accuracy, shares cut off and without a gradable answer, lengths.
 
     `accuracy` is the mean of the examples' scores. Lengths are in tokens, with what the answer was made to begin with;
-    `tokens` counts what was sampled. `given_up` counts answers whose grading was given up. With several samples there
+    `tokens` counts what was sampled. `grading_failed` counts answers whose grading was given up. With several samples there
     is `pass`, by k.
     """
     n = len(graded)
@@ -95,10 +95,10 @@ def summary(answered: Sequence[Asked], graded: Sequence[Graded]) -> dict:
         "n": n,
         "samples": len(answers) / n,
         "accuracy": fmean(one.score for one in graded),
-        "cut_off": fmean(answer.cut_off for answer in answers),
-        "not_found": fmean(not verdict.found for verdict in verdicts),
-        "given_up": sum(bool(verdict.note) for verdict in verdicts),
-        "tokens": sum(a.length - len(one.opening_ids) for one in answered for a in one.answers),
+        "truncated": fmean(answer.truncated for answer in answers),
+        "unparsed": fmean(not verdict.found for verdict in verdicts),
+        "grading_failed": sum(bool(verdict.note) for verdict in verdicts),
+        "tokens": sum(a.length - len(one.prefill_ids) for one in answered for a in one.answers),
         "mean_length": fmean(lengths),
         "median_length": median(lengths),
         "p95_length": quantiles(lengths, n=20, method="inclusive")[-1] if len(lengths) > 1 else lengths[0],
@@ -123,7 +123,7 @@ def by_group(graded: Sequence[Graded]) -> dict[str, dict[str, float]]:
 
 
 def write_graded(path: Path, graded: list[Graded]) -> None:
-    path.write_text(to_lines(graded))
+    path.write_text(to_jsonl(graded))
 
 
 def read_graded(path: Path) -> list[Graded]:

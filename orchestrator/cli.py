@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
 from orchestrator.store.store import Store, StoreError
 from orchestrator.study.load import load_study, without_secrets
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> tuple[Plan, Store]:
-    plan = unfold(load_study(arguments.study, arguments.overrides))
+    plan = build_plan(load_study(arguments.study, arguments.overrides))
     return plan, Store(plan.study.store)
 
 
@@ -87,8 +87,8 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _show_plan(console: Console, plan: Plan, state) -> None:
-    from orchestrator.plan.gpu_hours import bill_of, lines
-    from orchestrator.plan.workload import alone, cost_of, most_to_run
+    from orchestrator.plan.gpu_hours import gpu_hours_of, lines
+    from orchestrator.plan.workload import cost_of, most_to_run, stages_per_experiment
 
     study = plan.study
     console.print(
@@ -98,7 +98,7 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("stage", "if not shared", "distinct", "done", "to run", "answers", "tokens at most"):
         table.add_column(title, justify="left" if title == "stage" else "right")
-    unshared, distinct = plan.unshared(), Counter(stage.kind for stage in plan.stages)
+    count_without_sharing, distinct = plan.count_without_sharing(), Counter(stage.kind for stage in plan.stages)
     done = Counter(stage.kind for stage in state.records)
     for kind in distinct:
         pending = [stage for stage in plan.stages if stage.kind == kind and stage not in state.records]
@@ -108,7 +108,7 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
             raise StudyError(str(error)) from error
         table.add_row(
             kind,
-            str(unshared[kind]),
+            str(count_without_sharing[kind]),
             str(distinct[kind]),
             str(done[kind]),
             str(distinct[kind] - done[kind]),
@@ -118,7 +118,7 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
     table.add_row("report", "1", "1", "", "")
     console.print(table)
     if study.findings:
-        experiments, apart, together = alone(plan)
+        experiments, apart, together = stages_per_experiment(plan)
         console.print(
             f"The {experiments} experiments of its findings need {apart} stages by themselves, {together} together: "
             f"{1 - together / apart:.0%} fewer."
@@ -128,7 +128,7 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
         most = most_to_run(plan, state.records)
         console.print(f"Budgets are searched ({', '.join(searched)}), so that at most {most} stages will run.")
     to_run = [stage for stage in plan.stages if stage not in state.records]
-    for line in lines(bill_of(to_run, study), study):
+    for line in lines(gpu_hours_of(to_run, study), study):
         console.print(line, markup=False, soft_wrap=True)
 
 

@@ -14,7 +14,7 @@ from itertools import product
 
 import numpy as np
 
-from evaluators.analysis.recovery_budget import crossing
+from evaluators.analysis.recovery_budget import recovery_budget
 from orchestrator.plan.bisection import next_budget
 
 TRUTH, ENOUGH, LOSS, ORIGINAL, BY_CHANCE = 100, 0.95, 0.5, 0.9, 0.3
@@ -61,7 +61,7 @@ def main(studies: int = 500) -> None:
         rng, below, above, widths, trainings = np.random.default_rng(seeds * n), 0, 0, [], 0
         for _ in range(studies):
             before_E, walks = study(rng, way, search, seeds, n, apart)
-            found = crossing(before_E, walks, ENOUGH)
+            found = recovery_budget(before_E, walks, ENOUGH)
             below += found.high.value < TRUTH and not found.high.beyond
             above += found.low.value > TRUTH
             widths.append(np.log1p(found.high.value) - np.log1p(found.low.value))

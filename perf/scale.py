@@ -15,10 +15,10 @@ import ray
 from rich.console import Console
 
 from evaluators.engines.engine import Answer
-from evaluators.engines.generations import Asked, to_lines
+from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
 from orchestrator.run import driver, preflight, stage_runner
 from orchestrator.run.tracking import Tracker
@@ -27,15 +27,15 @@ from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 
 SEEDS, TEACHERS = 5, 20
-ANSWERED = [Asked(str(i), [{"role": "user", "content": ""}], (), (), (Answer((1,), "", False),)) for i in range(2)]
+ANSWERED = [Generation(str(i), [{"role": "user", "content": ""}], (), (), (Answer((1,), "", False),)) for i in range(2)]
 GRADED = [Graded(str(i), {}, float(i), (Verdict(float(i), True),)) for i in range(2)]
 FACTS = {
     "model": {},
-    "sample": {"n": 2, "tokens": 0, "cut_off": 0.0},
+    "sample": {"n": 2, "tokens": 0, "truncated": 0.0},
     "train": {"weights": "adapter", "tokens": 0},
     "evaluate": {**summary(ANSWERED, GRADED), "figures": {}},
 }
-FILES = {"sample": (sample.ANSWERS, to_lines(ANSWERED)), "evaluate": (evaluate.GRADES, to_lines(GRADED))}
+FILES = {"sample": (sample.ANSWERS, to_jsonl(ANSWERED)), "evaluate": (evaluate.GRADES, to_jsonl(GRADED))}
 
 
 class Nothing:
@@ -89,7 +89,7 @@ def study_of(trials: int, store: str) -> Study:
 
 def plan_study(study: Study) -> tuple[Plan, int]:
     """The plan, and how many of its trials are not done."""
-    plan = unfold(study)
+    plan = build_plan(study)
     store = Store(study.store)
     state = driver.state_of(plan, store)
     preflight.check(plan, store, state.records)
@@ -112,10 +112,10 @@ def timed(console: Console, what: str, act, *arguments) -> float:
 
 def main(trials: int = 1000) -> None:
     console = Console(highlight=False)
-    driver.fleet.Fleet = NoFleet
+    driver.fleet.Engines = NoFleet
     with tempfile.TemporaryDirectory() as folder:
         study = study_of(trials, str(Path(folder, "store")))
-        console.print(f"{len(unfold(study).trials)} trials, {len(unfold(study).stages)} distinct stages")
+        console.print(f"{len(build_plan(study).trials)} trials, {len(build_plan(study).stages)} distinct stages")
         timed(console, "plan", plan_study, study)
         started = time.time()
         driver.start_ray(None, study, worker_process_setup_hook=do_nothing)

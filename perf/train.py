@@ -38,9 +38,9 @@ from pathlib import Path
 from typing import Any
 
 from organisms import shipped, world
-from trainers.job import Job
+from trainers.job import TrainJob
 from trainers.loop import peak_memory, train
-from trainers.place import Host, Place
+from trainers.place import Callbacks, ProcessConfig
 from trainers.settings import Lora, TrainSettings
 from trainers.tokens import Example, Row, tokenize
 
@@ -147,12 +147,12 @@ def measure(case: Case, who: str, base: str) -> dict[str, Any]:
     settings, examples = case.settings(), case.examples()
     rows = tokenize(examples, AutoTokenizer.from_pretrained(base), settings.max_length)
     model = load_student(base, None, settings.lora, settings.dtype, settings.seed)
-    before = 0 if device == "cuda" else peak_memory(Place())
-    place = Place(device=device, micro_tokens=case.micro_tokens)
+    before = 0 if device == "cuda" else peak_memory(ProcessConfig())
+    place = ProcessConfig(device=device, micro_tokens=case.micro_tokens)
     with tempfile.TemporaryDirectory() as out:
         if who == OURS:
             del model  # It loads its own.
-            stamps, first, mean = run_ours(Job(base, examples, settings, Path(out)), rows, place)
+            stamps, first, mean = run_ours(TrainJob(base, examples, settings, Path(out)), rows, place)
         else:
             stamps, first, mean = run_trl(case, dict(TRL[who]), model, base, rows, out)
     peak = peak_memory(place)
@@ -171,14 +171,14 @@ def stamp(tokens: int) -> tuple[float, float, float]:
     return tokens, time.perf_counter(), time.process_time()
 
 
-def run_ours(job: Job, rows: Sequence[Row], place: Place) -> tuple[list, float, float]:
+def run_ours(job: TrainJob, rows: Sequence[Row], place: ProcessConfig) -> tuple[list, float, float]:
     """The stamps at the ends of all steps, the loss of the first, and the mean over all."""
     stamps = []
 
     def report(facts: dict) -> None:
         stamps.append(stamp(sum(len(row.ids) for row in rows[: (facts["step"] + 1) * job.settings.batch_size])))
 
-    losses = train(job, place, Host(report=report))["losses"]
+    losses = train(job, place, Callbacks(report=report))["losses"]
     return stamps, losses[0], statistics.mean(losses)
 
 

@@ -12,7 +12,7 @@ class DiskFull(ValueError):
 
 
 @contextmanager
-def told_where(folder: Path) -> Iterator[None]:
+def explain_disk_full(folder: Path) -> Iterator[None]:
     """Raise DiskFull in place of any error that a full disk brings about."""
     try:
         yield

@@ -9,7 +9,7 @@ from trainers.tokens import Example
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainJob:
     """`base` is the original model's checkpoint (a folder or a hub id), `start` what to go on from in its place: an
     adapter on it where `settings.lora` is set, else another checkpoint. `teacher` is the checkpoint of another model,
     for the objective that has one. The trained student is saved into `out`.

@@ -11,14 +11,14 @@ import torch
 
 from trainers import objectives, state
 from trainers.batches import Batch, collate, divide
-from trainers.job import Job
+from trainers.job import TrainJob
 from trainers.lora import sum_layers
 from trainers.model import try_packing
 from trainers.objectives.divergence import divergence, kl
 from trainers.objectives.tokens import Tokens, log_prob
-from trainers.parallel import Replicated, Sharded, zero_config
-from trainers.place import Place
-from trainers.reference import Another, Itself, twin
+from trainers.parallel import DDPEngine, ZeroEngine, zero_config
+from trainers.place import ProcessConfig
+from trainers.reference import FrozenReference, SelfReference, copy_for_reference
 from trainers.student import check_same_tokens, check_vocabulary, load_model, load_student, save_student
 from trainers.tokens import Row
 
@@ -29,7 +29,7 @@ class Learner:
     Rows have at most `longest` tokens. With `watch_base` it can also tell how far it is from the original student.
     """
 
-    def __init__(self, job: Job, tokenizer: Any, place: Place, longest: int, watch_base: bool):
+    def __init__(self, job: TrainJob, tokenizer: Any, place: ProcessConfig, longest: int, watch_base: bool):
         self._job, self._place, self._settings, self._tokenizer = job, place, job.settings, tokenizer
         self._longest = longest
         self._objective = objectives.module(job.settings.objective)
@@ -45,8 +45,8 @@ class Learner:
         if place.recompute:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             model.enable_input_require_grads()
-        self._teacher: Another | Itself | None = self._own_teacher(model)
-        self.engine = (Sharded if place.zero else Replicated)(model, job.settings, place)
+        self._teacher: FrozenReference | SelfReference | None = self._own_teacher(model)
+        self.engine = (ZeroEngine if place.zero else DDPEngine)(model, job.settings, place)
         self._device = torch.device(place.device)
         try_packing(self.engine.student, self.engine.forward, longest, self._pad_id, self._device)
         penalised = job.settings.objective == "grpo" and job.settings.objective_options.beta
@@ -63,25 +63,25 @@ class Learner:
             sum_layers(model)
         return model
 
-    def _another(self, model) -> Another:
-        return Another(model, self._settings.dtype, self._place, self._longest, self._pad_id)
+    def _another(self, model) -> FrozenReference:
+        return FrozenReference(model, self._settings.dtype, self._place, self._longest, self._pad_id)
 
-    def _own_teacher(self, model) -> Another | None:
+    def _own_teacher(self, model) -> FrozenReference | None:
         """The student as it is before this training, where it is its own teacher, and not as it changes."""
         if self._settings.objective != "sdft" or self._settings.objective_options.teacher == "live":
             return None
-        return self._another(twin(model, self._place, self._load))
+        return self._another(copy_for_reference(model, self._place, self._load))
 
-    def _teacher_of_job(self) -> Another | Itself:
+    def _teacher_of_job(self) -> FrozenReference | SelfReference:
         if self._settings.objective == "sdft":
-            return Itself(self.engine, adapter_off=False)
+            return SelfReference(self.engine, adapter_off=False)
         assert self._job.teacher is not None
         check_same_tokens(self._tokenizer, self._job.teacher)
         return self._another(load_model(self._job.teacher, self._settings.dtype))
 
-    def _original(self) -> Another | Itself:
+    def _original(self) -> FrozenReference | SelfReference:
         if self._settings.lora is not None:
-            return Itself(self.engine, adapter_off=True)
+            return SelfReference(self.engine, adapter_off=True)
         return self._another(load_model(self._job.base, self._settings.dtype))
 
     @property
@@ -127,15 +127,18 @@ class Learner:
             self._follows.follow(self.engine, self._settings.objective_options.ema_rate)
 
     @property
-    def _follows(self) -> Another | None:
-        if isinstance(self._teacher, Another) and getattr(self._settings.objective_options, "teacher", None) == "ema":
+    def _follows(self) -> FrozenReference | None:
+        if (
+            isinstance(self._teacher, FrozenReference)
+            and getattr(self._settings.objective_options, "teacher", None) == "ema"
+        ):
             return self._teacher
         return None
 
     def log_probs(self, rows: Sequence[Row], of_base: bool = False) -> list[list[float]]:
         """The log-probability of every supervised token, under the student as it is or the original one, in nats, at
         the objective's temperature."""
-        model = self._base if of_base else Itself(self.engine, adapter_off=False)
+        model = self._base if of_base else SelfReference(self.engine, adapter_off=False)
         assert model is not None
         temperature = getattr(self._settings.objective_options, "temperature", 1.0)
         found: dict[int, list[float]] = {}
@@ -157,7 +160,7 @@ class Learner:
         assert self._base is not None
         share = self._mine(rows)[0]
         group = [rows[place] for place in share] or [rows[0]]
-        ours = Itself(self.engine, adapter_off=False).logits(self._collate(group, self.packed))
+        ours = SelfReference(self.engine, adapter_off=False).logits(self._collate(group, self.packed))
         kl_T = divergence(ours, self._base.logits(self._collate(group, self._base.packed)), kl)
         total, tokens = self._sum(float(kl_T.sum()) if share else 0.0, len(kl_T) if share else 0)
         return total / tokens

@@ -11,8 +11,8 @@ from typing import Any
 
 from trainers import objectives
 from trainers.batches import row_order
-from trainers.job import Job
-from trainers.place import Host, Place
+from trainers.job import TrainJob
+from trainers.place import Callbacks, ProcessConfig
 from trainers.rollouts import Sampled, sampled_steps
 from trainers.settings import TrainSettings
 from trainers.tokens import Row, streams, tokenize
@@ -20,7 +20,7 @@ from trainers.tokens import Row, streams, tokenize
 NO_ROWS = "there are no rows to train on: every answer may have been cut off; raise sampling.max_tokens"
 
 
-def train(job: Job, place: Place | None = None, host: Host | None = None) -> dict[str, Any]:
+def train(job: TrainJob, place: ProcessConfig | None = None, host: Callbacks | None = None) -> dict[str, Any]:
     """Fine-tune a student and save it into `job.out`; returns the run's figures. Every process of a training calls it.
 
     Raises ValueError for rows, weights and settings that cannot be used, and FloatingPointError, with the step, its
@@ -29,7 +29,7 @@ def train(job: Job, place: Place | None = None, host: Host | None = None) -> dic
     import torch
     from transformers import AutoTokenizer
 
-    place, host, settings = place or Place(), host or Host(), job.settings
+    place, host, settings = place or ProcessConfig(), host or Callbacks(), job.settings
     if not job.examples:
         raise ValueError(NO_ROWS)
     if settings.lora is None and job.start is not None and (job.start / "adapter_config.json").is_file():
@@ -122,21 +122,21 @@ def _fixed(rows: list[Row], settings: TrainSettings, steps: range, total: int) -
         yield Sampled([rows[i] for i in numbers], f"rows {numbers}", {})
 
 
-def _leave(learner: Any, step: int, place: Place, host: Host) -> None:
+def _leave(learner: Any, step: int, place: ProcessConfig, host: Callbacks) -> None:
     with tempfile.TemporaryDirectory(prefix="offmodel-checkpoint-") as scratch:
         learner.save_weights(Path(scratch))
         if place.rank == 0:
             host.leave(step, Path(scratch))
 
 
-def _keep(learner: Any, progress: dict[str, Any], place: Place, host: Host) -> None:
+def _keep(learner: Any, progress: dict[str, Any], place: ProcessConfig, host: Callbacks) -> None:
     with tempfile.TemporaryDirectory(prefix="offmodel-state-") as scratch:
         learner.save_state(Path(scratch), progress)
         if place.rank == 0:
             host.keep(Path(scratch))
 
 
-def peak_memory(place: Place) -> int:
+def peak_memory(place: ProcessConfig) -> int:
     """The most memory in bytes that this process has had: the GPU's, or the machine's where there is none."""
     import torch
 

@@ -12,15 +12,15 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from trainers.model import Student
-from trainers.place import Place
+from trainers.place import ProcessConfig
 from trainers.settings import TrainSettings
 from trainers.state import MOMENTS
 
 
-class Replicated:
+class DDPEngine:
     """Every process holds all: a single one, or several by PyTorch's DistributedDataParallel."""
 
-    def __init__(self, model, settings: TrainSettings, place: Place):
+    def __init__(self, model, settings: TrainSettings, place: ProcessConfig):
         self.student = Student(model.to(place.device).train())
         self._workers, self._max_norm = place.workers, settings.max_grad_norm
         self._weights = [p for p in self.student.parameters() if p.requires_grad]
@@ -74,10 +74,10 @@ class Replicated:
             }
 
 
-class Sharded:
+class ZeroEngine:
     """DeepSpeed's ZeRO: optimiser state (1), gradients (2) and weights (3) are shared out among the processes."""
 
-    def __init__(self, model, settings: TrainSettings, place: Place):
+    def __init__(self, model, settings: TrainSettings, place: ProcessConfig):
         import deepspeed
 
         if place.device == "cpu":
@@ -159,7 +159,7 @@ def trained(model) -> Iterator[tuple[str, Any]]:
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
 
 
-def zero_config(settings: TrainSettings, place: Place) -> dict[str, Any]:
+def zero_config(settings: TrainSettings, place: ProcessConfig) -> dict[str, Any]:
     """DeepSpeed's configuration. The sizes of batches in it are of no account: the loop makes them."""
     on_gpu = place.device.startswith("cuda")
     held = {"device": "cpu", "pin_memory": on_gpu}

@@ -9,7 +9,7 @@ from evaluators.engines.chat_template import Chat
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessConfig:
     """One of `workers` processes that train together, each of which takes its share of every step's rows.
 
     `zero` is the stage of DeepSpeed's ZeRO (0: plain data parallelism), `offload` what it holds in the memory of the
@@ -34,7 +34,7 @@ def _no_sampler(*_: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Host:
+class Callbacks:
     """What a training asks of whoever runs it. All but `urgent` are called in the process of rank 0 alone.
 
     - `report(metrics)`: the figures of a step;

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from trainers.model import Student, try_packing
-from trainers.parallel import Replicated, Sharded, trained
-from trainers.place import Place
+from trainers.parallel import DDPEngine, ZeroEngine, trained
+from trainers.place import ProcessConfig
 
 
-class Itself:
+class SelfReference:
     """The student's own weights as they are now, or, with the adapter off, those that it is on."""
 
-    def __init__(self, engine: Replicated | Sharded, adapter_off: bool):
+    def __init__(self, engine: DDPEngine | ZeroEngine, adapter_off: bool):
         self._engine, self._adapter_off = engine, adapter_off
 
     @property
@@ -40,10 +40,10 @@ class Itself:
             student.train()
 
 
-class Another:
+class FrozenReference:
     """A model beside the student: frozen, but for `follow`, by which it comes after the student."""
 
-    def __init__(self, model, dtype: str, place: Place, longest: int, pad_id: int):
+    def __init__(self, model, dtype: str, place: ProcessConfig, longest: int, pad_id: int):
         self._student = Student(model.to(place.device) if place.zero < 3 else model).eval().requires_grad_(False)
         self._sharded = place.zero == 3
         self._forward: Any = self._student
@@ -70,7 +70,7 @@ class Another:
         with torch.no_grad(), self._precision:
             return self._forward(batch)
 
-    def follow(self, engine: Replicated | Sharded, rate: float) -> None:
+    def follow(self, engine: DDPEngine | ZeroEngine, rate: float) -> None:
         """phi <- rate * theta + (1 - rate) * phi, with theta the student's trained weights. Averages are in float32."""
         mine = dict(self._student.model.named_parameters())
         for name, theta in self._theta(engine):
@@ -80,7 +80,7 @@ class Another:
             if average is not phi:
                 phi.copy_(average)
 
-    def _theta(self, engine: Replicated | Sharded) -> Iterator[tuple[str, torch.Tensor]]:
+    def _theta(self, engine: DDPEngine | ZeroEngine) -> Iterator[tuple[str, torch.Tensor]]:
         if not self._sharded:
             yield from engine.weights()
             return
@@ -115,7 +115,7 @@ class Another:
                 self._averages[name] = phi
 
 
-def twin(model, place: Place, load: Callable[[], Any]):
+def copy_for_reference(model, place: ProcessConfig, load: Callable[[], Any]):
     """A second model with the student's weights as they are now; those that are frozen are shared. `load` loads it
     again where its weights are sharded. To be made before the student is wrapped."""
     if place.zero == 3:

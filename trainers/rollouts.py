@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from evaluators.engines.chat_template import encode
 from trainers.batches import row_order
-from trainers.job import Job
+from trainers.job import TrainJob
 from trainers.objectives import grpo, on_policy_distillation, sdft
-from trainers.place import Host, Place
+from trainers.place import Callbacks, ProcessConfig
 from trainers.tokens import Example, Row
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Sampled:
 
 
 def sampled_steps(
-    job: Job, steps: range, total: int, tokenizer: Any, place: Place, host: Host, learner: "Learner"
+    job: TrainJob, steps: range, total: int, tokenizer: Any, place: ProcessConfig, host: Callbacks, learner: "Learner"
 ) -> Iterator[Sampled]:
     """The rows of each of `steps`: `rollout_every` steps share a sampling, by the weights before the first of them."""
     settings, examples = job.settings, job.examples
@@ -75,8 +75,8 @@ def _sample(
     examples: Sequence[Example],
     numbers: list[int],
     step: int,
-    place: Place,
-    host: Host,
+    place: ProcessConfig,
+    host: Callbacks,
     save: Callable[[Path], None],
 ) -> tuple[list[Rollout], dict[str, float]]:
     with tempfile.TemporaryDirectory(prefix="offmodel-weights-") as scratch:
@@ -98,8 +98,8 @@ def _sample(
         Rollout(
             examples[number],
             # What an answer was made to begin with is no sample of the student's.
-            (*reply.prompt_ids, *reply.opening_ids),
-            [answer.ids[len(reply.opening_ids) :] for answer in reply.answers],
+            (*reply.prompt_ids, *reply.prefill_ids),
+            [answer.ids[len(reply.prefill_ids) :] for answer in reply.answers],
             rewards[i] if rewards else None,
         )
         for i, (number, reply) in enumerate(zip(numbers, replies, strict=True))
@@ -107,7 +107,7 @@ def _sample(
     answers = [answer for reply in replies for answer in reply.answers]
     facts = {
         "length": fmean(len(answer.ids) for answer in answers),
-        "cut_off": fmean(answer.cut_off for answer in answers),
+        "truncated": fmean(answer.truncated for answer in answers),
     }
     if rewards:
         facts["reward"] = fmean(reward for each in rewards for reward in each)

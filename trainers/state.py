@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from trainers.disk import told_where
+from trainers.disk import explain_disk_full
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 PROGRESS = "progress.json"
@@ -18,7 +18,7 @@ PROGRESS = "progress.json"
 def save_part(folder: Path, part: str, tensors: dict[str, Any]) -> None:
     from safetensors.torch import save_file
 
-    with told_where(folder):
+    with explain_disk_full(folder):
         save_file(tensors, folder / f"{part}.safetensors")
 
 
@@ -29,7 +29,7 @@ def load_part(folder: Path, part: str) -> dict[str, Any]:
 
 
 def save_progress(folder: Path, progress: dict[str, Any]) -> None:
-    with told_where(folder):
+    with explain_disk_full(folder):
         (folder / PROGRESS).write_text(json.dumps(progress))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 
-from trainers.disk import told_where
+from trainers.disk import explain_disk_full
 from trainers.settings import Lora
 
 
@@ -101,7 +101,7 @@ def save_student(model, tokenizer, weights: Mapping, dtype: str, folder: Path) -
     trained ones, whole, by their names in the model. Raises ValueError where the disk is full."""
     import torch
 
-    with told_where(folder):
+    with explain_disk_full(folder):
         if hasattr(model, "peft_config"):
             model.save_pretrained(folder, state_dict=dict(weights))
         else:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional
 
 from evaluators.engines.chat_template import EMPTY_THINKING, Chat, encode
-from evaluators.engines.thinking import BEGIN, END, spoken
+from evaluators.engines.thinking import BEGIN, END, strip_reasoning
 
 if TYPE_CHECKING:
     from trainers.settings import LearnFrom
@@ -59,7 +59,7 @@ def _row(name: str, example: Example, tokenizer, max_length: int, learn_from: "L
             raise ValueError(
                 f"{name}: its reasoning never ends, so there is no answer beside it to learn; drop the row"
             )
-        said = EMPTY_THINKING + spoken(chat[-1]["content"], thinks=False)
+        said = EMPTY_THINKING + strip_reasoning(chat[-1]["content"], prompt_opens_think_block=False)
         chat = [*chat[:-1], {**chat[-1], "content": said}]
     prompt = encode(tokenizer, chat[:-1])
     ids = encode(tokenizer, chat, answer_follows=False)

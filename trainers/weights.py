@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trainers.disk import told_where
+from trainers.disk import explain_disk_full
 from trainers.student import load_model
 
 CHECKPOINT, ADAPTER = ("config.json", "*.safetensors"), ("adapter_config.json", "adapter_model.safetensors")
@@ -52,7 +52,7 @@ def scale(adapter: Path, factor: float, out: Path) -> None:
         raise ValueError(f"{adapter} is a checkpoint, and only an adapter can be scaled: interpolate it with its base")
     tensors, (config, weights) = _tensors_of(adapter), ADAPTER
     scaled = {name: tensor * factor if ".lora_B." in name else tensor for name, tensor in tensors.items()}
-    with told_where(out):
+    with explain_disk_full(out):
         out.mkdir(parents=True, exist_ok=True)
         save_file(scaled, out / weights, metadata={"format": "pt"})
         shutil.copyfile(adapter / config, out / config)
@@ -72,7 +72,7 @@ def _save_changed(base: Path, other: Path, dtype: str, out: Path, change: Callab
     model, tokenizer = _load(base, dtype), AutoTokenizer.from_pretrained(base)
     for name, weight, update in _updates(model, other, dtype):
         weight.copy_(change(name, weight, update))
-    with told_where(out):
+    with explain_disk_full(out):
         tokenizer.save_pretrained(out)
         model.save_pretrained(out)
 

@@ -17,15 +17,15 @@ import numpy as np
 
 from evaluators.analysis.statistics import Interval
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.engine import Likelihood, Request
-from evaluators.engines.generations import Asked
+from evaluators.engines.engine import Request, TokenLogprobs
+from evaluators.engines.generations import Generation
 from evaluators.engines.thinking import final_from
 
 ALL, REASONING, ANSWER = "all", "reasoning", "answer"
 
 
 @dataclass(frozen=True)
-class Scored:
+class CompletionLogprobs:
     """Of one answer: the sum of its tokens' log-probabilities in nats, and their number, by class of token."""
 
     id: str
@@ -39,33 +39,35 @@ def by_text(chats: Sequence[Chat]) -> list[Request]:
     return [Request(prompt, answer, final_from=final_from(answer)) for prompt, answer in said]
 
 
-def by_ids(answered: Sequence[Asked]) -> list[Request]:
+def by_ids(answered: Sequence[Generation]) -> list[Request]:
     """The same of the first answer to each prompt, by the token ids that were drawn (what an answer was made to begin
     with is no part of those)."""
     requests = []
     for one in answered:
-        answer, begun = one.answers[0], one.opening_ids
+        answer, begun = one.answers[0], one.prefill_ids
         final = None if begun else final_from(answer.text)
         requests.append(Request((*one.prompt_ids, *begun), answer.ids[len(begun) :], final_from=final))
     return requests
 
 
-def scored(id: str, found: Likelihood) -> Scored:
+def scored(id: str, found: TokenLogprobs) -> CompletionLogprobs:
     """An engine's likelihood of an answer, summed by class."""
     parts = {ALL: slice(None)}
     if found.final_from is not None:
         parts |= {REASONING: slice(found.final_from), ANSWER: slice(found.final_from, None)}
     logprobs = {name: found.logprobs[part] for name, part in parts.items()}
-    return Scored(id, {k: sum(v) for k, v in logprobs.items()}, {k: len(v) for k, v in logprobs.items()})
+    return CompletionLogprobs(id, {k: sum(v) for k, v in logprobs.items()}, {k: len(v) for k, v in logprobs.items()})
 
 
-def mean_nll(rows: Sequence[Scored], part: str = ALL) -> Interval:
+def mean_nll(rows: Sequence[CompletionLogprobs], part: str = ALL) -> Interval:
     """The mean negative log-likelihood of a token in nats, with its interval over answers."""
     sums, tokens = _of(rows, part)
     return _ratio(-sums, tokens)
 
 
-def divergence(student: Sequence[Scored], original: Sequence[Scored], part: str = ALL) -> Interval:
+def divergence(
+    student: Sequence[CompletionLogprobs], original: Sequence[CompletionLogprobs], part: str = ALL
+) -> Interval:
     """KL(student || original) a token in nats, over the same answers of the student, with its interval over prompts.
 
     It is the interval of these students: that others, trained with other seeds, may differ is not in it.
@@ -76,9 +78,9 @@ def divergence(student: Sequence[Scored], original: Sequence[Scored], part: str 
     return _ratio(ours - theirs, tokens)
 
 
-def pooled(rows_S_A: Sequence[Sequence[Scored]]) -> list[Scored]:
+def pooled(rows_S_A: Sequence[Sequence[CompletionLogprobs]]) -> list[CompletionLogprobs]:
     """The answers that several seeds gave to each prompt as one, for they stand and fall together."""
-    by_id: dict[str, list[Scored]] = defaultdict(list)
+    by_id: dict[str, list[CompletionLogprobs]] = defaultdict(list)
     for rows in rows_S_A:
         for row in rows:
             by_id[row.id].append(row)
@@ -86,15 +88,18 @@ def pooled(rows_S_A: Sequence[Sequence[Scored]]) -> list[Scored]:
     def added(each: list[dict]) -> dict:
         return {part: sum(one[part] for one in each if part in one) for part in {part for one in each for part in one}}
 
-    return [Scored(id, added([r.logprob for r in all]), added([r.tokens for r in all])) for id, all in by_id.items()]
+    return [
+        CompletionLogprobs(id, added([r.logprob for r in all]), added([r.tokens for r in all]))
+        for id, all in by_id.items()
+    ]
 
 
-def parts_of(rows: Sequence[Scored]) -> list[str]:
+def parts_of(rows: Sequence[CompletionLogprobs]) -> list[str]:
     """The classes of tokens that these answers have."""
     return [part for part in (ALL, REASONING, ANSWER) if any(row.tokens.get(part) for row in rows)]
 
 
-def _of(rows: Sequence[Scored], part: str) -> tuple[np.ndarray, np.ndarray]:
+def _of(rows: Sequence[CompletionLogprobs], part: str) -> tuple[np.ndarray, np.ndarray]:
     kept = [row for row in rows if row.tokens.get(part)]
     return np.array([row.logprob[part] for row in kept]), np.array([row.tokens[part] for row in kept], dtype=float)
 
@@ -109,5 +114,5 @@ def _ratio(sums_A: np.ndarray, tokens_A: np.ndarray) -> Interval:
     return Interval(float(value), float(value - 1.96 * error), float(value + 1.96 * error))
 
 
-def read_scored(path: Path) -> list[Scored]:
-    return [Scored(**json.loads(line)) for line in path.read_text().splitlines()]
+def read_logprobs(path: Path) -> list[CompletionLogprobs]:
+    return [CompletionLogprobs(**json.loads(line)) for line in path.read_text().splitlines()]

@@ -43,7 +43,7 @@ class Bracket:
 
 
 @dataclass(frozen=True)
-class Crossing:
+class RecoveryBudget:
     """The budget that is enough, over all seeds, its 95 % interval, and the bracket of each seed. 0: what was lost, if
     anything, is less than what counts."""
 
@@ -53,7 +53,7 @@ class Crossing:
     brackets: list[Bracket]
 
 
-def crossing(before_E: np.ndarray, walks: Sequence[Mapping[int, np.ndarray]], enough: float) -> Crossing:
+def recovery_budget(before_E: np.ndarray, walks: Sequence[Mapping[int, np.ndarray]], enough: float) -> RecoveryBudget:
     """Where the share of the original student's mean score reaches `enough`.
 
     `walks` has, for each seed, the scores (examples) after each budget that it was measured at, 0 among them. Raises
@@ -77,10 +77,10 @@ def crossing(before_E: np.ndarray, walks: Sequence[Mapping[int, np.ndarray]], en
     medians_2_D = _over_seeds(np.take_along_axis(drawn_2_S_D, chosen_S_D[None], axis=1))
     low_2, high_2 = np.quantile(medians_2_D, (0.025, 0.975), axis=1, method="inverted_cdf")
     brackets = [_bracket(walk, _shares(before_K, walk, once_1_K)[0], enough) for walk in walks]
-    return Crossing(_budget(value_2_1[:, 0]), _budget(low_2), _budget(high_2), brackets)
+    return RecoveryBudget(_budget(value_2_1[:, 0]), _budget(low_2), _budget(high_2), brackets)
 
 
-def is_enough(share: Any, enough: float) -> Any:
+def is_recovered(share: Any, enough: float) -> Any:
     """Whether a share, or each of an array, is as large as it is to be: means of the same scores may differ in their
     last bits."""
     return share >= enough - 1e-9
@@ -114,7 +114,7 @@ def _crossings(
     but where no measured budget is enough, and the upper bound is infinite."""
     shares_D_B = _shares(before_K, walk, weights_D_K)
     at_B = np.log1p(sorted(walk))
-    is_enough_D_B = is_enough(shares_D_B, enough)
+    is_enough_D_B = is_recovered(shares_D_B, enough)
     reached_D = is_enough_D_B.argmax(axis=1)
     short_D = np.maximum(reached_D - 1, 0)
     rows = np.arange(len(shares_D_B))
@@ -135,7 +135,7 @@ def _budget(bounds_2: np.ndarray) -> Budget:
 
 
 def _bracket(walk: Mapping[int, np.ndarray], shares_B: np.ndarray, enough: float) -> Bracket:
-    reached_B = is_enough(shares_B, enough)
+    reached_B = is_recovered(shares_B, enough)
     short = [budget for budget, reached in zip(sorted(walk), reached_B, strict=True) if not reached]
     enoughs = [budget for budget, reached in zip(sorted(walk), reached_B, strict=True) if reached]
     return Bracket(short[-1] if short else None, enoughs[0] if enoughs else None)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.engines.generations import Asked
+from evaluators.engines.generations import Generation
 from evaluators.grading.boxed import without_boxed
 
 FOLDS = 5
@@ -45,7 +45,7 @@ class Read:
         return {"original": self.original, "teacher": self.teacher, "student": self.student}[whose]
 
 
-def read(original: Sequence[Asked], teacher: Sequence[Asked], student: Sequence[Asked]) -> list[Read]:
+def read(original: Sequence[Generation], teacher: Sequence[Generation], student: Sequence[Generation]) -> list[Read]:
     """Whom the answers to each example read like. Raises ValueError for fewer than two examples."""
     ids = [one.id for one in original]
     assert ids == [one.id for one in teacher] == [one.id for one in student], "examples do not pair"

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
-from evaluators.engines.engine import Answer, Decoding, Reply, Request, Usage
+from evaluators.engines.engine import Answer, Request, RequestOutput, SamplingParams, Usage
 
 OPENAI = "https://api.openai.com/v1"
 KEY, OPENAI_KEY = "OFFMODEL_API_KEY", "OPENAI_API_KEY"
@@ -19,7 +19,7 @@ RETRIES = 10  # after 429, 5xx and lost connections, each after up to 8 seconds,
 
 
 @dataclass(frozen=True)
-class Served:
+class APIModel:
     """What an API calls a model, and how it is asked there: `limit` is the field with the most tokens of an answer,
     `extra` goes with every question, and leaves out what it has as None."""
 
@@ -31,7 +31,7 @@ class Served:
     extra: Mapping[str, Any]
 
 
-def key_of(served: Served) -> str:
+def key_of(served: APIModel) -> str:
     """The key from the environment. Raises ValueError where there is none and the API wants one."""
     # OpenAI's key is for OpenAI alone: another address gets it only where a study says so.
     names = [served.key_env] if served.key_env else [KEY] + ([OPENAI_KEY] if served.base_url == OPENAI else [])
@@ -41,7 +41,9 @@ def key_of(served: Served) -> str:
     return found or "none"
 
 
-def answer(served: Served, requests: Sequence[Request], decoding: Decoding) -> Iterator[tuple[int, Reply]]:
+def answer(
+    served: APIModel, requests: Sequence[Request], decoding: SamplingParams
+) -> Iterator[tuple[int, RequestOutput]]:
     """`decoding.n` answers to each request, with its place, in the order in which they come.
 
     After a failure nothing new is asked, what is under way is still given back, and then the failure is raised.
@@ -70,7 +72,7 @@ def answer(served: Served, requests: Sequence[Request], decoding: Decoding) -> I
                 i, sample = places[one]
                 samples[i][sample] = one.result()
                 if len(samples[i]) == decoding.n:
-                    yield i, Reply((), (), tuple(samples[i][k] for k in range(decoding.n)), False, "")
+                    yield i, RequestOutput((), (), tuple(samples[i][k] for k in range(decoding.n)), False, "")
         finally:
             _cancel(places)
     if failure is not None:
@@ -83,7 +85,7 @@ def _cancel(asked: Mapping) -> None:
         one.cancel()
 
 
-def _ask(client: Any, served: Served, request: Request, decoding: Decoding, sample: int) -> Answer:
+def _ask(client: Any, served: APIModel, request: Request, decoding: SamplingParams, sample: int) -> Answer:
     """One answer by one question: not every API gives several at once, and each has its own count of tokens."""
     assert not request.opening, "answers of an API cannot be begun"
     how = {
@@ -101,6 +103,6 @@ def _ask(client: Any, served: Served, request: Request, decoding: Decoding, samp
     choice = said.choices[0]
     ended = choice.finish_reason == "stop"
     # A single token that was asked for is no answer cut short; one that a filter broke off is.
-    cut_off = not ended and not (choice.finish_reason == "length" and decoding.max_tokens == 1)
+    truncated = not ended and not (choice.finish_reason == "length" and decoding.max_tokens == 1)
     usage = Usage(said.model, said.usage.prompt_tokens, said.usage.completion_tokens)
-    return Answer((), choice.message.content or "", cut_off, ended, usage=usage)
+    return Answer((), choice.message.content or "", truncated, ended, usage=usage)

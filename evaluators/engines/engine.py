@@ -35,7 +35,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Decoding:
+class SamplingParams:
     """How answers are drawn. Temperature 0 is greedy; a seed makes each sample of each prompt repeatable.
 
     With `options` the answer is the likeliest of these texts, each a single token, whatever else would be likelier.
@@ -70,7 +70,7 @@ class Answer:
 
     ids: tuple[int, ...]
     text: str
-    cut_off: bool
+    truncated: bool
     ended: bool = False
     option_logprobs: tuple[float, ...] = ()
     usage: Usage | None = None
@@ -82,22 +82,22 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Reply:
+class RequestOutput:
     """A model's answers to one request, with the token ids that it was asked with and made to begin with.
 
-    `thinks`: the prompt ends within a block of reasoning, as some chat templates have it. `template` is the digest of
+    `prompt_opens_think_block`: the prompt ends within a block of reasoning, as some chat templates have it. `template` is the digest of
     the chat template.
     """
 
     prompt_ids: tuple[int, ...]
-    opening_ids: tuple[int, ...]
+    prefill_ids: tuple[int, ...]
     answers: tuple[Answer, ...]
-    thinks: bool
+    prompt_opens_think_block: bool
     template: str
 
 
 @dataclass(frozen=True)
-class Likelihood:
+class TokenLogprobs:
     """The log-probability of each token of an opening, and whether it was the likeliest one; of as many tokens as the
     context holds."""
 
@@ -166,10 +166,10 @@ class Engine:
     def answer(
         self,
         requests: Sequence[Request],
-        decoding: Decoding,
+        decoding: SamplingParams,
         adapter: Path | None = None,
         must_differ: bool = True,
-    ) -> Iterator[tuple[int, Reply]]:
+    ) -> Iterator[tuple[int, RequestOutput]]:
         """`decoding.n` answers to each request, with the request's place in the batch, in the order in which they end.
 
         `adapter` is a folder in PEFT's format, whose last two path parts must belong to its content: vLLM's prefix
@@ -206,11 +206,11 @@ class Engine:
             assert len(output.outputs) == decoding.n, "vLLM dropped samples"
             prompt, opening = asked[i]
             samples = tuple(self._read(opening, sample, decoding, options) for sample in output.outputs)
-            yield i, Reply(prompt, opening, samples, self._in_thought(prompt), self._template)
+            yield i, RequestOutput(prompt, opening, samples, self._in_thought(prompt), self._template)
 
     def likelihood(
         self, requests: Sequence[Request], adapter: Path | None = None, must_differ: bool = True
-    ) -> Iterator[tuple[int, Likelihood]]:
+    ) -> Iterator[tuple[int, TokenLogprobs]]:
         """How likely each request's opening is after its prompt, token by token."""
         from vllm import SamplingParams
 
@@ -223,7 +223,7 @@ class Engine:
             character = requests[i].final_from
             yield (
                 i,
-                Likelihood(
+                TokenLogprobs(
                     opening,
                     tuple(each.logprob for each in found),
                     tuple(each.rank == 1 for each in found),
@@ -280,17 +280,17 @@ class Engine:
             if left:  # Whoever asked has gone: nothing of this batch may meet the next one.
                 engine.abort_request(queued, internal=True)
 
-    def _read(self, opening: tuple[int, ...], sample, decoding: Decoding, options: list[int]) -> Answer:
+    def _read(self, opening: tuple[int, ...], sample, decoding: SamplingParams, options: list[int]) -> Answer:
         # Decoded whole: vLLM's own incremental text keeps the blank that some tokenizers put before a first word.
         ids = (*opening, *sample.token_ids)
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         for end in decoding.stop:
             text = text.partition(end)[0]
         # A single token that was asked for is no answer cut short.
-        cut_off = sample.finish_reason == "length" and decoding.max_tokens > 1 and not options
+        truncated = sample.finish_reason == "length" and decoding.max_tokens > 1 and not options
         ended = sample.finish_reason == "stop" and not isinstance(sample.stop_reason, str)
         chances = tuple(sample.logprobs[0][option].logprob for option in options)
-        return Answer(ids, text, cut_off, ended, chances)
+        return Answer(ids, text, truncated, ended, chances)
 
     def _option(self, text: str) -> int:
         """The token that an option is. Raises ValueError where it is none, or several."""

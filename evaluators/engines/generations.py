@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.engine import Answer, Reply, Usage
+from evaluators.engines.engine import Answer, RequestOutput, Usage
 
 
 @dataclass(frozen=True)
-class OwnGrade:
+class TaskGrade:
     """The task of another harness that an example is of, its score there, and all of its metrics."""
 
     task: str
@@ -22,24 +22,24 @@ class OwnGrade:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Generation:
     """One prompt with a model's answers to it.
 
-    `opening_ids` is what every answer was made to begin with; `thinks` tells that the prompt ends within a block of
+    `prefill_ids` is what every answer was made to begin with; `prompt_opens_think_block` tells that the prompt ends within a block of
     reasoning; `own` is the grade that a harness gave an example of its own.
     """
 
     id: str
     prompt: Chat
     prompt_ids: tuple[int, ...]
-    opening_ids: tuple[int, ...]
+    prefill_ids: tuple[int, ...]
     answers: tuple[Answer, ...]
-    thinks: bool = False
-    own: OwnGrade | None = None
+    prompt_opens_think_block: bool = False
+    own: TaskGrade | None = None
 
 
-def asked(id: str, prompt: Chat, reply: Reply) -> Asked:
-    return Asked(id, prompt, reply.prompt_ids, reply.opening_ids, reply.answers, reply.thinks)
+def asked(id: str, prompt: Chat, reply: RequestOutput) -> Generation:
+    return Generation(id, prompt, reply.prompt_ids, reply.prefill_ids, reply.answers, reply.prompt_opens_think_block)
 
 
 def content_ids(contents: Iterable[Any]) -> list[str]:
@@ -53,23 +53,23 @@ def content_ids(contents: Iterable[Any]) -> list[str]:
     return ids
 
 
-def to_lines(examples: Iterable[Any]) -> str:
+def to_jsonl(examples: Iterable[Any]) -> str:
     """Dataclasses as JSON lines."""
     return "".join(json.dumps(asdict(example)) + "\n" for example in examples)
 
 
-def from_lines(text: str) -> list[Asked]:
+def from_jsonl(text: str) -> list[Generation]:
     return [_asked(json.loads(line)) for line in text.splitlines()]
 
 
-def read_asked(path: Path) -> list[Asked]:
-    return from_lines(path.read_text())
+def read_generations(path: Path) -> list[Generation]:
+    return from_jsonl(path.read_text())
 
 
-def _asked(row: dict) -> Asked:
-    ids = {key: tuple(row[key]) for key in ("prompt_ids", "opening_ids")}
-    own = None if row["own"] is None else OwnGrade(**row["own"])
-    return Asked(**{**row, **ids, "answers": tuple(_answer(answer) for answer in row["answers"]), "own": own})
+def _asked(row: dict) -> Generation:
+    ids = {key: tuple(row[key]) for key in ("prompt_ids", "prefill_ids")}
+    own = None if row["own"] is None else TaskGrade(**row["own"])
+    return Generation(**{**row, **ids, "answers": tuple(_answer(answer) for answer in row["answers"]), "own": own})
 
 
 def _answer(row: dict) -> Answer:

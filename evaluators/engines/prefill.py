@@ -4,19 +4,19 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Protocol
 
-from evaluators.engines.generations import Asked
+from evaluators.engines.generations import Generation
 
 HALF = "\N{REPLACEMENT CHARACTER}"  # what is decoded of a character of which the last bytes were cut away
-Opened = str | tuple[int, ...]
+PrefillText = str | tuple[int, ...]
 
 
 class Decodes(Protocol):
     def decode(self, ids: Iterable[int]) -> str: ...
 
 
-def openings(
-    answered: Iterable[Asked], tokens: int | None, until: str | None, tokenizer: Decodes, keep_ids: bool
-) -> dict[str, Opened]:
+def prefills(
+    answered: Iterable[Generation], tokens: int | None, until: str | None, tokenizer: Decodes, keep_ids: bool
+) -> dict[str, PrefillText]:
     """By example, the first `tokens` of the first answer to it, or all up to and with the text `until`.
 
     An answer without `until` begins nothing. `tokenizer` is that of the answers; with `keep_ids` the openings are token
@@ -25,7 +25,7 @@ def openings(
     return {one.id: _opening(one, tokens, until, tokenizer, keep_ids) for one in answered}
 
 
-def _opening(one: Asked, tokens: int | None, until: str | None, tokenizer: Decodes, keep_ids: bool) -> Opened:
+def _opening(one: Generation, tokens: int | None, until: str | None, tokenizer: Decodes, keep_ids: bool) -> PrefillText:
     answer = one.answers[0]
     ids = answer.ids[:-1] if answer.ended else answer.ids  # Nobody goes on after the token that ends an answer.
     if until is not None:

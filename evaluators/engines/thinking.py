@@ -3,15 +3,15 @@
 END, BEGIN = "</think>", "<think>"
 
 
-def spoken(text: str, thinks: bool) -> str:
+def strip_reasoning(text: str, prompt_opens_think_block: bool) -> str:
     """The answer without its reasoning: what follows the last `</think>`.
 
-    A reasoning that never ends leaves no answer: one that was begun in the text, or, where it `thinks`, by the prompt.
+    A reasoning that never ends leaves no answer: one that was begun in the text, or, where it `prompt_opens_think_block`, by the prompt.
     """
     _, end, after = text.rpartition(END)
     if end:
         return after.lstrip()
-    return "" if thinks or BEGIN in text else text
+    return "" if prompt_opens_think_block or BEGIN in text else text
 
 
 def final_from(text: str) -> int | None:

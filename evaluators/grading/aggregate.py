@@ -19,7 +19,7 @@ AT_K = re.compile(r"(pass|majority)@([1-9]\d*)")
 WAYS = "mean, majority, majority@k as in majority@4, or pass@k"
 
 
-def check_way(way: str, samples: int) -> None:
+def check_aggregation(way: str, samples: int) -> None:
     """Raise ValueError for a way of scoring that does not exist, or needs more samples than there are."""
     if way in ("mean", "majority"):
         return

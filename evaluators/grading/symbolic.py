@@ -1,4 +1,4 @@
-"""Questions on mathematics in LaTeX, answered by math-verify in processes of their own (`judge.py`), in bounds.
+"""Questions on mathematics in LaTeX, answered by math-verify in processes of their own (`sympy_worker.py`), in bounds.
 
 A model can write LaTeX on which symbolic algebra never ends, or takes all memory. So the question goes to a child
 process that may use so many seconds of CPU time, which a busy machine does not change, and so much memory; what it

@@ -77,8 +77,8 @@ def _unsigned(percent: str) -> str:
 
 def _read(text: str) -> list:
     """What math-verify makes of a text: an expression, where it can, and the text as it normalised it."""
-    found, given_up = _read_once(text)
-    _given_up.extend(given_up)
+    found, grading_failed = _read_once(text)
+    _given_up.extend(grading_failed)
     return found
 
 
@@ -89,9 +89,9 @@ def _read_once(text: str) -> tuple[list, list[str]]:
     value = text.rpartition("=")[2].strip()
     if value and value != text and not any(isinstance(one, Basic | MatrixBase) for one in found):
         found = _read(value)
-    given_up = _given_up[known:]
+    grading_failed = _given_up[known:]
     del _given_up[known:]
-    return found, given_up
+    return found, grading_failed
 
 
 def _number(read: list) -> float | None:

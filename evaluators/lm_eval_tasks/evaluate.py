@@ -10,11 +10,11 @@ from evaluators.engines.generations import content_ids
 from evaluators.lm_eval_tasks.load import load
 from evaluators.lm_eval_tasks.model import EngineLM, Given, Text
 from evaluators.lm_eval_tasks.scores import scores
-from evaluators.lm_eval_tasks.task import Answering, HarnessExample, HarnessResult, HarnessTask, Weighing
+from evaluators.lm_eval_tasks.task import Answering, LmEvalExample, LmEvalResult, LmEvalTask, Weighing
 from evaluators.rows import choose
 
 
-def evaluate(task: HarnessTask, answer: Answering, likelihood: Weighing) -> HarnessResult:
+def evaluate(task: LmEvalTask, answer: Answering, likelihood: Weighing) -> LmEvalResult:
     """See `run_task`, which is the way to do it beside other things."""
     model = EngineLM(task, answer, likelihood)
     loaded = load(task)
@@ -37,7 +37,7 @@ def evaluate(task: HarnessTask, answer: Answering, likelihood: Weighing) -> Harn
     return _result(found, loaded["tasks"], drawn)
 
 
-def _result(found: dict[str, Any], tasks: dict[str, Any], drawn: list[tuple[str, int]]) -> HarnessResult:
+def _result(found: dict[str, Any], tasks: dict[str, Any], drawn: list[tuple[str, int]]) -> LmEvalResult:
     """Of what lm-eval found, for the drawn examples: each one's task, and its place in the data set."""
     samples: dict[tuple[str, int], dict[str, Any]] = {}
     metrics, main = {}, {}
@@ -51,8 +51,8 @@ def _result(found: dict[str, Any], tasks: dict[str, Any], drawn: list[tuple[str,
         prompt, given = _given(tasks[name], samples[name, place])
         first, answers, values = given[0], tuple(one.answer for one in given), metrics[name][place]
         score = values[main[name]]
-        examples.append(HarnessExample(id, name, prompt, first.prompt_ids, first.truncated, answers, score, values))
-    return HarnessResult(examples, found["results"], main, found["versions"])
+        examples.append(LmEvalExample(id, name, prompt, first.prompt_ids, first.truncated, answers, score, values))
+    return LmEvalResult(examples, found["results"], main, found["versions"])
 
 
 def _given(task: Any, sample: dict[str, Any]) -> tuple[str, list[Given]]:

@@ -7,13 +7,13 @@ from jinja2 import TemplateError
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from evaluators.lm_eval_tasks.index import manager
-from evaluators.lm_eval_tasks.task import HarnessTask
+from evaluators.lm_eval_tasks.task import LmEvalTask
 from evaluators.rows import read_rows
 
 FEWSHOT_SEED = 1234  # lm-eval's own
 
 
-def load(task: HarnessTask) -> dict[str, Any]:
+def load(task: LmEvalTask) -> dict[str, Any]:
     """The task, or the tasks of a group, as lm-eval's simple_evaluate makes them ready."""
     try:
         loaded = manager(task.name).load([task.name if task.rows is None else with_rows(task, task.rows)])
@@ -31,13 +31,13 @@ def load(task: HarnessTask) -> dict[str, Any]:
     return loaded
 
 
-def _shots(task: HarnessTask, own: int | None) -> int:
+def _shots(task: LmEvalTask, own: int | None) -> int:
     if own == 0 and task.shots:
         raise ValueError(f"lm_eval:{task.name} is asked without examples in the prompt, always: leave shots out")
     return own or 0 if task.shots is None else task.shots
 
 
-def with_rows(task: HarnessTask, rows: str) -> dict[str, Any]:
+def with_rows(task: LmEvalTask, rows: str) -> dict[str, Any]:
     """The task's configuration, with these rows for its data set."""
     entry = manager(task.name).task_index[task.name]
     if entry.kind.name != "TASK":

@@ -9,8 +9,8 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, resolve_max_length
 from transformers import AutoConfig, AutoTokenizer
 
-from evaluators.engines.engine import Answer, Decoding, Request
-from evaluators.lm_eval_tasks.task import Answering, HarnessTask, Weighing
+from evaluators.engines.engine import Answer, Request, SamplingParams
+from evaluators.lm_eval_tasks.task import Answering, LmEvalTask, Weighing
 
 MAX_TOKENS = 256  # of an answer, where a task does not say; lm-eval's own default
 
@@ -39,7 +39,7 @@ class Chance(tuple[float, bool]):
 class EngineLM(TemplateLM):
     tokenizer_name = ""  # names a cache that is not used
 
-    def __init__(self, task: HarnessTask, answer: Answering, likelihood: Weighing):
+    def __init__(self, task: LmEvalTask, answer: Answering, likelihood: Weighing):
         super().__init__()
         self._task, self._answer, self._likelihood = task, answer, likelihood
         self.tokenizer = AutoTokenizer.from_pretrained(task.tokenizer)
@@ -101,7 +101,7 @@ class EngineLM(TemplateLM):
 
         A request's place is its number, so that repeats of an example differ where they are sampled.
         """
-        batches: dict[Decoding, list[Request]] = defaultdict(list)
+        batches: dict[SamplingParams, list[Request]] = defaultdict(list)
         truncated = []
         for number, request in enumerate(requests):
             context, settings = request.args
@@ -117,7 +117,7 @@ class EngineLM(TemplateLM):
                 text.given = Given(reply.prompt_ids, truncated[number], answer)
         return [texts[number] for number in range(len(requests))]
 
-    def _decoding(self, settings: dict[str, Any]) -> Decoding:
+    def _decoding(self, settings: dict[str, Any]) -> SamplingParams:
         told = dict(normalize_gen_kwargs(settings, MAX_TOKENS))
         max_tokens, until, sampled = told.pop("max_gen_toks"), told.pop("until"), told.pop("do_sample")
         temperature = float(told.pop("temperature", 1.0 if sampled else 0.0))
@@ -131,4 +131,4 @@ class EngineLM(TemplateLM):
                 f"in the context of {self.max_length}: raise the context, or choose another task"
             )
         stop = tuple(text for text in until if text)
-        return Decoding(max_tokens, temperature, top_p if temperature else 1.0, seed=self._task.seed, stop=stop)
+        return SamplingParams(max_tokens, temperature, top_p if temperature else 1.0, seed=self._task.seed, stop=stop)

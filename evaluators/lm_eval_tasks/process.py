@@ -11,7 +11,7 @@ from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
 
-from evaluators.lm_eval_tasks.task import Answering, HarnessResult, HarnessTask, Weighing
+from evaluators.lm_eval_tasks.task import Answering, LmEvalResult, LmEvalTask, Weighing
 
 SETTINGS = {
     "TQDM_DISABLE": "1",
@@ -24,7 +24,7 @@ SETTINGS = {
 }
 
 
-def run_task(task: HarnessTask, answer: Answering, likelihood: Weighing) -> HarnessResult:
+def run_task(task: LmEvalTask, answer: Answering, likelihood: Weighing) -> LmEvalResult:
     """Run a task of lm-eval in a process (`__main__.py`) that asks the callables here. Any thread may call it.
 
     Raises ValueError for what the task or its settings do not allow.

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evaluators.engines.engine import Answer, Decoding, Likelihood, Reply, Request
+from evaluators.engines.engine import Answer, Request, RequestOutput, SamplingParams, TokenLogprobs
 
-Answering = Callable[[list[Request], Decoding], Iterable[tuple[int, Reply]]]
-Weighing = Callable[[list[Request]], Iterable[tuple[int, Likelihood]]]
+Answering = Callable[[list[Request], SamplingParams], Iterable[tuple[int, RequestOutput]]]
+Weighing = Callable[[list[Request]], Iterable[tuple[int, TokenLogprobs]]]
 
 
 @dataclass(frozen=True)
-class HarnessTask:
+class LmEvalTask:
     """A task of lm-eval, or a group of them, and how it is asked.
 
     `tokenizer` is a folder or hub id, `context` the engine's (None: what the checkpoint's configuration says). `rows`
@@ -30,13 +30,13 @@ class HarnessTask:
 
 
 @dataclass(frozen=True)
-class HarnessExample:
+class LmEvalExample:
     """One example as it was asked, answered, and graded by lm-eval.
 
     `id` belongs to the content of the row. `answers` are what was generated, with all repeats; where a task compares
     the likelihoods of given texts it is the likeliest one, with those of all as its `option_logprobs`. `truncated`: the
     prompt lost its beginning to fit into the context. `score` is the example's value of its task's main metric
-    (`HarnessResult.metric`), from 0 to 1, and `metrics` has all that are numbers, by "name,filter".
+    (`LmEvalResult.metric`), from 0 to 1, and `metrics` has all that are numbers, by "name,filter".
     """
 
     id: str
@@ -50,13 +50,13 @@ class HarnessExample:
 
 
 @dataclass(frozen=True)
-class HarnessResult:
+class LmEvalResult:
     """The examples, in the order in which they were drawn, and what lm-eval makes of them all.
 
     The other fields are by task: lm-eval's metrics (groups have theirs too), the main metric, and the task's version.
     """
 
-    examples: list[HarnessExample]
+    examples: list[LmEvalExample]
     results: dict[str, dict[str, Any]]
     metric: dict[str, str]
     versions: dict[str, Any]

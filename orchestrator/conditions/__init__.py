@@ -3,7 +3,7 @@
 A condition is a module of this package with
 
 - `Options`: the keys that a study file may give it;
-- `arm(cell, options)`: the `Arm` of one pair and seed, built from the stages that `cell` offers.
+- `arm(cell, options)`: the `ConditionSpec` of one pair and seed, built from the stages that `cell` offers.
 
 Its docstring says in its first sentence what it does, and after `Source:` where it comes from and what is our choice.
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.study.settings import Settings
 
 
@@ -23,7 +23,7 @@ class Options(Settings):
     benchmarks: list[str] = Field(min_length=1, description="those that are asked")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     if options.n > options.samples:
         raise ValueError(
             f"n: the best of {options.n} needs as many samples, and there are {options.samples}: raise samples"
@@ -32,4 +32,4 @@ def arm(cell: Cell, options: Options) -> Arm:
     how = {"samples": options.samples, "temperature": options.temperature, "score": score}
     asked = {name: cell.asked(name, **how) for name in options.benchmarks}
     student = cell.trained(cell.teacher) if options.of == "off_model" else None
-    return Arm(student, tuple(options.benchmarks), asked=asked)
+    return ConditionSpec(student, tuple(options.benchmarks), asked=asked)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from evaluators.benchmarks import BENCHMARKS
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import prompted
 from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Benchmark
@@ -26,7 +26,7 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     if options.system is None and options.prefix is None:
         raise ValueError("system, prefix: give one of them, or both")
     if options.of == "original" and (options.at != "evaluation" or options.train):
@@ -34,10 +34,10 @@ def arm(cell: Cell, options: Options) -> Arm:
     names = options.benchmarks or list(cell.study.benchmarks)
     asked = {} if options.at == "training" else {name: _asked(cell, name, options) for name in names}
     student = None if options.of == "original" else _trained(cell, options)
-    return Arm(student, tuple(names), asked=asked)
+    return ConditionSpec(student, tuple(names), asked=asked)
 
 
-def _trained(cell: Cell, options: Options) -> Stage:
+def _trained(cell: Builder, options: Options) -> Stage:
     data = None
     if options.at != "evaluation":
         system = options.system or cell.study.prompts.system
@@ -46,7 +46,7 @@ def _trained(cell: Cell, options: Options) -> Stage:
     return cell.trained(cell.teacher, cell.recipe(**options.train), data=data)
 
 
-def _asked(cell: Cell, name: str, options: Options) -> Benchmark:
+def _asked(cell: Builder, name: str, options: Options) -> Benchmark:
     how: dict[str, Any] = {} if options.system is None else {"system": options.system}
     if options.prefix is not None:
         before = cell.asked(name)

@@ -7,7 +7,7 @@ without a checkpoint of their own. The off-model student is that of `off_model`,
 
 from pydantic import Field
 
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.study.settings import Settings
 
 
@@ -15,10 +15,10 @@ class Options(Settings):
     share: float = Field(description="of the way from the original (0) to the off-model student (1), or beyond either")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     if options.share == 0:
         raise ValueError("share: 0 is the original student, which is asked anyway; give another one")
     student = cell.trained(cell.teacher)
     if student.settings["method"] == "lora":
-        return Arm(cell.weights(student, how="scale", factor=options.share))
-    return Arm(cell.weights(student, how="interpolate", share=options.share))
+        return ConditionSpec(cell.weights(student, how="scale", factor=options.share))
+    return ConditionSpec(cell.weights(student, how="interpolate", share=options.share))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import mixed
 from orchestrator.study.settings import Settings
 
@@ -22,7 +22,7 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     kept = {} if options.arrange == "shuffled" else {"order": "fixed"}
     if "order" in options.train:
         raise ValueError("train.order: arrange decides the order: leave it out")
@@ -36,4 +36,4 @@ def arm(cell: Cell, options: Options) -> Arm:
     how: dict[str, Any] = {"share": options.share, "arrange": options.arrange, "seed": cell.seed}
     how["block"] = recipe.batch_size if options.arrange == "interleaved" else 1
     data = cell.rows(mixed.make, inputs, **how)
-    return Arm(cell.trained(cell.teacher, recipe, data=data))
+    return ConditionSpec(cell.trained(cell.teacher, recipe, data=data))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import non_text
 from orchestrator.study.settings import Settings
 
@@ -24,7 +24,7 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     n = options.n or cell.study.prompts.n
     if n is None:
         raise ValueError("n: say how many streams, since the study does not say how many prompts it takes")
@@ -37,4 +37,4 @@ def arm(cell: Cell, options: Options) -> Arm:
         raise ValueError(f"length: {options.length} tokens are more than the {recipe.max_length} of train.max_length")
     inputs = {"model": cell.model(cell.student)}
     data = cell.rows(non_text.make, inputs, text=options.text, n=n, length=options.length, seed=options.seed)
-    return Arm(cell.trained(cell.teacher, recipe, data=data))
+    return ConditionSpec(cell.trained(cell.teacher, recipe, data=data))

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.modified_sampling import answers
 from orchestrator.study.settings import Settings
 
@@ -21,6 +21,6 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     data = answers(cell, cell.teacher, options.prompts, options.sampling)
-    return Arm(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))
+    return ConditionSpec(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))

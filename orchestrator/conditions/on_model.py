@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.modified_sampling import answers
 from orchestrator.study.settings import Settings
 
@@ -25,6 +25,6 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     data = answers(cell, cell.student, options.prompts, options.sampling, options.rephrase)
-    return Arm(cell.trained(cell.student, cell.recipe(**options.train), data=data))
+    return ConditionSpec(cell.trained(cell.student, cell.recipe(**options.train), data=data))

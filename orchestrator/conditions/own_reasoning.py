@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field
 
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import own_reasoning
 from orchestrator.study.settings import Settings
 
@@ -19,9 +19,9 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     if "learn_from" in options.train:
         raise ValueError("train.learn_from: this condition learns from what follows the reasoning: leave it out")
     recipe = cell.recipe(**options.train, learn_from="after_reasoning")
     inputs = {"data": cell.answers_of(cell.teacher), "reasoning": cell.answers_of(cell.student)}
-    return Arm(cell.trained(cell.teacher, recipe, data=cell.rows(own_reasoning.make, inputs)))
+    return ConditionSpec(cell.trained(cell.teacher, recipe, data=cell.rows(own_reasoning.make, inputs)))

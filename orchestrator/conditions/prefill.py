@@ -8,7 +8,7 @@ known from there: the default is our choice. The student is that of `off_model`,
 from pydantic import Field
 
 from orchestrator.stages.api_models import is_api
-from orchestrator.stages.builder import Arm, Cell, Prefill
+from orchestrator.stages.builder import Builder, ConditionSpec, Prefill
 from orchestrator.study.settings import Settings
 
 TOKENS = 4
@@ -21,7 +21,7 @@ class Options(Settings):
     benchmarks: list[str] = Field(min_length=1, description="those with an answer long enough to be begun")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     if options.tokens is not None and options.until is not None:
         raise ValueError("give one of tokens and until")
     for name in options.benchmarks:
@@ -32,7 +32,7 @@ def arm(cell: Cell, options: Options) -> Arm:
     tokens = options.tokens if options.until is not None else options.tokens or TOKENS
     if is_api(cell.model(of)) and tokens:
         raise ValueError(f"of: {of} is behind an API, which shows no tokens of its answers to begin with: give until")
-    return Arm(
+    return ConditionSpec(
         cell.trained(cell.teacher),
         benchmarks=tuple(options.benchmarks),
         prefill=Prefill(of, tokens, options.until),

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import by_logprob
 from orchestrator.study.settings import Settings
 
@@ -21,7 +21,7 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     low, high = options.quantiles
     if not 0 <= low < high <= 1:
         raise ValueError(
@@ -30,6 +30,6 @@ def arm(cell: Cell, options: Options) -> Arm:
     if (low, high) == (0, 1):
         raise ValueError("quantiles: 0 to 1 is everything, which off_model learns from; give a part")
     answers = cell.answers_of(cell.teacher)
-    inputs = {"data": answers, "likelihood": cell.surprise(answers)}
+    inputs = {"data": answers, "likelihood": cell.training_nll(answers)}
     data = cell.rows(by_logprob.make, inputs, low=low, high=high)
-    return Arm(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))
+    return ConditionSpec(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))

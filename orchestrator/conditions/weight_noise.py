@@ -8,7 +8,7 @@ is that of the student of `off_model`, trained once for both; the draw belongs t
 
 from pydantic import Field
 
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.study.settings import Settings
 
 SEEDS_APART = 1_000_003  # between two draws, so that one of a trial's seed is none of another's
@@ -18,6 +18,6 @@ class Options(Settings):
     draw: int = Field(0, ge=0, description="a further draw for the same seeds")
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     student = cell.trained(cell.teacher)
-    return Arm(cell.weights(student, how="noise", seed=cell.seed + SEEDS_APART * options.draw))
+    return ConditionSpec(cell.weights(student, how="noise", seed=cell.seed + SEEDS_APART * options.draw))

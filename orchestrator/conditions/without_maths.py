@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from orchestrator.stages import data
-from orchestrator.stages.builder import Arm, Cell
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.modified_sampling import answers
 from orchestrator.stages.transforms import by_classifier, by_rule
 from orchestrator.store.stage import Stage
@@ -44,7 +44,7 @@ class Options(Settings):
         return rule
 
 
-def arm(cell: Cell, options: Options) -> Arm:
+def arm(cell: Builder, options: Options) -> ConditionSpec:
     if options.rule is not None and options.like is not None:
         raise ValueError("give one of rule and like")
     if options.like is None and options.recall is not None:
@@ -54,10 +54,10 @@ def arm(cell: Cell, options: Options) -> Arm:
         data = cell.rows(by_rule.make, inputs, rule=options.rule or RULE)
     else:
         data = _by_classifier(cell, inputs, options.like, options.recall or 0.95)
-    return Arm(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))
+    return ConditionSpec(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))
 
 
-def _by_classifier(cell: Cell, inputs: dict[str, Stage], like: str, recall: float) -> Stage:
+def _by_classifier(cell: Builder, inputs: dict[str, Stage], like: str, recall: float) -> Stage:
     study = cell.study
     if like == "problems" and study.problems is not None:
         known = {"kind": study.problems.kind, "rows": data.problems_identity(study.problems), "problems": True}

@@ -7,7 +7,7 @@ path decide where a search goes, so that what a store holds of others changes no
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from evaluators.analysis.recovery_budget import is_enough
+from evaluators.analysis.recovery_budget import is_recovered
 
 
 def next_budget(budgets: Sequence[int], shares: Mapping[int, float], enough: float) -> int | None:
@@ -15,12 +15,12 @@ def next_budget(budgets: Sequence[int], shares: Mapping[int, float], enough: flo
     end. Budget 0 is the student before any recovery, and always the first."""
     if 0 not in shares:
         return 0
-    short, reached = len(budgets) if is_enough(shares[0], enough) else -1, len(budgets)
+    short, reached = len(budgets) if is_recovered(shares[0], enough) else -1, len(budgets)
     while reached - short > 1:
         middle = (short + reached) // 2
         if budgets[middle] not in shares:
             return budgets[middle]
-        if is_enough(shares[budgets[middle]], enough):
+        if is_recovered(shares[budgets[middle]], enough):
             reached = middle
         else:
             short = middle

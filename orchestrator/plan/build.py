@@ -4,19 +4,19 @@ from collections.abc import Collection, Iterator
 
 from orchestrator import conditions, recoveries
 from orchestrator.plan import hypotheses
-from orchestrator.plan.trial import Plan, Step, Trial
+from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.stages import train, transform
-from orchestrator.stages.builder import Cell
+from orchestrator.stages.builder import Builder
 from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Pair, Study
 from orchestrator.study.settings import StudyError
 
 
-def unfold(study: Study) -> Plan:
+def build_plan(study: Study) -> Plan:
     """The plan of a study. Raises StudyError for what only shows when the parts meet."""
     made: dict = {}
     try:
-        cells = [Cell(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
+        cells = [Builder(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
         for alias in study.models:
             cells[0].model(alias)
         at = {name: {(pair.student, pair.teacher) for pair in study.pairs_with(name)} for name in study.conditions}
@@ -28,7 +28,7 @@ def unfold(study: Study) -> Plan:
         raise StudyError(str(error)) from error
 
 
-def _trials(cell: Cell, condition: str) -> Iterator[Trial]:
+def _trials(cell: Builder, condition: str) -> Iterator[Trial]:
     """A trial for each recovery that brings a condition's student back; or one, where there is none."""
     study, options = cell.study, cell.study.conditions[condition]
     try:
@@ -39,7 +39,7 @@ def _trials(cell: Cell, condition: str) -> Iterator[Trial]:
         raise ValueError(f"conditions.{condition}: {error}") from error
     names = arm.benchmarks or tuple(options.get("benchmarks") or study.benchmarks)
 
-    def step(recovery: str, budget: int, at: int | None, student: Stage | None) -> Step:
+    def step(recovery: str, budget: int, at: int | None, student: Stage | None) -> EvaluationPoint:
         scores = {name: cell.score(name, student, arm.prefill, arm.asked.get(name)) for name in names}
         divergence = {
             name: cell.divergence(name, student, arm.asked.get(name))
@@ -47,7 +47,7 @@ def _trials(cell: Cell, condition: str) -> Iterator[Trial]:
             if student is not None and name in names
         }
         style = {name: cell.style(name, scores[name]) for name in study.measures.style if name in scores}
-        return Step(recovery, budget, at, student, scores, divergence, style)
+        return EvaluationPoint(recovery, budget, at, student, scores, divergence, style)
 
     first = [step("", 0, None, arm.student)]
     if arm.student is not None and arm.student.kind == "train":
@@ -56,17 +56,17 @@ def _trials(cell: Cell, condition: str) -> Iterator[Trial]:
     learnt = arm.student.inputs.get("data") if arm.student is not None else None
     if learnt is not None and transform.origin(learnt) is None:
         learnt = None  # Streams answer nothing, so there is no prompt under which to look at them.
-    original = {name: cell.score_as_is(cell.student, name) for name in study.benchmarks}
-    teacher_scores = {name: cell.score_as_is(cell.teacher, name) for name in study.benchmarks}
-    surprise = cell.surprise(learnt) if study.measures.perplexity and learnt is not None else None
+    original = {name: cell.score_untrained(cell.student, name) for name in study.benchmarks}
+    teacher_scores = {name: cell.score_untrained(cell.teacher, name) for name in study.benchmarks}
+    training_nll = cell.training_nll(learnt) if study.measures.perplexity and learnt is not None else None
     for name in _recoveries(cell, condition) or [""]:
         brought_back = _brought_back(cell, condition, arm.student, name, names) if name else {}
         steps = (*first, *(step(name, budget, None, student) for budget, student in brought_back.items()))
         place = (cell.student, cell.teacher, condition, name, cell.seed)
-        yield Trial(*place, steps, original, teacher_scores, surprise)
+        yield Trial(*place, steps, original, teacher_scores, training_nll)
 
 
-def _recoveries(cell: Cell, condition: str) -> list[str]:
+def _recoveries(cell: Builder, condition: str) -> list[str]:
     """The names of those that bring this cell's student back."""
     mine = Pair(student=cell.student, teacher=cell.teacher)
     named = (name for name, one in cell.study.recoveries.items() if condition in one.conditions)
@@ -74,7 +74,7 @@ def _recoveries(cell: Cell, condition: str) -> list[str]:
 
 
 def _brought_back(
-    cell: Cell, condition: str, student: Stage | None, name: str, benchmarks: Collection[str]
+    cell: Builder, condition: str, student: Stage | None, name: str, benchmarks: Collection[str]
 ) -> dict[int, Stage]:
     """A condition's student after each budget of a recovery."""
     recovery = cell.study.recoveries[name]

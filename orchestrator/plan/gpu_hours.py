@@ -16,7 +16,7 @@ SECONDS, MILLION = 3600, 1e6
 
 
 @dataclass
-class Bill:
+class GpuHours:
     """`hours` of one GPU by what is done; `tokens` that an API reads and writes, and `unpriced` models, by alias."""
 
     hours: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -24,9 +24,9 @@ class Bill:
     unpriced: set[str] = field(default_factory=set)
 
 
-def bill_of(stages: Iterable[Stage], study: Study) -> Bill:
+def gpu_hours_of(stages: Iterable[Stage], study: Study) -> GpuHours:
     """What these stages will cost, every budget of a search among them."""
-    bill, prices = Bill(), study.prices
+    bill, prices = GpuHours(), study.prices
     for stage in stages:
         alias = stage.runtime.get("engine")
         if alias not in study.models or stage.kind not in ("sample", "train", "likelihood"):
@@ -71,7 +71,7 @@ def _row(longest: int, study: Study) -> float:
     return study.prices.prompt_tokens + longest * study.prices.answer_share
 
 
-def lines(bill: Bill, study: Study) -> Iterator[str]:
+def lines(bill: GpuHours, study: Study) -> Iterator[str]:
     """The bill in words, with all that is assumed."""
     if not bill.hours and not bill.tokens and not bill.unpriced:
         return

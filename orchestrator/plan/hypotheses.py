@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
-from orchestrator.plan.trial import Step, Trial
+from orchestrator.plan.trial import EvaluationPoint, Trial
 from orchestrator.stages import data
-from orchestrator.study.hypotheses import ORIGINAL, TEACHER, Finding, Point, points
+from orchestrator.study.hypotheses import ORIGINAL, TEACHER, Hypothesis, Point, points
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import must_know
+from orchestrator.study.settings import check_known
 
 
-def pairs_of(finding: Finding, study: Study) -> list[tuple[str, str]]:
+def pairs_of(finding: Hypothesis, study: Study) -> list[tuple[str, str]]:
     """The pairs for which a finding is judged."""
     of = finding.compare
     has = study.pair_list if of.condition in (ORIGINAL, TEACHER) else study.pairs_with(of.condition)
@@ -21,19 +21,19 @@ def pairs_of(finding: Finding, study: Study) -> list[tuple[str, str]]:
     return [(s, t) for s, t in every if of.student in (None, s) and of.teacher in (None, t)]
 
 
-def found_in(step: Step, of: str) -> Mapping[str, Any]:
+def found_in(step: EvaluationPoint, of: str) -> Mapping[str, Any]:
     """What a step of a trial measures of this kind, by benchmark."""
     if of == "score":
         return step.scores
     return step.divergence if of == "kl" else step.style
 
 
-def is_at(step: Step, point: Point) -> bool:
+def is_at(step: EvaluationPoint, point: Point) -> bool:
     """Whether this step of a trial is the point."""
     return (step.budget, step.at) == (point.budget, point.at) and point.recovery in (None, step.recovery)
 
 
-def _spent(step: Step) -> str:
+def _spent(step: EvaluationPoint) -> str:
     return f"budget {step.budget}{f' of {step.recovery}' if step.recovery else ''}"
 
 
@@ -65,7 +65,7 @@ def check_parts(study: Study) -> None:
         if benchmark.task is not None:
             raise ValueError(f"{where}: {name} is a task of lm-eval, whose parts are not known")
         groups = [BENCHMARKS[benchmark.kind].group(row) for row in data.read_benchmark(benchmark)]
-        must_know(where, "", finding.by, groups[0], f"the parts of {name}")
+        check_known(where, "", finding.by, groups[0], f"the parts of {name}")
         halves([group[finding.by] for group in groups], where)
 
 
@@ -80,18 +80,18 @@ def halves(parts: Sequence[str | int], where: str = "by") -> tuple[set[str | int
     return set(ordered[:half]), set(ordered[-half:])
 
 
-def _check_names(where: str, finding: Finding, study: Study) -> None:
+def _check_names(where: str, finding: Hypothesis, study: Study) -> None:
     known = [*study.conditions, ORIGINAL, TEACHER]
     models = {role: {getattr(pair, role) for pair in study.pair_list} for role in ("student", "teacher")}
     for role, point in (("compare", finding.compare), ("versus", finding.versus)):
-        must_know(f"{where}: {role}.condition", "", point.condition, known, f"conditions, {ORIGINAL} and {TEACHER}")
+        check_known(f"{where}: {role}.condition", "", point.condition, known, f"conditions, {ORIGINAL} and {TEACHER}")
         if point.benchmark is not None:
-            must_know(f"{where}: {role}.benchmark", "", point.benchmark, study.benchmarks, "benchmarks")
+            check_known(f"{where}: {role}.benchmark", "", point.benchmark, study.benchmarks, "benchmarks")
         if point.recovery is not None:
-            must_know(f"{where}: {role}.recovery", "", point.recovery, study.recoveries, "recoveries")
+            check_known(f"{where}: {role}.recovery", "", point.recovery, study.recoveries, "recoveries")
         for key, aliases in models.items():
             if getattr(point, key) is not None:
-                must_know(f"{where}: {role}.{key}", "", getattr(point, key), aliases, f"{key}s of the pairs")
+                check_known(f"{where}: {role}.{key}", "", getattr(point, key), aliases, f"{key}s of the pairs")
     for name in (ORIGINAL, TEACHER):
         if name in study.conditions:
             raise ValueError(f"conditions.{name}: findings call a model as it is so: give the condition another name")
@@ -102,7 +102,7 @@ def _check_measured(where: str, of: str, point: Point, study: Study, trials: Seq
         raise ValueError(f"{where}: {point.student} / {point.teacher} is not among the pairs of the study")
     if of in ("kl", "style"):
         measured = getattr(study.measures, of)
-        must_know(where, "", str(point.benchmark), measured, f"measures.{of}")
+        check_known(where, "", str(point.benchmark), measured, f"measures.{of}")
     if of == "perplexity" and not study.measures.perplexity:
         raise ValueError(f"{where}: perplexity is not measured: set measures.perplexity to true")
     if point.condition in (ORIGINAL, TEACHER):
@@ -113,7 +113,7 @@ def _check_measured(where: str, of: str, point: Point, study: Study, trials: Seq
     if not of_condition:
         raise ValueError(f"{where}: {point.condition} is not for {point.student} / {point.teacher} (pairs)")
     if of == "perplexity":
-        if of_condition[0].surprise is None:
+        if of_condition[0].training_nll is None:
             raise ValueError(f"{where}: {point.condition} trains on no given answers, whose perplexity there would be")
         return
     steps = [step for trial in of_condition for step in trial.steps]

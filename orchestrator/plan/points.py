@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from orchestrator.plan.bisection import next_budget
-from orchestrator.plan.trial import Step, Trial
+from orchestrator.plan.trial import EvaluationPoint, Trial
 from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Study
 
 
-def route(trial: Trial, study: Study, accuracy: Callable[[Stage], float]) -> Iterator[Step]:
+def points_to_run(trial: Trial, study: Study, accuracy: Callable[[Stage], float]) -> Iterator[EvaluationPoint]:
     """The steps of a trial, one after the other: each is asked for when the one before it is done.
 
     All of them, upwards; or those that the recovery's search goes by. `accuracy` is that of an evaluation that is done.
@@ -28,12 +28,12 @@ def route(trial: Trial, study: Study, accuracy: Callable[[Stage], float]) -> Ite
         shares[budget] = after / before if before else 1.0
 
 
-def steps_walked(trial: Trial, study: Study, records: dict) -> list[Step] | None:
+def completed_points(trial: Trial, study: Study, records: dict) -> list[EvaluationPoint] | None:
     """The steps that a finished trial has gone, read off the records; None for a trial that has not finished."""
     if any(stage not in records for stage in trial.references()):
         return None
     walked = []
-    for step in route(trial, study, lambda stage: records[stage]["facts"]["accuracy"]):
+    for step in points_to_run(trial, study, lambda stage: records[stage]["facts"]["accuracy"]):
         if any(stage not in records for stage in step.stages()):
             return None
         walked.append(step)

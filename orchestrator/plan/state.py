@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.plan.points import steps_walked
+from orchestrator.plan.points import completed_points
 from orchestrator.plan.trial import Plan
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
@@ -19,5 +19,5 @@ class State:
 
 def state_of(plan: Plan, store: Store) -> State:
     records = store.records(plan.stages)
-    pending = [i for i, trial in enumerate(plan.trials) if steps_walked(trial, plan.study, records) is None]
+    pending = [i for i, trial in enumerate(plan.trials) if completed_points(trial, plan.study, records) is None]
     return State(records, pending)

@@ -10,7 +10,7 @@ from orchestrator.study.schema import Study
 
 
 @dataclass(frozen=True)
-class Step:
+class EvaluationPoint:
     """One point of a trial, by its evaluations: the student after a recovery budget (0: before any), or, before that,
     `at` a step of its first training. `recovery` is the name of what the budget was spent on ("" before any);
     `student` is None where it is the original one.
@@ -37,7 +37,7 @@ class Step:
 @dataclass(frozen=True)
 class Trial:
     """One pair, condition, recovery ("" for a condition without any) and seed. `original` and `teacher_scores` are of
-    the two models as they are; `surprise` is how likely the original student finds what this one was first trained on.
+    the two models as they are; `training_nll` is how likely the original student finds what this one was first trained on.
     """
 
     student: str
@@ -45,10 +45,10 @@ class Trial:
     condition: str
     recovery: str
     seed: int
-    steps: tuple[Step, ...]
+    steps: tuple[EvaluationPoint, ...]
     original: dict[str, Stage]
     teacher_scores: dict[str, Stage]
-    surprise: Stage | None
+    training_nll: Stage | None
 
     @property
     def key(self) -> str:
@@ -76,8 +76,8 @@ class Trial:
         """What is measured but for the trained student."""
         yield from self.original.values()
         yield from self.teacher_scores.values()
-        if self.surprise is not None:
-            yield self.surprise
+        if self.training_nll is not None:
+            yield self.training_nll
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,6 @@ class Plan:
         """The largest rank of an adapter that engines will be asked with; 0 for none."""
         return max((stage.settings.get("rank", 0) for stage in self.stages if stage.kind == "train"), default=0)
 
-    def unshared(self) -> Counter[str]:
+    def count_without_sharing(self) -> Counter[str]:
         """How many stages of each kind would run if every trial ran all that it needs by itself."""
         return Counter(stage.kind for trial in self.trials for stage in closure(trial.stages()))

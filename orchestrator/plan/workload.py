@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.plan.bisection import paths
 from orchestrator.plan.hypotheses import pairs_of
-from orchestrator.plan.points import steps_walked
-from orchestrator.plan.trial import Plan, Step
+from orchestrator.plan.points import completed_points
+from orchestrator.plan.trial import EvaluationPoint, Plan
 from orchestrator.stages import data
 from orchestrator.stages.transform import origin
 from orchestrator.store.stage import Stage, canonical_json, closure
@@ -84,7 +84,7 @@ def rows_in(data: Stage, study: Study) -> int:
     return asked_of(sample, study)[0] if sample is not None else data.settings["n"]
 
 
-def alone(plan: Plan) -> tuple[int, int, int]:
+def stages_per_experiment(plan: Plan) -> tuple[int, int, int]:
     """How many experiments a study's findings are of, how many stages they would need if each ran by itself, and how
     many they need together."""
     each: dict[int | str, set[Stage]] = defaultdict(set)
@@ -113,7 +113,7 @@ def most_to_run(plan: Plan, records: dict[Stage, dict[str, Any]]) -> int:
     sure: set[Stage] = set()
     ways: dict[tuple[str, frozenset[Stage]], list[set[Stage]]] = {}
     for trial in plan.trials:
-        if steps_walked(trial, plan.study, records) is not None:
+        if completed_points(trial, plan.study, records) is not None:
             continue
         search = plan.study.recoveries[trial.recovery].search if trial.recovery else None
         certain = [step for step in trial.steps if search is None or not step.budget]
@@ -128,7 +128,7 @@ def most_to_run(plan: Plan, records: dict[Stage, dict[str, Any]]) -> int:
     return min(len(sure - records.keys()) + sum(longest), len(plan.stages) - len(records))
 
 
-def _needed(step: Step) -> Iterator[Stage]:
+def _needed(step: EvaluationPoint) -> Iterator[Stage]:
     yield from step.stages()
     if step.student is not None and "whole" in step.student.runtime:
         yield step.student.runtime["whole"]  # leaves this one on its way

@@ -5,7 +5,7 @@ algorithm: GRPO is our choice. All budgets are steps of one training, as long as
 among them saves evaluations and no training.
 """
 
-from orchestrator.stages.builder import Cell
+from orchestrator.stages.builder import Builder
 from orchestrator.stages.train import stopped
 from orchestrator.store.stage import Stage
 from orchestrator.study.recoveries import Recovery
@@ -13,7 +13,7 @@ from orchestrator.study.recoveries import Recovery
 SPENT = "steps of GRPO"
 
 
-def recover(cell: Cell, start: Stage, budget: int, recovery: Recovery) -> Stage:
+def recover(cell: Builder, start: Stage, budget: int, recovery: Recovery) -> Stage:
     longest = max(recovery.budgets)
     on_its_way = [step for step in sorted(recovery.budgets) if step < longest]
     if "num_steps" in recovery.train:

@@ -6,7 +6,7 @@ answers are taken is drawn from the trial's seed, and a larger budget holds the 
 
 from typing import Any
 
-from orchestrator.stages.builder import Cell
+from orchestrator.stages.builder import Builder
 from orchestrator.store.stage import Stage
 from orchestrator.study.recoveries import Recovery
 
@@ -14,6 +14,6 @@ AFTER: dict[str, Any] = {"objective": "sft", "rollout_every": 1, "epochs": 1.0, 
 SPENT = "samples of the original student"
 
 
-def recover(cell: Cell, start: Stage, budget: int, recovery: Recovery) -> Stage:
+def recover(cell: Builder, start: Stage, budget: int, recovery: Recovery) -> Stage:
     recipe = cell.recipe(**{**AFTER, **recovery.train})
     return cell.trained(cell.student, recipe, start=start, rows=budget)

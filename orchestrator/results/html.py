@@ -10,7 +10,7 @@ import yaml
 
 from evaluators.analysis.style import CLEAR
 from orchestrator import recoveries
-from orchestrator.plan.trial import Plan, Step
+from orchestrator.plan.trial import EvaluationPoint, Plan
 from orchestrator.results import hypotheses
 from orchestrator.results.figures import as_svg, pair_figure
 from orchestrator.results.read import Measured, Results, Row, leading_benchmark, ways_to_part, when
@@ -181,7 +181,7 @@ def _transcripts(
     return {"title": f"{pair[0]} / {pair[1]}, {benchmark}", "cases": cases}
 
 
-def _who(condition: str, step: Step) -> str:
+def _who(condition: str, step: EvaluationPoint) -> str:
     return f"{condition}, then {when(step.recovery, step.budget, None)}" if step.budget else condition
 
 

@@ -17,18 +17,18 @@ from evaluators.analysis.statistics import Interval, difference, paired_differen
 from evaluators.analysis.style import Read
 from evaluators.evaluate import Graded
 from orchestrator.plan.hypotheses import found_in, halves, is_at, pairs_of, trials_of
-from orchestrator.plan.points import steps_walked
-from orchestrator.plan.trial import Plan, Step
+from orchestrator.plan.points import completed_points
+from orchestrator.plan.trial import EvaluationPoint, Plan
 from orchestrator.results.read import Measured, Results
 from orchestrator.store.stage import Stage
-from orchestrator.study.hypotheses import ORIGINAL, TEACHER, Finding, Point, points
+from orchestrator.study.hypotheses import ORIGINAL, TEACHER, Hypothesis, Point, points
 
 FOUND, OPPOSITE, NOT_FOUND, NOT_MEASURED = "found", "opposite", "not found", "not measured"
 VERDICTS = (FOUND, NOT_FOUND, OPPOSITE, NOT_MEASURED)
 
 
 @dataclass(frozen=True)
-class Judged:
+class HypothesisResult:
     """A finding for one pair. The effect is of `compared` less `versus`: of scores and style in shares, of perplexity
     and KL in nats a token. It is over `n` examples (of `by`: in both halves) and `seeds`, none where nothing was
     trained. `note` says why there is none."""
@@ -55,7 +55,7 @@ class _NotMeasured(Exception):
     """What a finding needs is not there; the message says which trial has not finished."""
 
 
-def judge(plan: Plan, results: Results, measured: Measured) -> list[Judged]:
+def evaluate_hypotheses(plan: Plan, results: Results, measured: Measured) -> list[HypothesisResult]:
     """Every finding of the study, for each pair that it is about."""
     source = _Source(plan, results, measured)
     return [
@@ -119,11 +119,11 @@ class _Source:
 
     def __init__(self, plan: Plan, results: Results, measured: Measured):
         self.plan, self.results, self.measured = plan, results, measured
-        self._walked = {trial.key: steps_walked(trial, plan.study, measured.records) for trial in plan.trials}
+        self._walked = {trial.key: completed_points(trial, plan.study, measured.records) for trial in plan.trials}
 
-    def steps(self, point: Point) -> list[Step]:
+    def steps(self, point: Point) -> list[EvaluationPoint]:
         """The point in the trials of all seeds."""
-        found: dict[int, Step] = {}
+        found: dict[int, EvaluationPoint] = {}
         missing: dict[int, str] = {}
         for trial in trials_of(point, self.plan.trials):
             walked = self._walked[trial.key]
@@ -167,7 +167,7 @@ class _Source:
         raise _NotMeasured(f"no trial of {point.student} / {point.teacher} has finished")
 
 
-def _judged(finding: Finding, student: str, teacher: str, source: _Source) -> Judged:
+def _judged(finding: Hypothesis, student: str, teacher: str, source: _Source) -> HypothesisResult:
     first, second = points(finding, student, teacher)
     compare = {"score": _scores, "style": _style, "perplexity": _perplexity, "kl": _kl}[finding.of]
     try:
@@ -182,7 +182,7 @@ def _judged(finding: Finding, student: str, teacher: str, source: _Source) -> Ju
         "benchmark": second.benchmark if second.benchmark != first.benchmark else None,
     }
     against = ", ".join([str(second), *(f"{key} {name}" for key, name in elsewhere.items() if name is not None)])
-    return Judged(
+    return HypothesisResult(
         finding.experiment,
         finding.claim,
         student,
@@ -202,7 +202,7 @@ def _judged(finding: Finding, student: str, teacher: str, source: _Source) -> Ju
     )
 
 
-def _scores(finding: Finding, first: Point, second: Point, source: _Source) -> tuple[Interval, int]:
+def _scores(finding: Hypothesis, first: Point, second: Point, source: _Source) -> tuple[Interval, int]:
     one, other = source.graded(first), source.graded(second)
     one_S_E, other_S_E = (_stacked([{e.id: e.score for e in graded} for graded in each]) for each in (one, other))
     assert {e.id for e in one[0]} == {e.id for e in other[0]}, "examples do not pair"
@@ -215,7 +215,7 @@ def _scores(finding: Finding, first: Point, second: Point, source: _Source) -> t
     return difference(of_higher, of_lower), len(lower) + len(higher)
 
 
-def _style(finding: Finding, first: Point, second: Point, source: _Source) -> tuple[Interval, int]:
+def _style(finding: Hypothesis, first: Point, second: Point, source: _Source) -> tuple[Interval, int]:
     one_S_E, other_S_E = (
         _stacked([{e.id: e.share_of(_whose(point)) for e in read} for read in source.read_alike(point)])
         for point in (first, second)
@@ -233,19 +233,21 @@ def _stacked(scores_S: list[dict[str, float]]) -> np.ndarray:
     return np.array([[scores[id] for id in sorted(scores)] for scores in scores_S])
 
 
-def _perplexity(finding: Finding, first: Point, second: Point, source: _Source) -> tuple[Interval, int]:
+def _perplexity(finding: Hypothesis, first: Point, second: Point, source: _Source) -> tuple[Interval, int]:
     """Both are taken for independent; sets of answers to the same prompts are surprising together, if at all."""
     found = []
     for point in (first, second):
         place = (point.student, point.teacher, point.condition)
-        of_point = [one for one in source.results.surprises if (one.student, one.teacher, one.condition) == place]
+        of_point = [
+            one for one in source.results.training_perplexities if (one.student, one.teacher, one.condition) == place
+        ]
         if not of_point:
             raise _NotMeasured(f"no trial of {'.'.join(map(str, place))} has finished")
         found.append(of_point[0])
     return difference(found[0].nll["all"], found[1].nll["all"]), found[0].n
 
 
-def _kl(finding: Finding, first: Point, second: Point, source: _Source) -> tuple[Interval, int]:
+def _kl(finding: Hypothesis, first: Point, second: Point, source: _Source) -> tuple[Interval, int]:
     """Both are taken for independent, and are of these students: how far others have gone is not in the intervals."""
     found, n = [], 0
     for point in (first, second):

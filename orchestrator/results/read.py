@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from evaluators.analysis.logprobs import Scored, divergence, mean_nll, parts_of, pooled
+from evaluators.analysis.logprobs import CompletionLogprobs, divergence, mean_nll, parts_of, pooled
 from evaluators.analysis.statistics import Interval, corrected, mcnemar, mean_score, paired_change, smallest_effect
 from evaluators.analysis.style import CLEAR, Read, accuracy
-from evaluators.engines.generations import Asked
+from evaluators.engines.generations import Generation
 from evaluators.evaluate import Graded, by_group
-from orchestrator.plan.points import steps_walked
-from orchestrator.plan.trial import Plan, Step, Trial
-from orchestrator.results.recovery_budgets import Back, backs
+from orchestrator.plan.points import completed_points
+from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
+from orchestrator.results.recovery_budgets import RecoveryResult, recovery_budgets
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.stages.logprobs import likelihoods_of
 from orchestrator.stages.sample import answers_of
@@ -40,9 +40,9 @@ class Diagnostics:
     seeds."""
 
     samples: float
-    cut_off: float
-    not_found: float
-    given_up: float
+    truncated: float
+    unparsed: float
+    grading_failed: float
     mean_length: float
     median_length: float
     p95_length: float
@@ -93,7 +93,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Surprise:
+class TrainingPerplexity:
     """How likely the original student finds what a condition trains it on: nats a token, by class of token."""
 
     student: str
@@ -147,9 +147,9 @@ class Results:
 
     rows: list[Row]
     references: list[Reference]
-    surprises: list[Surprise]
+    training_perplexities: list[TrainingPerplexity]
     divergences: list[Divergence]
-    backs: list[Back]
+    recovery_budgets: list[RecoveryResult]
     unfinished: list[str]
     styles: list[Style] = field(default_factory=list)
 
@@ -160,17 +160,17 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
     cells: dict[tuple, dict[int, tuple[Trial, Stage]]] = defaultdict(dict)
     drawn: dict[tuple, dict[int, tuple[Trial, tuple[Stage, Stage]]]] = defaultdict(dict)
     worded: dict[tuple, dict[int, tuple[Trial, Stage]]] = defaultdict(dict)
-    walks: list[tuple[Trial, list[Step]]] = []
-    surprises: dict[tuple, Stage] = {}
+    walks: list[tuple[Trial, list[EvaluationPoint]]] = []
+    training_perplexities: dict[tuple, Stage] = {}
     unfinished = []
     for trial in plan.trials:
-        walked = steps_walked(trial, plan.study, measured.records)
+        walked = completed_points(trial, plan.study, measured.records)
         if walked is None:
             unfinished.append(trial.key)
             continue
         walks.append((trial, walked))
-        if trial.surprise is not None:
-            surprises[trial.student, trial.teacher, trial.condition] = trial.surprise
+        if trial.training_nll is not None:
+            training_perplexities[trial.student, trial.teacher, trial.condition] = trial.training_nll
         for step in walked:
             place = (trial.student, trial.teacher, trial.condition, step.recovery, step.budget, step.at)
             for benchmark, stage in step.scores.items():
@@ -200,9 +200,9 @@ def read_results(plan: Plan, measured: "Measured") -> Results:
     return Results(
         rows,
         list(references.values()),
-        [_surprise(key, stage, measured) for key, stage in surprises.items()],
+        [_surprise(key, stage, measured) for key, stage in training_perplexities.items()],
         [_divergence(key, list(drawn[key].values()), measured) for key in sorted(drawn, key=place_of)],
-        backs(walks, plan.study, leading_benchmark(rows), lambda stage: _scores(measured.grades(stage))),
+        recovery_budgets(walks, plan.study, leading_benchmark(rows), lambda stage: _scores(measured.grades(stage))),
         unfinished,
         [_style(key, list(worded[key].values()), measured) for key in sorted(worded, key=place_of)],
     )
@@ -226,8 +226,8 @@ class Measured:
     def __init__(self, store: Store, records: dict[Stage, dict[str, Any]]):
         self._store, self.records = store, records
         self._grades: dict[Stage, list[Graded]] = {}
-        self._answers: dict[Stage, list[Asked]] = {}
-        self._likelihoods: dict[Stage, list[Scored]] = {}
+        self._answers: dict[Stage, list[Generation]] = {}
+        self._likelihoods: dict[Stage, list[CompletionLogprobs]] = {}
         self._styles: dict[Stage, list[Read]] = {}
 
     def grades(self, stage: Stage) -> list[Graded]:
@@ -235,14 +235,14 @@ class Measured:
             self._grades[stage] = grades_of(self._folder(stage))
         return self._grades[stage]
 
-    def answers(self, stage: Stage) -> list[Asked]:
+    def answers(self, stage: Stage) -> list[Generation]:
         """The answers that an evaluation graded."""
         asked = stage.inputs["answers"]
         if asked not in self._answers:
             self._answers[asked] = answers_of(self._folder(asked))
         return self._answers[asked]
 
-    def likelihoods(self, stage: Stage) -> list[Scored]:
+    def likelihoods(self, stage: Stage) -> list[CompletionLogprobs]:
         if stage not in self._likelihoods:
             self._likelihoods[stage] = likelihoods_of(self._folder(stage))
         return self._likelihoods[stage]
@@ -309,11 +309,11 @@ def _detectable(before_E: np.ndarray, after_S_E: np.ndarray) -> float | None:
     return None if math.isnan(found) else found
 
 
-def _surprise(key: tuple, stage: Stage, measured: Measured) -> Surprise:
+def _surprise(key: tuple, stage: Stage, measured: Measured) -> TrainingPerplexity:
     student, teacher, condition = key
     rows = measured.likelihoods(stage)
     nll = {part: mean_nll(rows, part) for part in parts_of(rows)}
-    return Surprise(student, teacher, condition, len(rows), nll)
+    return TrainingPerplexity(student, teacher, condition, len(rows), nll)
 
 
 def _divergence(key: tuple, members: list[tuple[Trial, tuple[Stage, Stage]]], measured: Measured) -> Divergence:
@@ -355,9 +355,9 @@ def _scores(graded: list[Graded]) -> np.ndarray:
 def _diagnostics(facts: Sequence[dict[str, Any]]) -> Diagnostics:
     means = {
         name: fmean(one[name] for one in facts)
-        for name in ("samples", "cut_off", "not_found", "mean_length", "median_length", "p95_length")
+        for name in ("samples", "truncated", "unparsed", "mean_length", "median_length", "p95_length")
     }
-    given_up = fmean(one["given_up"] / (one["n"] * one["samples"]) for one in facts)
+    grading_failed = fmean(one["grading_failed"] / (one["n"] * one["samples"]) for one in facts)
     passes = {f"pass@{k}": fmean(one["pass"][k] for one in facts) for k in facts[0].get("pass", {})}
     figures = {name: fmean(one["figures"][name] for one in facts) for name in facts[0]["figures"]}
-    return Diagnostics(**means, given_up=given_up, figures={**passes, **figures})
+    return Diagnostics(**means, grading_failed=grading_failed, figures={**passes, **figures})

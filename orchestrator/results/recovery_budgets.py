@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluators.analysis.recovery_budget import Crossing, crossing
-from orchestrator.plan.trial import Step, Trial
+from evaluators.analysis.recovery_budget import RecoveryBudget, recovery_budget
+from orchestrator.plan.trial import EvaluationPoint, Trial
 from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Study
 
@@ -20,7 +20,7 @@ Sought = tuple[str, str, str, str, str, float]  # student, teacher, condition, r
 
 
 @dataclass(frozen=True)
-class Back:
+class RecoveryResult:
     """The budget that brings back the share `recovered` of the original student's score on a benchmark."""
 
     student: str
@@ -31,15 +31,15 @@ class Back:
     recovered: float
     n: int
     seeds: list[int]
-    budget: Crossing
+    budget: RecoveryBudget
 
 
-def backs(
-    walks: Sequence[tuple[Trial, list[Step]]],
+def recovery_budgets(
+    walks: Sequence[tuple[Trial, list[EvaluationPoint]]],
     study: Study,
     leading: str | None,
     scores: Callable[[Stage], np.ndarray],
-) -> list[Back]:
+) -> list[RecoveryResult]:
     """Of all trials that were walked, by pair. `leading` is the benchmark of recoveries without a search; `scores`
     reads an evaluation's, one for each example."""
     found: dict[Sought, dict[int, dict[int, np.ndarray]]] = defaultdict(dict)
@@ -53,8 +53,11 @@ def backs(
             before[key] = scores(trial.original[benchmark])
     pairs = [(pair.student, pair.teacher) for pair in study.pair_list]
     return [
-        Back(
-            *key, n=len(before[key]), seeds=list(by_seed), budget=crossing(before[key], list(by_seed.values()), key[-1])
+        RecoveryResult(
+            *key,
+            n=len(before[key]),
+            seeds=list(by_seed),
+            budget=recovery_budget(before[key], list(by_seed.values()), key[-1]),
         )
         for key, by_seed in sorted(found.items(), key=lambda one: pairs.index(one[0][:2]))
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from evaluators.evaluate import Graded
 from orchestrator.plan.trial import Plan
 from orchestrator.stages import evaluate
-from orchestrator.store.context import Work
+from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Benchmark
@@ -38,7 +38,7 @@ def regrade(plan: Plan, store: Store) -> Iterator[Regraded]:
         if Benchmark(**stage.runtime["benchmark"]).task is not None:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            evaluate.run(Work(stage, store, Path(folder), _nobody))
+            evaluate.run(StageContext(stage, store, Path(folder), _nobody))
             now = evaluate.grades_of(Path(folder))
         known = before.get((stage.inputs["answers"].address, stage.settings["score"]))
         if known is None:

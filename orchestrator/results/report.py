@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.store.context import Work
+from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Study
 
@@ -30,16 +30,16 @@ def stage(study: Study, measured: Iterable[Stage], unfinished: list[str]) -> Sta
     return Stage("report", VERSION, study.name, shown, inputs, {"study": study.model_dump_json()})
 
 
-def run(work: Work) -> dict[str, Any]:
-    from orchestrator.plan.build import unfold
+def run(work: StageContext) -> dict[str, Any]:
+    from orchestrator.plan.build import build_plan
     from orchestrator.results import figures, html
-    from orchestrator.results.hypotheses import judge
+    from orchestrator.results.hypotheses import evaluate_hypotheses
     from orchestrator.results.read import Measured, leading_benchmark, read_results
 
-    plan = unfold(Study.model_validate_json(work.stage.runtime["study"]))
+    plan = build_plan(Study.model_validate_json(work.stage.runtime["study"]))
     measured = Measured(work.store, work.store.records(plan.stages))
     results = read_results(plan, measured)
-    findings = [asdict(one) for one in judge(plan, results, measured)]
+    findings = [asdict(one) for one in evaluate_hypotheses(plan, results, measured)]
     (work.out / RESULTS).write_text(json.dumps({**asdict(results), "findings": findings}, indent=1))
     (work.out / PAGE).write_text(html.render(plan, results, measured, findings))
     leading = leading_benchmark(results.rows)

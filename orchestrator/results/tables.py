@@ -48,7 +48,7 @@ def show_results(console: Console, study: Study, results: dict) -> None:
     if rows:
         asked = [name for name in benchmarks if any(row["benchmark"] == name for row in rows)]
         sizes = ", ".join(f"{name} {next(r['n'] for r in rows if r['benchmark'] == name)}" for name in asked)
-        cut = max(row["diagnostics"]["cut_off"] for row in rows)
+        cut = max(row["diagnostics"]["truncated"] for row in rows)
         console.print(
             f"[dim]score, change from the original student and its paired 95 % interval; n a seed: {sizes}; seeds "
             f"{', '.join(map(str, study.seeds))}; at most {cut:.1%} of a cell's answers were cut off[/dim]",

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.plan.points import steps_walked
+from orchestrator.plan.points import completed_points
 from orchestrator.plan.state import State, state_of
 from orchestrator.plan.trial import Plan
 from orchestrator.results import report
 from orchestrator.run import engines
-from orchestrator.run.event_log import Board, Event
+from orchestrator.run.event_log import Event, EventLog
 from orchestrator.run.progress import Progress
 from orchestrator.run.tracking import Tracker
-from orchestrator.run.trial import walk
+from orchestrator.run.trial import run_trial
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
@@ -84,7 +84,7 @@ def make_report(plan: Plan, store: Store, run: str = "report") -> str:
     state = state_of(plan, store)
     measured, unfinished = [], []
     for trial in plan.trials:
-        steps = steps_walked(trial, plan.study, state.records)
+        steps = completed_points(trial, plan.study, state.records)
         if steps is None:
             unfinished.append(trial.key)
         measured += [stage for step in steps or () for stage in step.stages()]
@@ -131,8 +131,8 @@ def _run_trials(
     if not address:
         apis = {alias for alias, model in study.models.items() if model.api}
         _check_resources(study, len(names - apis), ray.cluster_resources())
-    fleet = engines.Fleet(run, study, sorted(names), plan.lora_rank)
-    board = ray.remote(num_cpus=0, resources=ON_HEAD)(Board).remote()
+    fleet = engines.Engines(run, study, sorted(names), plan.lora_rank)
+    board = ray.remote(num_cpus=0, resources=ON_HEAD)(EventLog).remote()
     watcher = Watcher(board, progress)
     watcher.start()
     try:
@@ -190,7 +190,7 @@ def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[in
     study = plan.study.model_dump_json()
 
     def trial(config: dict[str, Any]) -> None:
-        walk(config, study, run, board)
+        run_trial(config, study, run, board)
 
     with tempfile.TemporaryDirectory(prefix="offmodel-tune-") as scratch:
         tuner = tune.Tuner(
@@ -224,7 +224,7 @@ class Tracked:
     def __call__(self, number: int) -> None:
         trial = self._plan.trials[number]
         self._records |= self._store.records(s for s in trial.stages() if s not in self._records)
-        steps = steps_walked(trial, self._plan.study, self._records)
+        steps = completed_points(trial, self._plan.study, self._records)
         if steps is not None:
             self._tracker.trial(trial, steps, self._records)
 

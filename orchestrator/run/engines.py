@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.engines import api
-from evaluators.engines.api import Served
+from evaluators.engines.api import APIModel
 from orchestrator.store.context import Weights, checkpoint_of
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
@@ -34,7 +34,7 @@ class EngineSpec:
     context: int | None
     lora_rank: int
     threads: int
-    api: Served | None = None  # in place of an engine of our own
+    api: APIModel | None = None  # in place of an engine of our own
 
 
 class Replica:
@@ -104,16 +104,16 @@ class Replica:
                 self._engine = Engine(base, spec.dtype, spec.context, spec.lora_rank, spec.threads)
             self._engine.load(base)
             do = {"answer": self._engine.answer, "likelihood": self._engine.likelihood}[what]
-            yield from do(requests, *how, adapter, must_differ=not weights.lent)
+            yield from do(requests, *how, adapter, must_differ=not weights.temporary)
 
     def _folders(self, weights: Weights, scratch: Path) -> tuple[str, Path | None]:
         """Local folders with the weights to answer with. Lent ones keep their own name: vLLM knows them by it."""
-        if weights.lent:
+        if weights.temporary:
             place = weights.adapter or weights.base
-            lent = self._store.borrow(place, scratch / place.rsplit("/", 1)[-1])
+            temporary = self._store.fetch_temporary(place, scratch / place.rsplit("/", 1)[-1])
             if weights.adapter is None:
-                return str(lent), None
-            return checkpoint_of(self._store, weights.base), lent
+                return str(temporary), None
+            return checkpoint_of(self._store, weights.base), temporary
         if weights.adapter is None:
             return checkpoint_of(self._store, weights.base), None
         record = self._store.read_record(weights.adapter)
@@ -138,7 +138,7 @@ def in_chunks(results: Iterable, seconds: float) -> Iterator[list]:
         yield chunk
 
 
-class Fleet:
+class Engines:
     """The engines of one run. Every run has its own, so that one may end before another."""
 
     def __init__(self, run: str, study: Study, engines: list[str], lora_rank: int):

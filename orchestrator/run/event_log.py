@@ -29,7 +29,7 @@ class Event:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Board:
+class EventLog:
     """Lives in an actor of its own; trials and the driver call it through the actor's handle."""
 
     def __init__(self) -> None:

@@ -18,11 +18,11 @@ import ray
 from orchestrator.results import report
 from orchestrator.run import engines
 from orchestrator.stages import evaluate, logprobs, model, ray_train, sample, style, train, transform, weights
-from orchestrator.store.context import Work
-from orchestrator.store.leases import Contender
+from orchestrator.store.context import StageContext
+from orchestrator.store.leases import LeaseRequest
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
-from trainers.disk import told_where
+from trainers.disk import explain_disk_full
 
 KINDS = {
     "model": model,
@@ -48,7 +48,7 @@ class StageFailed(Exception):
 
 
 @dataclass
-class Site:
+class StageRunner:
     """Where stages are run from: the store, the run's board, and the trial that needs them."""
 
     run: str
@@ -85,7 +85,7 @@ class Site:
     def _get_done(self, stage: Stage) -> None:
         if "whole" in stage.runtime:
             self._wait_for_part(stage, stage.runtime["whole"])
-        contender, wait = Contender(self.store, stage.address), FIRST_WAIT
+        contender, wait = LeaseRequest(self.store, stage.address), FIRST_WAIT
         while self._known(stage) is None:
             claim = contender.attempt()
             if claim is None:
@@ -154,8 +154,8 @@ def perform(stage: Stage, store: Store, run: str) -> None:
     out = store.new_folder(stage, attempt)
     started = time.time()
     try:
-        work = Work(stage, store, out, partial(engines.ask, run, stage.runtime.get("retries", 0)), run)
-        with told_where(out):
+        work = StageContext(stage, store, out, partial(engines.ask, run, stage.runtime.get("retries", 0)), run)
+        with explain_disk_full(out):
             work.publish(stage, out, attempt, started, KINDS[stage.kind].run(work))
     except Exception:
         shutil.rmtree(out, ignore_errors=True)  # Half of a result is none.

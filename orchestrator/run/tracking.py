@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from orchestrator.plan.trial import Plan, Step, Trial
+from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.stages.train import STEPS
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
@@ -73,7 +73,7 @@ class Tracker(threading.Thread):
         if self._failure is not None and error[0] is None:
             raise self._failure
 
-    def trial(self, trial: Trial, steps: list[Step], records: dict[Stage, dict]) -> None:
+    def trial(self, trial: Trial, steps: list[EvaluationPoint], records: dict[Stage, dict]) -> None:
         """Log a finished trial."""
         self._jobs.put((_Log.trial, trial, steps, records))
 
@@ -158,7 +158,7 @@ class _Log:
             inputs.append(DatasetInput(Dataset(name, digest, "offmodel", sources[name]), [context]))
         self._client.log_inputs(run, datasets=inputs)
 
-    def trial(self, trial: Trial, steps: list[Step], records: dict[Stage, dict]) -> None:
+    def trial(self, trial: Trial, steps: list[EvaluationPoint], records: dict[Stage, dict]) -> None:
         from mlflow.entities import Metric, Param
 
         if trial.key in self._logged:
@@ -186,7 +186,7 @@ class _Log:
         self._client.set_terminated(child)
         self._logged.add(trial.key)
 
-    def _curve(self, step: Step) -> Iterator[tuple[str, float, int]]:
+    def _curve(self, step: EvaluationPoint) -> Iterator[tuple[str, float, int]]:
         """What was watched while a step's student was trained, by the step of the training."""
         if step.student is None or step.student.kind != "train" or "whole" in step.student.runtime:
             return  # A checkpoint's curve is the beginning of its training's.
@@ -206,7 +206,7 @@ class _Log:
         self._client.set_terminated(self._parent, "FINISHED" if complete else "FAILED")
 
 
-def _measured(trial: Trial, step: Step, records: dict[Stage, dict]) -> Iterator[tuple[str, float, int]]:
+def _measured(trial: Trial, step: EvaluationPoint, records: dict[Stage, dict]) -> Iterator[tuple[str, float, int]]:
     """A step's scores against the recovery budget, or, of a student in training, against the step of the training."""
     found = _metrics(trial, step, records) | _likelihoods(trial, step, records)
     if step.at is None:
@@ -215,14 +215,14 @@ def _measured(trial: Trial, step: Step, records: dict[Stage, dict]) -> Iterator[
         yield from ((f"training/{name}", value, step.at) for name, value in found.items())
 
 
-def _metrics(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[str, float]:
+def _metrics(trial: Trial, step: EvaluationPoint, records: dict[Stage, dict]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, stage in step.scores.items():
         facts, before = records[stage]["facts"], records[trial.original[name]]["facts"]
         found[name] = facts["accuracy"]
         found[f"{name} change"] = facts["accuracy"] - before["accuracy"]
-        found[f"{name} cut off"] = facts["cut_off"]
-        found[f"{name} no answer"] = facts["not_found"]
+        found[f"{name} cut off"] = facts["truncated"]
+        found[f"{name} no answer"] = facts["unparsed"]
         found[f"{name} length"] = facts["mean_length"]
         found |= {f"{name} {what}": value for what, value in facts["figures"].items()}
         found |= {f"{name} pass@{k}": value for k, value in facts.get("pass", {}).items()}
@@ -231,10 +231,10 @@ def _metrics(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[str, 
     return found
 
 
-def _likelihoods(trial: Trial, step: Step, records: dict[Stage, dict]) -> dict[str, float]:
+def _likelihoods(trial: Trial, step: EvaluationPoint, records: dict[Stage, dict]) -> dict[str, float]:
     found: dict[str, float] = {}
-    if trial.surprise is not None:
-        found |= {f"data nll {part}": nll for part, nll in records[trial.surprise]["facts"]["nll"].items()}
+    if trial.training_nll is not None:
+        found |= {f"data nll {part}": nll for part, nll in records[trial.training_nll]["facts"]["nll"].items()}
     for name, (ours, theirs) in step.divergence.items():
         original = records[theirs]["facts"]["nll"]
         # Both are means over the same tokens, so that their difference is the mean of the difference.

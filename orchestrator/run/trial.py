@@ -3,23 +3,23 @@
 from functools import cache
 from typing import Any
 
-from orchestrator.plan.build import unfold
-from orchestrator.plan.points import route
+from orchestrator.plan.build import build_plan
+from orchestrator.plan.points import points_to_run
 from orchestrator.plan.trial import Plan
-from orchestrator.run.stage_runner import Site, StageFailed
+from orchestrator.run.stage_runner import StageFailed, StageRunner
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 
 
-def walk(config: dict[str, Any], study: str, run: str, board: Any) -> None:
+def run_trial(config: dict[str, Any], study: str, run: str, board: Any) -> None:
     """Get every step of the trial number `config["trial"]` done, and report after each. `study` is a study in JSON."""
     import ray
     from ray import tune
 
     plan, store = _unfolded(study)
     trial = plan.trials[config["trial"]]
-    site = Site(run, store, board, trial.key)
+    site = StageRunner(run, store, board, trial.key)
 
     def accuracy(stage: Stage) -> float:
         (record,) = site.ensure([stage])
@@ -27,7 +27,7 @@ def walk(config: dict[str, Any], study: str, run: str, board: Any) -> None:
 
     try:
         site.ensure(trial.references())
-        for step in route(trial, plan.study, accuracy):
+        for step in points_to_run(trial, plan.study, accuracy):
             site.ensure(step.stages())
             tune.report({"budget": step.budget, **{name: accuracy(stage) for name, stage in step.scores.items()}})
     except StageFailed as failed:
@@ -37,5 +37,5 @@ def walk(config: dict[str, Any], study: str, run: str, board: Any) -> None:
 
 @cache
 def _unfolded(study: str) -> tuple[Plan, Store]:
-    plan = unfold(Study.model_validate_json(study))
+    plan = build_plan(Study.model_validate_json(study))
     return plan, Store(plan.study.store)

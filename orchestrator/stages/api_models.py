@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from evaluators.engines.api import Served, key_of
+from evaluators.engines.api import APIModel, key_of
 from evaluators.engines.engine import Answer
 from orchestrator.store.stage import Stage
 
@@ -17,7 +17,7 @@ def is_api(model: Stage) -> bool:
     return "api" in model.settings
 
 
-def asked_with(served: Served) -> dict[str, Any]:
+def asked_with(served: APIModel) -> dict[str, Any]:
     """What of how an API is asked decides its answers."""
     return {"limit": served.limit, "extra": dict(served.extra)}
 

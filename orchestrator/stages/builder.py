@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.stages import evaluate, logprobs, model, sample, style, train, transform, weights
-from orchestrator.stages.transforms import Made
+from orchestrator.stages.transforms import RowSet
 from orchestrator.store.stage import Stage, canonical_json
 from orchestrator.study.schema import Benchmark, Study
-from orchestrator.study.settings import changed, must_know
+from orchestrator.study.settings import changed, check_known
 from orchestrator.study.suggest import did_you_mean
 from orchestrator.study.train import Train
 
@@ -39,7 +39,7 @@ class Prefill:
 
 
 @dataclass(frozen=True)
-class Arm:
+class ConditionSpec:
     """What a condition makes of a cell: the student that it trains (None: the original one), and how it is asked.
 
     `benchmarks` are all by default; `asked` has, by name, those that are asked otherwise than the study says.
@@ -52,7 +52,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Builder:
     """One student-teacher pair with one seed. `made` holds the stages that are the same for every cell of a study."""
 
     study: Study
@@ -88,7 +88,7 @@ class Cell:
 
     def rows(
         self,
-        make: Callable[..., Made],
+        make: Callable[..., RowSet],
         inputs: Mapping[str, Stage],
         runtime: Mapping[str, Any] | None = None,
         **settings: Any,
@@ -145,7 +145,7 @@ class Cell:
         """A benchmark of the study, asked otherwise. Raises ValueError for one that it does not have, and for what it
         does not take. Its examples stay the same, so that scores pair."""
         assert not how.keys() & SAME_EXAMPLES, "other examples would not pair"
-        must_know("benchmarks", "", benchmark, self.study.benchmarks, "the study's benchmarks")
+        check_known("benchmarks", "", benchmark, self.study.benchmarks, "the study's benchmarks")
         return changed(self.study.benchmarks[benchmark], f"benchmarks.{benchmark}", how)
 
     def score(
@@ -153,20 +153,20 @@ class Cell:
     ) -> Stage:
         """A student (None: the original one) asked a benchmark, otherwise than the study says (`asked`), and graded."""
         if student is None and prefill is None and asked is None:
-            return self.score_as_is(self.student, benchmark)
+            return self.score_untrained(self.student, benchmark)
         opening = None
         if prefill is not None:
-            opening = sample.Opening(self._asked_as_is(prefill.of, benchmark), prefill.tokens, prefill.until)
+            opening = sample.Opening(self._sample_untrained(prefill.of, benchmark), prefill.tokens, prefill.until)
         asked = asked or self.study.benchmarks[benchmark]
         answers = sample.of_benchmark(benchmark, asked, self.study, self.model(self.student), student, opening)
         return evaluate.stage(benchmark, asked, answers)
 
-    def score_as_is(self, alias: str, benchmark: str) -> Stage:
+    def score_untrained(self, alias: str, benchmark: str) -> Stage:
         """A model of the study, untouched, asked a benchmark, and graded; the same for every cell."""
-        answers, asked = self._asked_as_is(alias, benchmark), self.study.benchmarks[benchmark]
+        answers, asked = self._sample_untrained(alias, benchmark), self.study.benchmarks[benchmark]
         return self._once(("score", alias, benchmark), lambda: evaluate.stage(benchmark, asked, answers))
 
-    def _asked_as_is(self, alias: str, benchmark: str) -> Stage:
+    def _sample_untrained(self, alias: str, benchmark: str) -> Stage:
         if benchmark not in self.study.benchmarks:
             raise ValueError(
                 f'"{benchmark}" is not among the study\'s benchmarks; {did_you_mean(benchmark, self.study.benchmarks)}'
@@ -178,7 +178,7 @@ class Cell:
             ),
         )
 
-    def surprise(self, data: Stage) -> Stage:
+    def training_nll(self, data: Stage) -> Stage:
         """How likely the original student finds the answers of a sample, or of rows made of one."""
         student = self.model(self.student)
         key = ("surprise", self.student, data)
@@ -195,7 +195,7 @@ class Cell:
 
     def style(self, benchmark: str, scored: Stage) -> Stage:
         """Whose style the answers of an evaluation are in: the original student's or the teacher's."""
-        original, teacher = (self._asked_as_is(alias, benchmark) for alias in (self.student, self.teacher))
+        original, teacher = (self._sample_untrained(alias, benchmark) for alias in (self.student, self.teacher))
         return style.stage(scored.inputs["answers"], original, teacher)
 
     def _once(self, key: tuple, make: Callable[[], Stage]) -> Stage:

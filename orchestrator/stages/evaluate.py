@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS, FIGURES
-from evaluators.evaluate import Graded, grade, graded_by_harness, read_graded, summary, write_graded
+from evaluators.evaluate import Graded, grade, graded_by_lm_eval, read_graded, summary, write_graded
 from orchestrator.stages import data, sample
-from orchestrator.store.context import Work
+from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Benchmark
 
@@ -33,12 +33,12 @@ def stage(name: str, benchmark: Benchmark, answers: Stage) -> Stage:
     )
 
 
-def run(work: Work) -> dict[str, Any]:
+def run(work: StageContext) -> dict[str, Any]:
     benchmark = Benchmark(**work.stage.runtime["benchmark"])
     answered = sample.answers_of(work.folder("answers"))
     figures: dict[str, float]
     if benchmark.task is not None:
-        graded = graded_by_harness(answered)
+        graded = graded_by_lm_eval(answered)
         figures = work.records["answers"]["facts"]["figures"]
     else:
         rows = data.read_benchmark(benchmark)

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluators.analysis.logprobs import Scored, by_ids, by_text, mean_nll, parts_of, read_scored, scored
-from evaluators.engines.generations import to_lines
+from evaluators.analysis.logprobs import CompletionLogprobs, by_ids, by_text, mean_nll, parts_of, read_logprobs, scored
+from evaluators.engines.generations import to_jsonl
 from orchestrator.stages.sample import answers_of
 from orchestrator.stages.transform import rows_of
-from orchestrator.store.context import Work
+from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Study
 
@@ -28,7 +28,7 @@ def stage(study: Study, model: Stage, student: Stage | None, data: Stage, by: Li
     )
 
 
-def run(work: Work) -> dict[str, Any]:
+def run(work: StageContext) -> dict[str, Any]:
     if work.stage.settings["by"] == "ids":
         answered = answers_of(work.folder("data"))
         ids, requests = [one.id for one in answered], by_ids(answered)
@@ -37,13 +37,13 @@ def run(work: Work) -> dict[str, Any]:
         ids, requests = [row.id for row in rows], by_text([row.chat for row in rows])
     if not ids:
         raise ValueError("every answer is empty or was cut off, so there is none whose likelihood could be told")
-    found: dict[str, Scored] = {}
+    found: dict[str, CompletionLogprobs] = {}
     for chunk in work.ask("likelihood", requests):
         found |= {ids[place]: scored(ids[place], one) for place, one in chunk}
     told = [found[id] for id in ids]
-    (work.out / LIKELIHOODS).write_text(to_lines(told))
+    (work.out / LIKELIHOODS).write_text(to_jsonl(told))
     return {"n": len(told), "nll": {part: mean_nll(told, part).value for part in parts_of(told)}}
 
 
-def likelihoods_of(folder: Path) -> list[Scored]:
-    return read_scored(folder / LIKELIHOODS)
+def likelihoods_of(folder: Path) -> list[CompletionLogprobs]:
+    return read_logprobs(folder / LIKELIHOODS)

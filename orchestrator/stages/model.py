@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.stages import api_models
-from orchestrator.store.context import Work
+from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import sha256_file
 from orchestrator.study.schema import Model
@@ -51,7 +51,7 @@ def folder_checksums(folder: Path) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in files}
 
 
-def run(work: Work) -> dict[str, Any]:
+def run(work: StageContext) -> dict[str, Any]:
     settings, runtime = work.stage.settings, work.stage.runtime
     if api_models.is_api(work.stage):
         return {"api": settings["api"]}

@@ -7,7 +7,7 @@ what makes the answers of a model under another prompt off-policy.
 from string import Formatter
 from typing import Any
 
-from orchestrator.stages.builder import Cell
+from orchestrator.stages.builder import Builder
 from orchestrator.stages.transforms import prompted
 from orchestrator.store.stage import Stage
 
@@ -15,7 +15,7 @@ IN_BRACES = {"prompt", "answer"}
 
 
 def answers(
-    cell: Cell, alias: str, prompts: dict[str, Any], sampling: dict[str, Any], rephrase: str | None = None
+    cell: Builder, alias: str, prompts: dict[str, Any], sampling: dict[str, Any], rephrase: str | None = None
 ) -> Stage | None:
     """A model's answers, with what differs from the study's prompts and sampling, rephrased by the model itself; None
     where nothing differs. Raises ValueError for what these do not take."""

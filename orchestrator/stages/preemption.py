@@ -10,7 +10,7 @@ import ray
 LOOK_EVERY = 5.0  # seconds between two looks at Ray's nodes
 
 
-class Notice:
+class PreemptionNotice:
     """Use it as a context around the work; `given()` turns true once there is a notice."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Notice:
         if self._told:
             raise SystemExit(143)
 
-    def __enter__(self) -> "Notice":
+    def __enter__(self) -> "PreemptionNotice":
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._on_signal)
         if ray.is_initialized():

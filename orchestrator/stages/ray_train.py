@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.engine import Decoding, Reply, Request
+from evaluators.engines.engine import Request, RequestOutput, SamplingParams
 from evaluators.engines.generations import asked
 from evaluators.evaluate import chats_of, example_ids, grade
 from orchestrator.stages import data
 from orchestrator.stages import train as stage_of
-from orchestrator.stages.preemption import Notice
+from orchestrator.stages.preemption import PreemptionNotice
 from orchestrator.stages.train import STEPS
 from orchestrator.stages.transform import rows_of
-from orchestrator.store.context import Weights, Work, checkpoint_of
+from orchestrator.store.context import StageContext, Weights, checkpoint_of
 from orchestrator.study.schema import Problems, Prompts
 from trainers import objectives
-from trainers.job import Job
-from trainers.place import Host, Place
+from trainers.job import TrainJob
+from trainers.place import Callbacks, ProcessConfig
 from trainers.settings import Lora, TrainSettings
 from trainers.tokens import Example
 
@@ -36,7 +36,7 @@ OURS = (ValueError, ArithmeticError, AssertionError)  # what trying again does n
 NOT_SETTINGS = ("method", "rank", "alpha", "objective", "rows", "problems", "prompts", "decoding", "context")
 
 
-def run(work: Work) -> dict[str, Any]:
+def run(work: StageContext) -> dict[str, Any]:
     """Train the stage's student into `work.out`; returns the facts for the record."""
     import ray.train
     from ray.train.torch import TorchTrainer
@@ -44,7 +44,7 @@ def run(work: Work) -> dict[str, Any]:
     place, retries = work.stage.runtime["place"], work.stage.runtime["retries"]
     alone = place["workers"] == 1 and not place["zero"]
     # Of several processes the first may be on another machine than this one, and leaves its files in the store.
-    elsewhere = None if alone or work.store.is_local else work.store.lending_place(work.stage)
+    elsewhere = None if alone or work.store.is_local else work.store.temporary_path(work.stage)
     for more in reversed(range(retries + 1)):
         with tempfile.TemporaryDirectory() as scratch:
             trainer = TorchTrainer(
@@ -67,7 +67,7 @@ def run(work: Work) -> dict[str, Any]:
                 if isinstance(cause, OURS) or not more:
                     raise cause from error
     if elsewhere is not None:
-        work.store.borrow(elsewhere, work.out)
+        work.store.fetch_temporary(elsewhere, work.out)
     figures = json.loads((work.out / FIGURES).read_text())
     adapter = work.stage.settings["method"] == "lora"
     return {key: value for key, value in figures.items() if key != "losses"} | {
@@ -89,7 +89,7 @@ def _in_worker(config: dict[str, Any]) -> None:
 
     from trainers import loop
 
-    work: Work = config["work"]
+    work: StageContext = config["work"]
     elsewhere: str | None = config["elsewhere"]
     context, how = ray.train.get_context(), work.stage.runtime["place"]
     if how["gpus"]:
@@ -97,7 +97,7 @@ def _in_worker(config: dict[str, Any]) -> None:
     else:
         device = "cpu"
         torch.set_num_threads(max(1, int(how["cpus"])))
-    place = Place(
+    place = ProcessConfig(
         rank=context.get_world_rank(),
         workers=context.get_world_size(),
         device=device,
@@ -106,34 +106,34 @@ def _in_worker(config: dict[str, Any]) -> None:
         recompute=how["gradient_checkpointing"],
         micro_tokens=how["micro_tokens"] or MICRO_TOKENS[device.partition(":")[0]],
     )
-    with Notice() as notice, tempfile.TemporaryDirectory(prefix="offmodel-train-") as scratch:
+    with PreemptionNotice() as notice, tempfile.TemporaryDirectory(prefix="offmodel-train-") as scratch:
         if elsewhere is not None:
             work = replace(work, out=Path(scratch, "out"))
             work.out.mkdir()
-        surroundings = Surroundings(work, Path(scratch))
+        surroundings = TrainingAdapter(work, Path(scratch))
         figures = loop.train(surroundings.job(), place, surroundings.host(notice, place))
         if place.rank == 0:
             (work.out / FIGURES).write_text(json.dumps(figures))
             if elsewhere is not None:
-                work.store.lend(work.out, elsewhere)
+                work.store.publish_temporary(work.out, elsewhere)
     ray.train.report({"loss": figures["last_loss"]})
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class TrainingAdapter:
     """A stage's work as what the trainer asks for (see trainers/place.py). `scratch` is a folder of this process."""
 
-    work: Work
+    work: StageContext
     scratch: Path
 
-    def job(self) -> Job:
+    def job(self) -> TrainJob:
         work, inputs = self.work, self.work.stage.inputs
         start = None
         if "start" in inputs:
             adapter = work.stage.settings["method"] == "lora"
             start = work.folder("start") if adapter else Path(checkpoint_of(work.store, inputs["start"].address))
         teacher = checkpoint_of(work.store, inputs["teacher"].address) if "teacher" in inputs else None
-        return Job(
+        return TrainJob(
             checkpoint_of(work.store, inputs["base"].address),
             [Example(chat) for chat in self._chats()],
             settings_of(work.stage.settings),
@@ -142,11 +142,11 @@ class Surroundings:
             teacher,
         )
 
-    def host(self, notice: Notice, place: Place) -> Host:
+    def host(self, notice: PreemptionNotice, place: ProcessConfig) -> Callbacks:
         work, runtime = self.work, self.work.stage.runtime
         graded = "problems" in work.stage.settings
 
-        kept = work.store.kept_folder(work.stage, self.scratch / "state")
+        kept = work.store.load_state(work.stage, self.scratch / "state")
         if place.rank == 0:
             # Processes that were lost may have got further than their state, and those after them write here too.
             (work.out / STEPS).unlink(missing_ok=True)
@@ -155,10 +155,10 @@ class Surroundings:
 
         def keep(folder: Path) -> None:
             shutil.copyfile(work.out / STEPS, folder / STEPS)
-            work.store.keep_folder(work.stage, folder)
+            work.store.save_state(work.stage, folder)
             notice.obey()
 
-        return Host(
+        return Callbacks(
             report=self._report,
             leave=self._leave,
             checkpoints=runtime["checkpoints"],
@@ -199,10 +199,10 @@ class Surroundings:
             if not (counts and work.store.is_local):  # An earlier attempt may have left the same.
                 shutil.rmtree(out, ignore_errors=True)
 
-    def _sample(self, folder: Path, step: int, prompts: list[Chat]) -> list[Reply]:
+    def _sample(self, folder: Path, step: int, prompts: list[Chat]) -> list[RequestOutput]:
         work, settings = self.work, self.work.stage.settings
         options, how = settings["objective"], settings.get("problems") or settings["decoding"]
-        decoding = Decoding(
+        decoding = SamplingParams(
             how["max_tokens"],
             temperature=options.get("temperature", 1.0),
             n=options.get("group", 1),
@@ -213,23 +213,23 @@ class Surroundings:
         requests = [Request(prompt, number=number) for number, prompt in enumerate(prompts)]
         base = work.stage.inputs["base"].address
         adapter = settings["method"] == "lora"
-        place = work.store.lend(folder, work.store.lending_place(work.stage))
+        place = work.store.publish_temporary(folder, work.store.temporary_path(work.stage))
         try:
-            weights = Weights(base, place, lent=True) if adapter else Weights(place, None, lent=True)
+            weights = Weights(base, place, temporary=True) if adapter else Weights(place, None, temporary=True)
             if adapter and step == 0 and "start" not in work.stage.inputs:
                 weights = Weights(base, None)  # A new adapter changes nothing, and an engine that sees that objects.
             found: dict[int, Any] = {}
             for chunk in work.fleet(work.stage.runtime["engine"], weights, "answer", requests, decoding):
                 found |= dict(chunk)
         finally:
-            work.store.take_back(place)
+            work.store.delete_temporary(place)
         return [found[i] for i in range(len(requests))]
 
     @cached_property
     def _problems(self) -> list[dict]:
         return data.read_problems(Problems(**self.work.stage.runtime["problems"]))
 
-    def _reward(self, numbers: Sequence[int], replies: Sequence[Reply]) -> list[list[float]]:
+    def _reward(self, numbers: Sequence[int], replies: Sequence[RequestOutput]) -> list[list[float]]:
         kind, rows = self.work.stage.settings["problems"]["kind"], [self._problems[number] for number in numbers]
         ids = example_ids(kind, rows)
         answered = [asked(id, [], reply) for id, reply in zip(ids, replies, strict=True)]

@@ -11,13 +11,21 @@ from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.engine import Decoding, Request
-from evaluators.engines.generations import Asked, OwnGrade, asked, content_ids, from_lines, read_asked, to_lines
-from evaluators.engines.prefill import Opened, openings
-from evaluators.engines.thinking import spoken
+from evaluators.engines.engine import Request, SamplingParams
+from evaluators.engines.generations import (
+    Generation,
+    TaskGrade,
+    asked,
+    content_ids,
+    from_jsonl,
+    read_generations,
+    to_jsonl,
+)
+from evaluators.engines.prefill import PrefillText, prefills
+from evaluators.engines.thinking import strip_reasoning
 from evaluators.evaluate import chats_of, example_ids
 from orchestrator.stages import api_models, data
-from orchestrator.store.context import Work, checkpoint_of
+from orchestrator.store.context import StageContext, checkpoint_of
 from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Benchmark, Prompts, Study
 
@@ -116,33 +124,33 @@ def _how(benchmark: Benchmark) -> dict[str, Any]:
     }
 
 
-def run(work: Work) -> dict[str, Any]:
+def run(work: StageContext) -> dict[str, Any]:
     if "benchmark" not in work.stage.runtime:
         ids, chats = _rephrased(work) if "rephrase" in work.stage.settings else _prompts(work)
-        decoding = Decoding(**work.stage.settings["decoding"])
+        decoding = SamplingParams(**work.stage.settings["decoding"])
         return _leave(work, _ask(work, ids, chats, decoding, None))
     benchmark = Benchmark(**work.stage.runtime["benchmark"])
     if benchmark.task is not None:
         return _run_task(work, benchmark)
     rows = data.read_benchmark(benchmark)
     how = work.stage.settings["benchmark"]
-    decoding = Decoding(**{**how["decoding"], "options": tuple(how["decoding"]["options"])})
+    decoding = SamplingParams(**{**how["decoding"], "options": tuple(how["decoding"]["options"])})
     ids = example_ids(benchmark.kind, rows)
     chats = chats_of(benchmark.kind, rows, how["prompt"], how["system"])
     return _leave(work, _ask(work, ids, chats, decoding, _openings(work)))
 
 
-def _prompts(work: Work) -> tuple[list[str], list[Chat]]:
+def _prompts(work: StageContext) -> tuple[list[str], list[Chat]]:
     chats = data.read_prompts(Prompts(**work.stage.runtime["prompts"]))
     return content_ids(chats), chats
 
 
-def _rephrased(work: Work) -> tuple[list[str], list[Chat]]:
+def _rephrased(work: StageContext) -> tuple[list[str], list[Chat]]:
     """What was said aloud in whole answers, to be said again; under the ids of the prompts that it answers."""
     ids, chats = [], []
     for one in answers_of(work.folder("answers")):
-        answer = spoken(one.answers[0].text, one.thinks)
-        if answer and not one.answers[0].cut_off:
+        answer = strip_reasoning(one.answers[0].text, one.prompt_opens_think_block)
+        if answer and not one.answers[0].truncated:
             asked_for = work.stage.settings["rephrase"].format(prompt=one.prompt[-1]["content"], answer=answer)
             ids.append(one.id)
             chats.append([{"role": "user", "content": asked_for}])
@@ -152,11 +160,11 @@ def _rephrased(work: Work) -> tuple[list[str], list[Chat]]:
 
 
 def _ask(
-    work: Work, ids: list[str], chats: list, decoding: Decoding, begin: dict[str, Opened] | None
-) -> tuple[list[Asked], dict[str, Any]]:
+    work: StageContext, ids: list[str], chats: list, decoding: SamplingParams, begin: dict[str, PrefillText] | None
+) -> tuple[list[Generation], dict[str, Any]]:
     """The answers to each chat, of this and of earlier attempts, in order, and the digest of the template."""
     numbers = {id: number for number, id in enumerate(ids)}
-    done = {one.id: one for one in from_lines(work.kept())}
+    done = {one.id: one for one in from_jsonl(work.read_partial())}
     left = [i for i in ids if i not in done]
     requests = [Request(chats[numbers[i]], begin[i] if begin else (), numbers[i]) for i in left]
     template = None
@@ -165,32 +173,32 @@ def _ask(
         template = chunk[0][1].template
         done |= {one.id: one for one in new}
         if len(done) < len(ids):
-            work.keep(to_lines(new))
+            work.keep(to_jsonl(new))
     return [done[i] for i in ids], {"template": template}
 
 
-def _leave(work: Work, result: tuple[list[Asked], dict[str, Any]]) -> dict[str, Any]:
+def _leave(work: StageContext, result: tuple[list[Generation], dict[str, Any]]) -> dict[str, Any]:
     """Write the answers down; the facts for the record."""
     answered, facts = result
-    (work.out / ANSWERS).write_text(to_lines(answered))
+    (work.out / ANSWERS).write_text(to_jsonl(answered))
     answers = [answer for one in answered for answer in one.answers]
     return {
         "n": len(answered),
-        "tokens": sum(a.length - len(one.opening_ids) for one in answered for a in one.answers),
-        "cut_off": sum(answer.cut_off for answer in answers) / len(answers),
+        "tokens": sum(a.length - len(one.prefill_ids) for one in answered for a in one.answers),
+        "truncated": sum(answer.truncated for answer in answers) / len(answers),
         **api_models.counted(answers),
         **facts,
     }
 
 
-def _openings(work: Work) -> dict[str, Opened] | None:
+def _openings(work: StageContext) -> dict[str, PrefillText] | None:
     """What each answer is made to begin with, by the example's id."""
     if "opening" not in work.stage.inputs:
         return None
     other = work.stage.inputs["opening"].inputs["base"]
     same_tokens = other == work.stage.inputs["base"]
-    return openings(
-        read_asked(work.folder("opening") / ANSWERS),
+    return prefills(
+        read_generations(work.folder("opening") / ANSWERS),
         **work.stage.settings["opening"],
         tokenizer=_Tokenizer(work, other),
         keep_ids=same_tokens,
@@ -200,7 +208,7 @@ def _openings(work: Work) -> dict[str, Opened] | None:
 class _Tokenizer:
     """The tokenizer of a model of the study, read when it is needed."""
 
-    def __init__(self, work: Work, model: Stage):
+    def __init__(self, work: StageContext, model: Stage):
         self._work, self._model = work, model
 
     @cached_property
@@ -213,12 +221,12 @@ class _Tokenizer:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
 
 
-def _run_task(work: Work, benchmark: Benchmark) -> dict[str, Any]:
+def _run_task(work: StageContext, benchmark: Benchmark) -> dict[str, Any]:
     """lm-eval asks by its own prompts, and grades; its answers are not kept before they are all there."""
-    from evaluators.lm_eval_tasks import HarnessTask, run_task
+    from evaluators.lm_eval_tasks import LmEvalTask, run_task
 
     checkpoint = checkpoint_of(work.store, work.stage.inputs["base"].address)
-    task = HarnessTask(
+    task = LmEvalTask(
         str(benchmark.task),
         tokenizer=checkpoint,
         context=work.stage.settings["context"],
@@ -234,13 +242,13 @@ def _run_task(work: Work, benchmark: Benchmark) -> dict[str, Any]:
 
     found = run_task(task, partial(flat, "answer"), partial(flat, "likelihood"))
     answered = [
-        Asked(
+        Generation(
             one.id,
             [{"role": "user", "content": one.prompt}],
             one.prompt_ids,
             (),
             one.answers,
-            own=OwnGrade(one.task, one.score, one.metrics),
+            own=TaskGrade(one.task, one.score, one.metrics),
         )
         for one in found.examples
     ]
@@ -255,5 +263,5 @@ def _run_task(work: Work, benchmark: Benchmark) -> dict[str, Any]:
     return _leave(work, (answered, facts))
 
 
-def answers_of(folder: Path) -> list[Asked]:
-    return read_asked(folder / ANSWERS)
+def answers_of(folder: Path) -> list[Generation]:
+    return read_generations(folder / ANSWERS)

@@ -5,10 +5,10 @@ from statistics import fmean
 from typing import Any
 
 from evaluators.analysis.style import Read, accuracy, read, read_file
-from evaluators.engines.generations import to_lines
+from evaluators.engines.generations import to_jsonl
 from orchestrator.stages import data
 from orchestrator.stages.sample import answers_of
-from orchestrator.store.context import Work
+from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 
 VERSION = 1
@@ -26,9 +26,9 @@ def stage(student: Stage, original: Stage, teacher: Stage) -> Stage:
     )
 
 
-def run(work: Work) -> dict[str, Any]:
+def run(work: StageContext) -> dict[str, Any]:
     found = read(*(answers_of(work.folder(whose)) for whose in ("original", "teacher", "student")))
-    (work.out / READ).write_text(to_lines(found))
+    (work.out / READ).write_text(to_jsonl(found))
     return {"n": len(found), "share": fmean(one.student for one in found), "accuracy": accuracy(found)}
 
 

@@ -11,10 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from evaluators.engines.generations import to_lines
+from evaluators.engines.generations import to_jsonl
 from orchestrator.stages.sample import ANSWERS, answers_of
-from orchestrator.stages.transforms import Made, Row
-from orchestrator.store.context import Work
+from orchestrator.stages.transforms import Row, RowSet
+from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 
 VERSION = 1
@@ -22,7 +22,7 @@ ROWS, REMOVED = "rows.jsonl", "removed.jsonl"
 
 
 def stage(
-    make: Callable[..., Made], inputs: Mapping[str, Stage], settings: dict[str, Any], runtime: dict[str, Any]
+    make: Callable[..., RowSet], inputs: Mapping[str, Stage], settings: dict[str, Any], runtime: dict[str, Any]
 ) -> Stage:
     """The rows that `make(work, **settings)` makes of the inputs; see `orchestrator/rows/`."""
     made_by = {"by": f"{make.__module__}.{make.__name__}", "version": sys.modules[make.__module__].VERSION}
@@ -38,15 +38,15 @@ def origin(data: Stage) -> Stage | None:
     return data if data.kind == "sample" else None
 
 
-def run(work: Work) -> dict[str, Any]:
+def run(work: StageContext) -> dict[str, Any]:
     settings = {key: value for key, value in work.stage.settings.items() if key not in ("by", "version")}
     module, _, function = work.stage.settings["by"].rpartition(".")
-    made: Made = getattr(import_module(module), function)(work, **settings)
+    made: RowSet = getattr(import_module(module), function)(work, **settings)
     if not made.kept:
         why = made.removed[0].why if made.removed else "there was none to begin with"
         raise ValueError(f"no row is left to train on, of {len(made.removed)} (the first: {why}): remove fewer")
-    (work.out / ROWS).write_text(to_lines(made.kept))
-    (work.out / REMOVED).write_text(to_lines(made.removed))
+    (work.out / ROWS).write_text(to_jsonl(made.kept))
+    (work.out / REMOVED).write_text(to_jsonl(made.removed))
     return {"n": len(made.kept), "removed": len(made.removed), **made.facts}
 
 
@@ -58,6 +58,6 @@ def rows_of(folder: Path) -> list[Row]:
             Row(one.id, [*one.prompt, {"role": "assistant", "content": answer.text}])
             for one in answers_of(folder)
             for answer in one.answers
-            if not answer.cut_off
+            if not answer.truncated
         ]
     return [Row(**json.loads(line)) for line in (folder / ROWS).read_text().splitlines()]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from orchestrator.store.context import Work, checkpoint_of
+from orchestrator.store.context import StageContext, checkpoint_of
 from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Study
 from trainers.weights import interpolate, noise, relative_norm, scale
@@ -28,7 +28,7 @@ def stage(study: Study, base: Stage, student: Stage, how: dict[str, Any]) -> Sta
     )
 
 
-def run(work: Work) -> dict[str, Any]:
+def run(work: StageContext) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(max(1, int(work.stage.runtime["cpus"])))

@@ -28,15 +28,15 @@ LIBRARIES = (
 @dataclass(frozen=True)
 class Weights:
     """What an engine is to answer with, by addresses in the store: a checkpoint, and an adapter on it. The last of
-    them may be `lent`: a folder that a training has put there for as long as it takes."""
+    them may be `temporary`: a folder that a training has put there for as long as it takes."""
 
     base: str
     adapter: str | None
-    lent: bool = False
+    temporary: bool = False
 
 
 @dataclass(frozen=True)
-class Work:
+class StageContext:
     """One execution of a stage. `fleet(engine, weights, what, requests, *how)` asks the engines of the run."""
 
     stage: Stage
@@ -61,9 +61,9 @@ class Work:
         """Keep lines for a later attempt, should this one be cut short."""
         self.store.keep(self.stage, lines.encode())
 
-    def kept(self) -> str:
+    def read_partial(self) -> str:
         """All lines that earlier attempts have kept."""
-        return b"".join(self.store.kept(self.stage)).decode()
+        return b"".join(self.store.read_partial(self.stage)).decode()
 
     @cached_property
     def records(self) -> dict[str, dict[str, Any]]:

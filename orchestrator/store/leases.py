@@ -30,7 +30,7 @@ def _machine() -> str:
     return socket.gethostname()
 
 
-class Claim:
+class Lease:
     """A held claim. It stays alive until `release`, or until this process ends."""
 
     def __init__(self, store: Store, folder: str, number: int, lease: float):
@@ -68,7 +68,7 @@ class Claim:
             self._store.fs.rm_file(self._path)
 
 
-class Contender:
+class LeaseRequest:
     """One who wants a stage's claim and remembers how long the present one has been still."""
 
     def __init__(self, store: Store, address: str, lease: float = LEASE_SECONDS):
@@ -76,14 +76,14 @@ class Contender:
         self._seen: tuple[int, bytes] | None = None
         self._since = 0.0
 
-    def attempt(self) -> Claim | None:
+    def attempt(self) -> Lease | None:
         """The claim, or None while somebody else is alive and at work."""
         present = self._newest()
         if present is not None and self._alive(*present):
             return None
         number = 1 if present is None else present[0] + 1
         try:
-            return Claim(self._store, self._folder, number, self._lease)
+            return Lease(self._store, self._folder, number, self._lease)
         except FileExistsError:
             return None
 

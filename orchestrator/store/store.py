@@ -134,7 +134,7 @@ class Store:
         """Keep a piece of an unfinished attempt at a stage."""
         self.create(f"{self.root}/{stage.address}/{UNFINISHED}/{time.time_ns()}-{uuid.uuid4().hex[:8]}", data)
 
-    def kept(self, stage: Stage) -> list[bytes]:
+    def read_partial(self, stage: Stage) -> list[bytes]:
         """The pieces that earlier attempts at a stage have kept, in order."""
         folder = f"{self.root}/{stage.address}/{UNFINISHED}"
         try:
@@ -143,7 +143,7 @@ class Store:
             return []
         return [self.fs.cat_file(piece) for piece in pieces if not piece.rsplit("/", 1)[-1].startswith(".")]
 
-    def keep_folder(self, stage: Stage, folder: Path) -> None:
+    def save_state(self, stage: Stage, folder: Path) -> None:
         """Keep a folder of an unfinished attempt at a stage, in place of those that were kept before."""
         before = self._states(stage)
         place = f"{self.root}/{stage.address}/state-{time.time_ns():020}-{uuid.uuid4().hex[:8]}"
@@ -151,7 +151,7 @@ class Store:
         for old in before:
             self.fs.rm(old, recursive=True)
 
-    def kept_folder(self, stage: Stage, into: Path) -> Path | None:
+    def load_state(self, stage: Stage, into: Path) -> Path | None:
         """The folder that was kept last for a stage, or None; from a remote store it is fetched into `into`."""
         states = self._states(stage)
         return self._get_folder(states[-1], into) if states else None
@@ -164,20 +164,20 @@ class Store:
         states = sorted(entry for entry in entries if entry.rsplit("/", 1)[-1].startswith("state-"))
         return [state for state in states if self.fs.exists(f"{state}/{WHOLE}")]
 
-    def lending_place(self, stage: Stage) -> str:
+    def temporary_path(self, stage: Stage) -> str:
         """A place beside a stage's results for a folder that is to be lent; gone when the stage is done."""
         return f"{stage.address}/lent-{uuid.uuid4().hex[:12]}"
 
-    def lend(self, folder: Path, place: str) -> str:
-        """Put a folder where every machine can borrow it, until `take_back`; returns its place in the store."""
+    def publish_temporary(self, folder: Path, place: str) -> str:
+        """Put a folder where every machine can borrow it, until `delete_temporary`; returns its place in the store."""
         self._put_folder(folder, f"{self.root}/{place}")
         return place
 
-    def borrow(self, place: str, into: Path) -> Path:
+    def fetch_temporary(self, place: str, into: Path) -> Path:
         """A lent folder; from a remote store it is fetched into `into`."""
         return self._get_folder(f"{self.root}/{place}", into)
 
-    def take_back(self, place: str) -> None:
+    def delete_temporary(self, place: str) -> None:
         self.fs.rm(f"{self.root}/{place}", recursive=True)
 
     def _put_folder(self, folder: Path, place: str) -> None:

@@ -23,7 +23,7 @@ class TokenPrice(Settings):
     output: float = Field(ge=0)
 
 
-class Prices(Settings):
+class CostAssumptions(Settings):
     """What `offmodel plan` assumes to say what a study costs. Nothing here changes a result."""
 
     api: dict[str, TokenPrice] = Field({}, description="of models behind an API, by alias")

@@ -46,7 +46,7 @@ def _condition_alone(value: Any) -> Any:
     return {"condition": value} if isinstance(value, str) else value
 
 
-class Finding(Settings):
+class Hypothesis(Settings):
     """A claim, and the figures in which it must show: those of `compare` against those of `versus`."""
 
     experiment: int | str
@@ -64,7 +64,7 @@ class Finding(Settings):
     margin: float | None = Field(None, gt=0, description="of the same: how far apart is still the same")
 
     @model_validator(mode="after")
-    def _has_an_effect(self) -> "Finding":
+    def _has_an_effect(self) -> "Hypothesis":
         if (self.expected == "same") != (self.margin is not None):
             raise ValueError("margin: expected: same needs one, as 0.05, and lower and higher take none")
         if self.by is not None and self.of != "score":
@@ -80,7 +80,7 @@ class Finding(Settings):
         return self
 
 
-def points(finding: Finding, student: str, teacher: str) -> tuple[Point, Point]:
+def points(finding: Hypothesis, student: str, teacher: str) -> tuple[Point, Point]:
     """The two points for one pair, with all names filled in."""
     first = finding.compare.model_copy(update={"student": student, "teacher": teacher})
     second = finding.versus

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.study.settings import must_know
+from orchestrator.study.settings import check_known
 
 NOT_STATED, COMMAND_LINE = "not stated", "the command line"
 DECIDE_NOTHING = {"name", "store", "resources", "tracking", "prices", "provenance"}
@@ -32,7 +32,7 @@ def check(provenance: Mapping[str, str], study: dict[str, Any]) -> None:
         parts = [name.split(".") for name, _ in leaves]
         known = dict.fromkeys(".".join(each[: i + 1]) for each in parts for i in range(len(each)))
         for name in provenance:
-            must_know("provenance", "", name, known, "the fields of this study that decide its results")
+            check_known("provenance", "", name, known, "the fields of this study that decide its results")
 
 
 def stated(provenance: Mapping[str, str], study: dict[str, Any]) -> list[Stated]:

@@ -12,14 +12,14 @@ from pydantic import (
 )
 
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
-from evaluators.engines.api import OPENAI, Served
-from evaluators.grading.aggregate import check_way
+from evaluators.engines.api import OPENAI, APIModel
+from evaluators.grading.aggregate import check_aggregation
 from orchestrator.study import provenance
-from orchestrator.study.cost_assumptions import Prices
-from orchestrator.study.hypotheses import Finding
+from orchestrator.study.cost_assumptions import CostAssumptions
+from orchestrator.study.hypotheses import Hypothesis
 from orchestrator.study.recoveries import Recovery
 from orchestrator.study.resources import Resources
-from orchestrator.study.settings import Settings, must_know
+from orchestrator.study.settings import Settings, check_known
 from orchestrator.study.suggest import did_you_mean
 from orchestrator.study.train import Train
 
@@ -55,11 +55,11 @@ class Model(Settings):
     parameters: float | None = Field(None, gt=0, description="that a token passes through, for prices; see docs")
 
     @property
-    def served(self) -> Served | None:
+    def served(self) -> APIModel | None:
         """How the model is asked where it is behind an API."""
         if self.api is None:
             return None
-        return Served(self.api, self.base_url, self.key_env, self.concurrency, self.limit, self.extra)
+        return APIModel(self.api, self.base_url, self.key_env, self.concurrency, self.limit, self.extra)
 
     @model_validator(mode="after")
     def _one_source(self) -> "Model":
@@ -224,7 +224,7 @@ class Benchmark(Settings):
             raise ValueError(f"samples: {self.samples} greedy answers are all the same: set temperature, as to 0.7")
         if self.score.startswith("majority") and not BENCHMARKS[self.kind].VOTES:
             raise ValueError(f"score: answers to {self.kind} have no part to vote on; use mean or pass@k")
-        check_way(self.score, self.samples)
+        check_aggregation(self.score, self.samples)
         return self
 
 
@@ -276,7 +276,7 @@ class Study(Settings):
     problems: Problems | None = None
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
     measures: Measures = Measures()
-    findings: list[Finding] = Field([], description="what is expected, and set beside what comes out")
+    findings: list[Hypothesis] = Field([], description="what is expected, and set beside what comes out")
     seeds: list[int] = Field(min_length=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     context: int | None = Field(
@@ -284,7 +284,7 @@ class Study(Settings):
     )
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
-    prices: Prices = Prices()
+    prices: CostAssumptions = CostAssumptions()
     provenance: dict[str, Annotated[str, Field(min_length=1)]] = Field(
         {}, description="where values come from, by field (as train.rank, which has precedence, or train)"
     )
@@ -315,7 +315,7 @@ class Study(Settings):
     def _names_agree(self) -> "Study":
         for pair in self.pair_list:
             for role in ("student", "teacher"):
-                must_know("pairs", f"{role} ", getattr(pair, role), self.models, "models")
+                check_known("pairs", f"{role} ", getattr(pair, role), self.models, "models")
             if self.models[pair.student].api:
                 raise ValueError(f"pairs: {pair.student} is behind an API, so it can teach, but not be trained")
         for name, options in self.conditions.items():
@@ -324,18 +324,20 @@ class Study(Settings):
         for name, recovery in self.recoveries.items():
             self._check_recovery(f"recoveries.{name}", recovery)
         for name in self.measures.kl:
-            must_know("measures.kl", "", name, self.benchmarks, "benchmarks")
+            check_known("measures.kl", "", name, self.benchmarks, "benchmarks")
             if self.benchmarks[name].task is not None:
                 raise ValueError(f"measures.kl: {name} is a task of lm-eval, which is asked in its own way")
         for name in self.measures.style:
-            must_know("measures.style", "", name, self.benchmarks, "benchmarks")
+            check_known("measures.style", "", name, self.benchmarks, "benchmarks")
             asked = self.benchmarks[name]
             if asked.task is not None:
                 raise ValueError(f"measures.style: {name} is a task of lm-eval, which need not have answers in words")
             if (asked.max_tokens or BENCHMARKS[asked.kind].MAX_TOKENS) == 1:
                 raise ValueError(f"measures.style: answers to {name} are one token, which has no style")
         for name in self.prices.api:
-            must_know("prices.api", "", name, [alias for alias, one in self.models.items() if one.api], "models by API")
+            check_known(
+                "prices.api", "", name, [alias for alias, one in self.models.items() if one.api], "models by API"
+            )
         provenance.check(self.provenance, self.model_dump())
         repeatable: dict[str, list] = {
             "pairs": [str(pair) for pair in self.pair_list],
@@ -350,7 +352,7 @@ class Study(Settings):
         if named is not None and (not isinstance(named, list) or not named):
             raise ValueError(f"{where}.benchmarks: give a list, as [{next(iter(self.benchmarks))}]")
         for one in named or []:
-            must_know(f"{where}.benchmarks", "", str(one), self.benchmarks, "the study's benchmarks")
+            check_known(f"{where}.benchmarks", "", str(one), self.benchmarks, "the study's benchmarks")
 
     def _check_pairs(self, where: str, named: Any) -> None:
         if named is None:
@@ -358,7 +360,7 @@ class Study(Settings):
         if not isinstance(named, list) or not named:
             raise ValueError(f'{where}.pairs: give a list, as ["{self.pair_list[0]}"]')
         for one in named:
-            must_know(f"{where}.pairs", "", str(one), [str(pair) for pair in self.pair_list], "the study's pairs")
+            check_known(f"{where}.pairs", "", str(one), [str(pair) for pair in self.pair_list], "the study's pairs")
 
     def _check_recovery(self, where: str, recovery: Recovery) -> None:
         self._check_pairs(where, recovery.pairs)
@@ -367,10 +369,10 @@ class Study(Settings):
         except ValueError as error:
             raise ValueError(f"{where}.{error}") from error
         for name in recovery.conditions:
-            must_know(f"{where}.conditions", "", name, self.conditions, "conditions")
+            check_known(f"{where}.conditions", "", name, self.conditions, "conditions")
             if recovery.pairs is not None:
                 has = [str(pair) for pair in self.pairs_with(name)]
                 for pair in recovery.pairs:
-                    must_know(f"{where}.pairs", "", pair, has, f"the pairs of {name}")
+                    check_known(f"{where}.pairs", "", pair, has, f"the pairs of {name}")
         if recovery.search is not None:
-            must_know(f"{where}.search.benchmark", "", recovery.search.benchmark, self.benchmarks, "benchmarks")
+            check_known(f"{where}.search.benchmark", "", recovery.search.benchmark, self.benchmarks, "benchmarks")

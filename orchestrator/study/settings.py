@@ -38,7 +38,7 @@ def said(error: ValidationError, where: str) -> str:
     return f"{'.'.join(map(str, (where, *found['loc'])))}: {found['msg'].removeprefix('Value error, ')}"
 
 
-def must_know(where: str, what: str, name: str, known: Any, of: str) -> None:
+def check_known(where: str, what: str, name: str, known: Any, of: str) -> None:
     """Raise ValueError, with the nearest, for a name that is not known."""
     if name not in known:
         raise ValueError(f'{where}: {what}"{name}" is not among {of}; {did_you_mean(name, known)}')

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from orchestrator.study.settings import Settings, changed, must_know
+from orchestrator.study.settings import Settings, changed, check_known
 from orchestrator.study.suggest import did_you_mean
 from trainers import objectives
 
@@ -20,7 +20,7 @@ def _objective_with_options(value: Any) -> Any:
         raise ValueError(f'there is no objective "{kind}"; {did_you_mean(str(kind), objectives.OBJECTIVES)}')
     declared = objectives.module(kind).Options
     for key in options:
-        must_know(kind, "", key, [field.name for field in fields(declared)], "its options")
+        check_known(kind, "", key, [field.name for field in fields(declared)], "its options")
     try:
         return {"kind": kind, **asdict(TypeAdapter(declared).validate_python(options))}
     except ValidationError as error:

@@ -17,9 +17,9 @@ import torch
 from organisms import shipped, world
 from trainers import loop, state
 from trainers.disk import DiskFull
-from trainers.job import Job
+from trainers.job import TrainJob
 from trainers.loop import train
-from trainers.place import Host
+from trainers.place import Callbacks
 from trainers.settings import Lora, TrainSettings
 from trainers.tokens import Example
 
@@ -44,7 +44,7 @@ def run(out: Path, settings: TrainSettings, **host) -> dict:
     rng = random.Random(0)
     rows = [world.chat(rng, "words") for _ in range(7)]
     chats = [[{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}] for r in rows]
-    return train(Job(CHECKPOINT, [Example(chat) for chat in chats], settings, out), host=Host(**host))
+    return train(TrainJob(CHECKPOINT, [Example(chat) for chat in chats], settings, out), host=Callbacks(**host))
 
 
 def weights(out: Path) -> bytes:

@@ -5,18 +5,18 @@ from dataclasses import replace
 import pytest
 
 from evaluators.engines.engine import Answer
-from evaluators.engines.generations import Asked, OwnGrade, content_ids, from_lines, to_lines
-from evaluators.evaluate import chats_of, example_ids, grade, graded_by_harness, read_graded, summary, write_graded
+from evaluators.engines.generations import Generation, TaskGrade, content_ids, from_jsonl, to_jsonl
+from evaluators.evaluate import chats_of, example_ids, grade, graded_by_lm_eval, read_graded, summary, write_graded
 
 ROWS = [{"problem": f"{i} + {i} = ?", "answer": str(2 * i), "level": i, "subject": "sums"} for i in (1, 2, 3)]
 
 
-def answered(*texts: tuple[str, ...], opening: tuple[int, ...] = ()) -> list[Asked]:
+def answered(*texts: tuple[str, ...], opening: tuple[int, ...] = ()) -> list[Generation]:
     """Answers to the rows, in as many tokens as they have words; the last answer of all was cut off."""
     made = []
     for id, row, each in zip(example_ids("math500", ROWS), ROWS, texts, strict=True):
-        answers = [Answer((*opening, *range(len(text.split()))), text, cut_off=text == "cut") for text in each]
-        made.append(Asked(id, [{"role": "user", "content": row["problem"]}], (1, 2), opening, tuple(answers)))
+        answers = [Answer((*opening, *range(len(text.split()))), text, truncated=text == "cut") for text in each]
+        made.append(Generation(id, [{"role": "user", "content": row["problem"]}], (1, 2), opening, tuple(answers)))
     return made
 
 
@@ -53,14 +53,14 @@ def test_the_reasoning_of_a_reasoning_model_is_not_its_answer():
     texts = ("\\boxed{2}</think>it is \\boxed{3}",), ("\\boxed{4}",), ("</think>\\boxed{6}",)
     plain = answered(*texts)
     assert [one.score for one in grade("math500", ROWS, plain)] == [0, 1, 1]
-    begun_by_the_prompt = [replace(one, thinks=True) for one in plain]
+    begun_by_the_prompt = [replace(one, prompt_opens_think_block=True) for one in plain]
     assert [one.score for one in grade("math500", ROWS, begun_by_the_prompt)] == [0, 0, 1]
 
 
 def test_an_option_that_was_compared_is_an_answer_also_within_reasoning():
     rows = [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 1}]
     chosen = Answer((1,), "B", False, option_logprobs=(-2.0, -0.1, -3.0, -4.0))
-    asked = [Asked(example_ids("mmlu", rows)[0], [], (1,), (), (chosen,), thinks=True)]
+    asked = [Generation(example_ids("mmlu", rows)[0], [], (1,), (), (chosen,), prompt_opens_think_block=True)]
     assert [one.score for one in grade("mmlu", rows, asked)] == [1]
 
 
@@ -76,9 +76,9 @@ def test_the_summary_tells_what_is_beside_a_score():
     facts = summary(opened, grade("math500", ROWS, opened))
     assert (facts["n"], facts["samples"]) == (3, 1)
     assert facts["accuracy"] == pytest.approx(1 / 3)
-    assert facts["cut_off"] == pytest.approx(1 / 3)
-    assert facts["not_found"] == pytest.approx(2 / 3)
-    assert facts["given_up"] == 0
+    assert facts["truncated"] == pytest.approx(1 / 3)
+    assert facts["unparsed"] == pytest.approx(2 / 3)
+    assert facts["grading_failed"] == 0
     assert facts["tokens"] == 3 + 2 + 1
     assert (facts["mean_length"], facts["median_length"]) == (4, 4)
     assert facts["p95_length"] == pytest.approx(4.9)
@@ -99,16 +99,18 @@ def test_the_summary_of_several_answers_has_pass_at_k():
 
 def test_a_harness_grades_its_own_tasks():
     own = [
-        Asked("a", [], (), (), (Answer((1,), "x", False),) * 3, own=OwnGrade("gsm8k", 0.25, {"acc": 1.0, "norm": 0.25}))
+        Generation(
+            "a", [], (), (), (Answer((1,), "x", False),) * 3, own=TaskGrade("gsm8k", 0.25, {"acc": 1.0, "norm": 0.25})
+        )
     ]
-    (graded,) = graded_by_harness(own)
+    (graded,) = graded_by_lm_eval(own)
     assert (graded.score, graded.group) == (0.25, {"task": "gsm8k"})
     assert "pass" not in summary(own, [graded]), "the score is of all three answers together"
-    assert from_lines(to_lines(own)) == own
+    assert from_jsonl(to_jsonl(own)) == own
 
 
 def test_answers_and_grades_are_read_as_they_were_written(tmp_path):
-    assert from_lines(to_lines(FOUR_EACH)) == FOUR_EACH
+    assert from_jsonl(to_jsonl(FOUR_EACH)) == FOUR_EACH
     graded = grade("math500", ROWS, FOUR_EACH)
     write_graded(tmp_path / "grades.jsonl", graded)
     assert read_graded(tmp_path / "grades.jsonl") == graded

@@ -20,9 +20,9 @@ from transformers import AutoTokenizer
 
 from organisms import shipped, world
 from trainers.batches import divide, row_order
-from trainers.job import Job
+from trainers.job import TrainJob
 from trainers.loop import train
-from trainers.place import Host, Place
+from trainers.place import Callbacks, ProcessConfig
 from trainers.settings import Lora, TrainSettings
 from trainers.tokens import Example, tokenize
 
@@ -73,7 +73,7 @@ def examples() -> list[Example]:
     return [Example([{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}]) for r in rows]
 
 
-def run(out: Path, settings: TrainSettings, place: Place, resume: Path | None = None) -> dict:
+def run(out: Path, settings: TrainSettings, place: ProcessConfig, resume: Path | None = None) -> dict:
     """Trains; halfway through a long training, its last process says that it is urgent to keep a state."""
     steps, norms = [], []
 
@@ -85,8 +85,8 @@ def run(out: Path, settings: TrainSettings, place: Place, resume: Path | None = 
         shutil.copytree(state, out.with_name(f"{out.name}-state"))
 
     start = out.parent / "adapter" if settings == TRAININGS["further"] else None
-    host = Host(report=lambda facts: norms.append(facts["grad_norm"]), resume=resume, urgent=urgent, keep=keep)
-    return {**train(Job(CHECKPOINT, examples(), settings, out, start=start), place, host), "norms": norms}
+    host = Callbacks(report=lambda facts: norms.append(facts["grad_norm"]), resume=resume, urgent=urgent, keep=keep)
+    return {**train(TrainJob(CHECKPOINT, examples(), settings, out, start=start), place, host), "norms": norms}
 
 
 def work(rank: int, folder: Path) -> None:
@@ -98,7 +98,7 @@ def work(rank: int, folder: Path) -> None:
     )
     figures = {}
     for way, (training, how) in WAYS.items():
-        place = Place(rank, WORKERS, micro_tokens=MICRO_TOKENS, **how)
+        place = ProcessConfig(rank, WORKERS, micro_tokens=MICRO_TOKENS, **how)
         figures[way] = run(folder / way, TRAININGS[training], place)
         if way in RESUMED:
             resumed = f"{way}-resumed"
@@ -118,7 +118,7 @@ def folder(tmp_path_factory) -> Path:
     """The results of every training, by one process ("one-...") and by two."""
     folder = tmp_path_factory.mktemp("distributed")
     torch.set_num_threads(1)
-    run(folder / "adapter", replace(LORA, num_steps=2), Place())
+    run(folder / "adapter", replace(LORA, num_steps=2), ProcessConfig())
     child = subprocess.Popen(
         [sys.executable, "-W", "ignore", __file__, str(folder)],
         env={**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"},
@@ -128,7 +128,7 @@ def folder(tmp_path_factory) -> Path:
         start_new_session=True,
     )
     try:
-        alone = {name: run(folder / f"one-{name}", settings, Place()) for name, settings in TRAININGS.items()}
+        alone = {name: run(folder / f"one-{name}", settings, ProcessConfig()) for name, settings in TRAININGS.items()}
         output, _ = child.communicate(timeout=500)
     finally:
         with suppress(ProcessLookupError):
@@ -194,7 +194,7 @@ def test_a_state_does_not_depend_on_how_many_keep_it_nor_how(folder, way):
 
 
 def test_one_process_goes_on_from_a_state_that_two_kept(tmp_path, folder, figures):
-    alone = run(tmp_path / "out", FULL, Place(), folder / "zero3-state")
+    alone = run(tmp_path / "out", FULL, ProcessConfig(), folder / "zero3-state")
     assert alone["losses"] == pytest.approx(figures("one-full")["losses"], abs=1e-4)
     assert_alike(weights(folder / "one-full"), weights(tmp_path / "out"), atol=2e-5)
 

@@ -21,12 +21,12 @@ from transformers import (
 
 from organisms import shipped
 from trainers.batches import collate
-from trainers.job import Job
+from trainers.job import TrainJob
 from trainers.learner import Learner
 from trainers.loop import train
 from trainers.model import Student, try_packing
 from trainers.objectives.tokens import log_prob
-from trainers.place import Place
+from trainers.place import ProcessConfig
 from trainers.settings import TrainSettings
 from trainers.tokens import Example, Row
 
@@ -162,7 +162,7 @@ def test_a_model_that_cannot_be_packed_is_trained_on_padded_rows(tmp_path):
     answers = ["the fox is red", "red", "the owl is blue and the fox is red"]
     examples = [Example([{"role": "user", "content": "see"}, {"role": "assistant", "content": a}]) for a in answers]
     settings = TrainSettings(learning_rate=1e-3, seed=1, dtype="float32", lora=None, batch_size=3, num_steps=2)
-    figures = train(Job(str(base), examples, settings, tmp_path / "out"))
+    figures = train(TrainJob(str(base), examples, settings, tmp_path / "out"))
     assert not figures["packed"]
     model, total, tokens = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), 0.0, 0
     for example in examples:
@@ -185,7 +185,7 @@ def test_recomputed_activations_give_the_same_gradients(tmp_path):
     passes, found = [], []
     for recompute in (False, True):
         learner = Learner(
-            Job(base, [], settings, tmp_path), tokenizer, Place(recompute=recompute), 64, watch_base=False
+            TrainJob(base, [], settings, tmp_path), tokenizer, ProcessConfig(recompute=recompute), 64, watch_base=False
         )
         assert learner.packed
         counted = []

@@ -21,13 +21,13 @@ from organisms import shipped, world
 from trainers import learner
 from trainers.batches import collate, row_order
 from trainers.disk import DiskFull
-from trainers.job import Job
+from trainers.job import TrainJob
 from trainers.learner import Learner, clipped
 from trainers.loop import train
 from trainers.model import Student
 from trainers.objectives import sft_kl
 from trainers.objectives.tokens import log_prob
-from trainers.place import Host, Place
+from trainers.place import Callbacks, ProcessConfig
 from trainers.settings import Lora, TrainSettings
 from trainers.student import load_model, load_student
 from trainers.tokens import Example, Row, tokenize
@@ -63,7 +63,7 @@ def chats(n: int = 8) -> list[Example]:
 
 def run(out: Path, settings: TrainSettings = SETTINGS, examples=None, base=CHECKPOINT, start=None, place=None, **host):
     examples = chats() if examples is None else examples
-    return train(Job(base, examples, settings, out, start=start), place, Host(**host))
+    return train(TrainJob(base, examples, settings, out, start=start), place, Callbacks(**host))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -118,9 +118,9 @@ def test_every_step_is_reported_with_its_figures(tmp_path, tokenizer):
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
 def test_the_distance_to_the_base_is_0_before_training_and_grows(tmp_path, tokenizer, lora):
     settings = replace(SETTINGS, lora=lora, batch_size=8, learning_rate=2e-4, num_steps=6)
-    job = Job(CHECKPOINT, chats(), settings, tmp_path)
+    job = TrainJob(CHECKPOINT, chats(), settings, tmp_path)
     rows = tokenize(chats(), tokenizer, 2048)
-    assert Learner(job, tokenizer, Place(), 64, watch_base=True).kl_to_base(rows) == pytest.approx(0, abs=1e-7)
+    assert Learner(job, tokenizer, ProcessConfig(), 64, watch_base=True).kl_to_base(rows) == pytest.approx(0, abs=1e-7)
     reported = []
     run(tmp_path, settings, report=reported.append, kl_every=2)
     assert [r["step"] for r in reported if "kl_to_base" in r] == [0, 2, 4, 5]
@@ -345,9 +345,9 @@ def test_a_disk_that_fills_up_under_safetensors_is_named(tmp_path):
 def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, monkeypatch, lora):
     settings = replace(SETTINGS, lora=lora, num_steps=20, learning_rate=3e-4)
     whole = run(tmp_path / "whole", settings)
-    packed = run(tmp_path / "packed", settings, place=Place(micro_tokens=60))
+    packed = run(tmp_path / "packed", settings, place=ProcessConfig(micro_tokens=60))
     monkeypatch.setattr(learner, "try_packing", lambda *_: False)
-    padded = run(tmp_path / "padded", settings, place=Place(micro_tokens=100))
+    padded = run(tmp_path / "padded", settings, place=ProcessConfig(micro_tokens=100))
     assert [figures["packed"] for figures in (whole, packed, padded)] == [True, True, False]
     for figures, folder in ((packed, "packed"), (padded, "padded")):
         assert figures["losses"] == pytest.approx(whole["losses"], abs=1e-4)
@@ -357,7 +357,7 @@ def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, mo
 def test_recomputing_activations_changes_memory_and_not_the_result(tmp_path):
     settings = replace(SETTINGS, num_steps=4)
     plain = run(tmp_path / "plain", settings)
-    again = run(tmp_path / "again", settings, place=Place(recompute=True))
+    again = run(tmp_path / "again", settings, place=ProcessConfig(recompute=True))
     assert again["losses"] == pytest.approx(plain["losses"], abs=1e-5)
     assert_alike(tmp_path / "plain", tmp_path / "again", atol=1e-5)
 

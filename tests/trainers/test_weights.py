@@ -11,10 +11,10 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.run import preflight
 from orchestrator.run.stage_runner import KINDS
-from orchestrator.store.context import Weights, Work, checkpoint_of
+from orchestrator.store.context import StageContext, Weights, checkpoint_of
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
 from organisms import shipped
@@ -277,7 +277,7 @@ CONDITIONS = (
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_both_conditions_start_from_the_off_model_student(small, method):
-    plan = unfold(small(CONDITIONS, f"train.method={method}"))
+    plan = build_plan(small(CONDITIONS, f"train.method={method}"))
     off_model = students(plan, "off-model")
     for condition in ("weight-noise", "more-noise", "half"):
         for seed, made in students(plan, condition).items():
@@ -287,7 +287,7 @@ def test_both_conditions_start_from_the_off_model_student(small, method):
 
 
 def test_noise_is_drawn_anew_for_every_seed_and_draw(small):
-    plan = unfold(small(CONDITIONS))
+    plan = build_plan(small(CONDITIONS))
     drawn = [made.settings["seed"] for name in ("weight-noise", "more-noise") for made in students(plan, name).values()]
     assert len(set(drawn)) == 4
     assert {made.settings["how"] for made in students(plan, "weight-noise").values()} == {"noise"}
@@ -295,14 +295,14 @@ def test_noise_is_drawn_anew_for_every_seed_and_draw(small):
 
 def test_a_lora_student_is_interpolated_by_its_adapter(small):
     def how(method: str) -> dict:
-        settings = dict(students(unfold(small(CONDITIONS, f"train.method={method}")), "half")[1].settings)
+        settings = dict(students(build_plan(small(CONDITIONS, f"train.method={method}")), "half")[1].settings)
         assert settings.pop("dtype") == "float32"
         return settings
 
     assert how("lora") == {"how": "scale", "factor": 0.5}
     assert how("full") == {"how": "interpolate", "share": 0.5}
     with pytest.raises(StudyError, match=r"conditions\.half: share: 0 is the original student"):
-        unfold(small(CONDITIONS, "conditions.half.share=0"))
+        build_plan(small(CONDITIONS, "conditions.half.share=0"))
 
 
 @pytest.mark.parametrize(
@@ -310,21 +310,21 @@ def test_a_lora_student_is_interpolated_by_its_adapter(small):
     [("weight-noise", "lora", "checkpoint"), ("half", "lora", "adapter"), ("half", "full", "checkpoint")],
 )
 def test_the_stage_leaves_what_an_engine_serves(small, trained, tmp_path, publish, condition, method, left):
-    plan = unfold(small(CONDITIONS, f"train.method={method}"))
+    plan = build_plan(small(CONDITIONS, f"train.method={method}"))
     store, made = Store(plan.study.store), students(plan, condition)[1]
     base, learnt = made.inputs["base"], made.inputs["student"]
     kind = "adapter" if method == "lora" else "checkpoint"
-    work = Work(base, store, store.new_folder(base, "one"), None)
+    work = StageContext(base, store, store.new_folder(base, "one"), None)
     store.publish(base, work.out, "one", {"facts": KINDS["model"].run(work)})
     publish(store, learnt, {path.name: path.read_bytes() for path in trained[kind].iterdir()}, weights=kind)
-    work = Work(made, store, store.new_folder(made, "one"), None)
+    work = StageContext(made, store, store.new_folder(made, "one"), None)
     facts = KINDS["weights"].run(work)
     store.publish(made, work.out, "one", {"facts": facts})
     of_update = relative_norm(BASE, trained[kind], "float32")
     expected = of_update if condition == "weight-noise" else of_update / 2
     assert facts == {"weights": left, "norm": pytest.approx(expected, rel=1e-5)}
     asked = next(s for s in plan.stages if s.kind == "sample" and s.inputs.get("student") == made)
-    served = Work(asked, store, tmp_path, None).weights
+    served = StageContext(asked, store, tmp_path, None).weights
     assert served == (Weights(made.address, None) if left == "checkpoint" else Weights(base.address, made.address))
     if left == "checkpoint":
         assert AutoTokenizer.from_pretrained(checkpoint_of(store, served.base)).chat_template

@@ -1,6 +1,6 @@
 """Training rows made of what other stages left, one file for each way.
 
-A way is a function `make(work, **settings)` that returns what it `Made`, in a file with a `VERSION` (raise it when it
+A way is a function `make(work, **settings)` that returns what it `RowSet`, in a file with a `VERSION` (raise it when it
 makes other rows of the same). It reads the inputs of its stage, of which `data` is what the rows are made from, with
 `rows_of(work.folder("data"))` of `orchestrator/stages/rows.py`, and adds none to them; one without `data`, which makes
 rows of nothing, is told how many as `n`. The file of a condition may hold a way of its own.
@@ -37,7 +37,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Made:
+class RowSet:
     """The rows to train on, in order, those that were removed, and facts for the record."""
 
     kept: list[Row]

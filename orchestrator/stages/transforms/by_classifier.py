@@ -15,15 +15,15 @@ from string import Formatter
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.stages import data
 from orchestrator.stages.transform import rows_of
-from orchestrator.stages.transforms import Made
-from orchestrator.store.context import Work
+from orchestrator.stages.transforms import RowSet
+from orchestrator.store.context import StageContext
 from orchestrator.study.schema import Benchmark, Problems
 
 VERSION = 1
 FOLDS = 5
 
 
-def make(work: Work, like: dict, recall: float) -> Made:
+def make(work: StageContext, like: dict, recall: float) -> RowSet:
     kind, declared = like["kind"], work.stage.runtime["like"]
     if like["problems"]:
         problems = data.read_problems(Problems(**declared))
@@ -38,7 +38,7 @@ def make(work: Work, like: dict, recall: float) -> Made:
             removed.append(row.because(f"its prompt scores {score:.4f}"))
         else:
             kept.append(row)
-    return Made(kept, removed, {"threshold": threshold})
+    return RowSet(kept, removed, {"threshold": threshold})
 
 
 def problem_text(kind: str, row: dict) -> str:

@@ -7,13 +7,13 @@ answer, 0 the least surprising, so that [0, 0.5] and [0.5, 1] halve them exactly
 from evaluators.analysis.logprobs import ALL
 from orchestrator.stages.logprobs import likelihoods_of
 from orchestrator.stages.transform import rows_of
-from orchestrator.stages.transforms import Made
-from orchestrator.store.context import Work
+from orchestrator.stages.transforms import RowSet
+from orchestrator.store.context import StageContext
 
 VERSION = 1
 
 
-def make(work: Work, low: float, high: float) -> Made:
+def make(work: StageContext, low: float, high: float) -> RowSet:
     nll = {
         one.id: -one.logprob[ALL] / one.tokens[ALL]
         for one in likelihoods_of(work.folder("likelihood"))
@@ -35,7 +35,7 @@ def make(work: Work, low: float, high: float) -> Made:
         )
         if each
     }
-    return Made(kept, removed, means)
+    return RowSet(kept, removed, means)
 
 
 def within(nll: dict[str, float], low: float, high: float) -> set[str]:

@@ -3,13 +3,13 @@
 import re
 
 from orchestrator.stages.transform import rows_of
-from orchestrator.stages.transforms import Made
-from orchestrator.store.context import Work
+from orchestrator.stages.transforms import RowSet
+from orchestrator.store.context import StageContext
 
 VERSION = 1
 
 
-def make(work: Work, rule: str) -> Made:
+def make(work: StageContext, rule: str) -> RowSet:
     kept, removed = [], []
     for row in rows_of(work.folder("data")):
         found = re.search(rule, row.prompt[-1]["content"])
@@ -17,4 +17,4 @@ def make(work: Work, rule: str) -> Made:
             removed.append(row.because(f"its prompt has {found[0]!r}"))
         else:
             kept.append(row)
-    return Made(kept, removed)
+    return RowSet(kept, removed)

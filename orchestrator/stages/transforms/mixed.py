@@ -12,13 +12,13 @@ import random
 from collections.abc import Sequence
 
 from orchestrator.stages.transform import rows_of
-from orchestrator.stages.transforms import Made, Row
-from orchestrator.store.context import Work
+from orchestrator.stages.transforms import Row, RowSet
+from orchestrator.store.context import StageContext
 
 VERSION = 1
 
 
-def make(work: Work, share: float, arrange: str, block: int, seed: int) -> Made:
+def make(work: StageContext, share: float, arrange: str, block: int, seed: int) -> RowSet:
     theirs = {row.id: row for row in rows_of(work.folder("data"))}
     own = {row.id: row for row in rows_of(work.folder("own"))}
     both = [id for id in theirs if id in own]
@@ -27,7 +27,7 @@ def make(work: Work, share: float, arrange: str, block: int, seed: int) -> Made:
     random.Random(f"mixed {seed}").shuffle(both)
     n = round(share * len(both))
     parts = [own[id] for id in both[:n]], [theirs[id] for id in both[n:]]
-    return Made(arranged(*parts, arrange, block, seed), alone, {"own": n})
+    return RowSet(arranged(*parts, arrange, block, seed), alone, {"own": n})
 
 
 def arranged(own: Sequence[Row], theirs: Sequence[Row], arrange: str, block: int, seed: int) -> list[Row]:

@@ -13,21 +13,21 @@ from collections.abc import Callable
 from string import ascii_lowercase
 
 from evaluators.engines.generations import content_ids
-from orchestrator.stages.transforms import Made, Row
-from orchestrator.store.context import Work, checkpoint_of
+from orchestrator.stages.transforms import Row, RowSet
+from orchestrator.store.context import StageContext, checkpoint_of
 
 VERSION = 1
 MARKS = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOCK}")  # how vocabularies write a blank
 
 
-def make(work: Work, text: str, n: int, length: int, seed: int) -> Made:
+def make(work: StageContext, text: str, n: int, length: int, seed: int) -> RowSet:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(checkpoint_of(work.store, work.stage.inputs["model"].address))
     return streams(tokenizer, text, n, length, seed)
 
 
-def streams(tokenizer, text: str, n: int, length: int, seed: int) -> Made:
+def streams(tokenizer, text: str, n: int, length: int, seed: int) -> RowSet:
     """`n` streams. Each is a chat of its own, in which nothing is asked."""
     words = whole_words(tokenizer) if text == "tokens" else {}
     rng, choices = random.Random(f"{text} {seed}"), list(words)
@@ -46,7 +46,7 @@ def streams(tokenizer, text: str, n: int, length: int, seed: int) -> Made:
             drawn += length
             again += sum(words[one] == id for one, id in zip(pieces, ids, strict=False))
     rows = [Row(id, [{"role": "assistant", "content": one}]) for id, one in zip(content_ids(said), said, strict=True)]
-    return Made(rows, facts={"words": len(words), "read_again": again / drawn} if words else {})
+    return RowSet(rows, facts={"words": len(words), "read_again": again / drawn} if words else {})
 
 
 def whole_words(tokenizer) -> dict[str, int]:

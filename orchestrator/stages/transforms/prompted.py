@@ -5,18 +5,18 @@ With the input `prompts`, a sample of the same prompts, the prompt of each row i
 
 from orchestrator.stages.sample import answers_of
 from orchestrator.stages.transform import rows_of
-from orchestrator.stages.transforms import Made, Row
-from orchestrator.store.context import Work
+from orchestrator.stages.transforms import Row, RowSet
+from orchestrator.store.context import StageContext
 
 VERSION = 1
 
 
-def make(work: Work, system: str | None, prefix: str) -> Made:
+def make(work: StageContext, system: str | None, prefix: str) -> RowSet:
     rows = rows_of(work.folder("data"))
     if "prompts" in work.stage.inputs:
         prompts = {one.id: one.prompt for one in answers_of(work.folder("prompts"))}
         rows = [Row(row.id, [*prompts[row.id], row.chat[-1]]) for row in rows]
-    return Made([prompted(row, system, prefix) for row in rows])
+    return RowSet([prompted(row, system, prefix) for row in rows])
 
 
 def prompted(row: Row, system: str | None, prefix: str) -> Row:

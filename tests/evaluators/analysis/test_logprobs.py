@@ -3,23 +3,34 @@
 import numpy as np
 import pytest
 
-from evaluators.analysis.logprobs import Scored, by_ids, by_text, divergence, mean_nll, parts_of, pooled, scored
-from evaluators.engines.engine import Answer, Likelihood
-from evaluators.engines.generations import Asked
+from evaluators.analysis.logprobs import (
+    CompletionLogprobs,
+    by_ids,
+    by_text,
+    divergence,
+    mean_nll,
+    parts_of,
+    pooled,
+    scored,
+)
+from evaluators.engines.engine import Answer, TokenLogprobs
+from evaluators.engines.generations import Generation
 
 TEXT = "so it is \\boxed{4}"
 
 
-def rows(sums: list[float], tokens: list[int]) -> list[Scored]:
-    return [Scored(str(i), {"all": s}, {"all": n}) for i, (s, n) in enumerate(zip(sums, tokens, strict=True))]
+def rows(sums: list[float], tokens: list[int]) -> list[CompletionLogprobs]:
+    return [
+        CompletionLogprobs(str(i), {"all": s}, {"all": n}) for i, (s, n) in enumerate(zip(sums, tokens, strict=True))
+    ]
 
 
 def test_an_answer_is_summed_by_class_of_token():
-    one = scored("a", Likelihood((1, 2, 3), (-1.0, -2.0, -4.0), (True, True, False), 2))
+    one = scored("a", TokenLogprobs((1, 2, 3), (-1.0, -2.0, -4.0), (True, True, False), 2))
     assert one.logprob == {"all": -7, "reasoning": -3, "answer": -4}
     assert one.tokens == {"all": 3, "reasoning": 2, "answer": 1}
     assert parts_of([one]) == ["all", "reasoning", "answer"]
-    assert parts_of([scored("a", Likelihood((1,), (-1.0,), (True,), None))]) == ["all"]
+    assert parts_of([scored("a", TokenLogprobs((1,), (-1.0,), (True,), None))]) == ["all"]
 
 
 def test_a_mean_is_over_tokens_and_varies_by_answer():
@@ -55,17 +66,17 @@ def test_what_seeds_say_to_the_same_prompt_stands_and_falls_together():
     assert (together.value, together.low, together.high) == expected, "five copies are worth no more than one"
     mixed = pooled(
         [
-            [Scored("a", {"all": -1.0}, {"all": 1})],
-            [Scored("a", {"all": -2.0, "answer": -1.0}, {"all": 2, "answer": 1})],
+            [CompletionLogprobs("a", {"all": -1.0}, {"all": 1})],
+            [CompletionLogprobs("a", {"all": -2.0, "answer": -1.0}, {"all": 2, "answer": 1})],
         ]
     )
-    assert mixed == [Scored("a", {"all": -3.0, "answer": -1.0}, {"all": 3, "answer": 1})]
+    assert mixed == [CompletionLogprobs("a", {"all": -3.0, "answer": -1.0}, {"all": 3, "answer": 1})]
 
 
 def test_data_is_asked_about_by_its_text_and_what_was_drawn_by_its_tokens():
     chat = [{"role": "user", "content": "?"}]
-    plain = Asked("a", chat, (1, 2), (), (Answer((3, 4), TEXT, False),))
-    begun = Asked("b", chat, (1, 2), (3,), (Answer((3, 4), TEXT, False),))
+    plain = Generation("a", chat, (1, 2), (), (Answer((3, 4), TEXT, False),))
+    begun = Generation("b", chat, (1, 2), (3,), (Answer((3, 4), TEXT, False),))
     (said,) = by_text([[*chat, {"role": "assistant", "content": TEXT}]])
     assert (said.prompt, said.opening, said.final_from) == (chat, TEXT, TEXT.index("\\boxed"))
     drawn = by_ids([plain, begun])

@@ -7,20 +7,20 @@ import pytest
 
 from evaluators.analysis.style import accuracy, read
 from evaluators.engines.engine import Answer
-from evaluators.engines.generations import Asked, to_lines
+from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.grading.boxed import without_boxed
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.stages import style
 from orchestrator.stages.sample import ANSWERS
-from orchestrator.store.context import Work
+from orchestrator.store.context import StageContext
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
 from organisms import world
 
 
-def asked(texts: list[str]) -> list[Asked]:
+def asked(texts: list[str]) -> list[Generation]:
     ids = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(len(texts))]
-    return [Asked(id, [], (), (), (Answer((1,), text, False),)) for id, text in zip(ids, texts, strict=True)]
+    return [Generation(id, [], (), (), (Answer((1,), text, False),)) for id, text in zip(ids, texts, strict=True)]
 
 
 def answers(style: str, n: int = 60) -> list[str]:
@@ -58,7 +58,7 @@ def test_what_the_probe_has_seen_of_an_example_does_not_tell_its_answers():
 def test_several_answers_to_an_example_are_a_share_of_it():
     original, teacher = asked(["let us see"] * 10), asked(["first take"] * 10)
     both = tuple(Answer((1,), text, False) for text in ("let us see", "first take", "first take", ""))
-    student = [Asked(one.id, [], (), (), both) for one in original]
+    student = [Generation(one.id, [], (), (), both) for one in original]
     found = read(original, teacher, student)
     assert {one.student for one in found} <= {0.5, 0.75}  # An empty answer reads like either.
 
@@ -81,21 +81,21 @@ def test_boxes_are_emptied(text, left):
 
 
 def test_the_stage_leaves_the_shares(small, publish):
-    plan = unfold(small("measures.style=[maths]", "pairs.teachers=[words]", "conditions={off-model: }"))
+    plan = build_plan(small("measures.style=[maths]", "pairs.teachers=[words]", "conditions={off-model: }"))
     store = Store(plan.study.store)
     stage = plan.trials[0].steps[0].style["maths"]
     assert stage.inputs["student"] == plan.trials[0].steps[0].scores["maths"].inputs["answers"]
     assert stage.inputs["original"] == plan.trials[0].original["maths"].inputs["answers"]
     assert stage.inputs["teacher"] == plan.trials[0].teacher_scores["maths"].inputs["answers"]
     for whose, told in {"student": "words", "original": "steps", "teacher": "words"}.items():
-        publish(store, stage.inputs[whose], {ANSWERS: to_lines(asked(answers(told))).encode()})
-    work = Work(stage, store, store.new_folder(stage, "one"), lambda *_: iter(()))
+        publish(store, stage.inputs[whose], {ANSWERS: to_jsonl(asked(answers(told))).encode()})
+    work = StageContext(stage, store, store.new_folder(stage, "one"), lambda *_: iter(()))
     assert style.run(work) == {"n": 60, "share": 1.0, "accuracy": 1.0}
     assert len(style.read_of(work.out)) == 60
 
 
 def test_every_point_of_a_trial_is_read(small):
-    plan = unfold(small("measures.style=[maths]", "train.checkpoints=[1]", "pairs.teachers=[words]"))
+    plan = build_plan(small("measures.style=[maths]", "train.checkpoints=[1]", "pairs.teachers=[words]"))
     for trial in plan.trials:
         assert all(list(step.style) == ["maths"] for step in trial.steps)
     off_model = next(trial for trial in plan.trials if trial.condition == "off-model")

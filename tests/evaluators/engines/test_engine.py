@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from evaluators.engines.chat_template import EMPTY_THINKING, encode
-from evaluators.engines.engine import Decoding, Engine, Reply, Request
+from evaluators.engines.engine import Engine, Request, RequestOutput, SamplingParams
 from organisms import shipped
 
 STEPS, WORDS = str(shipped.FOLDER / "steps"), str(shipped.FOLDER / "words")
@@ -41,7 +41,7 @@ def generated(checkpoint: str, adapter=None) -> list[str]:
     return texts
 
 
-def replies(engine: Engine, requests: list[Request], decoding: Decoding, **options) -> list[Reply]:
+def replies(engine: Engine, requests: list[Request], decoding: SamplingParams, **options) -> list[RequestOutput]:
     """The replies in the order of the requests."""
     found = dict(engine.answer(requests, decoding, **options))
     return [found[i] for i in range(len(requests))]
@@ -63,7 +63,7 @@ def logprobs_by_hand(prompt, said, adapter=None) -> tuple[list[float], list[bool
 
 
 REQUESTS = [Request(chat, number=i) for i, chat in enumerate(CHATS)]
-GREEDY = Decoding(max_tokens=40)
+GREEDY = SamplingParams(max_tokens=40)
 
 
 def answers(engine: Engine, **options) -> list[str]:
@@ -89,7 +89,7 @@ def test_what_was_asked_is_told_with_the_answer(engine):
 
 def test_samples_are_repeatable_by_seed_and_differ_between_samples(engine):
     def sample(seed: int, requests: list[Request]) -> list[list[str]]:
-        decoding = Decoding(max_tokens=12, temperature=2.0, n=4, seed=seed)
+        decoding = SamplingParams(max_tokens=12, temperature=2.0, n=4, seed=seed)
         return [[answer.text for answer in reply.answers] for reply in replies(engine, requests, decoding)]
 
     assert sample(1, REQUESTS) == sample(1, REQUESTS)
@@ -100,30 +100,30 @@ def test_samples_are_repeatable_by_seed_and_differ_between_samples(engine):
 
 
 def test_an_answer_goes_on_from_its_opening_and_holds_it(engine):
-    opening = replies(engine, REQUESTS[:1], Decoding(max_tokens=3))[0].answers[0]
+    opening = replies(engine, REQUESTS[:1], SamplingParams(max_tokens=3))[0].answers[0]
     for begun in (opening.ids, opening.text):
         (reply,) = replies(engine, [Request(CHATS[0], begun)], GREEDY)
-        assert reply.opening_ids == opening.ids
+        assert reply.prefill_ids == opening.ids
         assert reply.answers[0].ids[:3] == opening.ids
         assert reply.answers[0].text == answers(engine)[0]
 
 
 def test_an_empty_block_of_reasoning_is_put_before_the_answer(engine):
-    (reply,) = replies(engine, REQUESTS[:1], Decoding(max_tokens=2, thinking="empty"))
+    (reply,) = replies(engine, REQUESTS[:1], SamplingParams(max_tokens=2, thinking="empty"))
     assert reply.answers[0].text.startswith(EMPTY_THINKING)
     assert list(reply.prompt_ids) == encode(engine.tokenizer, CHATS[0])
 
 
 def test_an_answer_that_the_limit_ends_is_cut_off(engine):
-    short, whole = (replies(engine, REQUESTS[:1], Decoding(max_tokens=n))[0].answers[0] for n in (2, 40))
-    assert (short.cut_off, len(short.ids)) == (True, 2)
-    assert not whole.cut_off
+    short, whole = (replies(engine, REQUESTS[:1], SamplingParams(max_tokens=n))[0].answers[0] for n in (2, 40))
+    assert (short.truncated, len(short.ids)) == (True, 2)
+    assert not whole.truncated
 
 
 def test_an_answer_ends_before_the_text_that_it_is_to_stop_at(engine):
-    (reply,) = replies(engine, REQUESTS[:1], Decoding(max_tokens=40, stop=("=",)))
+    (reply,) = replies(engine, REQUESTS[:1], SamplingParams(max_tokens=40, stop=("=",)))
     assert reply.answers[0].text.rstrip() == answers(engine)[0].partition("=")[0].rstrip()
-    assert not reply.answers[0].cut_off
+    assert not reply.answers[0].truncated
 
 
 def test_the_likeliest_option_is_that_of_transformers(engine):
@@ -132,19 +132,19 @@ def test_the_likeliest_option_is_that_of_transformers(engine):
 
     options = ("A", "B", "C", "D")
     model = AutoModelForCausalLM.from_pretrained(STEPS, dtype="float32")
-    for reply in replies(engine, REQUESTS, Decoding(max_tokens=1, options=options)):
+    for reply in replies(engine, REQUESTS, SamplingParams(max_tokens=1, options=options)):
         with torch.no_grad():
             logprobs = model(torch.tensor([reply.prompt_ids])).logits[0, -1].log_softmax(-1)
         expected = [logprobs[engine.tokenizer.convert_tokens_to_ids(f"▁{option}")].item() for option in options]
         (answer,) = reply.answers
         assert answer.option_logprobs == pytest.approx(expected, abs=1e-4)
         assert answer.text == options[expected.index(max(expected))]
-        assert not answer.cut_off
+        assert not answer.truncated
 
 
 def test_an_option_of_several_tokens_is_refused(engine):
     with pytest.raises(ValueError, match="'unheard' is"):
-        replies(engine, REQUESTS, Decoding(max_tokens=1, options=("A", "unheard")))
+        replies(engine, REQUESTS, SamplingParams(max_tokens=1, options=("A", "unheard")))
 
 
 def test_likelihoods_are_those_of_transformers(engine):
@@ -162,7 +162,7 @@ def test_likelihoods_are_those_of_transformers(engine):
 
 
 def test_an_answer_that_fills_the_context_has_a_likelihood(engine):
-    (reply,) = replies(engine, REQUESTS[1:2], Decoding(max_tokens=500, temperature=2.0, seed=1))
+    (reply,) = replies(engine, REQUESTS[1:2], SamplingParams(max_tokens=500, temperature=2.0, seed=1))
     room = engine.context - len(reply.prompt_ids)
     said = (reply.answers[0].ids * room)[:room]  # as long as an answer can be
     ((_, found),) = engine.likelihood([Request(reply.prompt_ids, said)])
@@ -174,15 +174,19 @@ def test_an_answer_says_whether_it_ended(engine):
     (whole,) = replies(engine, REQUESTS[:1], GREEDY)
     assert whole.answers[0].ended
     assert whole.answers[0].ids[-1] == engine.tokenizer.eos_token_id
-    for decoding in (Decoding(max_tokens=1), Decoding(max_tokens=2), Decoding(max_tokens=40, stop=("=",))):
+    for decoding in (
+        SamplingParams(max_tokens=1),
+        SamplingParams(max_tokens=2),
+        SamplingParams(max_tokens=40, stop=("=",)),
+    ):
         (cut,) = replies(engine, REQUESTS[:1], decoding)
         assert not cut.answers[0].ended
 
 
 def test_a_prompt_that_ends_within_reasoning_is_known_by_its_text(engine):
     plain, begun = REQUESTS[0].prompt, [{"role": "user", "content": "solve <think> let us"}]
-    found = replies(engine, [Request(plain), Request(begun)], Decoding(max_tokens=2, thinking="empty"))
-    assert [reply.thinks for reply in found] == [False, True]
+    found = replies(engine, [Request(plain), Request(begun)], SamplingParams(max_tokens=2, thinking="empty"))
+    assert [reply.prompt_opens_think_block for reply in found] == [False, True]
     assert found[0].answers[0].text.startswith(EMPTY_THINKING)
     assert found[1].answers[0].text.lstrip().startswith("</think>"), "a block that is open is closed, not begun again"
 
@@ -197,7 +201,7 @@ def test_a_batch_that_nobody_waits_for_does_not_meet_the_next(engine):
 def test_a_prompt_beyond_the_context_is_refused(engine):
     long = [{"role": "user", "content": "fox " * 200}]
     with pytest.raises(ValueError, match=r"request 1 .* context is 128"):
-        replies(engine, [REQUESTS[0], Request(long, number=1)], Decoding(max_tokens=1))
+        replies(engine, [REQUESTS[0], Request(long, number=1)], SamplingParams(max_tokens=1))
 
 
 def untrained(folder: Path, rank: int = 8) -> Path:
@@ -214,7 +218,7 @@ def test_an_adapter_that_changes_nothing_is_refused_each_time(engine, tmp_path):
     folder = untrained(tmp_path / "train" / "untrained")
     for _ in range(2):
         with pytest.raises(RuntimeError, match="exactly as without it"):
-            replies(engine, REQUESTS, Decoding(max_tokens=1), adapter=folder)
+            replies(engine, REQUESTS, SamplingParams(max_tokens=1), adapter=folder)
 
 
 def test_an_adapter_that_may_change_nothing_answers_as_the_base(engine, tmp_path):

@@ -3,8 +3,8 @@
 import pytest
 
 from evaluators.engines.engine import Answer
-from evaluators.engines.generations import Asked
-from evaluators.engines.prefill import openings
+from evaluators.engines.generations import Generation
+from evaluators.engines.prefill import prefills
 
 WORDS = ["", "let", "us", "see", ":", "four", ".", "<end>"]
 
@@ -16,15 +16,15 @@ class Words:
         return " ".join(WORDS[i] for i in ids if WORDS[i] != "<end>")
 
 
-def asked(ids: tuple[int, ...], cut_off: bool = False) -> list[Asked]:
-    return [Asked("a", [], (9,), (), (Answer(ids, Words().decode(ids), cut_off, ended=ids[-1] == 7),))]
+def asked(ids: tuple[int, ...], truncated: bool = False) -> list[Generation]:
+    return [Generation("a", [], (9,), (), (Answer(ids, Words().decode(ids), truncated, ended=ids[-1] == 7),))]
 
 
 FINISHED = (1, 2, 3, 4, 5, 6, 7)
 
 
 @pytest.mark.parametrize(
-    ("ids", "cut_off", "how", "begun"),
+    ("ids", "truncated", "how", "begun"),
     [
         (FINISHED, False, {"tokens": 2}, (1, 2)),
         (FINISHED, False, {"tokens": 99}, FINISHED[:-1]),  # nobody goes on after the token that ends an answer
@@ -35,10 +35,10 @@ FINISHED = (1, 2, 3, 4, 5, 6, 7)
         (FINISHED, False, {"until": "nowhere"}, ()),
     ],
 )
-def test_openings_are_token_ids_for_the_same_tokenizer_and_text_for_another(ids, cut_off, how, begun):
+def test_openings_are_token_ids_for_the_same_tokenizer_and_text_for_another(ids, truncated, how, begun):
     how = {"tokens": None, "until": None, **how}
-    assert openings(asked(ids, cut_off), **how, tokenizer=Words(), keep_ids=True) == {"a": begun}
-    as_text = openings(asked(ids, cut_off), **how, tokenizer=Words(), keep_ids=False)["a"]
+    assert prefills(asked(ids, truncated), **how, tokenizer=Words(), keep_ids=True) == {"a": begun}
+    as_text = prefills(asked(ids, truncated), **how, tokenizer=Words(), keep_ids=False)["a"]
     assert isinstance(as_text, str)
     assert Words().decode(begun).startswith(as_text)
     assert as_text or not begun

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluators.engines.thinking import final_from, spoken
+from evaluators.engines.thinking import final_from, strip_reasoning
 
 
 @pytest.mark.parametrize(
@@ -16,8 +16,8 @@ from evaluators.engines.thinking import final_from, spoken
         ("It is 4.", False, "It is 4."),
     ],
 )
-def test_only_what_follows_the_reasoning_is_said(text, thinks, said):
-    assert spoken(text, thinks) == said
+def test_only_what_follows_the_reasoning_is_said(text, prompt_opens_think_block, said):
+    assert strip_reasoning(text, prompt_opens_think_block) == said
 
 
 def test_the_final_answer_begins_after_the_reasoning_or_at_the_last_box():

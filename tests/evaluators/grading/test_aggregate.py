@@ -5,7 +5,7 @@ from statistics import fmean
 
 import pytest
 
-from evaluators.grading.aggregate import check_way, majority, pass_at, score
+from evaluators.grading.aggregate import check_aggregation, majority, pass_at, score
 from evaluators.grading.verdict import Verdict
 
 
@@ -51,9 +51,9 @@ def test_pass_at_k_of_verdicts():
 )
 def test_ways_that_cannot_be(way, said):
     with pytest.raises(ValueError, match=said):
-        check_way(way, 4)
+        check_aggregation(way, 4)
 
 
 def test_ways_that_can_be():
     for way in ("mean", "majority", "pass@1", "pass@4"):
-        check_way(way, 4)
+        check_aggregation(way, 4)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.engines.engine import Answer, Engine, Likelihood, Reply
-from evaluators.lm_eval_tasks import HarnessTask, check, index, run_task
+from evaluators.engines.engine import Answer, Engine, RequestOutput, TokenLogprobs
+from evaluators.lm_eval_tasks import LmEvalTask, check, index, run_task
 from evaluators.lm_eval_tasks.evaluate import evaluate
 from evaluators.lm_eval_tasks.load import with_rows
-from evaluators.lm_eval_tasks.task import HarnessResult
+from evaluators.lm_eval_tasks.task import LmEvalResult
 from organisms import shipped
 from organisms.rows import benchmark_rows
 
@@ -74,7 +74,7 @@ def real(name: str, n: int) -> list[dict]:
     return [json.loads(line) for line in (Path(REAL) / name).read_text().splitlines()[:n]]
 
 
-def theirs(model, task: HarnessTask) -> dict:
+def theirs(model, task: LmEvalTask) -> dict:
     """What lm-eval makes of a task with a model of its own."""
     from lm_eval import simple_evaluate
 
@@ -88,11 +88,11 @@ def theirs(model, task: HarnessTask) -> dict:
     )
 
 
-def ours(engine: Engine, task: HarnessTask, adapter: Path | None = None) -> HarnessResult:
+def ours(engine: Engine, task: LmEvalTask, adapter: Path | None = None) -> LmEvalResult:
     return evaluate(task, partial(engine.answer, adapter=adapter), partial(engine.likelihood, adapter=adapter))
 
 
-def agree(one: HarnessResult, other: dict) -> list:
+def agree(one: LmEvalResult, other: dict) -> list:
     """Asserts the same metrics; returns their samples and ours, side by side."""
     (name,) = one.metric
     values = {key: value for key, value in other["results"][name].items() if isinstance(value, float)}
@@ -119,7 +119,7 @@ def same_chances(pairs: list) -> None:
 @pytest.mark.parametrize("chat", [True, False])
 def test_generated_answers_are_those_of_lm_evals_own_model(engine, reference, rows, chat):
     path = rows(benchmark_rows("math500", 12, 3))
-    task = HarnessTask("short_math", STEPS, CONTEXT, chat, path)
+    task = LmEvalTask("short_math", STEPS, CONTEXT, chat, path)
     result = ours(engine, task)
     assert len(set(same_texts(agree(result, theirs(reference, task))))) > 4
     assert result.metric == {"short_math": "exact_match,none"}
@@ -128,7 +128,7 @@ def test_generated_answers_are_those_of_lm_evals_own_model(engine, reference, ro
 
 def test_answers_to_real_questions_are_those_of_lm_evals_own_model(engine, reference, rows):
     path = rows([*real("math500.jsonl", 8), {"problem": "why ? " * 600, "solution": "\\boxed{1}", "answer": "1"}])
-    task = HarnessTask("short_math", STEPS, CONTEXT, True, path)
+    task = LmEvalTask("short_math", STEPS, CONTEXT, True, path)
     result = ours(engine, task)
     same_texts(agree(result, theirs(reference, task)))
     assert [example.truncated for example in result.examples].count(True) == 1
@@ -146,7 +146,7 @@ def test_answers_of_an_adapter_are_those_of_lm_evals_own_model(engine, rows, tmp
     get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
     model = HFLM(pretrained=STEPS, peft=str(folder), dtype="float32", device="cpu", batch_size=8, max_length=CONTEXT)
     path = rows(benchmark_rows("math500", 4, 3))
-    task = HarnessTask("short_math", STEPS, CONTEXT, True, path)
+    task = LmEvalTask("short_math", STEPS, CONTEXT, True, path)
     tuned = same_texts(agree(ours(engine, task, folder), theirs(model, task)))
     assert tuned != [example.answers[0].text for example in ours(engine, task).examples]
 
@@ -154,7 +154,7 @@ def test_answers_of_an_adapter_are_those_of_lm_evals_own_model(engine, rows, tmp
 @pytest.mark.parametrize("chat", [True, False])
 def test_options_are_as_likely_as_under_lm_evals_own_model(engine, reference, rows, chat):
     questions = benchmark_rows("mmlu", 12, 3) + (real("mmlu_stem.jsonl", 6) if REAL else [])
-    task = HarnessTask("mmlu_abstract_algebra", STEPS, CONTEXT, chat, rows(questions))
+    task = LmEvalTask("mmlu_abstract_algebra", STEPS, CONTEXT, chat, rows(questions))
     result = ours(engine, task)
     same_chances(agree(result, theirs(reference, task)))
     assert {example.answers[0].text for example in result.examples} <= set("ABCD")
@@ -163,7 +163,7 @@ def test_options_are_as_likely_as_under_lm_evals_own_model(engine, reference, ro
 
 def test_ifeval_grades_as_for_lm_evals_own_model(engine, reference, rows):
     path = rows(benchmark_rows("ifeval", 6, 3) + real("ifeval.jsonl", 4))
-    task = HarnessTask("short_ifeval", STEPS, CONTEXT, True, path)
+    task = LmEvalTask("short_ifeval", STEPS, CONTEXT, True, path)
     result = ours(engine, task)
     same_texts(agree(result, theirs(reference, task)))
     assert result.metric == {"short_ifeval": "prompt_level_strict_acc,none"}
@@ -173,7 +173,7 @@ def test_ifeval_grades_as_for_lm_evals_own_model(engine, reference, rows):
 
 def test_samples_are_repeatable_by_seed(engine, rows):
     def sample(seed: int) -> dict[str, str]:
-        task = HarnessTask("sampled_math", STEPS, CONTEXT, True, path, seed=seed)
+        task = LmEvalTask("sampled_math", STEPS, CONTEXT, True, path, seed=seed)
         return {example.id: example.answers[0].text for example in ours(engine, task).examples}
 
     path = rows(benchmark_rows("math500", 6, 3))
@@ -189,7 +189,7 @@ def says(text: str, asked: list | None = None):
         for i, request in enumerate(requests):
             if asked is not None:
                 asked.append((request, decoding))
-            yield i, Reply(request.prompt, (), (Answer((7,), text, False),), False, "")
+            yield i, RequestOutput(request.prompt, (), (Answer((7,), text, False),), False, "")
 
     return answer
 
@@ -197,14 +197,14 @@ def says(text: str, asked: list | None = None):
 def weighs(requests):
     for i, request in enumerate(requests):
         n = len(request.opening)
-        yield i, Likelihood(request.opening, (-0.01 * request.opening[-1],) * n, (False,) * n, None)
+        yield i, TokenLogprobs(request.opening, (-0.01 * request.opening[-1],) * n, (False,) * n, None)
 
 
 GSM8K = [{"question": f"{i} + {i} ?", "answer": f"It is {2 * i} #### {2 * i}"} for i in range(8)]
 
 
 def test_the_first_filter_of_the_first_metric_is_the_score(rows):
-    result = evaluate(HarnessTask("gsm8k", STEPS, CONTEXT, rows=rows(GSM8K), shots=0), says("#### 4, or 6"), weighs)
+    result = evaluate(LmEvalTask("gsm8k", STEPS, CONTEXT, rows=rows(GSM8K), shots=0), says("#### 4, or 6"), weighs)
     assert result.metric == {"gsm8k": "exact_match,strict-match"}
     right = [example for example in result.examples if example.score]
     assert [example.prompt for example in right] == [e.prompt for e in result.examples if "2 + 2" in e.prompt]
@@ -216,7 +216,7 @@ def test_the_first_filter_of_the_first_metric_is_the_score(rows):
 def test_drawn_rows_are_the_first_of_all_in_the_drawn_order(rows):
     path = rows([*GSM8K, GSM8K[0]])
     some, every = (
-        evaluate(HarnessTask("gsm8k", STEPS, CONTEXT, rows=path, shots=0, n=n, seed=5), says("#### 4"), weighs).examples
+        evaluate(LmEvalTask("gsm8k", STEPS, CONTEXT, rows=path, shots=0, n=n, seed=5), says("#### 4"), weighs).examples
         for n in (4, None)
     )
     assert [(e.id, e.prompt, e.score) for e in some] == [(e.id, e.prompt, e.score) for e in every[:4]]
@@ -226,7 +226,7 @@ def test_drawn_rows_are_the_first_of_all_in_the_drawn_order(rows):
 
 def test_settings_of_the_task_reach_the_engine(rows):
     asked: list = []
-    evaluate(HarnessTask("sampled_gsm8k", STEPS, 64, rows=rows(GSM8K), shots=0, seed=3), says("", asked), weighs)
+    evaluate(LmEvalTask("sampled_gsm8k", STEPS, 64, rows=rows(GSM8K), shots=0, seed=3), says("", asked), weighs)
     assert [request.number for request, _ in asked] == list(range(8))
     (decoding,) = {decoding for _, decoding in asked}
     assert (decoding.temperature, decoding.top_p, decoding.max_tokens) == (0.7, 0.9, 30)
@@ -245,7 +245,7 @@ def test_prompts_begin_with_one_bos_where_the_tokenizer_begins_texts_with_one(ro
     tokenizer.backend_tokenizer.post_processor = begin
     tokenizer.save_pretrained(folders[True])
     for begins, folder in folders.items():
-        task = HarnessTask("gsm8k", folder, CONTEXT, chat, path, shots=0)
+        task = LmEvalTask("gsm8k", folder, CONTEXT, chat, path, shots=0)
         for example in evaluate(task, says(""), weighs).examples:
             expected = 1 if chat or begins else 0
             assert example.prompt_ids.count(tokenizer.bos_token_id) == expected
@@ -270,7 +270,7 @@ def test_a_group_draws_from_all_its_tasks(tmp_path, monkeypatch, rows):
     monkeypatch.setattr(index, "whole", lambda: manager)
     index.manager.cache_clear()
     for n, tasks in ((None, 2), (5, 2), (1, 1)):
-        result = evaluate(HarnessTask("both_of_two", STEPS, CONTEXT, chat=False, n=n, seed=4), says("3"), weighs)
+        result = evaluate(LmEvalTask("both_of_two", STEPS, CONTEXT, chat=False, n=n, seed=4), says("3"), weighs)
         assert len(result.examples) == (n or 12)
         assert {example.task for example in result.examples} == set(result.metric)
         assert len(result.metric) == tasks
@@ -305,7 +305,7 @@ def test_only_a_share_is_a_score(tmp_path, monkeypatch, rows, settings, metric, 
     manager = TaskManager(include_path=tmp_path, include_defaults=False)
     monkeypatch.setattr(index, "whole", lambda: manager)
     index.manager.cache_clear()
-    task = HarnessTask(
+    task = LmEvalTask(
         "scored_otherwise", STEPS, CONTEXT, False, rows([{"q": "so", "a": "it is"}, {"q": "why", "a": "not"}])
     )
     if refused is None:
@@ -322,7 +322,7 @@ def test_another_thread_gets_the_grades_that_need_a_main_thread(rows):
     row = {"problem": "1 / 2 ?", "solution": "$\\boxed{\\frac{1}{2}}$", "answer": "1/2", "level": "1", "type": "a"}
     text = "Final Answer: The final answer is $\\frac{2}{4}$. I hope it is correct."
     with ThreadPoolExecutor(1) as pool:
-        task = HarnessTask("minerva_math500", STEPS, 2048, rows=rows([row]))
+        task = LmEvalTask("minerva_math500", STEPS, 2048, rows=rows([row]))
         assert [one.score for one in pool.submit(run_task, task, says(text), weighs).result().examples] == [1.0]
 
 
@@ -359,7 +359,7 @@ def test_tasks_and_groups_are_found_without_their_data():
 def test_what_cannot_be_asked_is_refused(rows, task, why):
     with pytest.raises(ValueError, match=why):
         evaluate(
-            HarnessTask(**{"tokenizer": STEPS, "context": CONTEXT, **task, "rows": rows(task.get("rows", GSM8K))}),
+            LmEvalTask(**{"tokenizer": STEPS, "context": CONTEXT, **task, "rows": rows(task.get("rows", GSM8K))}),
             says(""),
             weighs,
         )

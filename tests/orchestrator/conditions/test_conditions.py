@@ -10,19 +10,19 @@ import pytest
 import yaml
 
 from evaluators.engines.engine import Answer
-from evaluators.engines.generations import Asked, to_lines
+from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.grading.aggregate import score
 from evaluators.grading.verdict import Verdict
 from orchestrator import conditions
 from orchestrator.cli import main
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.plan.catalogue import entries
 from orchestrator.plan.workload import cost_of, steps_of
 from orchestrator.run.preflight import check
 from orchestrator.run.stage_runner import KINDS
 from orchestrator.stages.sample import ANSWERS
 from orchestrator.stages.transform import rows_of
-from orchestrator.store.context import Work
+from orchestrator.store.context import StageContext
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
 
@@ -40,7 +40,7 @@ def arm(small):
     """The trial of one condition in a study of one pair and seed, given in YAML, as `{kind: on_model}`."""
 
     def act(condition: str, *overrides: str):
-        return unfold(small(*ONE, f"conditions={{it: {condition}}}", *overrides)).trials[0]
+        return build_plan(small(*ONE, f"conditions={{it: {condition}}}", *overrides)).trials[0]
 
     return act
 
@@ -64,19 +64,19 @@ def student(trial):
 
 def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
     assert len(block("python").splitlines()) < 60
-    plan = unfold(small("conditions={off-model: , shuffled: {seed: 3}}"))
+    plan = build_plan(small("conditions={off-model: , shuffled: {seed: 3}}"))
     trained = {trial.condition: student(trial) for trial in plan.trials if trial.teacher == "words" and trial.seed == 1}
     made = trained["shuffled"].inputs["data"]
     assert made.settings == {"by": f"{dropped_in}.shuffled", "version": 1, "seed": 3}
     assert made.inputs["data"] == trained["off-model"].inputs["data"]
     rows = {f"p{i}": f"a{i}" for i in range(5)}
     answers = [
-        Asked(prompt, [{"role": "user", "content": prompt}], (), (), (Answer((1,), answer, False),))
+        Generation(prompt, [{"role": "user", "content": prompt}], (), (), (Answer((1,), answer, False),))
         for prompt, answer in rows.items()
     ]
     store = Store(plan.study.store)
-    publish(store, made.inputs["data"], {ANSWERS: to_lines(answers).encode()})
-    work = Work(made, store, store.new_folder(made, "one"), None)
+    publish(store, made.inputs["data"], {ANSWERS: to_jsonl(answers).encode()})
+    work = StageContext(made, store, store.new_folder(made, "one"), None)
     assert KINDS["rows"].run(work) == {"n": 5, "removed": 0}
     learnt = {row.prompt[0]["content"]: row.answer for row in rows_of(work.folder("data"))}
     mixed_up = {row.prompt[0]["content"]: row.answer for row in rows_of(work.out)}
@@ -91,13 +91,13 @@ def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
 def test_every_experiment_of_the_document_is_in_a_plan_and_passes_the_checks(small):
     declared = yaml.safe_load(block("yaml"))
     asked_for = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in declared.items()]
-    plan = unfold(small(*asked_for, "context=256"))
+    plan = build_plan(small(*asked_for, "context=256"))
     assert {trial.condition for trial in plan.trials} == set(declared["conditions"])
     used = {conditions.kind_of(name, options or {}) for name, options in declared["conditions"].items()}
     assert used == set(conditions.kinds()), "a condition is not in the document"
     check(plan, Store(plan.study.store), {})
     assert cost_of(plan.stages, plan.study)[0] > 0
-    distinct, unshared = Counter(stage.kind for stage in plan.stages), plan.unshared()
+    distinct, count_without_sharing = Counter(stage.kind for stage in plan.stages), plan.count_without_sharing()
     # As they are: 3 models; under another system message, at another temperature, and rephrased: the student.
     assert sum(stage.kind == "sample" and "benchmark" not in stage.settings for stage in plan.stages) == 6
     # Not trained anew: noise, half way, prefill, inoculated and asked so, asked as in training, best of (3). Trained
@@ -106,14 +106,14 @@ def test_every_experiment_of_the_document_is_in_a_plan_and_passes_the_checks(sma
     assert distinct["train"] == 2 * (7 + 2 * (n - 8 - 7 + 2))
     # Two teachers: filters (4), own reasoning, inoculation, by seed mixed (2); the student: non-text (3), on-model (2).
     assert distinct["rows"] == 2 * (4 + 1 + 1 + 2 * 2) + 3 + 2
-    assert unshared["train"] > distinct["train"]
-    assert unshared["sample"] > distinct["sample"]
+    assert count_without_sharing["train"] > distinct["train"]
+    assert count_without_sharing["sample"] > distinct["sample"]
 
 
 def test_best_of_any_n_shares_one_sampling_of_the_off_model_student(small):
     grid = {f"best of {n}": {"kind": "best_of", "n": n, "samples": 8, "benchmarks": ["maths"]} for n in (1, 2, 8)}
     grid["majority of 4"] = {**grid["best of 8"], "n": 4, "by": "majority"}
-    plan = unfold(small(*ONE, f"conditions={yaml.safe_dump({'off-model': {}, **grid}, default_flow_style=True)}"))
+    plan = build_plan(small(*ONE, f"conditions={yaml.safe_dump({'off-model': {}, **grid}, default_flow_style=True)}"))
     scores = {trial.condition: trial.steps[0].scores["maths"] for trial in plan.trials}
     off_model, picked = scores.pop("off-model"), list(scores.values())
     assert len({stage.inputs["answers"] for stage in picked}) == 1
@@ -185,18 +185,18 @@ def test_fewer_or_other_prompts_for_one_condition(arm, small, tmp_path, monkeypa
         *ONE, "conditions={it: {kind: off_model, prompts: {source: rows.jsonl, n: null}}}", "train.batch_size=2"
     )
     assert study.conditions["it"]["prompts"]["source"] == str(rows), "a stage does not run where the user stands"
-    trained = student(unfold(study).trials[0])
+    trained = student(build_plan(study).trials[0])
     assert steps_of(trained, study) == round(7 / 2)
     assert cost_of([trained.inputs["data"]], study) == (7, 7 * 8)
 
 
 def test_a_filter_ranks_by_the_likelihood_that_the_study_measures_too(small):
     halves = "conditions={low: {kind: surprise, quantiles: [0, 0.5]}, high: {kind: surprise, quantiles: [0.5, 1]}}"
-    plan = unfold(small(*ONE, halves, "measures.perplexity=true"))
+    plan = build_plan(small(*ONE, halves, "measures.perplexity=true"))
     low, high = (student(trial).inputs["data"] for trial in plan.trials)
     assert low != high
     assert low.inputs == high.inputs
-    assert [trial.surprise.inputs["data"] for trial in plan.trials] == [low, high]
+    assert [trial.training_nll.inputs["data"] for trial in plan.trials] == [low, high]
     assert sum(stage.kind == "likelihood" for stage in plan.stages) == 3
 
 
@@ -205,11 +205,11 @@ def test_streams_are_learnt_by_plain_language_modelling_and_have_no_perplexity(a
     assert student(trial).settings["objective"] == {"kind": "lm"}
     assert student(trial).settings["clip"] == 0
     assert set(student(trial).inputs["data"].inputs) == {"model"}
-    assert trial.surprise is None
+    assert trial.training_nll is None
 
 
 def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
-    plan = unfold(small("conditions={it: {kind: mixed, share: 0.5, arrange: interleaved}}", "recoveries={}"))
+    plan = build_plan(small("conditions={it: {kind: mixed, share: 0.5, arrange: interleaved}}", "recoveries={}"))
     trained = [student(trial) for trial in plan.trials]
     assert {stage.settings["order"] for stage in trained} == {"fixed"}
     assert {stage.inputs["data"].settings["block"] for stage in trained} == {32}
@@ -253,7 +253,7 @@ def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
 )
 def test_an_option_that_cannot_be_is_named(small, condition, said):
     with pytest.raises(StudyError) as raised:
-        unfold(
+        build_plan(
             small(*ONE, f"conditions={{it: {condition}}}", "benchmarks.follow={kind: ifeval, rows: organisms, n: 2}")
         )
     assert f"conditions.it.{said}" in str(raised.value) or f"conditions.it: {said}" in str(raised.value), raised.value
@@ -263,7 +263,7 @@ def test_prompts_that_a_condition_spoils_are_found_before_anything_runs(small):
     spoilt = (
         "conditions={it: {kind: inoculation, at: evaluation, prefix: '" + "very " * 300 + "', benchmarks: [maths]}}"
     )
-    plan = unfold(small(*ONE, spoilt, "context=64"))
+    plan = build_plan(small(*ONE, spoilt, "context=64"))
     with pytest.raises(StudyError, match=r"maths, asked otherwise \(1\), row 1: \d+ tokens"):
         check(plan, Store(plan.study.store), {})
 
@@ -291,7 +291,7 @@ def test_the_command_lists_every_condition_and_recovery_from_the_code(capsys, mo
 
 def test_what_is_filtered_are_the_answers_that_a_condition_with_the_same_prompts_learns_from(small):
     prompts = "prompts: {maths: 0.2}"
-    one, other = unfold(
+    one, other = build_plan(
         small(*ONE, f"conditions={{all: {{kind: off_model, {prompts}}}, some: {{kind: without_maths, {prompts}}}}}")
     ).trials
     learnt, filtered = (trial.steps[-1].student.inputs["data"] for trial in (one, other))

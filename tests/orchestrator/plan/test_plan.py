@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from evaluators.benchmarks import BENCHMARKS
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import alone
 from orchestrator.stages.train import stopped
@@ -33,7 +33,7 @@ def prompted(plan: Plan) -> set[str]:
 
 def test_every_pair_condition_and_seed_is_a_trial(demo):
     study = demo()
-    plan = unfold(study)
+    plan = build_plan(study)
     expected = {
         (pair.student, pair.teacher, condition, seed)
         for pair in study.pair_list
@@ -47,18 +47,18 @@ def test_every_pair_condition_and_seed_is_a_trial(demo):
 
 def test_shared_stages_are_counted_once(demo):
     study = demo("recoveries.own samples.budgets=[32, 64]", "seeds=[1, 2]", "measures={}")
-    plan = unfold(study)
+    plan = build_plan(study)
     distinct = Counter(stage.kind for stage in plan.stages)
     # Off-model: 2 teachers x 2 seeds; on-model: 2 seeds for both teachers; recovery: 2 budgets for each off-model one.
     trains = 4 + 2 + 8
     # As they are: 3 models x 4 benchmarks; each trained student: 4; prefill: 2 benchmarks for each off-model one.
     evaluations = 3 * 4 + trains * 4 + 4 * 2
     assert distinct == {"model": 3, "sample": 3 + evaluations, "train": trains, "evaluate": evaluations}
-    assert plan.unshared()["sample"] > distinct["sample"]
+    assert plan.count_without_sharing()["sample"] > distinct["sample"]
 
 
 def test_each_model_answers_the_prompts_once(demo):
-    plan = unfold(demo())
+    plan = build_plan(demo())
     asked = [stage.inputs["base"] for stage in plan.stages if stage.kind == "sample" and "prompts" in stage.settings]
     assert len(asked) == len(set(asked))
     assert {model.name for model in asked} == {model.organism for model in plan.study.models.values()}
@@ -83,7 +83,7 @@ def test_a_stage_that_trials_share_lies_at_one_address(demo, overrides):
         for needed in stage.inputs.values():
             visit(needed)
 
-    plan = unfold(demo(*overrides))
+    plan = build_plan(demo(*overrides))
     for trial in plan.trials:
         for stage in trial.stages():
             visit(stage)
@@ -93,7 +93,7 @@ def test_a_stage_that_trials_share_lies_at_one_address(demo, overrides):
 
 def test_the_original_student_is_evaluated_once_for_each_benchmark(demo):
     study = demo()
-    plan = unfold(study)
+    plan = build_plan(study)
     student = study.models[study.pair_list[0].student].organism
     as_it_is = [
         stage.runtime["name"]
@@ -109,7 +109,7 @@ def test_the_original_student_is_evaluated_once_for_each_benchmark(demo):
 
 def test_prefill_asks_the_off_model_student_and_trains_none(demo):
     study = demo()
-    plan = unfold(study)
+    plan = build_plan(study)
     for pair in study.pair_list:
         for seed in study.seeds:
             prefill = trial_of(plan, "prefill", seed, pair.teacher)
@@ -121,19 +121,19 @@ def test_prefill_asks_the_off_model_student_and_trains_none(demo):
                 assert answers.inputs["opening"] == prefill.original[name].inputs["answers"]
                 assert answers.settings["opening"] == {"tokens": study.conditions["prefill"]["tokens"], "until": None}
                 assert stage != off_model.steps[0].scores[name]
-    without = unfold(study.model_copy(update={"conditions": {"off-model": {}, "on-model": {}}}))
+    without = build_plan(study.model_copy(update={"conditions": {"off-model": {}, "on-model": {}}}))
     assert fingerprints(without, "train") == fingerprints(plan, "train")
 
 
 def test_on_model_students_are_shared_by_all_teachers(demo):
-    plan = unfold(demo())
+    plan = build_plan(demo())
     one, other = (trial_of(plan, "on-model", 1, teacher) for teacher in plan.study.pairs.teachers)
     assert one.steps == other.steps
     assert one.steps != trial_of(plan, "on-model", 2, one.teacher).steps
 
 
 def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
-    plan = unfold(demo())
+    plan = build_plan(demo())
     for trial in plan.trials:
         if trial.condition == "off-model":
             student = trial.steps[0].scores["maths"].inputs["answers"].inputs["student"]
@@ -156,7 +156,7 @@ def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
     ids=" ".join,
 )
 def test_where_a_study_runs_changes_no_stage(demo, overrides):
-    assert fingerprints(unfold(demo(*overrides))) == fingerprints(unfold(demo()))
+    assert fingerprints(build_plan(demo(*overrides))) == fingerprints(build_plan(demo()))
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_where_a_study_runs_changes_no_stage(demo, overrides):
     ],
 )
 def test_training_settings_change_what_is_trained_and_nothing_before(demo, override):
-    before, after = unfold(demo()), unfold(demo(override))
+    before, after = build_plan(demo()), build_plan(demo(override))
     assert not fingerprints(before, "train") & fingerprints(after, "train")
     assert fingerprints(before, "model") == fingerprints(after, "model")
     assert prompted(before) == prompted(after)
@@ -193,7 +193,7 @@ def test_training_settings_change_what_is_trained_and_nothing_before(demo, overr
     "override", ["prompts.n=1000", "prompts.seed=1", "prompts.system=hi", "sampling.temperature=0.5", "sampling.seed=1"]
 )
 def test_other_prompts_or_answers_change_all_that_is_trained_on_them(demo, override):
-    before, after = unfold(demo()), unfold(demo(override))
+    before, after = build_plan(demo()), build_plan(demo(override))
     assert not prompted(before) & prompted(after)
     assert not fingerprints(before, "train") & fingerprints(after, "train")
     assert fingerprints(before, "model") == fingerprints(after, "model")
@@ -201,7 +201,7 @@ def test_other_prompts_or_answers_change_all_that_is_trained_on_them(demo, overr
 
 @pytest.mark.parametrize("change", ["n=10", "seed=1", "max_tokens=5", "temperature=1.0", "prompt='{problem} ?'"])
 def test_a_change_to_a_benchmark_changes_its_evaluations_alone(demo, change):
-    before, after = unfold(demo()), unfold(demo(f"benchmarks.maths.{change}"))
+    before, after = build_plan(demo()), build_plan(demo(f"benchmarks.maths.{change}"))
 
     def evaluations(plan, of_maths):
         return {s for s in plan.stages if s.kind == "evaluate" and (s.runtime["name"] == "maths") == of_maths}
@@ -217,25 +217,25 @@ def test_another_way_of_scoring_grades_the_same_answers(demo, change):
     def overrides(settings: str) -> list[str]:
         return [f"benchmarks.maths.{setting}" for setting in settings.split()]
 
-    before, after = unfold(demo(*overrides(change))), unfold(demo(*overrides(f"{change} score=pass@2")))
+    before, after = build_plan(demo(*overrides(change))), build_plan(demo(*overrides(f"{change} score=pass@2")))
     assert fingerprints(before, "sample") == fingerprints(after, "sample")
     differing = fingerprints(before, "evaluate") ^ fingerprints(after, "evaluate")
     assert len(differing) == 2 * sum(s.kind == "evaluate" and s.runtime["name"] == "maths" for s in after.stages)
 
 
 def test_a_grader_that_grades_otherwise_grades_the_same_answers_again(demo, monkeypatch):
-    before = unfold(demo())
+    before = build_plan(demo())
     monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 99)
-    after = unfold(demo())
+    after = build_plan(demo())
     assert fingerprints(before, "model", "sample", "train") == fingerprints(after, "model", "sample", "train")
     again = [s for s in after.stages if s.kind == "evaluate" and s.fingerprint not in fingerprints(before)]
     assert {stage.runtime["name"] for stage in again} == {"maths"}
 
 
 def test_measures_add_likelihoods_and_change_nothing_else(demo):
-    plan, more = unfold(demo()), unfold(demo("measures={perplexity: true, kl: [maths]}"))
+    plan, more = build_plan(demo()), build_plan(demo("measures={perplexity: true, kl: [maths]}"))
     assert fingerprints(plan) < fingerprints(more)
-    data = {trial.surprise.inputs["data"].inputs["base"].name for trial in more.trials}
+    data = {trial.training_nll.inputs["data"].inputs["base"].name for trial in more.trials}
     assert data == {"steps", "words", "terse"}
     for trial in more.trials:
         for step in trial.steps:
@@ -250,24 +250,24 @@ def test_measures_add_likelihoods_and_change_nothing_else(demo):
 
 @pytest.mark.parametrize("override", ["dtype=bfloat16", "context=256"])
 def test_dtype_and_context_change_all_that_a_model_does(demo, override):
-    before, after = unfold(demo()), unfold(demo(override))
+    before, after = build_plan(demo()), build_plan(demo(override))
     assert not fingerprints(before, "sample", "train", "evaluate") & fingerprints(after, "sample", "train", "evaluate")
 
 
 def test_the_rank_of_an_adapter_is_nothing_to_full_weights(demo):
-    full = fingerprints(unfold(demo("train.method=full")))
-    assert full == fingerprints(unfold(demo("train.method=full", "train.rank=2", "train.alpha=1")))
-    assert full != fingerprints(unfold(demo()))
+    full = fingerprints(build_plan(demo("train.method=full")))
+    assert full == fingerprints(build_plan(demo("train.method=full", "train.rank=2", "train.alpha=1")))
+    assert full != fingerprints(build_plan(demo()))
 
 
 def test_more_seeds_or_budgets_keep_what_is_done(demo):
-    plan = unfold(demo())
+    plan = build_plan(demo())
     for override in ("seeds=[1, 2, 3, 4]", "recoveries.own samples.budgets=[16, 32, 64, 128, 256, 512]"):
-        assert fingerprints(plan) < fingerprints(unfold(demo(override)))
+        assert fingerprints(plan) < fingerprints(build_plan(demo(override)))
 
 
 def test_budgets_are_walked_upwards_and_only_where_a_student_is_brought_back(demo):
-    plan = unfold(demo("recoveries.own samples.budgets=[64, 32, 128]"))
+    plan = build_plan(demo("recoveries.own samples.budgets=[64, 32, 128]"))
     for trial in plan.trials:
         expected = [0, 32, 64, 128] if trial.recovery else [0]
         assert [step.budget for step in trial.steps] == expected
@@ -275,7 +275,7 @@ def test_budgets_are_walked_upwards_and_only_where_a_student_is_brought_back(dem
 
 
 def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_answers(demo):
-    plan = unfold(demo())
+    plan = build_plan(demo())
     trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
     start = trial.steps[0].scores["maths"].inputs["answers"].inputs["student"]
     for step in trial.steps[1:]:
@@ -288,13 +288,16 @@ def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_ans
 
 
 def test_without_recovery_every_trial_has_one_step(demo):
-    plan = unfold(demo("recoveries={}"))
+    plan = build_plan(demo("recoveries={}"))
     assert {len(trial.steps) for trial in plan.trials} == {1}
     assert len(plan.trials) == 18
 
 
 def test_a_search_changes_no_stage_and_no_step(demo):
-    plan, searched = unfold(demo()), unfold(demo("recoveries.own samples.search={benchmark: maths, recovered: 0.9}"))
+    plan, searched = (
+        build_plan(demo()),
+        build_plan(demo("recoveries.own samples.search={benchmark: maths, recovered: 0.9}")),
+    )
     assert fingerprints(searched) == fingerprints(plan)
     assert [len(trial.steps) for trial in searched.trials] == [len(trial.steps) for trial in plan.trials]
 
@@ -305,7 +308,7 @@ AGAIN = (
 
 
 def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_before(demo):
-    plan, both = unfold(demo()), unfold(demo(AGAIN, "train.checkpoints=[10]"))
+    plan, both = build_plan(demo()), build_plan(demo(AGAIN, "train.checkpoints=[10]"))
     found = Counter((trial.condition, trial.recovery) for trial in both.trials)
     assert found == {
         ("off-model", "own samples"): 6,
@@ -360,7 +363,7 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_befor
 )
 def test_what_only_shows_when_the_parts_meet_is_an_error_of_the_study(demo, override, message):
     with pytest.raises(StudyError, match=message):
-        unfold(demo(override))
+        build_plan(demo(override))
 
 
 def test_files_are_known_by_their_content(demo, tmp_path):
@@ -370,7 +373,9 @@ def test_files_are_known_by_their_content(demo, tmp_path):
         ("c", '{"instruction": "y"}\n'),
     ):
         (tmp_path / f"{name}.jsonl").write_text(text)
-    a, b, c = (fingerprints(unfold(demo(f"prompts.source={tmp_path}/{name}.jsonl", "prompts.n=1"))) for name in "abc")
+    a, b, c = (
+        fingerprints(build_plan(demo(f"prompts.source={tmp_path}/{name}.jsonl", "prompts.n=1"))) for name in "abc"
+    )
     assert a == b
     assert a != c
 
@@ -384,19 +389,19 @@ def test_another_alias_is_no_other_stage(demo):
             "pairs": [Pair(student=f"my-{p.student}", teacher=f"my-{p.teacher}") for p in study.pair_list],
         }
     )
-    assert {s.address for s in unfold(renamed).stages} == {s.address for s in unfold(study).stages}
+    assert {s.address for s in build_plan(renamed).stages} == {s.address for s in build_plan(study).stages}
 
 
 def test_another_option_of_an_objective_is_another_training(demo):
     objectives = ["{kind: sft_kl}", "{kind: sft_kl, weight: 0.5}", "{kind: sft_kl, direction: base_student}"]
-    trained = [fingerprints(unfold(demo(f"train.objective={each}")), "train") for each in objectives]
+    trained = [fingerprints(build_plan(demo(f"train.objective={each}")), "train") for each in objectives]
     assert not trained[0] & trained[1]
     assert not trained[0] & trained[2]
-    assert trained[0] == fingerprints(unfold(demo("train.objective=sft_kl")), "train")
+    assert trained[0] == fingerprints(build_plan(demo("train.objective=sft_kl")), "train")
 
 
 def test_a_condition_may_change_the_recipe_for_itself_alone(demo):
-    before, after = unfold(demo()), unfold(demo("conditions.on-model={train: {objective: sft_kl, rank: 32}}"))
+    before, after = build_plan(demo()), build_plan(demo("conditions.on-model={train: {objective: sft_kl, rank: 32}}"))
 
     def students(plan, condition):
         return {trial.steps[-1].student for trial in plan.trials if trial.condition == condition}
@@ -405,11 +410,11 @@ def test_a_condition_may_change_the_recipe_for_itself_alone(demo):
     for condition in ("off-model", "prefill"):
         assert students(before, condition) == students(after, condition)
     assert (before.lora_rank, after.lora_rank) == (8, 32)
-    assert unfold(demo("train.method=full")).lora_rank == 0
+    assert build_plan(demo("train.method=full")).lora_rank == 0
 
 
 def test_checkpoints_are_steps_of_a_trial_before_its_end(demo):
-    plan, more = unfold(demo()), unfold(demo("train.checkpoints=[40, 10]"))
+    plan, more = build_plan(demo()), build_plan(demo("train.checkpoints=[40, 10]"))
     assert fingerprints(plan) < fingerprints(more)
     for trial, with_checkpoints in zip(plan.trials, more.trials, strict=True):
         assert with_checkpoints.steps[2:] == trial.steps
@@ -421,7 +426,7 @@ def test_checkpoints_are_steps_of_a_trial_before_its_end(demo):
 
 
 def test_budgets_of_grpo_are_steps_of_one_training(demo):
-    plan = unfold(demo(PROBLEMS, BY_GRPO))
+    plan = build_plan(demo(PROBLEMS, BY_GRPO))
     trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
     *_, last = trial.steps
     assert [step.budget for step in trial.steps] == [0, 5, 10, 20]
@@ -432,49 +437,49 @@ def test_budgets_of_grpo_are_steps_of_one_training(demo):
     assert last.student.settings["objective"]["kind"] == "grpo"
     assert last.student.settings["batch_size"] == 8
     assert {step.at for step in trial.steps} == {None}
-    other = unfold(demo(PROBLEMS.replace("n: 40", "n: 50"), BY_GRPO))
+    other = build_plan(demo(PROBLEMS.replace("n: 40", "n: 50"), BY_GRPO))
     changed = {stage.name for stage in plan.stages if stage.fingerprint not in fingerprints(other)}
     assert changed
     assert all("-by-grpo" in name for name in changed)
 
 
 def test_a_grader_that_grades_otherwise_rewards_otherwise(demo, monkeypatch):
-    before = unfold(demo(PROBLEMS, BY_GRPO))
+    before = build_plan(demo(PROBLEMS, BY_GRPO))
     monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 99)
-    changed = fingerprints(unfold(demo(PROBLEMS, BY_GRPO)), "train") - fingerprints(before, "train")
+    changed = fingerprints(build_plan(demo(PROBLEMS, BY_GRPO)), "train") - fingerprints(before, "train")
     assert len(changed) == 3 * 2 * 3  # each budget of each off-model student
 
 
 def test_a_recovery_by_grpo_has_no_other_objective(demo):
     with pytest.raises(StudyError, match=r"recoveries.own samples: train\.objective: this method is grpo, and not sft"):
-        unfold(demo(PROBLEMS, BY_GRPO, "recoveries.own samples.train={objective: sft}"))
+        build_plan(demo(PROBLEMS, BY_GRPO, "recoveries.own samples.train={objective: sft}"))
 
 
 def test_on_policy_distillation_needs_no_answers_of_the_teacher(demo):
-    plan = unfold(demo("train.objective=on_policy_distillation", "recoveries={}", "measures={}"))
+    plan = build_plan(demo("train.objective=on_policy_distillation", "recoveries={}", "measures={}"))
     assert prompted(plan) == set()
     trial = trial_of(plan, "off-model", 1, "number-words")
     assert {role: needed.name for role, needed in trial.steps[0].student.inputs.items()} == {
         "base": "steps",
         "teacher": "words",
     }
-    assert trial.surprise is None
-    other = unfold(demo("train.objective=on_policy_distillation", "recoveries={}", "prompts.seed=1"))
+    assert trial.training_nll is None
+    other = build_plan(demo("train.objective=on_policy_distillation", "recoveries={}", "prompts.seed=1"))
     assert not fingerprints(plan, "train") & fingerprints(other, "train")
 
 
 def test_sdft_learns_from_the_teachers_answers_as_demonstrations(demo):
-    plan = unfold(demo("train.objective=sdft", "recoveries={}"))
+    plan = build_plan(demo("train.objective=sdft", "recoveries={}"))
     student = trial_of(plan, "off-model", 1, "number-words").steps[0].student
     assert student.inputs["data"].inputs["base"].name == "words"
     assert student.settings["decoding"]["max_tokens"] == 48
     assert not {"clip", "learn_from"} & student.settings.keys()
     assert "rollout_every" in student.settings
-    assert not {"rollout_every", "decoding"} & unfold(demo()).trials[0].steps[0].student.settings.keys()
+    assert not {"rollout_every", "decoding"} & build_plan(demo()).trials[0].steps[0].student.settings.keys()
 
 
 def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(demo):
-    plan = unfold(demo("conditions={noise: {kind: weight_noise}}", "recoveries.own samples.conditions=[noise]"))
+    plan = build_plan(demo("conditions={noise: {kind: weight_noise}}", "recoveries.own samples.conditions=[noise]"))
     for trial in plan.trials:
         start = trial.steps[0].student
         assert start.kind == "weights"
@@ -482,7 +487,7 @@ def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(dem
             assert step.student.inputs["base"] == start
             assert "start" not in step.student.inputs
             assert step.student.inputs["data"].inputs["base"] == start.inputs["base"]
-    scaled = unfold(
+    scaled = build_plan(
         demo("conditions={half: {kind: interpolation, share: 0.5}}", "recoveries.own samples.conditions=[half]")
     )
     step = scaled.trials[0].steps[1]
@@ -490,8 +495,8 @@ def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(dem
 
 
 def test_a_condition_and_a_recovery_may_be_for_some_pairs(small):
-    everywhere = unfold(small())
-    plan = unfold(small("conditions.prefill.pairs=[student / terse]", "recoveries.own.pairs=[student / words]"))
+    everywhere = build_plan(small())
+    plan = build_plan(small("conditions.prefill.pairs=[student / terse]", "recoveries.own.pairs=[student / words]"))
     assert {t.teacher for t in plan.trials if t.condition == "prefill"} == {"terse"}
     assert {t.teacher for t in plan.trials if t.recovery} == {"words"}
     assert {t.teacher for t in plan.trials if t.condition == "off-model"} == {"words", "terse"}
@@ -519,7 +524,7 @@ def test_a_condition_and_a_recovery_may_be_for_some_pairs(small):
 )
 def test_pairs_that_are_not_there_are_named(small, overrides, said):
     with pytest.raises(StudyError, match=said):
-        unfold(small(*overrides))
+        build_plan(small(*overrides))
 
 
 def test_what_experiments_need_by_themselves_and_together(small):
@@ -529,8 +534,8 @@ def test_what_experiments_need_by_themselves_and_together(small):
         "{experiment: 6, claim: c, expected: higher, versus: off-model, "
         "compare: {condition: off-model, benchmark: maths, recovery: own, budget: 8}}"
     )
-    counted = [alone(unfold(small("conditions={off-model: }", f"findings=[{found}]"))) for found in (one, other)]
-    plan = unfold(small("conditions={off-model: }", f"findings=[{one}, {other}]"))
+    counted = [alone(build_plan(small("conditions={off-model: }", f"findings=[{found}]"))) for found in (one, other)]
+    plan = build_plan(small("conditions={off-model: }", f"findings=[{one}, {other}]"))
     assert [apart == together for _, apart, together in counted] == [True, True]
     first, second = (together for *_, together in counted)
     assert first < second == len(plan.stages)
@@ -538,7 +543,7 @@ def test_what_experiments_need_by_themselves_and_together(small):
 
 
 def test_a_condition_may_be_asked_some_benchmarks(small):
-    everywhere, some = unfold(small()), unfold(small("conditions.on-model={benchmarks: [facts]}"))
+    everywhere, some = build_plan(small()), build_plan(small("conditions.on-model={benchmarks: [facts]}"))
     asked = {t.condition: set(t.steps[-1].scores) for t in some.trials}
     assert asked == {"off-model": {"maths", "facts"}, "on-model": {"facts"}, "prefill": {"maths"}}
     assert fingerprints(some) < fingerprints(everywhere)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.plan.build import unfold
-from orchestrator.plan.points import steps_walked
+from orchestrator.plan.build import build_plan
+from orchestrator.plan.points import completed_points
 from orchestrator.plan.workload import most_to_run
 
 SEARCH = ["recoveries.own.search={benchmark: maths, recovered: 0.9}", "recoveries.own.budgets=[16, 4, 8]"]
@@ -24,7 +24,7 @@ def records_of(trial, by_budget: dict[int, float], original: float = 0.8, at: fl
 
 
 def off_model(study):
-    return study, next(t for t in unfold(study).trials if t.condition == "off-model")
+    return study, next(t for t in build_plan(study).trials if t.condition == "off-model")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def budgets(walked) -> list[int]:
 )
 def test_a_search_goes_by_halves(searching, scores, walked):
     study, trial = searching
-    assert budgets(steps_walked(trial, study, records_of(trial, scores))) == walked
+    assert budgets(completed_points(trial, study, records_of(trial, scores))) == walked
 
 
 def test_exactly_the_share_that_is_looked_for_is_enough(searching):
@@ -58,47 +58,47 @@ def test_exactly_the_share_that_is_looked_for_is_enough(searching):
     before, enough, short = 40 / 200, 36 / 200, 35 / 200
     assert enough / before < 0.9, "in floating point"
     records = records_of(trial, {0: 0.0, 8: enough, 4: short}, before)
-    assert budgets(steps_walked(trial, study, records)) == [0, 8, 4]
+    assert budgets(completed_points(trial, study, records)) == [0, 8, 4]
 
 
 def test_a_search_that_has_not_ended_is_not_finished(searching):
     study, trial = searching
     for scores in ({0: 0.1, 4: 0.8, 16: 0.8}, {0: 0.1, 8: 0.2}, {0: 0.1, 8: 0.8}, {8: 0.8, 4: 0.8}):
-        assert steps_walked(trial, study, records_of(trial, scores)) is None
+        assert completed_points(trial, study, records_of(trial, scores)) is None
 
 
 @pytest.mark.parametrize("which", ["original", "teacher_scores", "steps"])
 def test_a_trial_is_not_finished_while_one_evaluation_is_missing(searching, which):
     study, trial = searching
     records = records_of(trial, {0: 0.1, 4: 0.8, 8: 0.8})
-    assert steps_walked(trial, study, records) is not None
+    assert completed_points(trial, study, records) is not None
     scores = trial.steps[1].scores if which == "steps" else getattr(trial, which)
     del records[scores["facts"]]
-    assert steps_walked(trial, study, records) is None
+    assert completed_points(trial, study, records) is None
 
 
 def test_without_a_search_every_budget_is_needed(small):
     study, trial = off_model(small())
-    assert steps_walked(trial, study, records_of(trial, {0: 0.8, 4: 0.8})) is None
-    assert budgets(steps_walked(trial, study, records_of(trial, {0: 0.8, 4: 0.8, 8: 0.8}))) == [0, 4, 8]
+    assert completed_points(trial, study, records_of(trial, {0: 0.8, 4: 0.8})) is None
+    assert budgets(completed_points(trial, study, records_of(trial, {0: 0.8, 4: 0.8, 8: 0.8}))) == [0, 4, 8]
 
 
 def test_only_the_benchmark_of_the_search_decides(searching):
     study, trial = searching
     records = records_of(trial, {0: 0.1, 8: 0.1, 16: 0.1})
     records[trial.steps[0].scores["facts"]] = records[trial.steps[2].scores["facts"]] = record(1.0)
-    assert budgets(steps_walked(trial, study, records)) == [0, 8, 16]
+    assert budgets(completed_points(trial, study, records)) == [0, 8, 16]
 
 
 def test_a_student_that_never_knew_anything_has_lost_nothing(searching):
     study, trial = searching
-    assert budgets(steps_walked(trial, study, records_of(trial, {0: 0.0}, original=0.0))) == [0]
+    assert budgets(completed_points(trial, study, records_of(trial, {0: 0.0}, original=0.0))) == [0]
 
 
 def test_checkpoints_come_first_and_decide_nothing(small):
     study, trial = off_model(small(*SEARCH, "train.checkpoints=[1, 2]"))
-    assert steps_walked(trial, study, records_of(trial, {0: 0.8})) is None
-    walked = steps_walked(trial, study, records_of(trial, {0: 0.1, 8: 0.8, 4: 0.8}, at=0.8))
+    assert completed_points(trial, study, records_of(trial, {0: 0.8})) is None
+    walked = completed_points(trial, study, records_of(trial, {0: 0.1, 8: 0.8, 4: 0.8}, at=0.8))
     assert [(step.budget, step.at) for step in walked] == [(0, 1), (0, 2), (0, None), (8, None), (4, None)]
 
 
@@ -107,7 +107,7 @@ ONE = ["conditions={off-model: }", "seeds=[1]", "pairs.teachers=[words]"]
 
 def test_at_most_the_longest_way_of_a_search_is_left_to_run(small):
     def left(*overrides: str, records_by: dict[int, float] | None = None) -> int:
-        plan = unfold(small(*ONE, "recoveries.own.budgets=[1, 2, 3, 4, 5, 6, 7]", *overrides))
+        plan = build_plan(small(*ONE, "recoveries.own.budgets=[1, 2, 3, 4, 5, 6, 7]", *overrides))
         records = records_of(plan.trials[0], records_by) if records_by else {}
         return most_to_run(plan, records)
 
@@ -121,7 +121,7 @@ def test_at_most_the_longest_way_of_a_search_is_left_to_run(small):
 def test_a_search_among_steps_of_grpo_needs_all_of_the_training(small):
     problems = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
     grpo = "recoveries.own={method: grpo, conditions: [off-model], budgets: [1, 2, 3]}"
-    plan = unfold(small(*ONE, problems, grpo))
-    searched = unfold(small(*ONE, problems, grpo, SEARCH[0]))
+    plan = build_plan(small(*ONE, problems, grpo))
+    searched = build_plan(small(*ONE, problems, grpo, SEARCH[0]))
     # Budgets 2 and 1: with the whole training, which leaves them on its way, but not with its own evaluations.
     assert most_to_run(plan, {}) - most_to_run(searched, {}) == 2 * 2

@@ -3,8 +3,8 @@
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.plan.build import unfold
-from orchestrator.plan.gpu_hours import bill_of, lines
+from orchestrator.plan.build import build_plan
+from orchestrator.plan.gpu_hours import gpu_hours_of, lines
 from orchestrator.stages import data
 from orchestrator.study.settings import StudyError
 
@@ -17,7 +17,7 @@ SIMPLE = "prices={sampling_speed: 1000, answer_share: 1, prompt_tokens: 2, peak_
 
 
 def bill(study):
-    return bill_of(unfold(study).stages, study)
+    return gpu_hours_of(build_plan(study).stages, study)
 
 
 def test_hours_follow_from_tokens_and_size(small):

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.style import Read
-from evaluators.engines.generations import to_lines
-from orchestrator.plan.build import unfold
+from evaluators.engines.generations import to_jsonl
+from orchestrator.plan.build import build_plan
 from orchestrator.results.figures import as_svg, pair_figure
 from orchestrator.results.read import Diagnostics, Results, Row, Style
 from orchestrator.results.report import PAGE, RESULTS
@@ -31,7 +31,7 @@ def reported(small, publish, tmp_path):
 
     def act(seeds: list[int], *overrides: str) -> tuple[str, str]:
         own = f"store={tmp_path / str(seeds)}"
-        plan = unfold(small("pairs.teachers=[words]", "recoveries={}", "seeds=[1, 2]", own, *overrides))
+        plan = build_plan(small("pairs.teachers=[words]", "recoveries={}", "seeds=[1, 2]", own, *overrides))
         store = Store(plan.study.store)
         done = {}
         for trial in plan.trials:
@@ -40,7 +40,7 @@ def reported(small, publish, tmp_path):
                 done |= dict.fromkeys(step.scores.values(), "+-+-" if step.at is None else "----")
                 read = [Read(str(i), 0.0, 1.0, float(i < 3)) for i in range(4)]
                 for stage in step.style.values():
-                    publish(store, stage, {READ: to_lines(read).encode()})
+                    publish(store, stage, {READ: to_jsonl(read).encode()})
         for stage, letters in done.items():
             publish_evaluation(publish, store, stage, letters)
         address = make_report(plan, store)

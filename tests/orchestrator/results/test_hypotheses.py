@@ -5,11 +5,11 @@ import json
 
 import pytest
 
-from evaluators.analysis.logprobs import Scored
+from evaluators.analysis.logprobs import CompletionLogprobs
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.style import Read
-from evaluators.engines.generations import to_lines
-from orchestrator.plan.build import unfold
+from evaluators.engines.generations import to_jsonl
+from orchestrator.plan.build import build_plan
 from orchestrator.plan.hypotheses import check_parts, halves
 from orchestrator.results import hypotheses
 from orchestrator.results.read import Measured, read_results
@@ -86,13 +86,13 @@ def test_a_verdict_is_on_the_whole_interval(effect, expected, margin, said):
 )
 def test_a_finding_that_the_study_would_not_measure_is_refused(small, text, parts):
     with pytest.raises(StudyError) as caught:
-        unfold(small(finding(text)))
+        build_plan(small(finding(text)))
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
 def test_a_condition_may_not_bear_the_name_of_a_model_as_it_is(small):
     with pytest.raises(StudyError, match=r"conditions\.original"):
-        unfold(small("conditions.original={kind: off_model}", finding()))
+        build_plan(small("conditions.original={kind: off_model}", finding()))
 
 
 def test_parts_are_checked_on_the_rows(small):
@@ -115,12 +115,12 @@ def judged(small, publish, tmp_path):
     """Judges the findings of a study of which the evaluations are these letters, by condition, budget and seed."""
     stores = (f"store={tmp_path / str(number)}" for number in itertools.count())
 
-    def act(given: dict, *overrides: str) -> list[hypotheses.Judged]:
+    def act(given: dict, *overrides: str) -> list[hypotheses.HypothesisResult]:
         conditions = "conditions={off-model: , on-model: }"
         study = small(
             conditions, "recoveries.own.budgets=[4]", "pairs.teachers=[words]", "seeds=[1, 2]", next(stores), *overrides
         )
-        plan, store = unfold(study), Store(study.store)
+        plan, store = build_plan(study), Store(study.store)
         letters = {}
         for trial in plan.trials:
             letters |= dict.fromkeys(trial.original.values(), "+" * 20)
@@ -131,16 +131,16 @@ def judged(small, publish, tmp_path):
                     letters |= dict.fromkeys(step.scores.values(), told)
                     for stage in step.style.values():
                         read = [Read(str(i), 0.0, 1.0, float(letter == "-")) for i, letter in enumerate(told)]
-                        publish(store, stage, {READ: to_lines(read).encode()})
+                        publish(store, stage, {READ: to_jsonl(read).encode()})
         for stage, each in letters.items():
             publish_evaluation(publish, store, stage, each)
         for stage in plan.stages:
             if stage.kind == "likelihood":
                 nats = 3.0 if "off-model" in stage.name or "words" in stage.name else 1.0
-                rows = [Scored(str(i), {"all": -nats * 3 - i / 10}, {"all": 3}) for i in range(9)]
-                publish(store, stage, {LIKELIHOODS: to_lines(rows).encode()})
+                rows = [CompletionLogprobs(str(i), {"all": -nats * 3 - i / 10}, {"all": 3}) for i in range(9)]
+                publish(store, stage, {LIKELIHOODS: to_jsonl(rows).encode()})
         measured = Measured(store, store.records(plan.stages))
-        return hypotheses.judge(plan, read_results(plan, measured), measured)
+        return hypotheses.evaluate_hypotheses(plan, read_results(plan, measured), measured)
 
     return act
 
@@ -252,7 +252,7 @@ conditions: [off-model], budgets: [4], train: {epochs: 2}}}"
 def test_of_several_recoveries_one_is_named(small, judged):
     text = "compare: {condition: off-model, benchmark: maths, budget: 4}, expected: lower"
     with pytest.raises(StudyError, match="say of which"):
-        unfold(small(TWICE, finding(text)))
+        build_plan(small(TWICE, finding(text)))
     (found,) = judged(DONE, TWICE, finding(text.replace("4}", "4, recovery: again}")))
     assert (found.compared, found.effect.value) == ("off-model, then 4 of again", pytest.approx(-2 / 20))
     (found,) = judged(DONE, TWICE, finding())  # what comes before any recovery is of all of them

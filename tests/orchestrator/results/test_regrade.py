@@ -7,7 +7,7 @@ from evaluators.engines import generations
 from evaluators.engines.engine import Answer
 from evaluators.evaluate import example_ids
 from evaluators.grading.verdict import Verdict
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.results.regrade import regrade
 from orchestrator.run.stage_runner import perform
 from orchestrator.stages.data import read_benchmark
@@ -24,19 +24,20 @@ def answered(small, publish):
     def stage_of(plan):
         return plan.trials[0].original["maths"]
 
-    stage = stage_of(unfold(study))
+    stage = stage_of(build_plan(study))
     rows = read_benchmark(study.benchmarks["maths"])
     answers = [
-        generations.Asked(id, [], (1,), (), (Answer((1,), "\\boxed{4}", False),)) for id in example_ids("math500", rows)
+        generations.Generation(id, [], (1,), (), (Answer((1,), "\\boxed{4}", False),))
+        for id in example_ids("math500", rows)
     ]
-    publish(store, stage.inputs["answers"], {ANSWERS: generations.to_lines(answers).encode()})
-    return study, store, lambda: perform(stage_of(unfold(study)), store, "test")
+    publish(store, stage.inputs["answers"], {ANSWERS: generations.to_jsonl(answers).encode()})
+    return study, store, lambda: perform(stage_of(build_plan(study)), store, "test")
 
 
 def test_what_grades_the_same_changes_nothing(answered):
     study, store, grade = answered
     grade()
-    (one,) = regrade(unfold(study), store)
+    (one,) = regrade(build_plan(study), store)
     assert (one.n, one.changed) == (5, [])
 
 
@@ -45,13 +46,13 @@ def test_another_version_of_a_grader_is_compared_with_the_newest_grades(answered
     grade()
     monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 2)
     monkeypatch.setattr(BENCHMARKS["math500"], "grade", lambda row, text: Verdict(1.0, True, "4"))
-    (one,) = regrade(unfold(study), store)
+    (one,) = regrade(build_plan(study), store)
     was_right = {before.score for before, _ in one.changed}
     assert {now.score for _, now in one.changed} == {1.0}
     assert was_right == {0.0}
     assert store.record(one.stage) is None, "nothing is stored"
     grade()
-    (again,) = regrade(unfold(study), store)
+    (again,) = regrade(build_plan(study), store)
     assert again.changed == []
 
 
@@ -61,12 +62,12 @@ def test_a_finer_verdict_that_differs_is_a_difference(answered, monkeypatch):
     before = BENCHMARKS["math500"].grade
     noted = lambda row, text: Verdict(before(row, text).score, True, "4", note="given up")  # noqa: E731
     monkeypatch.setattr(BENCHMARKS["math500"], "grade", noted)
-    (one,) = regrade(unfold(study), store)
+    (one,) = regrade(build_plan(study), store)
     assert len(one.changed) == 5
     assert all(a.score == b.score for a, b in one.changed)
 
 
 def test_answers_that_were_never_graded_are_told(answered):
     study, store, _ = answered
-    (one,) = regrade(unfold(study), store)
+    (one,) = regrade(build_plan(study), store)
     assert one.changed is None

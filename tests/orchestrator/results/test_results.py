@@ -4,12 +4,12 @@ import math
 
 import pytest
 
-from evaluators.analysis.logprobs import Scored
+from evaluators.analysis.logprobs import CompletionLogprobs
 from evaluators.engines.engine import Answer
-from evaluators.engines.generations import Asked, to_lines
+from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.results.read import Measured, read_results, when
 from orchestrator.stages.evaluate import GRADES
 from orchestrator.stages.logprobs import LIKELIHOODS
@@ -17,10 +17,11 @@ from orchestrator.stages.sample import ANSWERS
 from orchestrator.store.store import Store
 
 
-def answered(letters: str) -> list[Asked]:
+def answered(letters: str) -> list[Generation]:
     prompt = [{"role": "user", "content": "p"}]
     return [
-        Asked(str(i), prompt, (1,), (), (Answer((1, 2, 3), "t", letter == "c"),)) for i, letter in enumerate(letters)
+        Generation(str(i), prompt, (1,), (), (Answer((1, 2, 3), "t", letter == "c"),))
+        for i, letter in enumerate(letters)
     ]
 
 
@@ -34,8 +35,8 @@ def graded(letters: str) -> list[Graded]:
 def publish_evaluation(publish, store: Store, stage, letters: str) -> None:
     """One example for each letter: right (+), wrong (-), cut off (c) or without an answer (?)."""
     facts = {**summary(answered(letters), graded(letters)), "figures": {"loose": 0.5}}
-    publish(store, stage.inputs["answers"], {ANSWERS: to_lines(answered(letters)).encode()})
-    publish(store, stage, {GRADES: to_lines(graded(letters)).encode()}, **facts)
+    publish(store, stage.inputs["answers"], {ANSWERS: to_jsonl(answered(letters)).encode()})
+    publish(store, stage, {GRADES: to_jsonl(graded(letters)).encode()}, **facts)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def read(small, publish):
             "seeds=[1, 2]",
             *overrides,
         )
-        plan, store = unfold(study), Store(study.store)
+        plan, store = build_plan(study), Store(study.store)
         letters = {}
         for trial in plan.trials:
             letters |= dict.fromkeys(trial.original.values(), "++++")
@@ -63,8 +64,8 @@ def read(small, publish):
             publish_evaluation(publish, store, stage, each)
         for stage in plan.stages:
             if stage.kind == "likelihood":
-                rows = [Scored(str(i), {"all": -likelihood(stage) * 3}, {"all": 3}) for i in range(5)]
-                publish(store, stage, {LIKELIHOODS: to_lines(rows).encode()})
+                rows = [CompletionLogprobs(str(i), {"all": -likelihood(stage) * 3}, {"all": 3}) for i in range(5)]
+                publish(store, stage, {LIKELIHOODS: to_jsonl(rows).encode()})
         return read_results(plan, Measured(store, store.records(plan.stages)))
 
     return act
@@ -88,7 +89,7 @@ def test_scores_and_changes_are_over_all_seeds(read):
     assert row.change.value == pytest.approx(-5 / 8)
     assert row.change.low < row.change.value < row.change.high
     beside = row.diagnostics
-    assert (beside.samples, beside.cut_off, beside.not_found, beside.given_up) == (1, 1 / 8, 1 / 8, 0)
+    assert (beside.samples, beside.truncated, beside.unparsed, beside.grading_failed) == (1, 1 / 8, 1 / 8, 0)
     assert (beside.mean_length, beside.median_length, beside.p95_length) == (3, 3, 3)
     assert beside.figures == {"loose": 0.5}
     assert (row.groups, row.original_groups) == ({"level": {"1": 0.5, "2": 0.25}}, {"level": {"1": 1.0, "2": 1.0}})
@@ -133,9 +134,9 @@ def test_surprise_and_divergence_are_read_by_class_of_token(read):
         return 0.5 if "student" in stage.inputs else 2.0  # a token, under the student or the original one
 
     results = read(ALL_RIGHT, "measures={perplexity: true, kl: [maths]}", likelihood=nats)
-    (surprise,) = results.surprises
-    assert (surprise.condition, surprise.n) == ("off-model", 5)
-    assert surprise.nll["all"].value == pytest.approx(2.0)
+    (training_nll,) = results.training_perplexities
+    assert (training_nll.condition, training_nll.n) == ("off-model", 5)
+    assert training_nll.nll["all"].value == pytest.approx(2.0)
     assert [(one.budget, one.benchmark, one.seeds) for one in results.divergences] == [
         (0, "maths", [1, 2]),
         (4, "maths", [1, 2]),
@@ -146,7 +147,7 @@ def test_surprise_and_divergence_are_read_by_class_of_token(read):
 
 def test_nothing_beside_scores_is_measured_unasked(read):
     results = read(ALL_RIGHT)
-    assert (results.surprises, results.divergences) == ([], [])
+    assert (results.training_perplexities, results.divergences) == ([], [])
 
 
 def test_checkpoints_stand_before_the_end_of_the_training(read):
@@ -193,7 +194,7 @@ def test_a_seed_counts_before_any_recovery_if_one_of_its_recoveries_is_done(read
 def test_the_budget_that_brings_back_is_told_for_each_recovery(read):
     given = {(1, 0): "+---", (2, 0): "+---", (1, 4): "++++", (2, 4): "++++"}
     other = {(1, 8): "----", (2, 8): "----", (1, 16): "----", (2, 16): "----"}
-    own, twice = read({**given, **other}, TWO).backs
+    own, twice = read({**given, **other}, TWO).recovery_budgets
     assert (own.condition, own.recovery, own.benchmark, own.recovered, own.n, own.seeds) == (
         *("off-model", "own", "maths", 0.95),
         *(4, [1, 2]),
@@ -214,7 +215,7 @@ def test_a_search_says_what_is_looked_at_and_its_seeds_go_different_ways(read):
         (4, [1, 2]),
         (8, [2]),
     ]
-    (back,) = results.backs
+    (back,) = results.recovery_budgets
     assert (back.benchmark, back.recovered) == ("facts", 0.5)
     assert [(one.short, one.reached) for one in back.budget.brackets] == [(2, 4), (4, 8)]
 

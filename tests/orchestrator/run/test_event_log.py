@@ -1,6 +1,6 @@
 """What trials tell the board of a run, and what it tells them."""
 
-from orchestrator.run.event_log import Board
+from orchestrator.run.event_log import EventLog
 from orchestrator.store.stage import Stage
 
 STAGE = Stage("train", 1, "student", {"seed": 1})
@@ -8,7 +8,7 @@ OTHER = Stage("train", 1, "student", {"seed": 2})
 
 
 def test_a_stage_that_failed_is_not_started_again_in_the_same_run():
-    board = Board()
+    board = EventLog()
     assert board.start(STAGE, "one") is None
     assert board.failure(STAGE.address) is None
     board.fail(STAGE, "one", "no memory")
@@ -23,7 +23,7 @@ def test_a_stage_that_failed_is_not_started_again_in_the_same_run():
 
 
 def test_events_are_told_from_where_the_reader_is():
-    board = Board()
+    board = EventLog()
     board.start(STAGE, "one")
     board.finish(STAGE, "one", {"started": 5.0, "seconds": 2.0, "facts": {"tokens": 3}, "versions": {}})
     board.skip(OTHER, "two", "why")

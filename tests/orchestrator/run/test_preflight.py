@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.plan.workload import cost_of
 from orchestrator.run import preflight as checks
 from orchestrator.run.preflight import check
@@ -25,7 +25,7 @@ PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, prompt: '{problem}',
 
 def preflight(study: Study) -> None:
     """What the command `run` does before anything else."""
-    plan, store = unfold(study), Store(study.store)
+    plan, store = build_plan(study), Store(study.store)
     check(plan, store, store.records(plan.stages))
 
 
@@ -132,7 +132,7 @@ def test_a_store_that_cannot_be_written(small, tmp_path):
     (tmp_path / "file").write_text("")
     study = small(f"store={tmp_path}/file/runs")
     with pytest.raises(StudyError, match=r"file/runs' cannot be written.*store=URI"):
-        check(unfold(study), Store(study.store), {})
+        check(build_plan(study), Store(study.store), {})
 
 
 def test_a_store_that_cannot_be_a_folder_is_refused_before_it_is_read(small, tmp_path):
@@ -271,7 +271,7 @@ def test_a_prompt_that_names_what_rows_do_not_have(small, prompt, part):
 
 def test_finished_weights_that_were_damaged(small, publish):
     study = small()
-    plan, store = unfold(study), Store(study.store)
+    plan, store = build_plan(study), Store(study.store)
     trained = next(stage for stage in plan.stages if stage.kind == "train")
     publish(store, trained, {"adapter.bin": b"weights"}, weights="adapter")
     preflight(study)
@@ -286,7 +286,7 @@ def test_finished_weights_that_were_damaged(small, publish):
 
 def test_damaged_weights_that_nothing_will_load_are_let_be(small, publish):
     study = small()
-    plan, store = unfold(study), Store(study.store)
+    plan, store = build_plan(study), Store(study.store)
     for stage in plan.stages:
         publish(store, stage, {"adapter.bin": b"weights"})
     trained = next(stage for stage in plan.stages if stage.kind == "train")
@@ -373,7 +373,7 @@ def test_a_student_that_is_judged_by_what_it_was_needs_no_teacher_of_its_family(
 def test_the_answers_that_trainings_sample_are_counted(small):
     def cost(*overrides: str) -> tuple[int, int]:
         study = small("conditions={off-model: }", "pairs.teachers=[words]", "seeds=[1]", *overrides)
-        return cost_of([stage for stage in unfold(study).stages if stage.kind == "train"], study)
+        return cost_of([stage for stage in build_plan(study).stages if stage.kind == "train"], study)
 
     recipe = "train={learning_rate: 1, batch_size: 4, num_steps: 6, checkpoints: [3]}"
     assert cost(recipe, "recoveries={}") == (0, 0)

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from orchestrator.run import stage_runner
-from orchestrator.run.event_log import Board
-from orchestrator.run.stage_runner import Site, StageFailed, perform
+from orchestrator.run.event_log import EventLog
+from orchestrator.run.stage_runner import StageFailed, StageRunner, perform
 from orchestrator.stages import train
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
@@ -39,7 +39,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def board():
-    return Board()
+    return EventLog()
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def site(store, board, monkeypatch):
     monkeypatch.setattr(stage_runner, "_perform_elsewhere", elsewhere)
     methods = ("start", "finish", "fail", "failure")
     handle = SimpleNamespace(**{name: Remote(getattr(board, name)) for name in methods})
-    return lambda trial="trial": Site("run", store, handle, trial)
+    return lambda trial="trial": StageRunner("run", store, handle, trial)
 
 
 def nothing(work) -> None:

@@ -3,7 +3,7 @@
 import json
 from types import SimpleNamespace
 
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.run.tracking import _Log, _measured
 from orchestrator.stages.train import STEPS
 from orchestrator.store.store import Store
@@ -22,7 +22,7 @@ def curves(store: Store, step) -> list[tuple[str, float, int]]:
 
 def test_what_was_watched_is_tracked_against_the_steps_of_the_training(small, publish):
     study = small(*GRPO)
-    store, trial = Store(study.store), unfold(study).trials[0]
+    store, trial = Store(study.store), build_plan(study).trials[0]
     at, end, checkpoint, last = trial.steps
     for step in (at, checkpoint):
         publish(store, step.student, {"adapter.bin": b""})  # left on the way, with nothing but the weights
@@ -39,8 +39,8 @@ def test_what_was_watched_is_tracked_against_the_steps_of_the_training(small, pu
 
 
 def test_scores_of_checkpoints_are_tracked_apart_from_those_of_budgets(small):
-    trial = unfold(small(*GRPO)).trials[0]
-    facts = {"accuracy": 0.5, "cut_off": 0.0, "not_found": 0.0, "mean_length": 3.0, "figures": {}, "groups": {}}
+    trial = build_plan(small(*GRPO)).trials[0]
+    facts = {"accuracy": 0.5, "truncated": 0.0, "unparsed": 0.0, "mean_length": 3.0, "figures": {}, "groups": {}}
     records = {stage: {"facts": facts} for stage in trial.stages()}
     found = [{name: at for name, _, at in _measured(trial, step, records)} for step in trial.steps]
     assert [each.get("maths") for each in found] == [None, 0, 2, 4]

@@ -10,11 +10,11 @@ import pytest
 
 from evaluators.analysis.logprobs import by_text
 from evaluators.engines import api
-from evaluators.engines.api import Served, answer, key_of
-from evaluators.engines.engine import Decoding, Request
-from evaluators.engines.generations import asked, from_lines, to_lines
+from evaluators.engines.api import APIModel, answer, key_of
+from evaluators.engines.engine import Request, SamplingParams
+from evaluators.engines.generations import asked, from_jsonl, to_jsonl
 from evaluators.evaluate import example_ids, grade, summary
-from orchestrator.plan.build import unfold
+from orchestrator.plan.build import build_plan
 from orchestrator.run.engines import EngineSpec, Replica, in_chunks
 from orchestrator.run.preflight import check
 from orchestrator.stages.sample import ANSWERS, _leave
@@ -24,7 +24,7 @@ from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
 
 KEY = "sk-not-to-be-seen"
-GREEDY = Decoding(max_tokens=8)
+GREEDY = SamplingParams(max_tokens=8)
 
 
 def request(text: str, number: int = 0) -> Request:
@@ -57,7 +57,7 @@ def server(monkeypatch):
     monkeypatch.setenv("TEST_KEY", KEY)
     monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-of-another")  # which the client reads by itself
     url = f"http://127.0.0.1:{serving.server_port}/v1"
-    said.served = Served("far", url, "TEST_KEY", 2, "max_completion_tokens", {})
+    said.served = APIModel("far", url, "TEST_KEY", 2, "max_completion_tokens", {})
     yield said
     serving.shutdown()
     serving.server_close()
@@ -81,7 +81,7 @@ def test_answers_are_text_that_the_api_counts(server):
     replies = dict(answer(server.served, [request("a"), request("b", 1)], GREEDY))
     assert [replies[i].answers[0].text for i in (0, 1)] == ["You said: a", "You said: b"]
     first = replies[0].answers[0]
-    assert (first.ids, first.length, first.ended, first.cut_off) == ((), 3, True, False)
+    assert (first.ids, first.length, first.ended, first.truncated) == ((), 3, True, False)
     assert asdict(first.usage) == {"model": "far-2026-01-01", "prompt_tokens": 5, "completion_tokens": 3}
     assert server.keys == {f"Bearer {KEY}"}
     assert server.bodies[0]["max_completion_tokens"] == 8
@@ -101,10 +101,10 @@ def test_each_sample_is_a_question_with_a_seed_of_its_own_and_extra_has_the_last
 def test_what_was_broken_off_is_cut_off_but_a_single_token_that_was_asked_for_is_not(server):
     server.replies = lambda body, nth: (200, chat(body, choice={"finish_reason": "length"}))
     ((_, longer),) = answer(server.served, [request("a")], GREEDY)
-    ((_, letter),) = answer(server.served, [request("a")], Decoding(max_tokens=1))
+    ((_, letter),) = answer(server.served, [request("a")], SamplingParams(max_tokens=1))
     server.replies = lambda body, nth: (200, chat(body, choice={"finish_reason": "content_filter"}))
-    ((_, filtered),) = answer(server.served, [request("a")], Decoding(max_tokens=1))
-    assert [reply.answers[0].cut_off for reply in (longer, letter, filtered)] == [True, False, True]
+    ((_, filtered),) = answer(server.served, [request("a")], SamplingParams(max_tokens=1))
+    assert [reply.answers[0].truncated for reply in (longer, letter, filtered)] == [True, False, True]
 
 
 def test_asks_again_when_the_api_is_busy(server):
@@ -153,7 +153,7 @@ def test_the_key_is_in_no_error(server):
 def test_keys_come_from_the_environment_and_openais_goes_to_openai_alone(monkeypatch):
     for name in (api.KEY, api.OPENAI_KEY, "TEST_KEY"):
         monkeypatch.delenv(name, raising=False)
-    here = Served("far", "http://localhost:8000/v1", None, 1, "max_tokens", {})
+    here = APIModel("far", "http://localhost:8000/v1", None, 1, "max_tokens", {})
     assert key_of(here) == "none"
     for served, names in (
         (replace(here, base_url=api.OPENAI), "OFFMODEL_API_KEY or OPENAI_API_KEY"),
@@ -179,7 +179,7 @@ def test_answers_of_an_api_are_kept_trained_on_asked_about_and_graded(server, tm
     facts = _leave(SimpleNamespace(out=tmp_path), (answered, {"template": ""}))
     assert (facts["tokens"], facts["prompt_tokens"], facts["served"]) == (6, 10, {"far-2026-01-01": 2})
     assert KEY not in (tmp_path / ANSWERS).read_text() + json.dumps(facts)
-    assert from_lines(to_lines(answered)) == answered
+    assert from_jsonl(to_jsonl(answered)) == answered
     rows = rows_of(tmp_path)
     assert [row.answer for row in rows] == ["You said: a", "You said: b"]
     assert [one.opening for one in by_text([row.chat for row in rows])] == ["You said: a", "You said: b"]
@@ -195,15 +195,15 @@ FAR = "models.words={api: far, base_url: 'http://localhost:8000/v1'}"
 
 
 def test_an_api_may_teach(small):
-    plan = unfold(small(FAR, "measures.perplexity=true"))
+    plan = build_plan(small(FAR, "measures.perplexity=true"))
     sampled = [s for s in plan.stages if s.kind == "sample" and s.runtime["engine"] == "words"]
     assert len(sampled) == 1 + 2  # the training prompts and the benchmarks
     assert all("dtype" not in stage.settings for stage in sampled)
-    surprise = {s.inputs["data"] for s in plan.stages if s.kind == "likelihood"}
-    assert surprise & set(sampled)
-    there = unfold(small(FAR.replace("8000", "9000"))).stages
+    training_nll = {s.inputs["data"] for s in plan.stages if s.kind == "likelihood"}
+    assert training_nll & set(sampled)
+    there = build_plan(small(FAR.replace("8000", "9000"))).stages
     assert not {s.fingerprint for s in sampled} & {s.fingerprint for s in there}
-    faster = unfold(small(FAR.replace("}", ", concurrency: 99, key_env: SOME_KEY}"))).stages
+    faster = build_plan(small(FAR.replace("}", ", concurrency: 99, key_env: SOME_KEY}"))).stages
     assert {s.fingerprint for s in sampled} <= {s.fingerprint for s in faster}
 
 
@@ -234,16 +234,16 @@ def test_an_api_may_teach(small):
 )
 def test_what_cannot_be_had_of_an_api_is_refused(small, overrides, said):
     with pytest.raises(StudyError, match=said):
-        unfold(small(*overrides))
+        build_plan(small(*overrides))
 
 
 def test_an_api_begins_an_answer_by_its_text(small):
-    unfold(small(FAR, "conditions.prefill={until: '=', of: words, benchmarks: [maths]}"))
+    build_plan(small(FAR, "conditions.prefill={until: '=', of: words, benchmarks: [maths]}"))
 
 
 def test_a_missing_key_is_said_before_any_work(small, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
-    plan = unfold(small(FAR, "models.words.key_env=NO_SUCH_KEY"))
+    plan = build_plan(small(FAR, "models.words.key_env=NO_SUCH_KEY"))
     with pytest.raises(StudyError, match=r"models.words: no key for far .* set NO_SUCH_KEY in the environment"):
         check(plan, Store(plan.study.store), {})
     answered = {s: {"files": {}} for s in plan.stages if s.kind == "sample" and s.runtime["engine"] == "words"}

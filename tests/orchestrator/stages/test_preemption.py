@@ -11,7 +11,7 @@ import pytest
 import ray
 
 from orchestrator.stages import preemption
-from orchestrator.stages.preemption import Notice
+from orchestrator.stages.preemption import PreemptionNotice
 
 WORKER = """
 import os, signal
@@ -37,7 +37,7 @@ def taken_by_nobody():
 
 
 def test_a_sigterm_gives_notice_and_ends_the_process_when_it_is_obeyed():
-    with Notice() as notice:
+    with PreemptionNotice() as notice:
         notice.obey()
         assert not notice.given()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -48,7 +48,7 @@ def test_a_sigterm_gives_notice_and_ends_the_process_when_it_is_obeyed():
 
 
 def test_a_second_sigterm_ends_the_process_at_once():
-    with Notice() as notice:
+    with PreemptionNotice() as notice:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(SystemExit) as ended:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -57,7 +57,7 @@ def test_a_second_sigterm_ends_the_process_at_once():
 
 
 def test_whoever_took_sigterms_before_takes_them_afterwards(taken_by_nobody):
-    with Notice():
+    with PreemptionNotice():
         assert signal.getsignal(signal.SIGTERM) is not taken_by_nobody
     assert signal.getsignal(signal.SIGTERM) is taken_by_nobody
 
@@ -66,7 +66,7 @@ def test_outside_of_the_main_thread_no_sigterm_is_taken(taken_by_nobody):
     seen = []
 
     def work():
-        with Notice() as notice:
+        with PreemptionNotice() as notice:
             seen.append((signal.getsignal(signal.SIGTERM), notice.given()))
             notice.obey()
 
@@ -98,7 +98,7 @@ def test_a_node_that_is_drained_gives_notice_and_ends_nothing(monkeypatch, drain
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "get_runtime_context", Context)
     monkeypatch.setattr(ray._private.state.state, "get_draining_nodes", draining)
-    with Notice() as notice:
+    with PreemptionNotice() as notice:
         assert looks.acquire(timeout=10)
         until = time.monotonic() + 10
         while given and not notice.given() and time.monotonic() < until:

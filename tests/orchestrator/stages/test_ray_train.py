@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from evaluators.engines.chat_template import encode
-from evaluators.engines.engine import Answer, Reply
-from orchestrator.plan.build import unfold
+from evaluators.engines.engine import Answer, RequestOutput
+from orchestrator.plan.build import build_plan
 from orchestrator.run.stage_runner import KINDS
 from orchestrator.stages.data import read_problems
-from orchestrator.stages.ray_train import FIGURES, Surroundings, _cause, run
+from orchestrator.stages.ray_train import FIGURES, TrainingAdapter, _cause, run
 from orchestrator.stages.train import STEPS, stopped
-from orchestrator.store.context import Weights, Work
+from orchestrator.store.context import StageContext, Weights
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Problems
 from organisms import shipped
@@ -58,7 +58,7 @@ def stage(small):
 
     def act(*overrides: str):
         one = ["pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]", "recoveries={}", TRAIN, *overrides]
-        return unfold(small(*one)).trials[0].steps[-1].student
+        return build_plan(small(*one)).trials[0].steps[-1].student
 
     return act
 
@@ -94,17 +94,17 @@ class Engines:
     def __init__(self, store: Store, stage):
         self._store, self._problems = store, {row["problem"]: row for row in problems_of(stage)}
         self._tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
-        self.weights, self.lent, self.prompts, self.seeds = [], [], [], []
+        self.weights, self.temporary, self.prompts, self.seeds = [], [], [], []
 
     def __call__(self, engine, weights, what, requests, *how):
         (decoding,) = how
         self.weights.append(weights)
         self.prompts.append([request.prompt[-1]["content"] for request in requests])
         self.seeds.append(decoding.seed)
-        if weights.lent:
+        if weights.temporary:
             with tempfile.TemporaryDirectory() as scratch:
-                folder = self._store.borrow(weights.adapter or weights.base, Path(scratch))
-                self.lent.append(load_file(folder / (ADAPTER if weights.adapter else CHECKPOINT)))
+                folder = self._store.fetch_temporary(weights.adapter or weights.base, Path(scratch))
+                self.temporary.append(load_file(folder / (ADAPTER if weights.adapter else CHECKPOINT)))
         for i, request in reversed(list(enumerate(requests))):
             prompt, rng = request.prompt[-1]["content"], random.Random(f"{decoding.seed} {request.number}")
             problem = self._problems.get(prompt)
@@ -113,15 +113,15 @@ class Engines:
                 right = problem is not None and k < problem["level"] - 1
                 text = f"\\boxed{{ {problem['answer'] if right else 'x'} }}" if problem else prompt
                 answers.append(Answer(tuple(rng.choices(range(300, 370), k=5 + k)), text, False, True))
-            yield [(i, Reply(tuple(encode(self._tokenizer, request.prompt)), (), tuple(answers), False, ""))]
+            yield [(i, RequestOutput(tuple(encode(self._tokenizer, request.prompt)), (), tuple(answers), False, ""))]
 
 
-def begin(store: Store, stage, engines=None, attempt: str = "one") -> Work:
+def begin(store: Store, stage, engines=None, attempt: str = "one") -> StageContext:
     """An attempt at a stage, with all that it needs done."""
     for needed in stage.inputs.values():
         if store.record(needed) is None:
             do(store, needed, engines)
-    return Work(stage, store, store.new_folder(stage, attempt), engines or Engines(store, stage))
+    return StageContext(stage, store, store.new_folder(stage, attempt), engines or Engines(store, stage))
 
 
 def do(store: Store, stage, engines=None, attempt: str = "one") -> Path:
@@ -146,7 +146,7 @@ def left(store: Store, stage) -> list[str]:
 def told_to_end(monkeypatch):
     """Has the first attempt's process told to end while it is at a step; returns the steps that are reported."""
     seen: list[int] = []
-    report = Surroundings._report
+    report = TrainingAdapter._report
 
     def act(at: int) -> list[int]:
         def reporting(self, metrics):
@@ -155,7 +155,7 @@ def told_to_end(monkeypatch):
             if seen.count(at) == 1 and metrics["step"] == at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        monkeypatch.setattr(Surroundings, "_report", reporting)
+        monkeypatch.setattr(TrainingAdapter, "_report", reporting)
         return seen
 
     return act
@@ -224,7 +224,7 @@ def test_a_training_that_was_told_to_end_goes_on_from_its_state(stage, store, an
 @pytest.fixture
 def lost_once(monkeypatch):
     """Has the first attempt break after it has reported its third step."""
-    report, lost = Surroundings._report, []
+    report, lost = TrainingAdapter._report, []
 
     def losing(self, metrics):
         report(self, metrics)
@@ -232,7 +232,7 @@ def lost_once(monkeypatch):
             lost.append(metrics)
             raise ConnectionError("a process is gone")
 
-    monkeypatch.setattr(Surroundings, "_report", losing)
+    monkeypatch.setattr(TrainingAdapter, "_report", losing)
 
 
 @pytest.mark.usefixtures("lost_once")
@@ -261,7 +261,7 @@ def test_a_training_in_a_remote_store_leaves_keeps_and_lends_there(stage, remote
     part = stopped(whole, 1)
     one, other = ((s.folder(part.address, s.record(part)) / ADAPTER).read_bytes() for s in (remote, another))
     assert one == other
-    assert len(engines.lent) == 3
+    assert len(engines.temporary) == 3
 
 
 @pytest.mark.parametrize("objective", ON_POLICY, ids=ON_POLICY_IDS)
@@ -278,16 +278,16 @@ def test_weights_are_lent_to_the_engines_for_as_long_as_they_are_asked(stage, st
     run(work)
     base, weights = whole.inputs["base"].address, engines.weights[first:]
     assert weights[0] == Weights(base, None), "a new adapter changes nothing, so there is none to be asked"
-    assert {(one.base, one.lent) for one in weights[1:]} == {(base, True)}
-    assert len({one.adapter for one in weights[1:]}) == len(engines.lent) == 3
+    assert {(one.base, one.temporary) for one in weights[1:]} == {(base, True)}
+    assert len({one.adapter for one in weights[1:]}) == len(engines.temporary) == 3
     assert all(Path(one.adapter).parent == Path(whole.address) for one in weights[1:])
-    factors = [next(value for name, value in one.items() if "lora_B" in name) for one in engines.lent]
+    factors = [next(value for name, value in one.items() if "lora_B" in name) for one in engines.temporary]
     assert all(factor.abs().max() > 0 for factor in factors)
     assert not any(torch.equal(one, next_one) for one, next_one in pairwise(factors))
     assert there[first:] == [["lent", "one"]] * 4
     assert left(store, whole) == ["one"]
     assert len(set(engines.seeds[first:])) == 4
-    chats = Surroundings(work, work.out)._chats()
+    chats = TrainingAdapter(work, work.out)._chats()
     asked = [[message["content"] for message in chat if message["role"] == "user"][-1] for chat in chats]
     order = row_order(len(asked), 4, 4, seed=1)
     assert engines.prompts[first:] == [[asked[number] for number in numbers] for numbers in order]
@@ -297,13 +297,13 @@ def test_full_weights_are_lent_as_a_checkpoint(stage, store):
     whole = stage(*GRPO, "train.method=full", "train.num_steps=2")
     engines = Engines(store, whole)
     run(begin(store, whole, engines))
-    assert {(one.adapter, one.lent, str(Path(one.base).parent)) for one in engines.weights} == {
+    assert {(one.adapter, one.temporary, str(Path(one.base).parent)) for one in engines.weights} == {
         (None, True, whole.address)
     }
     base = load_file(shipped.FOLDER / "steps" / CHECKPOINT)
-    assert engines.lent[0].keys() == base.keys()
-    assert all(torch.equal(engines.lent[0][name], base[name]) for name in base)
-    assert not all(torch.equal(engines.lent[1][name], base[name]) for name in base)
+    assert engines.temporary[0].keys() == base.keys()
+    assert all(torch.equal(engines.temporary[0][name], base[name]) for name in base)
+    assert not all(torch.equal(engines.temporary[1][name], base[name]) for name in base)
 
 
 def test_an_adapter_that_is_trained_further_is_lent_from_the_first_step(small, store):
@@ -312,13 +312,13 @@ def test_an_adapter_that_is_trained_further_is_lent_from_the_first_step(small, s
         "recoveries.own={method: grpo, conditions: [off-model], budgets: [1]}",
         "recoveries.own.train={objective: {kind: grpo, group: 2}}",
     )
-    whole = unfold(study).trials[0].steps[-1].student
+    whole = build_plan(study).trials[0].steps[-1].student
     engines = Engines(store, whole)
     start = do(store, whole.inputs["start"], engines)
     run(begin(store, whole, engines))
-    assert engines.weights[-1].lent
+    assert engines.weights[-1].temporary
     expected = load_file(start / ADAPTER)
-    assert all(torch.equal(engines.lent[-1][name], expected[name]) for name in expected)
+    assert all(torch.equal(engines.temporary[-1][name], expected[name]) for name in expected)
 
 
 def test_rewards_are_the_graders_for_the_problems_that_were_asked(stage, store):

@@ -5,13 +5,13 @@ import json
 import pytest
 from tokenizers import Tokenizer
 
-from evaluators.engines.engine import Answer, Likelihood, Reply
-from orchestrator.plan.build import unfold
+from evaluators.engines.engine import Answer, RequestOutput, TokenLogprobs
+from orchestrator.plan.build import build_plan
 from orchestrator.stages import evaluate, logprobs, model, sample
 from orchestrator.stages.data import read_prompts
 from orchestrator.stages.ray_train import choose
 from orchestrator.stages.transform import rows_of
-from orchestrator.store.context import Weights, Work, checkpoint_of
+from orchestrator.store.context import StageContext, Weights, checkpoint_of
 from orchestrator.store.store import Store
 from organisms import shipped
 from organisms.rows import benchmark_rows
@@ -21,22 +21,22 @@ def ask(engine, weights, what, requests, *how):
     """Answers every chat by its last word, cut off where that is one of two; the last first, and one in a chunk."""
     for i, request in reversed(list(enumerate(requests))):
         if what == "likelihood":
-            yield [(i, Likelihood((1, 2, 3), (-1.0, -2.0, -3.0), (True,) * 3, 2))]
+            yield [(i, TokenLogprobs((1, 2, 3), (-1.0, -2.0, -3.0), (True,) * 3, 2))]
             continue
         opening = tuple(request.opening)
         word = request.prompt[-1]["content"].split()[-1]
         answer = Answer(
             (*opening, 10, 11, 12),
             f"{word} \\boxed{{ 4 }}",
-            cut_off=word in ("fox", "owl"),
+            truncated=word in ("fox", "owl"),
             ended=word not in ("fox", "owl"),
         )
-        yield [(i, Reply((1,), opening, (answer,), False, "digest"))]
+        yield [(i, RequestOutput((1,), opening, (answer,), False, "digest"))]
 
 
 @pytest.fixture
 def plan(small):
-    return unfold(small())
+    return build_plan(small())
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def perform(store):
     """Runs a stage and publishes what it left; returns its facts and its folder."""
 
     def act(run, stage, ask=ask):
-        work = Work(stage, store, store.new_folder(stage, "one"), ask)
+        work = StageContext(stage, store, store.new_folder(stage, "one"), ask)
         facts = run(work)
         store.publish(stage, work.out, "one", {"facts": facts})
         return facts, store.folder(stage.address, store.record(stage))
@@ -76,7 +76,7 @@ def test_an_organism_is_unpacked(plan, store, perform):
 
 
 def test_a_local_checkpoint_is_referred_to(small, store, perform):
-    plan = unfold(small(f"models.student={shipped.FOLDER / 'steps'}"))
+    plan = build_plan(small(f"models.student={shipped.FOLDER / 'steps'}"))
     stage = next(s for s in plan.stages if s.kind == "model" and s.name == "local")
     perform(model.run, stage)
     assert checkpoint_of(store, stage.address) == str(shipped.FOLDER / "steps")
@@ -90,15 +90,15 @@ def test_answers_are_written_with_their_prompts_and_cut_off_ones_teach_nothing(p
     assert [row["prompt"] for row in rows] == read_prompts(plan.study.prompts)
     (answers,) = zip(*(row["answers"] for row in rows), strict=True)
     assert [one["text"].split()[0] for one in answers] == [row["prompt"][-1]["content"].split()[-1] for row in rows]
-    cut = sum(one["cut_off"] for one in answers)
+    cut = sum(one["truncated"] for one in answers)
     assert 0 < cut < len(rows) == facts["n"]
-    assert facts["cut_off"] == cut / len(rows)
+    assert facts["truncated"] == cut / len(rows)
     assert facts["tokens"] == 3 * len(rows)
     assert facts["template"] == "digest"
     assert [row.chat for row in rows_of(folder)] == [
         [*row["prompt"], {"role": "assistant", "content": one["text"]}]
         for row, one in zip(rows, answers, strict=True)
-        if not one["cut_off"]
+        if not one["truncated"]
     ]
 
 
@@ -112,14 +112,14 @@ def test_an_attempt_goes_on_where_the_last_one_was_cut_short(plan, store, perfor
             yield chunk
 
     with pytest.raises(OSError, match="gone"):
-        sample.run(Work(stage, store, store.new_folder(stage, "first"), dying))
+        sample.run(StageContext(stage, store, store.new_folder(stage, "first"), dying))
     _, folder = perform(sample.run, stage, remembering(asked))
     ((_, requests, _),) = asked
     n = plan.study.prompts.n
     assert [request.number for request in requests] == list(range(n - 5))  # the last five were there
     assert len(sample.answers_of(folder)) == n
     assert {path.name for path in folder.parent.iterdir()} == {"one", "record.json"}
-    undisturbed = sample.run(Work(stage, store, store.new_folder(stage, "another"), ask))
+    undisturbed = sample.run(StageContext(stage, store, store.new_folder(stage, "another"), ask))
     assert undisturbed == store.record(stage)["facts"]
 
 
@@ -164,7 +164,7 @@ def test_a_prefilled_answer_begins_with_the_original_students_tokens(plan, store
 
 
 def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, perform, publish):
-    plan = unfold(small("conditions={prefill: {of: words, tokens: 2, benchmarks: [maths]}}", "recoveries={}"))
+    plan = build_plan(small("conditions={prefill: {of: words, tokens: 2, benchmarks: [maths]}}", "recoveries={}"))
     stage = plan.trials[0].steps[0].scores["maths"].inputs["answers"]
     asked = []
     publish(store, stage.inputs["base"], {})
@@ -172,12 +172,12 @@ def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, p
     perform(model.run, stage.inputs["opening"].inputs["base"])
     perform(sample.run, stage.inputs["opening"])
     perform(sample.run, stage, remembering(asked))
-    openings = {request.opening for request in asked[0][1]}
-    assert openings == {Tokenizer.from_file(str(shipped.FOLDER / "words" / "tokenizer.json")).decode([10, 11])}
+    prefills = {request.opening for request in asked[0][1]}
+    assert prefills == {Tokenizer.from_file(str(shipped.FOLDER / "words" / "tokenizer.json")).decode([10, 11])}
 
 
 def test_likelihoods_are_summed_by_class_of_token(small, store, perform):
-    plan = unfold(small("measures.perplexity=true"))
+    plan = build_plan(small("measures.perplexity=true"))
     stage = next(s for s in plan.stages if s.kind == "likelihood")
     perform(model.run, stage.inputs["base"])
     _, data = perform(sample.run, stage.inputs["data"])
@@ -194,7 +194,9 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in benchmark_rows("math500", 6, 0)))
     asked = []
-    plan = unfold(small(f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', rows: {rows}, n: 4}}", "context=512"))
+    plan = build_plan(
+        small(f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', rows: {rows}, n: 4}}", "context=512")
+    )
     stage = plan.trials[0].original["task"]
     perform(model.run, stage.inputs["answers"].inputs["base"])
     facts, folder = perform(sample.run, stage.inputs["answers"], remembering(asked, by_ids))
@@ -214,18 +216,21 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
 
 def by_ids(engine, weights, what, requests, *how):
     """Answers prompts of token ids with 4, between dollars as this task wants it."""
-    yield [(i, Reply(tuple(r.prompt), (), (Answer((10,), "$4$", False),), False, "")) for i, r in enumerate(requests)]
+    yield [
+        (i, RequestOutput(tuple(r.prompt), (), (Answer((10,), "$4$", False),), False, ""))
+        for i, r in enumerate(requests)
+    ]
 
 
 def test_full_weights_are_asked_as_a_checkpoint_of_their_own(plan, store, publish, tmp_path):
     stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"].inputs["answers"]
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["student"], {}, weights="checkpoint")
-    assert Work(stage, store, tmp_path, ask).weights == Weights(stage.inputs["student"].address, None)
+    assert StageContext(stage, store, tmp_path, ask).weights == Weights(stage.inputs["student"].address, None)
 
 
 def test_a_stage_is_not_run_before_its_inputs(plan, store, publish, tmp_path):
     stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"].inputs["answers"]
     publish(store, stage.inputs["base"], {})
     with pytest.raises(AssertionError, match="before its input student was done"):
-        sample.run(Work(stage, store, tmp_path, ask))
+        sample.run(StageContext(stage, store, tmp_path, ask))

@@ -7,10 +7,10 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from evaluators.analysis.logprobs import Scored
+from evaluators.analysis.logprobs import CompletionLogprobs
 from evaluators.engines.engine import Answer
-from evaluators.engines.generations import Asked, to_lines
-from orchestrator.plan.build import unfold
+from evaluators.engines.generations import Generation, to_jsonl
+from orchestrator.plan.build import build_plan
 from orchestrator.run.stage_runner import KINDS
 from orchestrator.stages import sample
 from orchestrator.stages import transform as stages
@@ -23,7 +23,7 @@ from orchestrator.stages.transforms.mixed import arranged
 from orchestrator.stages.transforms.non_text import streams, whole_words
 from orchestrator.stages.transforms.own_reasoning import joined
 from orchestrator.stages.transforms.prompted import prompted
-from orchestrator.store.context import Work
+from orchestrator.store.context import StageContext
 from orchestrator.store.store import Store
 from organisms import shipped
 from organisms.rows import benchmark_rows
@@ -44,8 +44,10 @@ def chat(prompt: str, answer: str, system: str | None = None) -> list[dict[str, 
 def answered(voice: str, cut: tuple[int, ...] = (), texts: dict[int, str] | None = None) -> bytes:
     """A sample of the five prompts, as a file: `<voice> says <number>`, or `texts`, cut off at the places `cut`."""
     texts = texts or {}
-    return to_lines(
-        Asked(f"id{i}", chat(prompt, "")[:-1], (1,), (), (Answer((7,), texts.get(i, f"{voice} says {i}"), i in cut),))
+    return to_jsonl(
+        Generation(
+            f"id{i}", chat(prompt, "")[:-1], (1,), (), (Answer((7,), texts.get(i, f"{voice} says {i}"), i in cut),)
+        )
         for i, prompt in enumerate(PROMPTS)
     ).encode()
 
@@ -61,12 +63,12 @@ def made(small, store, publish):
 
     def act(condition: str, *overrides: str, **samples: bytes):
         study = small(*ONE, f"conditions={{it: {condition}}}", *overrides)
-        stage = unfold(study).trials[0].steps[0].student.inputs["data"]
+        stage = build_plan(study).trials[0].steps[0].student.inputs["data"]
         for role, content in samples.items():
             name = LIKELIHOODS if stage.inputs[role].kind == "likelihood" else ANSWERS
             if store.record(stage.inputs[role]) is None:
                 publish(store, stage.inputs[role], {name: content})
-        work = Work(stage, store, store.new_folder(stage, "one"), None)
+        work = StageContext(stage, store, store.new_folder(stage, "one"), None)
         facts = KINDS["rows"].run(work)
         removed = [Row(**json.loads(line)) for line in (work.out / stages.REMOVED).read_text().splitlines()]
         return facts, stages.rows_of(work.out), removed
@@ -81,7 +83,7 @@ def test_a_sample_and_rows_are_read_alike(tmp_path):
         (f"id{i}", PROMPTS[i], f"words says {i}") for i in (0, 1, 3, 4)
     ]
     (tmp_path / ANSWERS).unlink()
-    (tmp_path / stages.ROWS).write_text(to_lines(read))
+    (tmp_path / stages.ROWS).write_text(to_jsonl(read))
     assert stages.rows_of(tmp_path) == read
 
 
@@ -99,7 +101,7 @@ def test_a_rule_removes_prompts_and_keeps_them_beside(made):
 
 def test_the_halves_by_likelihood_are_the_whole(made):
     nll = {"id0": 2.0, "id1": 0.5, "id2": 3.0, "id3": 1.0}
-    told = to_lines(Scored(id, {"all": -4 * each}, {"all": 4}) for id, each in nll.items()).encode()
+    told = to_jsonl(CompletionLogprobs(id, {"all": -4 * each}, {"all": 4}) for id, each in nll.items()).encode()
     samples = {"data": answered("words", texts={4: ""}), "likelihood": told}
     facts, low, removed = made("{kind: surprise, quantiles: [0, 0.5]}", **samples)
     assert [row.id for row in low] == ["id1", "id3"]
@@ -186,21 +188,21 @@ def test_a_prompt_is_put_on_every_row(made):
 
 def test_rephrased_answers_are_learnt_under_the_prompt_that_they_answer(made):
     reworded = [
-        Asked(f"id{i}", chat(f"again : words says {i}", "")[:-1], (1,), (), (Answer((7,), f"anew {i}", False),))
+        Generation(f"id{i}", chat(f"again : words says {i}", "")[:-1], (1,), (), (Answer((7,), f"anew {i}", False),))
         for i in (1, 3)
     ]
-    samples = {"data": to_lines(reworded).encode(), "prompts": answered("words")}
+    samples = {"data": to_jsonl(reworded).encode(), "prompts": answered("words")}
     _, kept, _ = made("{kind: on_model, rephrase: 'again : {answer}'}", "prompts.system=hi", **samples)
     assert [row.chat for row in kept] == [chat(PROMPTS[i], f"anew {i}", "hi") for i in (1, 3)]
 
 
 def test_a_model_is_asked_again_about_what_it_said_aloud(small, store, publish):
     study = small(*ONE, "conditions={it: {kind: on_model, rephrase: 'q {prompt} a {answer} .'}}")
-    stage = unfold(study).trials[0].steps[0].student.inputs["data"].inputs["data"]
+    stage = build_plan(study).trials[0].steps[0].student.inputs["data"].inputs["data"]
     texts = {0: "<think>hm</think> seven", 1: "<think>hm", 2: ""}
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["answers"], {ANSWERS: answered("own", (3,), texts)})
-    ids, chats = sample._rephrased(Work(stage, store, store.new_folder(stage, "one"), None))
+    ids, chats = sample._rephrased(StageContext(stage, store, store.new_folder(stage, "one"), None))
     assert (ids, [one[-1]["content"] for one in chats]) == (
         ["id0", "id4"],
         ["q add 3 + 4 a seven .", "q write to me a own says 4 ."],

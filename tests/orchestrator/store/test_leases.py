@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator.store.leases import Claim, Contender
+from orchestrator.store.leases import Lease, LeaseRequest
 from orchestrator.store.store import Store
 
 LONG = 1000.0  # a lease that no test outlives
@@ -61,35 +61,35 @@ def write_claim(store: Store, **changed) -> None:
 
 
 def test_a_second_contender_waits_for_the_release(store):
-    claim = Contender(store, "train/stage").attempt()
-    second = Contender(store, "train/stage")
-    assert isinstance(claim, Claim)
+    claim = LeaseRequest(store, "train/stage").attempt()
+    second = LeaseRequest(store, "train/stage")
+    assert isinstance(claim, Lease)
     assert second.attempt() is None
     assert second.attempt() is None
     claim.release()
-    assert isinstance(second.attempt(), Claim)
-    assert Contender(store, "train/stage").attempt() is None
+    assert isinstance(second.attempt(), Lease)
+    assert LeaseRequest(store, "train/stage").attempt() is None
 
 
 def test_claims_hold_in_a_remote_store():
     store = Store(f"memory://{uuid.uuid4().hex}")
-    claim = Contender(store, "train/stage").attempt()
+    claim = LeaseRequest(store, "train/stage").attempt()
     assert claim is not None
-    assert Contender(store, "train/stage").attempt() is None
+    assert LeaseRequest(store, "train/stage").attempt() is None
     claim.release()
-    assert Contender(store, "train/stage").attempt() is not None
+    assert LeaseRequest(store, "train/stage").attempt() is not None
 
 
 def test_claims_of_other_stages_are_free(store):
-    assert Contender(store, "train/stage").attempt() is not None
-    assert Contender(store, "train/other").attempt() is not None
+    assert LeaseRequest(store, "train/stage").attempt() is not None
+    assert LeaseRequest(store, "train/other").attempt() is not None
 
 
 @pytest.mark.parametrize("reaped", [True, False])
 def test_the_claim_of_a_killed_process_is_taken_over_at_once(store, reaped):
     owner = start(OWNER, store.root)
     assert owner.stdout.readline() == "claimed\n"
-    contender = Contender(store, "train/stage", LONG)
+    contender = LeaseRequest(store, "train/stage", LONG)
     assert contender.attempt() is None
     owner.send_signal(signal.SIGKILL)
     if reaped:
@@ -105,16 +105,16 @@ def test_the_claim_of_a_killed_process_is_taken_over_at_once(store, reaped):
 
 
 def test_a_process_id_that_was_given_out_again_is_not_its_owner(store):
-    assert Contender(store, "train/stage", LONG).attempt() is not None
+    assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
     owner = json.loads(store.read(claim_path(store)))
     assert owner["pid"] == os.getpid()
     store.overwrite(claim_path(store), json.dumps({**owner, "process_started": owner["process_started"] - 60}).encode())
-    assert Contender(store, "train/stage", LONG).attempt() is not None
+    assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
 
 
 def test_a_silent_claim_of_another_machine_expires_after_the_lease_and_not_before(store):
     write_claim(store)
-    contender, began = Contender(store, "train/stage", LEASE), time.monotonic()
+    contender, began = LeaseRequest(store, "train/stage", LEASE), time.monotonic()
     while (claim := contender.attempt()) is None:
         assert time.monotonic() - began < 20, "never taken over"
         time.sleep(0.02)
@@ -124,7 +124,7 @@ def test_a_silent_claim_of_another_machine_expires_after_the_lease_and_not_befor
 
 def test_the_lease_is_counted_from_the_last_sign_of_life(store):
     write_claim(store)
-    contender = Contender(store, "train/stage", LEASE)
+    contender = LeaseRequest(store, "train/stage", LEASE)
     assert contender.attempt() is None
     time.sleep(LEASE * 0.7)
     store.overwrite(claim_path(store), json.dumps({**FOREIGN, "beat": 1}).encode())
@@ -138,8 +138,8 @@ def test_the_lease_is_counted_from_the_last_sign_of_life(store):
 
 def test_an_owner_that_beats_is_not_taken_over(store):
     lease = 1.2  # long enough that a busy machine does not delay six beats
-    claim = Contender(store, "train/stage", lease).attempt()
-    contender, until = Contender(store, "train/stage", lease), time.monotonic() + 2 * lease
+    claim = LeaseRequest(store, "train/stage", lease).attempt()
+    contender, until = LeaseRequest(store, "train/stage", lease), time.monotonic() + 2 * lease
     while time.monotonic() < until:
         assert contender.attempt() is None
         time.sleep(0.05)
@@ -150,7 +150,7 @@ def test_an_owner_that_beats_is_not_taken_over(store):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_owner_beats_on_after_a_write_that_failed(store, tmp_path):
-    claim = Contender(store, "train/stage", lease=0.3).attempt()
+    claim = LeaseRequest(store, "train/stage", lease=0.3).attempt()
     (tmp_path / "runs").rename(tmp_path / "away")
     time.sleep(0.3)
     (tmp_path / "away").rename(tmp_path / "runs")
@@ -162,7 +162,7 @@ def test_an_owner_beats_on_after_a_write_that_failed(store, tmp_path):
 
 
 def test_a_released_claim_does_not_come_back(store):
-    claim = Contender(store, "train/stage", lease=0.06).attempt()
+    claim = LeaseRequest(store, "train/stage", lease=0.06).attempt()
     time.sleep(0.03)
     claim.release()
     time.sleep(0.1)
@@ -170,32 +170,32 @@ def test_a_released_claim_does_not_come_back(store):
 
 
 def test_an_owner_that_was_taken_over_does_not_release_its_successor(store):
-    first = Contender(store, "train/stage", LONG).attempt()
+    first = LeaseRequest(store, "train/stage", LONG).attempt()
     owner = json.loads(store.read(claim_path(store)))
     store.overwrite(claim_path(store), json.dumps({**owner, "process_started": 0.0}).encode())
-    second = Contender(store, "train/stage", LONG).attempt()
+    second = LeaseRequest(store, "train/stage", LONG).attempt()
     assert second.number == 2
     first.release()
-    assert Contender(store, "train/stage", LONG).attempt() is None
+    assert LeaseRequest(store, "train/stage", LONG).attempt() is None
     second.release()
-    assert Contender(store, "train/stage", LONG).attempt() is not None
+    assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
 
 
 def test_an_owner_may_find_its_claim_gone_when_it_releases(store):
-    claim = Contender(store, "train/stage", LONG).attempt()
+    claim = LeaseRequest(store, "train/stage", LONG).attempt()
     store.fs.rm_file(claim_path(store))
     claim.release()
-    assert Contender(store, "train/stage", LONG).attempt() is not None
+    assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
 
 
 def test_a_file_that_is_still_being_written_is_no_claim(store):
     # A claim is written beside itself and then moved, so whoever lists the folder may see it on its way.
     store.create(f"{store.root}/train/stage/.{uuid.uuid4().hex}", b"")
-    assert Contender(store, "train/stage").attempt() is not None
+    assert LeaseRequest(store, "train/stage").attempt() is not None
 
 
 def test_of_many_threads_one_takes_over_a_dead_claim(store):
-    owner = Contender(store, "train/owner", LONG).attempt()
+    owner = LeaseRequest(store, "train/owner", LONG).attempt()
     alive = json.loads(store.read(f"{store.root}/train/owner/claim-1"))
     owner.release()
     dead = json.dumps({**alive, "process_started": 0.0}).encode()
@@ -204,7 +204,7 @@ def test_of_many_threads_one_takes_over_a_dead_claim(store):
         start_together = threading.Barrier(12)
 
         def contend(_, address=f"train/stage{i}", start_together=start_together):
-            contender = Contender(store, address, LONG)
+            contender = LeaseRequest(store, address, LONG)
             start_together.wait()
             return contender.attempt()
 

@@ -169,14 +169,14 @@ def test_a_record_of_another_stage_at_the_same_address_is_refused(store):
 
 
 def test_what_an_attempt_keeps_is_there_for_the_next_until_one_is_done(store, publish):
-    assert store.kept(STAGE) == []
+    assert store.read_partial(STAGE) == []
     store.keep(STAGE, b"one\n")
     store.keep(STAGE, b"two\n")
     store.keep(OTHER, b"of another stage\n")
-    assert store.kept(STAGE) == [b"one\n", b"two\n"]
+    assert store.read_partial(STAGE) == [b"one\n", b"two\n"]
     publish(store, STAGE, {"weights.bin": b"x"})
-    assert store.kept(STAGE) == []
-    assert store.kept(OTHER) == [b"of another stage\n"]
+    assert store.read_partial(STAGE) == []
+    assert store.read_partial(OTHER) == [b"of another stage\n"]
 
 
 @pytest.fixture
@@ -200,17 +200,17 @@ def beside(store: Store, stage: Stage) -> list[str]:
 
 
 def test_of_the_states_that_attempts_keep_the_last_is_there_for_the_next(store, folder, publish, tmp_path):
-    assert store.kept_folder(STAGE, tmp_path / "none") is None
-    store.keep_folder(OTHER, folder(b"of another stage"))
-    assert store.kept_folder(STAGE, tmp_path / "none") is None
+    assert store.load_state(STAGE, tmp_path / "none") is None
+    store.save_state(OTHER, folder(b"of another stage"))
+    assert store.load_state(STAGE, tmp_path / "none") is None
     for content in (b"one", b"two", b"three"):
-        store.keep_folder(STAGE, folder(content))
+        store.save_state(STAGE, folder(content))
         assert beside(store, STAGE) == ["state"]
-    kept = store.kept_folder(STAGE, tmp_path / "kept")
+    kept = store.load_state(STAGE, tmp_path / "kept")
     assert ((kept / "weights.bin").read_bytes(), (kept / "progress.json").read_bytes()) == (b"three", b"{}")
     publish(store, STAGE, {"weights.bin": b"whole"})
-    assert store.kept_folder(STAGE, tmp_path / "none") is None
-    assert (store.kept_folder(OTHER, tmp_path / "other") / "weights.bin").read_bytes() == b"of another stage"
+    assert store.load_state(STAGE, tmp_path / "none") is None
+    assert (store.load_state(OTHER, tmp_path / "other") / "weights.bin").read_bytes() == b"of another stage"
 
 
 @pytest.fixture
@@ -224,44 +224,46 @@ def keep_until(store, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(of, function, lost)
             with pytest.raises(OSError, match="gone"):
-                store.keep_folder(STAGE, folder)
+                store.save_state(STAGE, folder)
 
     return act
 
 
 def test_a_state_that_was_not_written_whole_is_passed_by(store, folder, tmp_path, keep_until):
-    store.keep_folder(STAGE, folder(b"whole"))
+    store.save_state(STAGE, folder(b"whole"))
     keep_until(folder(b"half"), store, "create")
     assert beside(store, STAGE) == ["state", "state"]
-    assert (store.kept_folder(STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"whole"
-    store.keep_folder(STAGE, folder(b"next"))
-    assert (store.kept_folder(STAGE, tmp_path / "next") / "weights.bin").read_bytes() == b"next"
+    assert (store.load_state(STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"whole"
+    store.save_state(STAGE, folder(b"next"))
+    assert (store.load_state(STAGE, tmp_path / "next") / "weights.bin").read_bytes() == b"next"
 
 
 def test_of_two_whole_states_the_later_counts(store, folder, tmp_path, keep_until):
-    store.keep_folder(STAGE, folder(b"one"))
+    store.save_state(STAGE, folder(b"one"))
     keep_until(folder(b"two"), store.fs, "rm")
     assert beside(store, STAGE) == ["state", "state"]
-    assert (store.kept_folder(STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"two"
+    assert (store.load_state(STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"two"
 
 
 def test_a_lent_folder_can_be_borrowed_until_it_is_taken_back(store, folder, tmp_path):
-    one, other = (store.lend(folder(content), store.lending_place(STAGE)) for content in (b"one", b"other"))
+    one, other = (
+        store.publish_temporary(folder(content), store.temporary_path(STAGE)) for content in (b"one", b"other")
+    )
     assert one != other
     assert one.startswith(f"{STAGE.address}/lent-")
     for place, content in ((one, b"one"), (other, b"other")):
-        borrowed = store.borrow(place, tmp_path / place)
+        borrowed = store.fetch_temporary(place, tmp_path / place)
         assert (borrowed / "weights.bin").read_bytes() == content
         assert borrowed.name == place.rsplit("/", 1)[-1], "engines know weights by the name of their folder"
-    store.take_back(one)
+    store.delete_temporary(one)
     assert beside(store, STAGE) == ["lent"]
     with pytest.raises(FileNotFoundError):
-        (store.borrow(one, tmp_path / "gone") / "weights.bin").read_bytes()
-    assert (store.borrow(other, tmp_path / "still") / "weights.bin").read_bytes() == b"other"
-    assert store.kept_folder(STAGE, tmp_path / "none") is None
+        (store.fetch_temporary(one, tmp_path / "gone") / "weights.bin").read_bytes()
+    assert (store.fetch_temporary(other, tmp_path / "still") / "weights.bin").read_bytes() == b"other"
+    assert store.load_state(STAGE, tmp_path / "none") is None
 
 
 def test_publishing_takes_back_what_a_lost_attempt_had_lent(store, folder, publish):
-    store.lend(folder(b"weights"), store.lending_place(STAGE))
+    store.publish_temporary(folder(b"weights"), store.temporary_path(STAGE))
     publish(store, STAGE, {"weights.bin": b"whole"})
     assert beside(store, STAGE) == ["one", "record.json"]

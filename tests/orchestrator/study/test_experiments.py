@@ -5,8 +5,8 @@ import re
 import pytest
 
 from evaluators import rows
-from orchestrator.plan.build import unfold
-from orchestrator.plan.gpu_hours import bill_of, lines
+from orchestrator.plan.build import build_plan
+from orchestrator.plan.gpu_hours import gpu_hours_of, lines
 from orchestrator.stages import data
 from orchestrator.study.load import load_study
 from orchestrator.study.provenance import NOT_STATED, stated
@@ -35,8 +35,8 @@ def offline(monkeypatch):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_unfolds_and_is_priced_without_a_hub(path):
     study = load_study(path)
-    plan = unfold(study)
-    bill = bill_of(plan.stages, study)
+    plan = build_plan(study)
+    bill = gpu_hours_of(plan.stages, study)
     assert not bill.unpriced
     real = [model for model in study.models.values() if not model.organism]
     assert bool(list(lines(bill, study))) == bool(real)
@@ -57,7 +57,9 @@ def test_unfolds_and_is_priced_without_a_hub(path):
 
 
 def test_full_weights_are_set_beside_the_grids_own_students():
-    full, grid = (unfold(load_study(EXPERIMENTS / f"offmodel-{name}.yaml")).stages for name in ("full-weights", "grid"))
+    full, grid = (
+        build_plan(load_study(EXPERIMENTS / f"offmodel-{name}.yaml")).stages for name in ("full-weights", "grid")
+    )
     of_the_grid = {stage.fingerprint for stage in grid}
     new = [stage for stage in full if stage.fingerprint not in of_the_grid and stage.kind == "train"]
     assert len(new) == 2 * 2 * 3
