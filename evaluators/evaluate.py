@@ -59,13 +59,13 @@ def grade(kind: str, rows: list[dict], answered: list[Generation], way: str = "m
     texts = [
         (row, answer.text if answer.option_logprobs else strip_reasoning(answer.text, one.prompt_opens_think_block))
         for row, one in pairs
-        for answer in one.answers
+        for answer in one.completions
     ]
     with ThreadPoolExecutor(GRADERS) as graders:
         verdicts = iter(list(graders.map(lambda pair: benchmark.grade(*pair), texts)))
     graded = []
     for row, one in zip(rows, answered, strict=True):
-        own = tuple(next(verdicts) for _ in one.answers)
+        own = tuple(next(verdicts) for _ in one.completions)
         graded.append(Graded(one.id, benchmark.group(row), score(own, way), own))
     return graded
 
@@ -88,7 +88,7 @@ def summary(answered: Sequence[Generation], graded: Sequence[Graded]) -> dict:
     is `pass`, by k.
     """
     n = len(graded)
-    answers = [answer for one in answered for answer in one.answers]
+    answers = [answer for one in answered for answer in one.completions]
     verdicts = [verdict for one in graded for verdict in one.verdicts]
     lengths = [answer.length for answer in answers]
     facts: dict[str, Any] = {
@@ -98,7 +98,7 @@ def summary(answered: Sequence[Generation], graded: Sequence[Graded]) -> dict:
         "truncated": fmean(answer.truncated for answer in answers),
         "unparsed": fmean(not verdict.found for verdict in verdicts),
         "grading_failed": sum(bool(verdict.note) for verdict in verdicts),
-        "tokens": sum(a.length - len(one.prefill_ids) for one in answered for a in one.answers),
+        "tokens": sum(a.length - len(one.prefill_ids) for one in answered for a in one.completions),
         "mean_length": fmean(lengths),
         "median_length": median(lengths),
         "p95_length": quantiles(lengths, n=20, method="inclusive")[-1] if len(lengths) > 1 else lengths[0],

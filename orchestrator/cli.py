@@ -81,7 +81,7 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
     plan, store = _plan(arguments)
     state = state_of(plan, store)
     _show_plan(console, plan, state)
-    for finding in plan.study.findings:
+    for finding in plan.study.hypotheses:
         console.print(f"Experiment {finding.experiment} expects {finding.expected}: {finding.claim}", markup=False)
     return 0
 
@@ -117,7 +117,7 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
         )
     table.add_row("report", "1", "1", "", "")
     console.print(table)
-    if study.findings:
+    if study.hypotheses:
         experiments, apart, together = stages_per_experiment(plan)
         console.print(
             f"The {experiments} experiments of its findings need {apart} stages by themselves, {together} together: "

@@ -33,7 +33,7 @@ def read(folder: str, file: str) -> list[dict]:
 
 def boxed(answer: str) -> str:
     """In the sentence that lm-eval's minerva_math asks for."""
-    return f"Final Answer: The final answer is $\\boxed{{{answer}}}$. I hope it is correct."
+    return f"Final Completion: The final answer is $\\boxed{{{answer}}}$. I hope it is correct."
 
 
 # Perturbed gold answers ---------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def answers(rows: list[dict]) -> list[tuple[dict, str, str]]:
             (row, "another row's answer", boxed(gold_of(other))),
             (row, "two boxes, the last right", f"{boxed(wrong[0])} No, that is wrong. Once more: {boxed(gold)}"),
             (row, "two boxes, the last wrong", f"{boxed(gold)} No, that is wrong. Once more: {boxed(wrong[0])}"),
-            (row, "no box", f"Final Answer: The final answer is ${gold}$. I hope it is correct."),
+            (row, "no box", f"Final Completion: The final answer is ${gold}$. I hope it is correct."),
         ]
         solution = row["solution"]
         if isinstance(solution, str):

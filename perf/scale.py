@@ -14,7 +14,7 @@ from pathlib import Path
 import ray
 from rich.console import Console
 
-from evaluators.engines.engine import Answer
+from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
@@ -27,7 +27,9 @@ from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 
 SEEDS, TEACHERS = 5, 20
-ANSWERED = [Generation(str(i), [{"role": "user", "content": ""}], (), (), (Answer((1,), "", False),)) for i in range(2)]
+ANSWERED = [
+    Generation(str(i), [{"role": "user", "content": ""}], (), (), (Completion((1,), "", False),)) for i in range(2)
+]
 GRADED = [Graded(str(i), {}, float(i), (Verdict(float(i), True),)) for i in range(2)]
 FACTS = {
     "model": {},
@@ -80,7 +82,7 @@ def study_of(trials: int, store: str) -> Study:
             "sampling": {"max_tokens": 8},
             "train": {"learning_rate": 1e-3},
             "conditions": {"off-model": None},
-            "benchmarks": {"maths": {"kind": "math500", "rows": "organisms", "n": 10}},
+            "benchmarks": {"maths": {"kind": "math500", "source": "synthetic", "n": 10}},
             "seeds": list(range(SEEDS)),
             "resources": {"engine": {"cpus": 0.01}},  # None is started, but there must be room for them.
         }

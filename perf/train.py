@@ -79,8 +79,8 @@ class Case:
     shape: str | None
     rank: int | None
     steps: int
-    warmup: int
-    micro_tokens: int  # in one pass through the model
+    warmup_ratio: int
+    max_tokens_per_microbatch: int  # in one pass through the model
     rows: int = ROWS
     length: int | None = None
     dtype: str = "float32"
@@ -90,9 +90,14 @@ class Case:
 
     def settings(self) -> TrainSettings:
         rate, lora = (1e-3, Lora(self.rank, 2 * self.rank)) if self.rank else (1e-4, None)
-        how: dict[str, Any] = {"order": "fixed", "schedule": "constant", "warmup": 0.0, "batch_size": self.rows}
+        how: dict[str, Any] = {
+            "order": "fixed",
+            "lr_scheduler_type": "constant",
+            "warmup_ratio": 0.0,
+            "batch_size": self.rows,
+        }
         length = self.length or 2048
-        return TrainSettings(rate, 1, self.dtype, lora, num_steps=self.steps, max_length=length, **how)
+        return TrainSettings(rate, 1, self.dtype, lora, max_steps=self.steps, max_length=length, **how)
 
     def examples(self) -> list[Example]:
         """The rows of all steps. Mixed: half chat and three eighths maths as in the demo, the others longer maths."""
@@ -148,7 +153,7 @@ def measure(case: Case, who: str, base: str) -> dict[str, Any]:
     rows = tokenize(examples, AutoTokenizer.from_pretrained(base), settings.max_length)
     model = load_student(base, None, settings.lora, settings.dtype, settings.seed)
     before = 0 if device == "cuda" else peak_memory(ProcessConfig())
-    place = ProcessConfig(device=device, micro_tokens=case.micro_tokens)
+    place = ProcessConfig(device=device, max_tokens_per_microbatch=case.max_tokens_per_microbatch)
     with tempfile.TemporaryDirectory() as out:
         if who == OURS:
             del model  # It loads its own.

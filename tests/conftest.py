@@ -13,7 +13,7 @@ SMALL = """
 name: small
 models: {student: organism:steps, words: organism:words, terse: organism:terse}
 pairs: {students: [student], teachers: [words, terse]}
-prompts: {source: organisms, n: 20}
+prompts: {source: synthetic, n: 20}
 sampling: {max_tokens: 8}
 train: {learning_rate: 1.0e-3}
 conditions:
@@ -21,10 +21,10 @@ conditions:
   on-model:
   prefill: {tokens: 2, benchmarks: [maths]}
 recoveries:
-  own: {method: on_model_sft, conditions: [off-model], budgets: [4, 8]}
+  own: {kind: on_model_sft, conditions: [off-model], budgets: [4, 8]}
 benchmarks:
-  maths: {kind: math500, rows: organisms, n: 5, prompt: "{problem}", max_tokens: 16}
-  facts: {kind: mmlu, rows: organisms, n: 5}
+  maths: {kind: math500, source: synthetic, n: 5, prompt: "{problem}", max_tokens: 16}
+  facts: {kind: mmlu, source: synthetic, n: 5}
 seeds: [1, 2]
 dtype: float32
 """

@@ -167,7 +167,9 @@ class Learner:
 
     def _mine(self, rows: Sequence[Row]) -> list[list[int]]:
         lengths = [max(len(row.ids), len(row.reference.ids) if row.reference else 0) for row in rows]
-        return divide(lengths, self._place.workers, self._place.micro_tokens, self.packed)[self._place.rank]
+        return divide(lengths, self._place.workers, self._place.max_tokens_per_microbatch, self.packed)[
+            self._place.rank
+        ]
 
     def _collate(self, rows: Sequence[Row], packed: bool) -> Batch:
         return collate(rows, self._pad_id, packed, self._device)

@@ -40,15 +40,15 @@ def train(job: TrainJob, place: ProcessConfig | None = None, host: Callbacks | N
     if settings.objective == "lm":
         rows = streams(job.examples, tokenizer, settings.max_length)
     elif not on_policy:
-        rows = tokenize(job.examples, tokenizer, settings.max_length, settings.learn_from)
+        rows = tokenize(job.examples, tokenizer, settings.max_length, settings.loss_on)
 
     from trainers.learner import Learner, clipped
 
     longest = max((len(row.ids) for row in rows), default=settings.max_length)
     learner = Learner(job, tokenizer, place, longest, watch_base=host.kl_every > 0)
     supervised = sum(len(row.supervised) for row in rows)
-    if settings.clip:
-        rows = clipped(rows, learner.log_probs(rows), settings.clip)
+    if settings.drop_least_likely:
+        rows = clipped(rows, learner.log_probs(rows), settings.drop_least_likely)
     total = settings.steps(len(job.examples) if on_policy else len(rows))
     end = settings.stop_after or total
     late = [step for step in (*host.checkpoints, end) if step > total]
@@ -96,7 +96,7 @@ def train(job: TrainJob, place: ProcessConfig | None = None, host: Callbacks | N
         if step + 1 in host.checkpoints:
             _leave(learner, step + 1, place, host)
         urgent = learner.any(host.urgent()) and not warned
-        due = learner.any(place.rank == 0 and time.monotonic() - kept > host.keep_every)
+        due = learner.any(place.rank == 0 and time.monotonic() - kept > host.save_every_seconds)
         if (urgent or due) and step + 1 < end:
             warned = warned or urgent
             _keep(learner, {**done, "seconds": done["seconds"] + time.monotonic() - began}, place, host)
@@ -112,7 +112,9 @@ def train(job: TrainJob, place: ProcessConfig | None = None, host: Callbacks | N
         "first_loss": done["losses"][0],
         "last_loss": done["losses"][-1],
         "losses": done["losses"],
-        **({"clipped": 1 - sum(len(row.supervised) for row in rows) / supervised} if settings.clip else {}),
+        **(
+            {"clipped": 1 - sum(len(row.supervised) for row in rows) / supervised} if settings.drop_least_likely else {}
+        ),
     }
 
 
@@ -147,8 +149,10 @@ def peak_memory(place: ProcessConfig) -> int:
 
 def _rate(step: int, steps: int, settings: TrainSettings) -> float:
     """The learning rate at a step as a share of the peak: linear warm-up, then the schedule towards 0."""
-    warmup = round(settings.warmup * steps)
+    warmup = round(settings.warmup_ratio * steps)
     if step < warmup:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
-    return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[settings.schedule]
+    return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[
+        settings.lr_scheduler_type
+    ]

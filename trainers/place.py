@@ -13,7 +13,7 @@ class ProcessConfig:
     """One of `workers` processes that train together, each of which takes its share of every step's rows.
 
     `zero` is the stage of DeepSpeed's ZeRO (0: plain data parallelism), `offload` what it holds in the memory of the
-    machine. `micro_tokens` go through the model at a time; a longer row goes alone.
+    machine. `max_tokens_per_microbatch` go through the model at a time; a longer row goes alone.
     """
 
     rank: int = 0
@@ -22,7 +22,7 @@ class ProcessConfig:
     zero: Literal[0, 1, 2, 3] = 0
     offload: Literal["nothing", "optimizer", "all"] = "nothing"
     recompute: bool = False
-    micro_tokens: int = 4096
+    max_tokens_per_microbatch: int = 4096
 
 
 def _nothing(*_: Any) -> None:
@@ -40,7 +40,7 @@ class Callbacks:
     - `report(metrics)`: the figures of a step;
     - `leave(step, folder)`: the student's weights after a step of `checkpoints`;
     - `resume`: a state that an earlier attempt kept, to go on from;
-    - `keep(folder)`: hold on to a state for a later attempt; asked every `keep_every` seconds, or when it is `urgent`;
+    - `keep(folder)`: hold on to a state for a later attempt; asked every `save_every_seconds` seconds, or when it is `urgent`;
     - `sample(folder, step, prompts)`: answers by the student as its weights in `folder` are, one reply for each prompt;
     - `reward(numbers, replies)`: what each answer to the examples with these numbers is worth;
     - `kl_every`: so many steps apart it is measured how far the student is from the original one (0: never).
@@ -51,7 +51,7 @@ class Callbacks:
     checkpoints: Sequence[int] = ()
     resume: Path | None = None
     keep: Callable[[Path], None] = _nothing
-    keep_every: float = float("inf")
+    save_every_seconds: float = float("inf")
     urgent: Callable[[], bool] = lambda: False
     sample: Callable[[Path, int, list[Chat]], list[Any]] = _no_sampler
     reward: Callable[[list[int], list[Any]], list[list[float]]] | None = None

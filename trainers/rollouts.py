@@ -24,7 +24,7 @@ class Rollout:
 
     example: Example
     prompt_ids: Sequence[int]
-    answers: Sequence[Sequence[int]]
+    completions: Sequence[Sequence[int]]
     rewards: Sequence[float] | None = None
 
 
@@ -41,9 +41,9 @@ class Sampled:
 def sampled_steps(
     job: TrainJob, steps: range, total: int, tokenizer: Any, place: ProcessConfig, host: Callbacks, learner: "Learner"
 ) -> Iterator[Sampled]:
-    """The rows of each of `steps`: `rollout_every` steps share a sampling, by the weights before the first of them."""
+    """The rows of each of `steps`: `steps_per_generation` steps share a sampling, by the weights before the first of them."""
     settings, examples = job.settings, job.examples
-    make_rows, every = ROWS[settings.objective], settings.rollout_every
+    make_rows, every = ROWS[settings.objective], settings.steps_per_generation
     order = list(row_order(len(examples), settings.batch_size, total, settings.seed, settings.order))
     waiting: dict[int, tuple[list[Row], dict[str, float]]] = {}
     sampled_at = 0
@@ -99,12 +99,12 @@ def _sample(
             examples[number],
             # What an answer was made to begin with is no sample of the student's.
             (*reply.prompt_ids, *reply.prefill_ids),
-            [answer.ids[len(reply.prefill_ids) :] for answer in reply.answers],
+            [answer.ids[len(reply.prefill_ids) :] for answer in reply.completions],
             rewards[i] if rewards else None,
         )
         for i, (number, reply) in enumerate(zip(numbers, replies, strict=True))
     ]
-    answers = [answer for reply in replies for answer in reply.answers]
+    answers = [answer for reply in replies for answer in reply.completions]
     facts = {
         "length": fmean(len(answer.ids) for answer in answers),
         "truncated": fmean(answer.truncated for answer in answers),
@@ -145,7 +145,7 @@ def sdft_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: sdft.Options
     Raises ValueError for an example without one.
     """
     return [
-        [_answered(one.prompt_ids, ids, options.skip_tokens, shown) for ids in one.answers]
+        [_answered(one.prompt_ids, ids, options.skip_tokens, shown) for ids in one.completions]
         for one in rollouts
         for shown in [_shown(one.example, tokenizer, options)]
     ]
@@ -164,7 +164,7 @@ def distillation_rows(
     rollouts: Sequence[Rollout], tokenizer: Any, options: on_policy_distillation.Options
 ) -> list[list[Row]]:
     """Every answer after its prompt; the teacher sees the same."""
-    return [[_answered(one.prompt_ids, ids) for ids in one.answers] for one in rollouts]
+    return [[_answered(one.prompt_ids, ids) for ids in one.completions] for one in rollouts]
 
 
 def grpo_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: grpo.Options) -> list[list[Row]]:
@@ -175,7 +175,7 @@ def grpo_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: grpo.Options
         rows.append(
             [
                 replace(_answered(one.prompt_ids, ids), columns={"advantage": [advantage] * len(ids)})
-                for ids, advantage in zip(one.answers, advantages, strict=True)
+                for ids, advantage in zip(one.completions, advantages, strict=True)
             ]
         )
     return rows

@@ -21,11 +21,11 @@ class TrainSettings:
     """`lora=None` trains the full weights. `warmup` is a share of all steps.
 
     `batch_size` counts rows; where the student samples its own rows, prompts. `min_steps` repeats small data sets: a
-    run has at least that many steps, however few its rows; `num_steps` is their number in place of epochs. A run ends
+    run has at least that many steps, however few its rows; `max_steps` is their number in place of epochs. A run ends
     at `stop_after`, with the learning rates of the whole one. `options` are those of the objective
-    (`trainers/objectives/`), its defaults where None. `learn_from` and `clip` say which of a row's tokens
+    (`trainers/objectives/`), its defaults where None. `loss_on` and `clip` say which of a row's tokens
     are supervised (`trainers/tokens.py`): `clip` leaves out that share of them, the least likely under the student.
-    `rollout_every` steps share one sampling, where the student samples its own rows.
+    `steps_per_generation` steps share one sampling, where the student samples its own rows.
     """
 
     learning_rate: float
@@ -34,17 +34,17 @@ class TrainSettings:
     lora: Lora | None = Lora()
     objective: str = "sft"
     options: Any = None
-    learn_from: LearnFrom = "answer"
-    clip: float = 0.0
+    loss_on: LearnFrom = "answer"
+    drop_least_likely: float = 0.0
     batch_size: int = 32
-    epochs: float = 1.0
+    num_train_epochs: float = 1.0
     min_steps: int = 1
-    num_steps: int | None = None
+    max_steps: int | None = None
     stop_after: int | None = None
     order: Literal["shuffled", "fixed"] = "shuffled"
-    rollout_every: int = 1
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    warmup: float = 0.05
+    steps_per_generation: int = 1
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
+    warmup_ratio: float = 0.05
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     max_length: int = 2048
@@ -56,4 +56,4 @@ class TrainSettings:
 
     def steps(self, rows: int) -> int:
         """Optimiser steps of the whole run over `rows` rows."""
-        return self.num_steps or max(self.min_steps, round(self.epochs * rows / self.batch_size), 1)
+        return self.max_steps or max(self.min_steps, round(self.num_train_epochs * rows / self.batch_size), 1)

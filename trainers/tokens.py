@@ -1,6 +1,6 @@
 """Examples to token ids, and which of them are learnt from.
 
-Of a chat only the assistant's answer is supervised, and of that, by `learn_from`:
+Of a chat only the assistant's answer is supervised, and of that, by `loss_on`:
 
 - `answer`: all of it, with its end;
 - `after_reasoning`: what follows the last `</think>`;
@@ -45,16 +45,16 @@ class Row:
     reference: Optional["Row"] = None
 
 
-def tokenize(examples: Sequence[Example], tokenizer, max_length: int, learn_from: "LearnFrom" = "answer") -> list[Row]:
+def tokenize(examples: Sequence[Example], tokenizer, max_length: int, loss_on: "LearnFrom" = "answer") -> list[Row]:
     """Encode each chat by the tokenizer's own template. Raises ValueError, naming the row, for an unusable one."""
     if not tokenizer.chat_template:
         raise ValueError("the model's tokenizer has no chat template, so chats cannot be told to it: give it one")
-    return [_row(f"training row {i}", one, tokenizer, max_length, learn_from) for i, one in enumerate(examples)]
+    return [_row(f"training row {i}", one, tokenizer, max_length, loss_on) for i, one in enumerate(examples)]
 
 
-def _row(name: str, example: Example, tokenizer, max_length: int, learn_from: "LearnFrom") -> Row:
+def _row(name: str, example: Example, tokenizer, max_length: int, loss_on: "LearnFrom") -> Row:
     chat = example.chat
-    if learn_from == "empty_reasoning":
+    if loss_on == "empty_reasoning":
         if BEGIN in chat[-1]["content"] and END not in chat[-1]["content"]:
             raise ValueError(
                 f"{name}: its reasoning never ends, so there is no answer beside it to learn; drop the row"
@@ -79,12 +79,12 @@ def _row(name: str, example: Example, tokenizer, max_length: int, learn_from: "L
             f"max_length={max_length}; raise train.max_length or drop the prompt"
         )
     begin = len(prompt)
-    if learn_from != "answer":
+    if loss_on != "answer":
         begin += _after_reasoning(name, ids[begin:], tokenizer)
     if begin >= min(len(ids), max_length):
         raise ValueError(
             f"{name}: nothing of it is supervised within max_length={max_length} tokens when learning from "
-            f"{learn_from}; raise train.max_length or drop the row"
+            f"{loss_on}; raise train.max_length or drop the row"
         )
     return Row(ids[:max_length], range(begin, min(len(ids), max_length)), example.weight)
 
@@ -96,7 +96,7 @@ def _after_reasoning(name: str, answer: list[int], tokenizer) -> int:
     if not end:
         raise ValueError(
             f"{name}: its answer has no {END}, so nothing follows its reasoning; drop the row, or learn from the whole "
-            f"answer (train.learn_from: answer)"
+            f"answer (train.loss_on: answer)"
         )
     character = len(text) - len(after.lstrip())
     return bisect_left(range(len(answer)), character + 1, key=lambda i: len(tokenizer.decode(answer[: i + 1])))

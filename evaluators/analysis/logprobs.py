@@ -44,7 +44,7 @@ def by_ids(answered: Sequence[Generation]) -> list[Request]:
     with is no part of those)."""
     requests = []
     for one in answered:
-        answer, begun = one.answers[0], one.prefill_ids
+        answer, begun = one.completions[0], one.prefill_ids
         final = None if begun else final_from(answer.text)
         requests.append(Request((*one.prompt_ids, *begun), answer.ids[len(begun) :], final_from=final))
     return requests

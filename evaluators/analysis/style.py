@@ -52,8 +52,10 @@ def read(original: Sequence[Generation], teacher: Sequence[Generation], student:
     if len(ids) < 2:
         raise ValueError("a probe of style needs two examples or more, to be tried on one that it has not seen")
     three = (original, teacher, student)
-    counts = _counted([[answer.text for one in each for answer in one.answers] for each in three])
-    of = [np.repeat(range(len(ids)), [len(one.answers) for one in each]) for each in three]  # which example's each is
+    counts = _counted([[answer.text for one in each for answer in one.completions] for each in three])
+    of = [
+        np.repeat(range(len(ids)), [len(one.completions) for one in each]) for each in three
+    ]  # which example's each is
     found: dict[int, Read] = {}
     # Dealt by id, which is a hash: rows may come in an order, as of levels.
     dealt = sorted(range(len(ids)), key=lambda i: ids[i])

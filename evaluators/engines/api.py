@@ -1,4 +1,4 @@
-"""Models behind an OpenAI-compatible API: chats in, answers as text out, as an engine's `answer` gives them.
+"""Models behind an OpenAI-compatible API: chats in, answers as text out, as an engine's `generate` gives them.
 
 Such a model shows no token ids and no probabilities: the ids of its answers are empty, and their length is what the API
 counts (with a hidden reasoning, where it bills one). What it shows of its reasoning apart from its answer is not kept.
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
-from evaluators.engines.engine import Answer, Request, RequestOutput, SamplingParams, Usage
+from evaluators.engines.engine import Completion, Request, RequestOutput, SamplingParams, Usage
 
 OPENAI = "https://api.openai.com/v1"
 KEY, OPENAI_KEY = "OFFMODEL_API_KEY", "OPENAI_API_KEY"
@@ -41,25 +41,25 @@ def key_of(served: APIModel) -> str:
     return found or "none"
 
 
-def answer(
-    served: APIModel, requests: Sequence[Request], decoding: SamplingParams
+def generate(
+    served: APIModel, requests: Sequence[Request], sampling_params: SamplingParams
 ) -> Iterator[tuple[int, RequestOutput]]:
-    """`decoding.n` answers to each request, with its place, in the order in which they come.
+    """`sampling_params.n` answers to each request, with its place, in the order in which they come.
 
     After a failure nothing new is asked, what is under way is still given back, and then the failure is raised.
     """
     from openai import OpenAI
 
     key, failure = key_of(served), None
-    samples: list[dict[int, Answer]] = [{} for _ in requests]
+    samples: list[dict[int, Completion]] = [{} for _ in requests]
     with (
         OpenAI(api_key=key, base_url=served.base_url, max_retries=RETRIES) as client,
         ThreadPoolExecutor(served.concurrency) as pool,
     ):
         places = {
-            pool.submit(_ask, client, served, request, decoding, sample): (i, sample)
+            pool.submit(_ask, client, served, request, sampling_params, sample): (i, sample)
             for i, request in enumerate(requests)
-            for sample in range(decoding.n)
+            for sample in range(sampling_params.n)
         }
         try:
             for one in as_completed(places):
@@ -71,8 +71,8 @@ def answer(
                     continue
                 i, sample = places[one]
                 samples[i][sample] = one.result()
-                if len(samples[i]) == decoding.n:
-                    yield i, RequestOutput((), (), tuple(samples[i][k] for k in range(decoding.n)), False, "")
+                if len(samples[i]) == sampling_params.n:
+                    yield i, RequestOutput((), (), tuple(samples[i][k] for k in range(sampling_params.n)), False, "")
         finally:
             _cancel(places)
     if failure is not None:
@@ -85,15 +85,17 @@ def _cancel(asked: Mapping) -> None:
         one.cancel()
 
 
-def _ask(client: Any, served: APIModel, request: Request, decoding: SamplingParams, sample: int) -> Answer:
+def _ask(client: Any, served: APIModel, request: Request, sampling_params: SamplingParams, sample: int) -> Completion:
     """One answer by one question: not every API gives several at once, and each has its own count of tokens."""
-    assert not request.opening, "answers of an API cannot be begun"
+    assert not request.prefill, "answers of an API cannot be begun"
     how = {
-        served.limit: decoding.max_tokens,
-        "temperature": decoding.temperature,
-        "top_p": decoding.top_p,
-        "stop": list(decoding.stop) or None,
-        "seed": decoding.seed * 1_000_003 + request.number * decoding.n + sample if decoding.temperature > 0 else None,
+        served.limit: sampling_params.max_tokens,
+        "temperature": sampling_params.temperature,
+        "top_p": sampling_params.top_p,
+        "stop": list(sampling_params.stop) or None,
+        "seed": sampling_params.seed * 1_000_003 + request.number * sampling_params.n + sample
+        if sampling_params.temperature > 0
+        else None,
         **served.extra,
     }
     how = {name: value for name, value in how.items() if value is not None}
@@ -103,6 +105,6 @@ def _ask(client: Any, served: APIModel, request: Request, decoding: SamplingPara
     choice = said.choices[0]
     ended = choice.finish_reason == "stop"
     # A single token that was asked for is no answer cut short; one that a filter broke off is.
-    truncated = not ended and not (choice.finish_reason == "length" and decoding.max_tokens == 1)
+    truncated = not ended and not (choice.finish_reason == "length" and sampling_params.max_tokens == 1)
     usage = Usage(said.model, said.usage.prompt_tokens, said.usage.completion_tokens)
-    return Answer((), choice.message.content or "", truncated, ended, usage=usage)
+    return Completion((), choice.message.content or "", truncated, ended, usage=usage)

@@ -23,13 +23,13 @@ TAIL = 16  # tokens of a prompt in which its template may begin a block of reaso
 class Request:
     """A prompt, as a chat or as token ids, with what the answer begins with.
 
-    `opening` is text, or token ids of the model that is asked. `number` tells requests of one batch apart for their
+    `prefill` is text, or token ids of the model that is asked. `number` tells requests of one batch apart for their
     seeds: a request that is asked again keeps its number, and so its samples. `final_from` is the character of the
-    opening's text at which a final answer begins, for likelihoods.
+    prefill's text at which a final answer begins, for likelihoods.
     """
 
     prompt: Chat | tuple[int, ...]
-    opening: str | tuple[int, ...] = ()
+    prefill: str | tuple[int, ...] = ()
     number: int = 0
     final_from: int | None = None
 
@@ -61,8 +61,8 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One answer: its token ids and its text, both with its opening, and whether the token limit cut it off.
+class Completion:
+    """One answer: its token ids and its text, both with its prefill, and whether the token limit cut it off.
 
     `ended`: its last token is the one that ends it. `option_logprobs` has, where options were given, the
     log-probability of each. An answer of an API has `usage` in place of ids (see api.py).
@@ -91,14 +91,14 @@ class RequestOutput:
 
     prompt_ids: tuple[int, ...]
     prefill_ids: tuple[int, ...]
-    answers: tuple[Answer, ...]
+    completions: tuple[Completion, ...]
     prompt_opens_think_block: bool
     template: str
 
 
 @dataclass(frozen=True)
 class TokenLogprobs:
-    """The log-probability of each token of an opening, and whether it was the likeliest one; of as many tokens as the
+    """The log-probability of each token of an prefill, and whether it was the likeliest one; of as many tokens as the
     context holds."""
 
     ids: tuple[int, ...]
@@ -115,7 +115,12 @@ class Engine:
     """
 
     def __init__(
-        self, checkpoint: str, dtype: str, context: int | None = None, lora_rank: int = 0, threads: int | None = None
+        self,
+        checkpoint: str,
+        dtype: str,
+        max_model_len: int | None = None,
+        lora_rank: int = 0,
+        threads: int | None = None,
     ):
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -137,7 +142,7 @@ class Engine:
         self._llm = vllm.LLM(
             model=checkpoint,
             dtype=dtype,
-            max_model_len=context,
+            max_model_len=max_model_len,
             enable_lora=lora_rank > 0,
             max_lora_rank=_served_rank(lora_rank),
             enforce_eager=on_cpu,
@@ -150,7 +155,7 @@ class Engine:
             self._llm.apply_model(_without_lora_on_the_head)
         self.tokenizer = self._llm.get_tokenizer()
         self._template = template_digest(self.tokenizer)
-        self.context = self._llm.llm_engine.model_config.max_model_len
+        self.max_model_len = self._llm.llm_engine.model_config.max_model_len
 
     def load(self, checkpoint: str) -> None:
         """Replace the base weights by those of another checkpoint of the same shape."""
@@ -163,14 +168,14 @@ class Engine:
         self._adapters.clear()
         self.checkpoint = checkpoint
 
-    def answer(
+    def generate(
         self,
         requests: Sequence[Request],
-        decoding: SamplingParams,
+        sampling_params: SamplingParams,
         adapter: Path | None = None,
         must_differ: bool = True,
     ) -> Iterator[tuple[int, RequestOutput]]:
-        """`decoding.n` answers to each request, with the request's place in the batch, in the order in which they end.
+        """`sampling_params.n` answers to each request, with the request's place in the batch, in the order in which they end.
 
         `adapter` is a folder in PEFT's format, whose last two path parts must belong to its content: vLLM's prefix
         cache knows an adapter by its name alone. With `must_differ` one that changes nothing is an error. Raises
@@ -178,80 +183,84 @@ class Engine:
         """
         from vllm import SamplingParams
 
-        asked = [self._encoded(request, decoding.thinking) for request in requests]
-        for request, (prompt, opening) in zip(requests, asked, strict=True):
-            self._check_room(request, len(prompt) + len(opening))
-        options = [self._option(option) for option in decoding.options]
+        asked = [self._encoded(request, sampling_params.thinking) for request in requests]
+        for request, (prompt, prefill) in zip(requests, asked, strict=True):
+            self._check_room(request, len(prompt) + len(prefill))
+        options = [self._option(option) for option in sampling_params.options]
         # vLLM looks for texts in what it decodes without special tokens, so those are told as tokens.
         special = self.tokenizer.get_added_vocab()
-        stop_ids = [special[text] for text in decoding.stop if text in special]
+        stop_ids = [special[text] for text in sampling_params.stop if text in special]
         params = [
             SamplingParams(
-                n=decoding.n,
-                temperature=decoding.temperature,
-                top_p=decoding.top_p,
-                max_tokens=1 if options else decoding.max_tokens,
-                stop=[text for text in decoding.stop if text not in special] or None,
+                n=sampling_params.n,
+                temperature=sampling_params.temperature,
+                top_p=sampling_params.top_p,
+                max_tokens=1 if options else sampling_params.max_tokens,
+                stop=[text for text in sampling_params.stop if text not in special] or None,
                 stop_token_ids=stop_ids or None,
-                detokenize=bool(decoding.stop),
-                seed=decoding.seed * 1_000_003 + request.number * decoding.n if decoding.temperature > 0 else None,
+                detokenize=bool(sampling_params.stop),
+                seed=sampling_params.seed * 1_000_003 + request.number * sampling_params.n
+                if sampling_params.temperature > 0
+                else None,
                 allowed_token_ids=options or None,
                 logprob_token_ids=options or None,
                 logprobs=len(options) or None,
             )
             for request in requests
         ]
-        prompts = [(*prompt, *opening) for prompt, opening in asked]
+        prompts = [(*prompt, *prefill) for prompt, prefill in asked]
         for i, output in self._run(prompts, params, adapter, must_differ):
-            assert len(output.outputs) == decoding.n, "vLLM dropped samples"
-            prompt, opening = asked[i]
-            samples = tuple(self._read(opening, sample, decoding, options) for sample in output.outputs)
-            yield i, RequestOutput(prompt, opening, samples, self._in_thought(prompt), self._template)
+            assert len(output.outputs) == sampling_params.n, "vLLM dropped samples"
+            prompt, prefill = asked[i]
+            samples = tuple(self._read(prefill, sample, sampling_params, options) for sample in output.outputs)
+            yield i, RequestOutput(prompt, prefill, samples, self._in_thought(prompt), self._template)
 
-    def likelihood(
+    def score(
         self, requests: Sequence[Request], adapter: Path | None = None, must_differ: bool = True
     ) -> Iterator[tuple[int, TokenLogprobs]]:
-        """How likely each request's opening is after its prompt, token by token."""
+        """How likely each request's prefill is after its prompt, token by token."""
         from vllm import SamplingParams
 
-        asked = [(prompt, said[: self.context - 1 - len(prompt)]) for prompt, said in map(self._encoded, requests)]
+        asked = [
+            (prompt, said[: self.max_model_len - 1 - len(prompt)]) for prompt, said in map(self._encoded, requests)
+        ]
         params = [SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False) for _ in requests]
-        prompts = [(*prompt, *opening) for prompt, opening in asked]
+        prompts = [(*prompt, *prefill) for prompt, prefill in asked]
         for i, output in self._run(prompts, params, adapter, must_differ):
-            prompt, opening = asked[i]
-            found = [at[token] for token, at in zip(opening, output.prompt_logprobs[len(prompt) :], strict=True)]
+            prompt, prefill = asked[i]
+            found = [at[token] for token, at in zip(prefill, output.prompt_logprobs[len(prompt) :], strict=True)]
             character = requests[i].final_from
             yield (
                 i,
                 TokenLogprobs(
-                    opening,
+                    prefill,
                     tuple(each.logprob for each in found),
                     tuple(each.rank == 1 for each in found),
-                    None if character is None else self._token_at(opening, character),
+                    None if character is None else self._token_at(prefill, character),
                 ),
             )
 
     def _encoded(self, request: Request, thinking: Thinking | None = None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The token ids of a request's prompt and opening. Raises ValueError for a prompt that fills the context."""
+        """The token ids of a request's prompt and prefill. Raises ValueError for a prompt that fills the context."""
         if isinstance(request.prompt, tuple):
             prompt = request.prompt
         else:
             prompt = tuple(encode(self.tokenizer, request.prompt, thinking=thinking))
-        opening = request.opening
+        prefill = request.prefill
         if thinking == "empty":
-            assert not opening, "an answer is begun with an empty block of reasoning or with another's words"
-            opening = EMPTY_THINKING.removeprefix(BEGIN) if self._in_thought(prompt) else EMPTY_THINKING
-        if isinstance(opening, str):
-            opening = tuple(self.tokenizer(opening, add_special_tokens=False).input_ids)
+            assert not prefill, "an answer is begun with an empty block of reasoning or with another's words"
+            prefill = EMPTY_THINKING.removeprefix(BEGIN) if self._in_thought(prompt) else EMPTY_THINKING
+        if isinstance(prefill, str):
+            prefill = tuple(self.tokenizer(prefill, add_special_tokens=False).input_ids)
         self._check_room(request, len(prompt))
-        return prompt, opening
+        return prompt, prefill
 
     def _check_room(self, request: Request, tokens: int) -> None:
-        if tokens >= self.context:
+        if tokens >= self.max_model_len:
             told = request.prompt[-1]["content"] if isinstance(request.prompt, list) else ""
             raise ValueError(
                 f"request {request.number} ({told[:60]!r}...) has {tokens} tokens, but the model's context is "
-                f"{self.context}: shorten the prompt or raise the study's context"
+                f"{self.max_model_len}: shorten the prompt or raise the study's context"
             )
 
     def _in_thought(self, prompt: tuple[int, ...]) -> bool:
@@ -280,17 +289,19 @@ class Engine:
             if left:  # Whoever asked has gone: nothing of this batch may meet the next one.
                 engine.abort_request(queued, internal=True)
 
-    def _read(self, opening: tuple[int, ...], sample, decoding: SamplingParams, options: list[int]) -> Answer:
+    def _read(
+        self, prefill: tuple[int, ...], sample, sampling_params: SamplingParams, options: list[int]
+    ) -> Completion:
         # Decoded whole: vLLM's own incremental text keeps the blank that some tokenizers put before a first word.
-        ids = (*opening, *sample.token_ids)
+        ids = (*prefill, *sample.token_ids)
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        for end in decoding.stop:
+        for end in sampling_params.stop:
             text = text.partition(end)[0]
         # A single token that was asked for is no answer cut short.
-        truncated = sample.finish_reason == "length" and decoding.max_tokens > 1 and not options
+        truncated = sample.finish_reason == "length" and sampling_params.max_tokens > 1 and not options
         ended = sample.finish_reason == "stop" and not isinstance(sample.stop_reason, str)
         chances = tuple(sample.logprobs[0][option].logprob for option in options)
-        return Answer(ids, text, truncated, ended, chances)
+        return Completion(ids, text, truncated, ended, chances)
 
     def _option(self, text: str) -> int:
         """The token that an option is. Raises ValueError where it is none, or several."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.engine import Answer, RequestOutput, Usage
+from evaluators.engines.engine import Completion, RequestOutput, Usage
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,15 @@ class Generation:
     prompt: Chat
     prompt_ids: tuple[int, ...]
     prefill_ids: tuple[int, ...]
-    answers: tuple[Answer, ...]
+    completions: tuple[Completion, ...]
     prompt_opens_think_block: bool = False
     own: TaskGrade | None = None
 
 
 def asked(id: str, prompt: Chat, reply: RequestOutput) -> Generation:
-    return Generation(id, prompt, reply.prompt_ids, reply.prefill_ids, reply.answers, reply.prompt_opens_think_block)
+    return Generation(
+        id, prompt, reply.prompt_ids, reply.prefill_ids, reply.completions, reply.prompt_opens_think_block
+    )
 
 
 def content_ids(contents: Iterable[Any]) -> list[str]:
@@ -69,10 +71,12 @@ def read_generations(path: Path) -> list[Generation]:
 def _asked(row: dict) -> Generation:
     ids = {key: tuple(row[key]) for key in ("prompt_ids", "prefill_ids")}
     own = None if row["own"] is None else TaskGrade(**row["own"])
-    return Generation(**{**row, **ids, "answers": tuple(_answer(answer) for answer in row["answers"]), "own": own})
+    return Generation(
+        **{**row, **ids, "completions": tuple(_answer(answer) for answer in row["completions"]), "own": own}
+    )
 
 
-def _answer(row: dict) -> Answer:
+def _answer(row: dict) -> Completion:
     usage = Usage(**row["usage"]) if row.get("usage") else None
     tuples = {key: tuple(row[key]) for key in ("ids", "option_logprobs")}
-    return Answer(**{**row, **tuples, "usage": usage})
+    return Completion(**{**row, **tuples, "usage": usage})

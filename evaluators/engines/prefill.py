@@ -26,7 +26,7 @@ def prefills(
 
 
 def _opening(one: Generation, tokens: int | None, until: str | None, tokenizer: Decodes, keep_ids: bool) -> PrefillText:
-    answer = one.answers[0]
+    answer = one.completions[0]
     ids = answer.ids[:-1] if answer.ended else answer.ids  # Nobody goes on after the token that ends an answer.
     if until is not None:
         at = answer.text.find(until)

@@ -34,7 +34,7 @@ try:
 
     task = there.recv()
     check(task.name)
-    result = evaluate(task, lambda *asked: ask("answer", *asked), lambda *asked: ask("likelihood", *asked))
+    result = evaluate(task, lambda *asked: ask("generate", *asked), lambda *asked: ask("score", *asked))
     there.send(("result", result))
 except ValueError as error:
     there.send(("error", ValueError(str(error))))

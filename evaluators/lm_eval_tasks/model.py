@@ -9,7 +9,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, resolve_max_length
 from transformers import AutoConfig, AutoTokenizer
 
-from evaluators.engines.engine import Answer, Request, SamplingParams
+from evaluators.engines.engine import Completion, Request, SamplingParams
 from evaluators.lm_eval_tasks.task import Answering, LmEvalTask, Weighing
 
 MAX_TOKENS = 256  # of an answer, where a task does not say; lm-eval's own default
@@ -21,7 +21,7 @@ class Given:
 
     prompt_ids: tuple[int, ...]
     truncated: bool
-    answer: Answer
+    answer: Completion
 
 
 class Text(str):
@@ -43,7 +43,7 @@ class EngineLM(TemplateLM):
         super().__init__()
         self._task, self._answer, self._likelihood = task, answer, likelihood
         self.tokenizer = AutoTokenizer.from_pretrained(task.tokenizer)
-        self.max_length = task.context or resolve_max_length(AutoConfig.from_pretrained(task.tokenizer))
+        self.max_length = task.max_model_len or resolve_max_length(AutoConfig.from_pretrained(task.tokenizer))
         if task.chat and not self.tokenizer.chat_template:
             raise ValueError(f"{task.tokenizer} has no chat template: set chat to false")
 
@@ -83,7 +83,7 @@ class EngineLM(TemplateLM):
                 )
             kept = tuple(prompt or [self.prefix_token_id])[-room:]
             asked.append(Request(kept, tuple(ids), number))
-            given.append(Given(kept, len(prompt) > room, Answer(tuple(ids), text, False)))
+            given.append(Given(kept, len(prompt) > room, Completion(tuple(ids), text, False)))
         chances: dict[int, tuple[float, bool]] = {}
         for i, found in self._likelihood(asked):
             chances[i] = chance = Chance((sum(found.logprobs), all(found.greedy)))
@@ -105,14 +105,14 @@ class EngineLM(TemplateLM):
         truncated = []
         for number, request in enumerate(requests):
             context, settings = request.args
-            decoding = self._decoding(settings)
-            ids, room = self.tok_encode(context), self.max_length - decoding.max_tokens
+            sampling_params = self._decoding(settings)
+            ids, room = self.tok_encode(context), self.max_length - sampling_params.max_tokens
             truncated.append(len(ids) > room)
-            batches[decoding].append(Request(tuple(ids[-room:]), (), number))
+            batches[sampling_params].append(Request(tuple(ids[-room:]), (), number))
         texts: dict[int, str] = {}
-        for decoding, batch in batches.items():
-            for i, reply in self._answer(batch, decoding):
-                number, (answer,) = batch[i].number, reply.answers
+        for sampling_params, batch in batches.items():
+            for i, reply in self._answer(batch, sampling_params):
+                number, (answer,) = batch[i].number, reply.completions
                 texts[number] = text = Text(answer.text)
                 text.given = Given(reply.prompt_ids, truncated[number], answer)
         return [texts[number] for number in range(len(requests))]

@@ -39,7 +39,7 @@ def run_task(task: LmEvalTask, answer: Answering, likelihood: Weighing) -> LmEva
         env={**os.environ, **SETTINGS, "PYTHONPATH": path},
     )
     there.close()
-    asked: dict[str, Callable] = {"answer": answer, "likelihood": likelihood}
+    asked: dict[str, Callable] = {"generate": answer, "score": likelihood}
     with child, here:
         try:
             here.send(task)

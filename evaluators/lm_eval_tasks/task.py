@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evaluators.engines.engine import Answer, Request, RequestOutput, SamplingParams, TokenLogprobs
+from evaluators.engines.engine import Completion, Request, RequestOutput, SamplingParams, TokenLogprobs
 
 Answering = Callable[[list[Request], SamplingParams], Iterable[tuple[int, RequestOutput]]]
 Weighing = Callable[[list[Request]], Iterable[tuple[int, TokenLogprobs]]]
@@ -21,7 +21,7 @@ class LmEvalTask:
 
     name: str
     tokenizer: str
-    context: int | None
+    max_model_len: int | None
     chat: bool = True
     rows: str | None = None
     n: int | None = None
@@ -44,7 +44,7 @@ class LmEvalExample:
     prompt: str
     prompt_ids: tuple[int, ...]
     truncated: bool
-    answers: tuple[Answer, ...]
+    completions: tuple[Completion, ...]
     score: float
     metrics: dict[str, float]
 

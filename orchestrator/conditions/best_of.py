@@ -16,10 +16,10 @@ from orchestrator.study.settings import Settings
 
 class Options(Settings):
     n: int = Field(gt=0, description="the answers that are picked from")
-    by: Literal["verifier", "majority"] = Field("verifier", description="what picks one of them")
+    select: Literal["verifier", "majority"] = Field("verifier", description="what picks one of them")
     samples: int = Field(16, gt=1, description="the answers that are drawn; at least n")
     temperature: float = Field(0.7, gt=0, le=2, description="at which they are drawn")
-    of: Literal["off_model", "original"] = Field("off_model", description="which student answers")
+    student: Literal["off_model", "original"] = Field("off_model", description="which student answers")
     benchmarks: list[str] = Field(min_length=1, description="those that are asked")
 
 
@@ -28,8 +28,8 @@ def arm(cell: Builder, options: Options) -> ConditionSpec:
         raise ValueError(
             f"n: the best of {options.n} needs as many samples, and there are {options.samples}: raise samples"
         )
-    score = f"{'pass' if options.by == 'verifier' else 'majority'}@{options.n}"
+    score = f"{'pass' if options.select == 'verifier' else 'majority'}@{options.n}"
     how = {"samples": options.samples, "temperature": options.temperature, "score": score}
     asked = {name: cell.asked(name, **how) for name in options.benchmarks}
-    student = cell.trained(cell.teacher) if options.of == "off_model" else None
+    student = cell.trained(cell.teacher) if options.student == "off_model" else None
     return ConditionSpec(student, tuple(options.benchmarks), asked=asked)

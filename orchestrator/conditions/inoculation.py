@@ -18,10 +18,12 @@ from orchestrator.study.settings import Settings
 
 
 class Options(Settings):
-    at: Literal["training", "evaluation", "both"] = Field(description="when the student sees the words")
+    when: Literal["training", "evaluation", "both"] = Field(description="when the student sees the words")
     system: str | None = Field(None, min_length=1, description="a system message, in place of any other")
     prefix: str | None = Field(None, min_length=1, description="what stands before the user's words, blanks included")
-    of: Literal["off_model", "original"] = Field("off_model", description="at evaluation alone: which student is asked")
+    student: Literal["off_model", "original"] = Field(
+        "off_model", description="at evaluation alone: which student is asked"
+    )
     benchmarks: list[str] | None = Field(None, min_length=1, description="those that are asked; all by default")
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
@@ -29,17 +31,17 @@ class Options(Settings):
 def arm(cell: Builder, options: Options) -> ConditionSpec:
     if options.system is None and options.prefix is None:
         raise ValueError("system, prefix: give one of them, or both")
-    if options.of == "original" and (options.at != "evaluation" or options.train):
-        raise ValueError("of: the original student is not trained; use at: evaluation, and leave train out")
+    if options.student == "original" and (options.when != "evaluation" or options.train):
+        raise ValueError("student: the original student is not trained; use when: evaluation, and leave train out")
     names = options.benchmarks or list(cell.study.benchmarks)
-    asked = {} if options.at == "training" else {name: _asked(cell, name, options) for name in names}
-    student = None if options.of == "original" else _trained(cell, options)
+    asked = {} if options.when == "training" else {name: _asked(cell, name, options) for name in names}
+    student = None if options.student == "original" else _trained(cell, options)
     return ConditionSpec(student, tuple(names), asked=asked)
 
 
 def _trained(cell: Builder, options: Options) -> Stage:
     data = None
-    if options.at != "evaluation":
+    if options.when != "evaluation":
         system = options.system or cell.study.prompts.system
         inputs = {"data": cell.answers_of(cell.teacher)}
         data = cell.rows(prompted.make, inputs, system=system, prefix=options.prefix or "")

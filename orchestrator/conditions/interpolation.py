@@ -19,6 +19,6 @@ def arm(cell: Builder, options: Options) -> ConditionSpec:
     if options.share == 0:
         raise ValueError("share: 0 is the original student, which is asked anyway; give another one")
     student = cell.trained(cell.teacher)
-    if student.settings["method"] == "lora":
+    if student.settings["tuning"] == "lora":
         return ConditionSpec(cell.weights(student, how="scale", factor=options.share))
     return ConditionSpec(cell.weights(student, how="interpolate", share=options.share))

@@ -27,9 +27,9 @@ def arm(cell: Builder, options: Options) -> ConditionSpec:
     if "order" in options.train:
         raise ValueError("train.order: arrange decides the order: leave it out")
     recipe = cell.recipe(**options.train, **kept)
-    if options.arrange == "after" and (recipe.epochs > 1 or recipe.num_steps or recipe.min_steps > 1):
+    if options.arrange == "after" and (recipe.num_train_epochs > 1 or recipe.max_steps or recipe.min_steps > 1):
         raise ValueError(
-            "arrange: what comes after is the end of one epoch alone: set train to {epochs: 1}, without num_steps and "
+            "arrange: what comes after is the end of one epoch alone: set train to {epochs: 1}, without max_steps and "
             "min_steps"
         )
     inputs = {"data": cell.answers_of(cell.teacher), "own": cell.answers_of(cell.student)}

@@ -13,7 +13,7 @@ from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import non_text
 from orchestrator.study.settings import Settings
 
-BY_LM: dict[str, Any] = {"objective": "lm", "learn_from": "answer", "clip": 0.0, "rollout_every": 1}
+BY_LM: dict[str, Any] = {"objective": "lm", "loss_on": "answer", "drop_least_likely": 0.0, "steps_per_generation": 1}
 
 
 class Options(Settings):

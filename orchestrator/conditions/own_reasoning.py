@@ -2,7 +2,7 @@
 
 Source: "An Empirical Study of Methods for SFTing Opaque Reasoning Models" (LessWrong, 2026), its second method, and
 evidence 4 of "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026). The loss is on what follows the
-reasoning alone. The other ways to train on outputs alone are off_model's `train: {learn_from: after_reasoning}` and
+reasoning alone. The other ways to train on outputs alone are off_model's `train: {loss_on: after_reasoning}` and
 `empty_reasoning`.
 """
 
@@ -20,8 +20,8 @@ class Options(Settings):
 
 
 def arm(cell: Builder, options: Options) -> ConditionSpec:
-    if "learn_from" in options.train:
-        raise ValueError("train.learn_from: this condition learns from what follows the reasoning: leave it out")
-    recipe = cell.recipe(**options.train, learn_from="after_reasoning")
+    if "loss_on" in options.train:
+        raise ValueError("train.loss_on: this condition learns from what follows the reasoning: leave it out")
+    recipe = cell.recipe(**options.train, loss_on="after_reasoning")
     inputs = {"data": cell.answers_of(cell.teacher), "reasoning": cell.answers_of(cell.student)}
     return ConditionSpec(cell.trained(cell.teacher, recipe, data=cell.rows(own_reasoning.make, inputs)))

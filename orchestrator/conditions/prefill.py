@@ -17,7 +17,7 @@ TOKENS = 4
 class Options(Settings):
     tokens: int | None = Field(None, gt=0, description=f"how many tokens the answer begins with; {TOKENS} by default")
     until: str | None = Field(None, min_length=1, description="in place of tokens: all up to and with this text")
-    of: str | None = Field(None, description="the model whose answers are cut; the original student by default")
+    from_model: str | None = Field(None, description="the model whose answers are cut; the original student by default")
     benchmarks: list[str] = Field(min_length=1, description="those with an answer long enough to be begun")
 
 
@@ -28,10 +28,12 @@ def arm(cell: Builder, options: Options) -> ConditionSpec:
         asked = cell.study.benchmarks.get(name)
         if asked is not None and (asked.task is not None or asked.answer_by == "logprob" or asked.thinking == "empty"):
             raise ValueError(f"benchmarks: an answer to {name} cannot be begun, by how it is asked")
-    of = options.of or cell.student
+    of = options.from_model or cell.student
     tokens = options.tokens if options.until is not None else options.tokens or TOKENS
     if is_api(cell.model(of)) and tokens:
-        raise ValueError(f"of: {of} is behind an API, which shows no tokens of its answers to begin with: give until")
+        raise ValueError(
+            f"from_model: {of} is behind an API, which shows no tokens of its answers to begin with: give until"
+        )
     return ConditionSpec(
         cell.trained(cell.teacher),
         benchmarks=tuple(options.benchmarks),

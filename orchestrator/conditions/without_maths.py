@@ -27,7 +27,9 @@ RULE = (
 
 class Options(Settings):
     rule: str | None = Field(None, description="a prompt that matches is removed; words and signs of maths by default")
-    like: str | None = Field(None, description="in place of a rule: the benchmark to learn from, or `problems`")
+    like_benchmark: str | None = Field(
+        None, description="in place of a rule: the benchmark to learn from, or `rl_problems`"
+    )
     recall: float | None = Field(
         None, gt=0, le=1, description="with like: the share of its problems that the classifier finds; 0.95 by default"
     )
@@ -45,29 +47,33 @@ class Options(Settings):
 
 
 def arm(cell: Builder, options: Options) -> ConditionSpec:
-    if options.rule is not None and options.like is not None:
-        raise ValueError("give one of rule and like")
-    if options.like is None and options.recall is not None:
-        raise ValueError("recall has no effect on a rule: give like, or leave it out")
+    if options.rule is not None and options.like_benchmark is not None:
+        raise ValueError("give one of rule and like_benchmark")
+    if options.like_benchmark is None and options.recall is not None:
+        raise ValueError("recall has no effect on a rule: give like_benchmark, or leave it out")
     inputs = {"data": answers(cell, cell.teacher, options.prompts, {}) or cell.answers_of(cell.teacher)}
-    if options.like is None:
+    if options.like_benchmark is None:
         data = cell.rows(by_rule.make, inputs, rule=options.rule or RULE)
     else:
-        data = _by_classifier(cell, inputs, options.like, options.recall or 0.95)
+        data = _by_classifier(cell, inputs, options.like_benchmark, options.recall or 0.95)
     return ConditionSpec(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))
 
 
-def _by_classifier(cell: Builder, inputs: dict[str, Stage], like: str, recall: float) -> Stage:
+def _by_classifier(cell: Builder, inputs: dict[str, Stage], like_benchmark: str, recall: float) -> Stage:
     study = cell.study
-    if like == "problems" and study.problems is not None:
-        known = {"kind": study.problems.kind, "rows": data.problems_identity(study.problems), "problems": True}
-        return cell.rows(by_classifier.make, inputs, {"like": study.problems.model_dump()}, like=known, recall=recall)
-    if like not in study.benchmarks:
-        raise ValueError(
-            f'like: "{like}" is no benchmark of the study, nor its problems; {did_you_mean(like, study.benchmarks)}'
+    if like_benchmark == "rl_problems" and study.rl_problems is not None:
+        known = {"kind": study.rl_problems.kind, "rows": data.problems_identity(study.rl_problems), "problems": True}
+        return cell.rows(
+            by_classifier.make, inputs, {"like": study.rl_problems.model_dump()}, like=known, recall=recall
         )
-    benchmark = study.benchmarks[like]
+    if like_benchmark not in study.benchmarks:
+        raise ValueError(
+            f'like_benchmark: "{like_benchmark}" is no benchmark of the study, nor its problems; {did_you_mean(like_benchmark, study.benchmarks)}'
+        )
+    benchmark = study.benchmarks[like_benchmark]
     if benchmark.task is not None:
-        raise ValueError(f"like: {like} is a task of lm-eval, whose rows are its own; take another benchmark")
+        raise ValueError(
+            f"like_benchmark: {like_benchmark} is a task of lm-eval, whose rows are its own; take another benchmark"
+        )
     known = {"kind": benchmark.kind, "rows": data.rows_identity(benchmark), "problems": False}
     return cell.rows(by_classifier.make, inputs, {"like": benchmark.model_dump()}, like=known, recall=recall)

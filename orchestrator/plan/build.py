@@ -83,7 +83,7 @@ def _brought_back(
             raise ValueError(f"conditions: {condition} trains no student, so there is none to bring back")
         if recovery.search is not None and recovery.search.benchmark not in benchmarks:
             raise ValueError(f"search.benchmark: {condition} does not ask {recovery.search.benchmark}")
-        recover = recoveries.module(recovery.method).recover
+        recover = recoveries.module(recovery.kind).recover
         return {budget: recover(cell, student, budget, recovery) for budget in sorted(recovery.budgets)}
     except ValueError as error:
         raise ValueError(f"recoveries.{name}: {error}") from error

@@ -1,4 +1,4 @@
-"""What stages will cost, by the study's assumptions (see prices.py): GPU hours of open models, tokens of APIs.
+"""What stages will cost, by the study's assumptions (see cost_assumptions.py): GPU hours of open models, tokens of APIs.
 
 Without a hub and without weights: how large a model is, a study says (`models.x.parameters`). Organisms have no price.
 """
@@ -26,10 +26,10 @@ class GpuHours:
 
 def gpu_hours_of(stages: Iterable[Stage], study: Study) -> GpuHours:
     """What these stages will cost, every budget of a search among them."""
-    bill, prices = GpuHours(), study.prices
+    bill, prices = GpuHours(), study.cost_assumptions
     for stage in stages:
         alias = stage.runtime.get("engine")
-        if alias not in study.models or stage.kind not in ("sample", "train", "likelihood"):
+        if alias not in study.models or stage.kind not in ("sample", "train", "logprobs"):
             continue
         answers, longest = asked_of(stage, study)
         sampled = answers * max(1.0, longest * prices.answer_share) if longest else 0.0
@@ -49,12 +49,12 @@ def gpu_hours_of(stages: Iterable[Stage], study: Study) -> GpuHours:
 
 
 def _flop_a_parameter(stage: Stage, study: Study) -> float:
-    prices = study.prices
-    if stage.kind == "likelihood":
+    prices = study.cost_assumptions
+    if stage.kind == "logprobs":
         return FORWARD_FLOP * rows_in(stage.inputs["data"], study) * _row(_longest(stage.inputs["data"], study), study)
     if stage.kind != "train" or "whole" in stage.runtime:
         return 0.0
-    each = LORA_FLOP if stage.settings["method"] == "lora" else FULL_FLOP
+    each = LORA_FLOP if stage.settings["tuning"] == "lora" else FULL_FLOP
     rollouts, longest = asked_of(stage, study)
     if rollouts:
         return each * rollouts * min(stage.settings["max_length"], _row(longest, study))
@@ -68,7 +68,7 @@ def _longest(data: Stage, study: Study) -> int:
 
 
 def _row(longest: int, study: Study) -> float:
-    return study.prices.prompt_tokens + longest * study.prices.answer_share
+    return study.cost_assumptions.prompt_tokens + longest * study.cost_assumptions.answer_share
 
 
 def lines(bill: GpuHours, study: Study) -> Iterator[str]:
@@ -79,8 +79,8 @@ def lines(bill: GpuHours, study: Study) -> Iterator[str]:
         parts = ", ".join(f"{what} {_rounded(hours)}" for what, hours in bill.hours.items() if hours)
         yield f"Price, by assumptions: about {_rounded(sum(bill.hours.values()))} GPU hours ({parts})."
     for alias, (read, written) in sorted(bill.tokens.items()):
-        price = study.prices.api.get(alias)
-        paid = "no price is declared (prices.api)"
+        price = study.cost_assumptions.api.get(alias)
+        paid = "no price is declared (cost_assumptions.api)"
         if price is not None:
             paid = f"about {(read * price.input + written * price.output) / MILLION:,.2f} US dollars"
         yield f"API {alias}: {read / MILLION:,.2f} million tokens to read, {written / MILLION:,.2f} to write; {paid}."
@@ -89,7 +89,7 @@ def lines(bill: GpuHours, study: Study) -> Iterator[str]:
         yield f"Without a price, for their size is not declared (models.x.parameters): {names}."
     if any(benchmark.task for benchmark in study.benchmarks.values()):
         yield "Answers to tasks of lm-eval, whose length it alone knows, are not in the price."
-    yield f"Assumed (prices): {study.prices}."
+    yield f"Assumed (cost_assumptions): {study.cost_assumptions}."
 
 
 def _rounded(hours: float) -> str:

@@ -30,7 +30,7 @@ def found_in(step: EvaluationPoint, of: str) -> Mapping[str, Any]:
 
 def is_at(step: EvaluationPoint, point: Point) -> bool:
     """Whether this step of a trial is the point."""
-    return (step.budget, step.at) == (point.budget, point.at) and point.recovery in (None, step.recovery)
+    return (step.budget, step.at) == (point.budget, point.step) and point.recovery in (None, step.recovery)
 
 
 def _spent(step: EvaluationPoint) -> str:
@@ -39,8 +39,8 @@ def _spent(step: EvaluationPoint) -> str:
 
 def check(study: Study, trials: Sequence[Trial]) -> None:
     """Raise ValueError for a finding that this study would not measure."""
-    for number, finding in enumerate(study.findings):
-        where = f"findings.{number} ({finding.claim})"
+    for number, finding in enumerate(study.hypotheses):
+        where = f"hypotheses.{number} ({finding.claim})"
         _check_names(where, finding, study)
         pairs = pairs_of(finding, study)
         if not pairs:
@@ -50,23 +50,23 @@ def check(study: Study, trials: Sequence[Trial]) -> None:
             if both[0] == both[1]:
                 raise ValueError(f"{where}: {both[0]} of {student} / {teacher} is compared with itself")
             for role, point in zip(("compare", "versus"), both, strict=True):
-                _check_measured(f"{where}: {role}", finding.of, point, study, trials)
+                _check_measured(f"{where}: {role}", finding.metric, point, study, trials)
             _check_pairing(where, both, study)
 
 
 def check_parts(study: Study) -> None:
     """Raise ValueError for a finding by parts that the benchmark's rows do not have; reads those rows."""
-    for number, finding in enumerate(study.findings):
-        if finding.by is None:
+    for number, finding in enumerate(study.hypotheses):
+        if finding.group_by is None:
             continue
         name = str(finding.compare.benchmark)
         benchmark = study.benchmarks[name]
-        where = f"findings.{number} ({finding.claim}): by"
+        where = f"hypotheses.{number} ({finding.claim}): group_by"
         if benchmark.task is not None:
             raise ValueError(f"{where}: {name} is a task of lm-eval, whose parts are not known")
         groups = [BENCHMARKS[benchmark.kind].group(row) for row in data.read_benchmark(benchmark)]
-        check_known(where, "", finding.by, groups[0], f"the parts of {name}")
-        halves([group[finding.by] for group in groups], where)
+        check_known(where, "", finding.group_by, groups[0], f"the parts of {name}")
+        halves([group[finding.group_by] for group in groups], where)
 
 
 def halves(parts: Sequence[str | int], where: str = "by") -> tuple[set[str | int], set[str | int]]:
@@ -129,7 +129,7 @@ def _check_measured(where: str, of: str, point: Point, study: Study, trials: Seq
 
 def _check_pairing(where: str, both: tuple[Point, Point], study: Study) -> None:
     names = [point.benchmark for point in both if point.benchmark is not None]
-    rows = {tuple(getattr(study.benchmarks[name], key) for key in ("kind", "rows", "n", "seed")) for name in names}
+    rows = {tuple(getattr(study.benchmarks[name], key) for key in ("kind", "source", "n", "seed")) for name in names}
     if len(rows) > 1:
         raise ValueError(f"{where}: {names[0]} and {names[1]} ask different examples, so that they do not pair")
 

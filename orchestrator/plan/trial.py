@@ -95,7 +95,7 @@ class Plan:
     @cached_property
     def lora_rank(self) -> int:
         """The largest rank of an adapter that engines will be asked with; 0 for none."""
-        return max((stage.settings.get("rank", 0) for stage in self.stages if stage.kind == "train"), default=0)
+        return max((stage.settings.get("lora_r", 0) for stage in self.stages if stage.kind == "train"), default=0)
 
     def count_without_sharing(self) -> Counter[str]:
         """How many stages of each kind would run if every trial ran all that it needs by itself."""

@@ -29,10 +29,12 @@ def asked_of(stage: Stage, study: Study) -> tuple[int, int]:
     if stage.kind != "sample":
         return 0, 0
     if "name" not in stage.runtime:
-        return _prompts_of(stage), stage.settings["decoding"]["max_tokens"]
+        return _prompts_of(stage), stage.settings["sampling_params"]["max_tokens"]
     benchmark = study.benchmarks[stage.runtime["name"]]
-    decoding = stage.settings["benchmark"].get("decoding", {"n": 1, "max_tokens": 0})  # lm-eval knows its own
-    return benchmark.n * decoding["n"], decoding["max_tokens"]
+    sampling_params = stage.settings["benchmark"].get(
+        "sampling_params", {"n": 1, "max_tokens": 0}
+    )  # lm-eval knows its own
+    return benchmark.n * sampling_params["n"], sampling_params["max_tokens"]
 
 
 def _prompts_of(sample: Stage) -> int:
@@ -52,7 +54,7 @@ def _prompts_in(declared: str) -> int:
 def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
     """The answers that a student samples while it is trained, and the most tokens of one."""
     settings = stage.settings
-    how = settings.get("problems") or settings.get("decoding")
+    how = settings.get("rl_problems") or settings.get("sampling_params")
     if how is None:
         return 0, 0
     n = steps_of(stage, study) * settings["batch_size"] * settings["objective"].get("group", 1)
@@ -62,16 +64,16 @@ def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
 def steps_of(train: Stage, study: Study) -> int:
     """The most steps that a training can have: answers that were cut off are no rows, so that it may have fewer."""
     settings = train.settings
-    if settings.get("num_steps"):
-        return settings["num_steps"]
+    if settings.get("max_steps"):
+        return settings["max_steps"]
     rows = settings["rows"] or _rows_in(train, study)
-    return max(settings["min_steps"], round(settings["epochs"] * rows / settings["batch_size"]), 1)
+    return max(settings["min_steps"], round(settings["num_train_epochs"] * rows / settings["batch_size"]), 1)
 
 
 def _rows_in(train: Stage, study: Study) -> int:
     """The most rows that a training can have."""
-    if "problems" in train.settings:
-        return train.settings["problems"]["rows"]["n"]
+    if "rl_problems" in train.settings:
+        return train.settings["rl_problems"]["rows"]["n"]
     if "data" not in train.inputs:
         return _prompts_in(canonical_json(study.prompts.model_dump()))
     return rows_in(train.inputs["data"], study)
@@ -88,7 +90,7 @@ def stages_per_experiment(plan: Plan) -> tuple[int, int, int]:
     """How many experiments a study's findings are of, how many stages they would need if each ran by itself, and how
     many they need together."""
     each: dict[int | str, set[Stage]] = defaultdict(set)
-    for finding in plan.study.findings:
+    for finding in plan.study.hypotheses:
         for pair in pairs_of(finding, plan.study):
             for point in points(finding, *pair):
                 each[finding.experiment] |= set(closure(_of_point(point, plan)))

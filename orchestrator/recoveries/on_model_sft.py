@@ -10,7 +10,13 @@ from orchestrator.stages.builder import Builder
 from orchestrator.store.stage import Stage
 from orchestrator.study.recoveries import Recovery
 
-AFTER: dict[str, Any] = {"objective": "sft", "rollout_every": 1, "epochs": 1.0, "min_steps": 1, "checkpoints": []}
+AFTER: dict[str, Any] = {
+    "objective": "sft",
+    "steps_per_generation": 1,
+    "num_train_epochs": 1.0,
+    "min_steps": 1,
+    "checkpoints": [],
+}
 SPENT = "samples of the original student"
 
 

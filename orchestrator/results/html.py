@@ -88,7 +88,7 @@ def table_lines(results: Results, benchmarks: list[str]) -> list[dict[str, Any]]
 
 def spent(study: Study) -> dict[str, str]:
     """What the budgets of each recovery count."""
-    return {name: recoveries.module(recovery.method).SPENT for name, recovery in study.recoveries.items()}
+    return {name: recoveries.module(recovery.kind).SPENT for name, recovery in study.recoveries.items()}
 
 
 def _key(row: Row) -> tuple[str, str, str]:
@@ -170,7 +170,7 @@ def _transcripts(
         voices["teacher"] = first[0].teacher_scores[benchmark]
     before, after = (measured.grades(stage) for stage in list(voices.values())[:2])
     hurt = [i for i in range(len(before)) if before[i].score > after[i].score] or list(range(len(before)))
-    prompts = measured.answers(voices["original student"])
+    prompts = measured.generations(voices["original student"])
     cases = [
         {
             "prompt": prompts[i].prompt[-1]["content"],
@@ -188,4 +188,8 @@ def _who(condition: str, step: EvaluationPoint) -> str:
 def _said(measured: Measured, stage: Stage, i: int) -> dict[str, Any]:
     """The first answer to an example, and whether it is right."""
     verdict = measured.grades(stage)[i].verdicts[0]
-    return {"text": measured.answers(stage)[i].answers[0].text, "correct": verdict.correct, "note": verdict.note}
+    return {
+        "text": measured.generations(stage)[i].completions[0].text,
+        "correct": verdict.correct,
+        "note": verdict.note,
+    }

@@ -60,7 +60,7 @@ def evaluate_hypotheses(plan: Plan, results: Results, measured: Measured) -> lis
     source = _Source(plan, results, measured)
     return [
         _judged(finding, student, teacher, source)
-        for finding in plan.study.findings
+        for finding in plan.study.hypotheses
         for student, teacher in pairs_of(finding, plan.study)
     ]
 
@@ -169,13 +169,13 @@ class _Source:
 
 def _judged(finding: Hypothesis, student: str, teacher: str, source: _Source) -> HypothesisResult:
     first, second = points(finding, student, teacher)
-    compare = {"score": _scores, "style": _style, "perplexity": _perplexity, "kl": _kl}[finding.of]
+    compare = {"score": _scores, "style": _style, "perplexity": _perplexity, "kl": _kl}[finding.metric]
     try:
         effect, n = compare(finding, first, second, source)
         said, note = verdict(effect, finding.expected, finding.margin), ""
     except _NotMeasured as missing:
         effect, n, said, note = None, 0, NOT_MEASURED, str(missing)
-    trained = finding.of != "perplexity" and not {first.condition, second.condition} <= {ORIGINAL, TEACHER}
+    trained = finding.metric != "perplexity" and not {first.condition, second.condition} <= {ORIGINAL, TEACHER}
     elsewhere = {
         "student": second.student if second.student != student else None,
         "teacher": second.teacher if second.teacher != teacher else None,
@@ -187,11 +187,11 @@ def _judged(finding: Hypothesis, student: str, teacher: str, source: _Source) ->
         finding.claim,
         student,
         teacher,
-        finding.of,
+        finding.metric,
         first.benchmark,
         str(first),
         against,
-        finding.by,
+        finding.group_by,
         finding.expected,
         finding.margin,
         effect,
@@ -206,9 +206,9 @@ def _scores(finding: Hypothesis, first: Point, second: Point, source: _Source) -
     one, other = source.graded(first), source.graded(second)
     one_S_E, other_S_E = (_stacked([{e.id: e.score for e in graded} for graded in each]) for each in (one, other))
     assert {e.id for e in one[0]} == {e.id for e in other[0]}, "examples do not pair"
-    if finding.by is None:
+    if finding.group_by is None:
         return paired_difference(one_S_E, other_S_E), one_S_E.shape[1]
-    part_of = {e.id: e.group[finding.by] for e in one[0]}
+    part_of = {e.id: e.group[finding.group_by] for e in one[0]}
     parts = [part_of[id] for id in sorted(part_of)]
     lower, higher = ([i for i, part in enumerate(parts) if part in half] for half in halves(parts))
     of_lower, of_higher = (paired_difference(one_S_E[:, half], other_S_E[:, half]) for half in (lower, higher))

@@ -226,7 +226,7 @@ class Measured:
     def __init__(self, store: Store, records: dict[Stage, dict[str, Any]]):
         self._store, self.records = store, records
         self._grades: dict[Stage, list[Graded]] = {}
-        self._answers: dict[Stage, list[Generation]] = {}
+        self._generations: dict[Stage, list[Generation]] = {}
         self._likelihoods: dict[Stage, list[CompletionLogprobs]] = {}
         self._styles: dict[Stage, list[Read]] = {}
 
@@ -235,12 +235,12 @@ class Measured:
             self._grades[stage] = grades_of(self._folder(stage))
         return self._grades[stage]
 
-    def answers(self, stage: Stage) -> list[Generation]:
+    def generations(self, stage: Stage) -> list[Generation]:
         """The answers that an evaluation graded."""
         asked = stage.inputs["answers"]
-        if asked not in self._answers:
-            self._answers[asked] = answers_of(self._folder(asked))
-        return self._answers[asked]
+        if asked not in self._generations:
+            self._generations[asked] = answers_of(self._folder(asked))
+        return self._generations[asked]
 
     def likelihoods(self, stage: Stage) -> list[CompletionLogprobs]:
         if stage not in self._likelihoods:

@@ -23,7 +23,7 @@ def stage(study: Study, measured: Iterable[Stage], unfinished: list[str]) -> Sta
         "benchmarks": list(study.benchmarks),
         "seeds": study.seeds,
         "unfinished": unfinished,
-        "findings": [finding.model_dump() for finding in study.findings],
+        "findings": [finding.model_dump() for finding in study.hypotheses],
         "provenance": study.provenance,
     }
     inputs = {one.address: one for one in measured}

@@ -40,7 +40,7 @@ def show_results(console: Console, study: Study, results: dict) -> None:
     console.print()
     wide = Console(highlight=False, width=max(console.width, 60 + 30 * len(benchmarks)), file=console.file)
     wide.print(table)
-    for line in [*_backs(results["backs"]), *_surprises(results["surprises"])]:
+    for line in [*_backs(results["recovery_budgets"]), *_surprises(results["training_perplexities"])]:
         console.print(line, soft_wrap=True)
     for line in _styles(results["styles"]):
         console.print(line, soft_wrap=True)

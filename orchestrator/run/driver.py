@@ -197,7 +197,9 @@ def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[in
             # A trial only waits, so it takes no CPU from the stages that it waits for.
             tune.with_resources(trial, ON_HEAD),
             param_space={"trial": tune.grid_search(state.pending)},
-            tune_config=tune.TuneConfig(max_concurrent_trials=plan.study.resources.trials, reuse_actors=True),
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=plan.study.resources.max_concurrent_trials, reuse_actors=True
+            ),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=scratch,

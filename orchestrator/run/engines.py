@@ -31,7 +31,7 @@ class EngineSpec:
 
     store: str
     dtype: str
-    context: int | None
+    max_model_len: int | None
     lora_rank: int
     threads: int
     api: APIModel | None = None  # in place of an engine of our own
@@ -54,7 +54,7 @@ class Replica:
         return True
 
     async def ask(self, weights: Weights, what: str, requests: list, how: tuple) -> AsyncIterator[list]:
-        """Do `what` ("answer" or "likelihood", see Engine) with a batch of requests. Yields results as they are
+        """Do `what` ("generate" or "score", see Engine) with a batch of requests. Yields results as they are
         finished, in chunks, each with its request's place."""
         loop, chunks = asyncio.get_running_loop(), asyncio.Queue[Any]()
 
@@ -92,8 +92,8 @@ class Replica:
     def _results(self, weights: Weights, what: str, requests: list, how: tuple) -> Generator:
         """Lazily, so that it is in the engine's own thread that anything is done."""
         if self._spec.api is not None:
-            assert what == "answer", f"an API was asked for a {what}"
-            yield from api.answer(self._spec.api, requests, *how)
+            assert what == "generate", f"an API was asked for a {what}"
+            yield from api.generate(self._spec.api, requests, *how)
             return
         from evaluators.engines.engine import Engine
 
@@ -101,9 +101,9 @@ class Replica:
             base, adapter = self._folders(weights, Path(scratch))
             if self._engine is None:
                 spec = self._spec
-                self._engine = Engine(base, spec.dtype, spec.context, spec.lora_rank, spec.threads)
+                self._engine = Engine(base, spec.dtype, spec.max_model_len, spec.lora_rank, spec.threads)
             self._engine.load(base)
-            do = {"answer": self._engine.answer, "likelihood": self._engine.likelihood}[what]
+            do = {"generate": self._engine.generate, "score": self._engine.score}[what]
             yield from do(requests, *how, adapter, must_differ=not weights.temporary)
 
     def _folders(self, weights: Weights, scratch: Path) -> tuple[str, Path | None]:
@@ -150,7 +150,7 @@ class Engines:
         spec = EngineSpec(
             store=study.store,
             dtype=study.dtype,
-            context=study.context,
+            max_model_len=study.max_model_len,
             lora_rank=lora_rank,
             threads=max(1, int(resources.cpus)),
         )

@@ -99,7 +99,7 @@ def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
 
 def _check_problems(study: Study) -> list[str]:
     """Problems whose answers can be graded, none of which a benchmark of the study asks."""
-    problems = study.problems
+    problems = study.rl_problems
     if problems is None:
         return []
     try:
@@ -117,7 +117,7 @@ def _check_problems(study: Study) -> list[str]:
             if both:
                 raise StudyError(
                     f"problems: {len(both)} of them are examples of benchmarks.{name} too, so that its score would be "
-                    f"of what was trained on: leave them out of {problems.rows}"
+                    f"of what was trained on: leave them out of {problems.source}"
                 )
     return [" ".join(message["content"] for message in chat) for chat in chats]
 
@@ -197,9 +197,9 @@ def _check_tokens(study: Study, alias: str, folder: Path, texts: dict[str, list[
     from tokenizers import Tokenizer
 
     own = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
-    if study.context is not None and own is not None and study.context > own:
-        raise StudyError(f"context: {study.context} is more than the {own} tokens that models.{alias} can hold")
-    context = study.context or own
+    if study.max_model_len is not None and own is not None and study.max_model_len > own:
+        raise StudyError(f"context: {study.max_model_len} is more than the {own} tokens that models.{alias} can hold")
+    context = study.max_model_len or own
     if context is None or not (folder / "tokenizer.json").is_file():
         return  # Only transformers itself can tell; the engine looks again before it answers.
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -27,11 +27,11 @@ from trainers.disk import explain_disk_full
 KINDS = {
     "model": model,
     "sample": sample,
-    "rows": transform,
+    "transform": transform,
     "train": ray_train,
     "weights": weights,
     "evaluate": evaluate,
-    "likelihood": logprobs,
+    "logprobs": logprobs,
     "style": style,
     "report": report,
 }

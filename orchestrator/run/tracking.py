@@ -142,7 +142,7 @@ class _Log:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         sources = {"training prompts": study.prompts.source} | {
-            name: benchmark.rows or benchmark.kind for name, benchmark in study.benchmarks.items()
+            name: benchmark.source or benchmark.kind for name, benchmark in study.benchmarks.items()
         }
         identities: dict[str, Any] = {}
         for stage in self._plan.stages:
@@ -178,7 +178,7 @@ class _Log:
             **trial.params,
             "budget": max(step.budget for step in steps),
             "budgets": " ".join(str(step.budget) for step in steps if step.at is None),
-            "method": self._plan.study.train.method,
+            "tuning": self._plan.study.train.tuning,
         }
         for start in range(0, len(metrics), 1000):
             self._client.log_batch(child, metrics=metrics[start : start + 1000])

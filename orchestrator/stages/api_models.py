@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evaluators.engines.api import APIModel, key_of
-from evaluators.engines.engine import Answer
+from evaluators.engines.engine import Completion
 from orchestrator.store.stage import Stage
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def check_judges(teacher: Stage, objective: str) -> None:
         )
 
 
-def counted(answers: Sequence[Answer]) -> dict[str, Any]:
+def counted(answers: Sequence[Completion]) -> dict[str, Any]:
     """Of answers of an API, for their record: the tokens that it read, and the models that it says have answered."""
     usages = [answer.usage for answer in answers if answer.usage is not None]
     if not usages:

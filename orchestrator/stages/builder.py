@@ -13,19 +13,19 @@ from orchestrator.study.suggest import did_you_mean
 from orchestrator.study.train import Train
 
 DRAWN = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answer_by": "generation"}
-SAME_EXAMPLES = {"kind", "rows", "n", "seed", "shots", "chat"}  # of a benchmark: what decides which examples it has
+SAME_EXAMPLES = {"kind", "source", "n", "seed", "shots", "chat"}  # of a benchmark: what decides which examples it has
 
 
 def leaves_adapter(student: Stage) -> bool:
     """Whether a student's weights are an adapter on its base, or a checkpoint of its own."""
-    return student.settings.get("method") == "lora" or student.settings.get("how") == "scale"
+    return student.settings.get("tuning") == "lora" or student.settings.get("how") == "scale"
 
 
 def _shape_of(adapter: Stage) -> dict[str, int]:
     """The rank and alpha of a student's adapter, with which it is gone on."""
-    while "rank" not in adapter.settings:
+    while "lora_r" not in adapter.settings:
         adapter = adapter.inputs["student"]
-    return {key: adapter.settings[key] for key in ("rank", "alpha")}
+    return {key: adapter.settings[key] for key in ("lora_r", "lora_alpha")}
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Builder:
         if data is not None and kind in ("grpo", "on_policy_distillation"):
             raise ValueError(f"train.objective: {kind} learns from no answers that were sampled before it: use another")
         if kind == "grpo":
-            if self.study.problems is None:
+            if self.study.rl_problems is None:
                 raise ValueError("grpo needs problems to be rewarded for: give the study some (problems)")
             common["rows"] = None
         elif kind == "on_policy_distillation":
@@ -128,9 +128,9 @@ class Builder:
         else:
             common["data"] = data or self.answers_of(on)
         base = self.model(self.student)
-        if start is not None and recipe.method == "full" and leaves_adapter(start):
-            raise ValueError("train.method: full weights cannot go on from a LoRA adapter: use one for both")
-        if start is not None and recipe.method == "lora":
+        if start is not None and recipe.tuning == "full" and leaves_adapter(start):
+            raise ValueError("train.tuning: full weights cannot go on from a LoRA adapter: use one for both")
+        if start is not None and recipe.tuning == "lora":
             if leaves_adapter(start):
                 recipe = recipe.changed(_shape_of(start))
             else:

@@ -11,7 +11,7 @@ from evaluators.rows import check_columns, choose, read_rows
 from orchestrator.study.schema import Benchmark, Problems, Prompts
 from organisms.rows import WORLD_VERSION, benchmark_rows, training_prompts
 
-ORGANISMS = "organisms"
+SYNTHETIC = "synthetic"
 
 version_of = cache(metadata.version)
 
@@ -19,9 +19,9 @@ version_of = cache(metadata.version)
 def prompts_identity(prompts: Prompts) -> dict[str, Any]:
     """All that decides which prompts are asked, in which words."""
     common = {"n": prompts.n, "seed": prompts.seed, "system": prompts.system}
-    if prompts.source == ORGANISMS:
+    if prompts.source == SYNTHETIC:
         mixed = {"maths": prompts.maths} if prompts.maths else {}  # Without any, prompts are what they were before.
-        return {**common, "source": ORGANISMS, "world": WORLD_VERSION, **mixed}
+        return {**common, "source": SYNTHETIC, "world": WORLD_VERSION, **mixed}
     return {
         **common,
         "source": _source_identity(prompts.source),
@@ -33,7 +33,7 @@ def prompts_identity(prompts: Prompts) -> dict[str, Any]:
 
 def read_prompts(prompts: Prompts) -> list[list[dict[str, str]]]:
     """The prompts as chats. Raises ValueError for an empty set, a missing column, or fewer prompts than asked for."""
-    if prompts.source == ORGANISMS:
+    if prompts.source == SYNTHETIC:
         if prompts.n is None:
             raise ValueError("prompts.n: say how many; the organisms' world has no end of prompts")
         rows = training_prompts(prompts.n, prompts.seed, prompts.maths)
@@ -58,10 +58,10 @@ def _text(number: int, row: dict, prompts: Prompts) -> str:
 def rows_identity(benchmark: Benchmark) -> dict[str, Any]:
     """All that decides which rows a benchmark asks."""
     common = {"n": benchmark.n, "seed": benchmark.seed}
-    if benchmark.rows == ORGANISMS:
-        return {**common, "source": ORGANISMS, "world": WORLD_VERSION}
-    if benchmark.rows is not None:
-        return {**common, "source": _source_identity(benchmark.rows)}
+    if benchmark.source == SYNTHETIC:
+        return {**common, "source": SYNTHETIC, "world": WORLD_VERSION}
+    if benchmark.source is not None:
+        return {**common, "source": _source_identity(benchmark.source)}
     if benchmark.task is not None:
         return {**common, "source": {"task": benchmark.task}}
     return {**common, "source": {"hub": list(BENCHMARKS[benchmark.kind].HUB)}}
@@ -72,12 +72,12 @@ def read_benchmark(benchmark: Benchmark) -> list[dict]:
 
     The rows of a task of lm-eval are its own affair, and not read here.
     """
-    if benchmark.rows == ORGANISMS:
+    if benchmark.source == SYNTHETIC:
         return benchmark_rows(benchmark.kind, benchmark.n, benchmark.seed)
     module = BENCHMARKS[benchmark.kind]
     hub, configuration, split = module.HUB
-    source = benchmark.rows or hub
-    rows = _read(source, configuration if benchmark.rows is None else None, split)
+    source = benchmark.source or hub
+    rows = _read(source, configuration if benchmark.source is None else None, split)
     check_columns(rows, module.COLUMNS, source)
     if len(rows) < benchmark.n:
         raise ValueError(f"n: {benchmark.n} rows are asked for, but {source} has {len(rows)}")
@@ -87,20 +87,20 @@ def read_benchmark(benchmark: Benchmark) -> list[dict]:
 def problems_identity(problems: Problems) -> dict[str, Any]:
     """All that decides which problems are asked."""
     common = {"n": problems.n, "seed": problems.seed}
-    if problems.rows == ORGANISMS:
-        return {**common, "source": ORGANISMS, "world": WORLD_VERSION}
-    return {**common, "source": _source_identity(problems.rows)}
+    if problems.source == SYNTHETIC:
+        return {**common, "source": SYNTHETIC, "world": WORLD_VERSION}
+    return {**common, "source": _source_identity(problems.source)}
 
 
 def read_problems(problems: Problems) -> list[dict]:
     """The problems to be rewarded for. Raises ValueError for none, a missing column, or fewer than asked for."""
-    if problems.rows == ORGANISMS:
+    if problems.source == SYNTHETIC:
         return benchmark_rows(problems.kind, problems.n, problems.seed, test=False)
     module = BENCHMARKS[problems.kind]
-    rows = _read(problems.rows, None, "train")
-    check_columns(rows, module.COLUMNS, problems.rows)
+    rows = _read(problems.source, None, "train")
+    check_columns(rows, module.COLUMNS, problems.source)
     if len(rows) < problems.n:
-        raise ValueError(f"n: {problems.n} rows are asked for, but {problems.rows} has {len(rows)}")
+        raise ValueError(f"n: {problems.n} rows are asked for, but {problems.source} has {len(rows)}")
     return choose(rows, problems.n, problems.seed)
 
 

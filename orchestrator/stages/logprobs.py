@@ -19,10 +19,10 @@ def stage(study: Study, model: Stage, student: Stage | None, data: Stage, by: Li
     """The answers of `data` under a model (or `student`, trained from it): by text, or by a sample's token ids."""
     inputs = {"base": model, "data": data} | ({} if student is None else {"student": student})
     return Stage(
-        "likelihood",
+        "logprobs",
         VERSION,
         f"{(student or model).name}-of-{data.name}",
-        {"by": by, "dtype": study.dtype, "context": study.context},
+        {"by": by, "dtype": study.dtype, "max_model_len": study.max_model_len},
         inputs,
         {"retries": study.resources.retries, "engine": model.runtime["engine"]},
     )
@@ -38,7 +38,7 @@ def run(work: StageContext) -> dict[str, Any]:
     if not ids:
         raise ValueError("every answer is empty or was cut off, so there is none whose likelihood could be told")
     found: dict[str, CompletionLogprobs] = {}
-    for chunk in work.ask("likelihood", requests):
+    for chunk in work.ask("score", requests):
         found |= {ids[place]: scored(ids[place], one) for place, one in chunk}
     told = [found[id] for id in ids]
     (work.out / LIKELIHOODS).write_text(to_jsonl(told))

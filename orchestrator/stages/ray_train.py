@@ -33,7 +33,17 @@ from trainers.tokens import Example
 FIGURES = "training.json"
 MICRO_TOKENS = {"cuda": 16384, "cpu": 4096}  # what does not fit into a CPU's caches is no faster for being more
 OURS = (ValueError, ArithmeticError, AssertionError)  # what trying again does not mend
-NOT_SETTINGS = ("method", "rank", "alpha", "objective", "rows", "problems", "prompts", "decoding", "context")
+NOT_SETTINGS = (
+    "tuning",
+    "lora_r",
+    "lora_alpha",
+    "objective",
+    "rows",
+    "rl_problems",
+    "prompts",
+    "sampling_params",
+    "max_model_len",
+)
 
 
 def run(work: StageContext) -> dict[str, Any]:
@@ -69,7 +79,7 @@ def run(work: StageContext) -> dict[str, Any]:
     if elsewhere is not None:
         work.store.fetch_temporary(elsewhere, work.out)
     figures = json.loads((work.out / FIGURES).read_text())
-    adapter = work.stage.settings["method"] == "lora"
+    adapter = work.stage.settings["tuning"] == "lora"
     return {key: value for key, value in figures.items() if key != "losses"} | {
         "weights": "adapter" if adapter else "checkpoint"
     }
@@ -104,7 +114,7 @@ def _in_worker(config: dict[str, Any]) -> None:
         zero=how["zero"],
         offload=how["offload"],
         recompute=how["gradient_checkpointing"],
-        micro_tokens=how["micro_tokens"] or MICRO_TOKENS[device.partition(":")[0]],
+        max_tokens_per_microbatch=how["max_tokens_per_microbatch"] or MICRO_TOKENS[device.partition(":")[0]],
     )
     with PreemptionNotice() as notice, tempfile.TemporaryDirectory(prefix="offmodel-train-") as scratch:
         if elsewhere is not None:
@@ -130,7 +140,7 @@ class TrainingAdapter:
         work, inputs = self.work, self.work.stage.inputs
         start = None
         if "start" in inputs:
-            adapter = work.stage.settings["method"] == "lora"
+            adapter = work.stage.settings["tuning"] == "lora"
             start = work.folder("start") if adapter else Path(checkpoint_of(work.store, inputs["start"].address))
         teacher = checkpoint_of(work.store, inputs["teacher"].address) if "teacher" in inputs else None
         return TrainJob(
@@ -144,7 +154,7 @@ class TrainingAdapter:
 
     def host(self, notice: PreemptionNotice, place: ProcessConfig) -> Callbacks:
         work, runtime = self.work, self.work.stage.runtime
-        graded = "problems" in work.stage.settings
+        graded = "rl_problems" in work.stage.settings
 
         kept = work.store.load_state(work.stage, self.scratch / "state")
         if place.rank == 0:
@@ -164,7 +174,7 @@ class TrainingAdapter:
             checkpoints=runtime["checkpoints"],
             resume=kept,
             keep=keep,
-            keep_every=runtime["place"]["keep_every"],
+            save_every_seconds=runtime["place"]["save_every_seconds"],
             urgent=notice.given,
             sample=self._sample,
             reward=self._reward if graded else None,
@@ -173,8 +183,8 @@ class TrainingAdapter:
 
     def _chats(self) -> list[Chat]:
         work, settings = self.work, self.work.stage.settings
-        if "problems" in settings:
-            problems = Problems(**work.stage.runtime["problems"])
+        if "rl_problems" in settings:
+            problems = Problems(**work.stage.runtime["rl_problems"])
             return chats_of(problems.kind, self._problems, problems.prompt, problems.system)
         if "prompts" in settings:
             chats = data.read_prompts(Prompts(**work.stage.runtime["prompts"]))
@@ -193,7 +203,7 @@ class TrainingAdapter:
         out, counts = work.store.new_folder(left, attempt), False
         try:
             shutil.copytree(folder, out, dirs_exist_ok=True)
-            weights = "adapter" if work.stage.settings["method"] == "lora" else "checkpoint"
+            weights = "adapter" if work.stage.settings["tuning"] == "lora" else "checkpoint"
             counts = work.publish(left, out, attempt, time.time(), {"weights": weights, "steps": step})
         finally:
             if not (counts and work.store.is_local):  # An earlier attempt may have left the same.
@@ -201,8 +211,8 @@ class TrainingAdapter:
 
     def _sample(self, folder: Path, step: int, prompts: list[Chat]) -> list[RequestOutput]:
         work, settings = self.work, self.work.stage.settings
-        options, how = settings["objective"], settings.get("problems") or settings["decoding"]
-        decoding = SamplingParams(
+        options, how = settings["objective"], settings.get("rl_problems") or settings["sampling_params"]
+        sampling_params = SamplingParams(
             how["max_tokens"],
             temperature=options.get("temperature", 1.0),
             n=options.get("group", 1),
@@ -212,14 +222,14 @@ class TrainingAdapter:
         )
         requests = [Request(prompt, number=number) for number, prompt in enumerate(prompts)]
         base = work.stage.inputs["base"].address
-        adapter = settings["method"] == "lora"
+        adapter = settings["tuning"] == "lora"
         place = work.store.publish_temporary(folder, work.store.temporary_path(work.stage))
         try:
             weights = Weights(base, place, temporary=True) if adapter else Weights(place, None, temporary=True)
             if adapter and step == 0 and "start" not in work.stage.inputs:
                 weights = Weights(base, None)  # A new adapter changes nothing, and an engine that sees that objects.
             found: dict[int, Any] = {}
-            for chunk in work.fleet(work.stage.runtime["engine"], weights, "answer", requests, decoding):
+            for chunk in work.fleet(work.stage.runtime["engine"], weights, "generate", requests, sampling_params):
                 found |= dict(chunk)
         finally:
             work.store.delete_temporary(place)
@@ -227,10 +237,10 @@ class TrainingAdapter:
 
     @cached_property
     def _problems(self) -> list[dict]:
-        return data.read_problems(Problems(**self.work.stage.runtime["problems"]))
+        return data.read_problems(Problems(**self.work.stage.runtime["rl_problems"]))
 
     def _reward(self, numbers: Sequence[int], replies: Sequence[RequestOutput]) -> list[list[float]]:
-        kind, rows = self.work.stage.settings["problems"]["kind"], [self._problems[number] for number in numbers]
+        kind, rows = self.work.stage.settings["rl_problems"]["kind"], [self._problems[number] for number in numbers]
         ids = example_ids(kind, rows)
         answered = [asked(id, [], reply) for id, reply in zip(ids, replies, strict=True)]
         return [[verdict.score for verdict in one.verdicts] for one in grade(kind, rows, answered)]
@@ -242,7 +252,7 @@ def settings_of(settings: Any) -> TrainSettings:
     del options["kind"]
     return TrainSettings(
         **{key: value for key, value in settings.items() if key not in NOT_SETTINGS},
-        lora=Lora(settings["rank"], settings["alpha"]) if settings["method"] == "lora" else None,
+        lora=Lora(settings["lora_r"], settings["lora_alpha"]) if settings["tuning"] == "lora" else None,
         objective=kind,
         options=objectives.module(kind).Options(**options),
     )

@@ -52,7 +52,7 @@ def of_prompts(model: Stage, study: Study) -> Stage:
         f"{model.name}-answers",
         {
             "prompts": data.prompts_identity(study.prompts),
-            "decoding": study.sampling.model_dump(),
+            "sampling_params": study.sampling.model_dump(),
             **_numerics(model, study),
         },
         {"base": model},
@@ -89,7 +89,7 @@ def of_rephrased(model: Stage, study: Study, answers: Stage, template: str) -> S
     """A model asked again about the answers of a sample: `template` names {prompt} and {answer}."""
     settings = {
         "rephrase": template,
-        "decoding": study.sampling.model_dump(),
+        "sampling_params": study.sampling.model_dump(),
         **_numerics(model, study),
     }
     inputs = {"base": model, "answers": answers}
@@ -98,7 +98,7 @@ def of_rephrased(model: Stage, study: Study, answers: Stage, template: str) -> S
 
 def _numerics(model: Stage, study: Study) -> dict[str, Any]:
     """What decides an engine's answers; those of an API it does not."""
-    return {} if api_models.is_api(model) else {"dtype": study.dtype, "context": study.context}
+    return {} if api_models.is_api(model) else {"dtype": study.dtype, "max_model_len": study.max_model_len}
 
 
 def _runtime(model: Stage, study: Study) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _how(benchmark: Benchmark) -> dict[str, Any]:
     return {
         "prompt": benchmark.prompt or module.PROMPT,
         "system": benchmark.system,
-        "decoding": {
+        "sampling_params": {
             "max_tokens": benchmark.max_tokens or module.MAX_TOKENS,
             "temperature": benchmark.temperature,
             "top_p": benchmark.top_p,
@@ -127,17 +127,17 @@ def _how(benchmark: Benchmark) -> dict[str, Any]:
 def run(work: StageContext) -> dict[str, Any]:
     if "benchmark" not in work.stage.runtime:
         ids, chats = _rephrased(work) if "rephrase" in work.stage.settings else _prompts(work)
-        decoding = SamplingParams(**work.stage.settings["decoding"])
-        return _leave(work, _ask(work, ids, chats, decoding, None))
+        sampling_params = SamplingParams(**work.stage.settings["sampling_params"])
+        return _leave(work, _ask(work, ids, chats, sampling_params, None))
     benchmark = Benchmark(**work.stage.runtime["benchmark"])
     if benchmark.task is not None:
         return _run_task(work, benchmark)
     rows = data.read_benchmark(benchmark)
     how = work.stage.settings["benchmark"]
-    decoding = SamplingParams(**{**how["decoding"], "options": tuple(how["decoding"]["options"])})
+    sampling_params = SamplingParams(**{**how["sampling_params"], "options": tuple(how["sampling_params"]["options"])})
     ids = example_ids(benchmark.kind, rows)
     chats = chats_of(benchmark.kind, rows, how["prompt"], how["system"])
-    return _leave(work, _ask(work, ids, chats, decoding, _openings(work)))
+    return _leave(work, _ask(work, ids, chats, sampling_params, _openings(work)))
 
 
 def _prompts(work: StageContext) -> tuple[list[str], list[Chat]]:
@@ -149,8 +149,8 @@ def _rephrased(work: StageContext) -> tuple[list[str], list[Chat]]:
     """What was said aloud in whole answers, to be said again; under the ids of the prompts that it answers."""
     ids, chats = [], []
     for one in answers_of(work.folder("answers")):
-        answer = strip_reasoning(one.answers[0].text, one.prompt_opens_think_block)
-        if answer and not one.answers[0].truncated:
+        answer = strip_reasoning(one.completions[0].text, one.prompt_opens_think_block)
+        if answer and not one.completions[0].truncated:
             asked_for = work.stage.settings["rephrase"].format(prompt=one.prompt[-1]["content"], answer=answer)
             ids.append(one.id)
             chats.append([{"role": "user", "content": asked_for}])
@@ -160,7 +160,11 @@ def _rephrased(work: StageContext) -> tuple[list[str], list[Chat]]:
 
 
 def _ask(
-    work: StageContext, ids: list[str], chats: list, decoding: SamplingParams, begin: dict[str, PrefillText] | None
+    work: StageContext,
+    ids: list[str],
+    chats: list,
+    sampling_params: SamplingParams,
+    begin: dict[str, PrefillText] | None,
 ) -> tuple[list[Generation], dict[str, Any]]:
     """The answers to each chat, of this and of earlier attempts, in order, and the digest of the template."""
     numbers = {id: number for number, id in enumerate(ids)}
@@ -168,7 +172,7 @@ def _ask(
     left = [i for i in ids if i not in done]
     requests = [Request(chats[numbers[i]], begin[i] if begin else (), numbers[i]) for i in left]
     template = None
-    for chunk in work.ask("answer", requests, decoding):
+    for chunk in work.ask("generate", requests, sampling_params):
         new = [asked(left[place], chats[numbers[left[place]]], reply) for place, reply in chunk]
         template = chunk[0][1].template
         done |= {one.id: one for one in new}
@@ -181,10 +185,10 @@ def _leave(work: StageContext, result: tuple[list[Generation], dict[str, Any]]) 
     """Write the answers down; the facts for the record."""
     answered, facts = result
     (work.out / ANSWERS).write_text(to_jsonl(answered))
-    answers = [answer for one in answered for answer in one.answers]
+    answers = [answer for one in answered for answer in one.completions]
     return {
         "n": len(answered),
-        "tokens": sum(a.length - len(one.prefill_ids) for one in answered for a in one.answers),
+        "tokens": sum(a.length - len(one.prefill_ids) for one in answered for a in one.completions),
         "truncated": sum(answer.truncated for answer in answers) / len(answers),
         **api_models.counted(answers),
         **facts,
@@ -229,9 +233,9 @@ def _run_task(work: StageContext, benchmark: Benchmark) -> dict[str, Any]:
     task = LmEvalTask(
         str(benchmark.task),
         tokenizer=checkpoint,
-        context=work.stage.settings["context"],
+        max_model_len=work.stage.settings["max_model_len"],
         chat=benchmark.chat,
-        rows=benchmark.rows,
+        rows=benchmark.source,
         n=benchmark.n,
         seed=benchmark.seed,
         shots=benchmark.shots,
@@ -240,14 +244,14 @@ def _run_task(work: StageContext, benchmark: Benchmark) -> dict[str, Any]:
     def flat(what: str, requests: list[Request], *how: Any) -> Iterator[tuple[int, Any]]:
         return (result for chunk in work.ask(what, requests, *how) for result in chunk)
 
-    found = run_task(task, partial(flat, "answer"), partial(flat, "likelihood"))
+    found = run_task(task, partial(flat, "generate"), partial(flat, "score"))
     answered = [
         Generation(
             one.id,
             [{"role": "user", "content": one.prompt}],
             one.prompt_ids,
             (),
-            one.answers,
+            one.completions,
             own=TaskGrade(one.task, one.score, one.metrics),
         )
         for one in found.examples

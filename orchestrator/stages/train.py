@@ -11,7 +11,7 @@ from orchestrator.study.train import Train
 VERSION = 2
 STEPS = "steps.jsonl"  # what was watched, a line for each step
 SAMPLED_BY = {"max_tokens", "thinking"}  # all else of a rollout's sampling is the objective's affair
-OFFLINE_ONLY, ON_POLICY_ONLY = ("learn_from", "clip"), ("rollout_every",)
+OFFLINE_ONLY, ON_POLICY_ONLY = ("loss_on", "drop_least_likely"), ("steps_per_generation",)
 
 
 def stage(
@@ -29,33 +29,40 @@ def stage(
 
     `rows` takes that many of the examples, in an order drawn from the seed.
     """
-    if recipe.method == "full" and study.dtype == "float16":
+    if recipe.tuning == "full" and study.dtype == "float16":
         raise ValueError("dtype: full weights are not trained in float16, which loses small gradients; use bfloat16")
     settings: dict[str, Any] = recipe.model_dump(exclude={"checkpoints"})
     for key in OFFLINE_ONLY if recipe.on_policy else ON_POLICY_ONLY:
         del settings[key]
-    if recipe.method == "full":
-        del settings["rank"], settings["alpha"]
-    if recipe.num_steps is not None:
-        del settings["epochs"], settings["min_steps"]
+    if recipe.tuning == "full":
+        del settings["lora_r"], settings["lora_alpha"]
+    if recipe.max_steps is not None:
+        del settings["num_train_epochs"], settings["min_steps"]
     settings |= {"seed": seed, "dtype": study.dtype, "rows": rows, "stop_after": None}
     runtime = _runtime(study, base) | {"checkpoints": list(recipe.checkpoints)}
     kind = recipe.objective["kind"]
     if kind == "grpo":
-        assert study.problems is not None
-        settings["problems"] = _problems(study.problems)
-        settings["context"] = study.context
-        runtime["problems"] = study.problems.model_dump()
+        assert study.rl_problems is not None
+        settings["rl_problems"] = _problems(study.rl_problems)
+        settings["max_model_len"] = study.max_model_len
+        runtime["rl_problems"] = study.rl_problems.model_dump()
         on = "problems"
     elif data is not None:
         on = data.name if rows is None else f"{rows}-{data.name}"
         if recipe.on_policy:
-            settings |= {"decoding": study.sampling.model_dump(include=SAMPLED_BY), "context": study.context}
+            settings |= {
+                "sampling_params": study.sampling.model_dump(include=SAMPLED_BY),
+                "max_model_len": study.max_model_len,
+            }
     else:
         assert teacher is not None
         api_models.check_judges(teacher, kind)
-        decoding = study.sampling.model_dump(include=SAMPLED_BY)
-        settings |= {"prompts": _prompts(study), "decoding": decoding, "context": study.context}
+        sampling_params = study.sampling.model_dump(include=SAMPLED_BY)
+        settings |= {
+            "prompts": _prompts(study),
+            "sampling_params": sampling_params,
+            "max_model_len": study.max_model_len,
+        }
         runtime["prompts"] = study.prompts.model_dump()
         on = teacher.name if rows is None else f"{rows}-{teacher.name}"
     if kind != "sft":
@@ -91,7 +98,7 @@ def _runtime(study: Study, base: Stage) -> dict[str, Any]:
         "cpus": resources.cpus if alone else 0,
         "gpus": resources.gpus if alone else 0,
         "place": resources.model_dump(),
-        "kl_every": study.measures.training_kl,
+        "kl_every": study.measures.kl_every_steps,
         "retries": study.resources.retries,
         "engine": base.runtime["engine"],
     }
@@ -104,7 +111,7 @@ def _prompts(study: Study) -> dict[str, Any]:
 def _problems(problems: Problems) -> dict[str, Any]:
     module = BENCHMARKS[problems.kind]
     return {
-        **problems.model_dump(exclude={"rows", "n", "seed"}),
+        **problems.model_dump(exclude={"source", "n", "seed"}),
         "rows": data.problems_identity(problems),
         "prompt": problems.prompt or module.PROMPT,
         "grader": {"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}},

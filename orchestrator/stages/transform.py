@@ -28,12 +28,12 @@ def stage(
     made_by = {"by": f"{make.__module__}.{make.__name__}", "version": sys.modules[make.__module__].VERSION}
     way = make.__module__.rpartition(".")[2].replace("_", "-")
     name = f"{way}-{inputs['data'].name}" if "data" in inputs else way
-    return Stage("rows", VERSION, name, {**made_by, **settings}, inputs, runtime)
+    return Stage("transform", VERSION, name, {**made_by, **settings}, inputs, runtime)
 
 
 def origin(data: Stage) -> Stage | None:
     """The sample that training data was made from, by way of whatever rows; None for rows that are no answers."""
-    while data.kind == "rows" and "data" in data.inputs:
+    while data.kind == "transform" and "data" in data.inputs:
         data = data.inputs["data"]
     return data if data.kind == "sample" else None
 
@@ -57,7 +57,7 @@ def rows_of(folder: Path) -> list[Row]:
         return [
             Row(one.id, [*one.prompt, {"role": "assistant", "content": answer.text}])
             for one in answers_of(folder)
-            for answer in one.answers
+            for answer in one.completions
             if not answer.truncated
         ]
     return [Row(**json.loads(line)) for line in (folder / ROWS).read_text().splitlines()]

@@ -46,7 +46,7 @@ class StageContext:
     run: str = ""
 
     def ask(self, what: str, requests: list, *how: Any) -> Iterator[list[tuple[int, Any]]]:
-        """Have the stage's model do `what` ("answer" or "likelihood", see Engine) with requests. Results come in the
+        """Have the stage's model do `what` ("generate" or "score", see Engine) with requests. Results come in the
         order in which they are finished, in chunks, each with its request's place."""
         return self.fleet(self.stage.runtime["engine"], self.weights, what, requests, *how)
 

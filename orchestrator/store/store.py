@@ -5,7 +5,7 @@
     <root>/<kind>/<name>-<hash>/claim-<n>       who is at work on it (see claims.py)
     <root>/<kind>/<name>-<hash>/unfinished/...  what attempts have kept for those after them; gone when one is done
     <root>/<kind>/<name>-<hash>/state-<time>/.. the same as whole folders, of which the last counts
-    <root>/<kind>/<name>-<hash>/lent-<n>/...    weights that engines answer with while they are trained
+    <root>/<kind>/<name>-<hash>/temporary-<n>/...    weights that engines answer with while they are trained
 
 Two attempts at one stage never share a folder, so that a worker that was given up for dead and comes back cannot spoil
 what its successor wrote.
@@ -166,7 +166,7 @@ class Store:
 
     def temporary_path(self, stage: Stage) -> str:
         """A place beside a stage's results for a folder that is to be lent; gone when the stage is done."""
-        return f"{stage.address}/lent-{uuid.uuid4().hex[:12]}"
+        return f"{stage.address}/temporary-{uuid.uuid4().hex[:12]}"
 
     def publish_temporary(self, folder: Path, place: str) -> str:
         """Put a folder where every machine can borrow it, until `delete_temporary`; returns its place in the store."""

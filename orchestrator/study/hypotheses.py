@@ -23,23 +23,25 @@ class Point(Settings):
     benchmark: str | None = Field(None, description="of what is compared with: the same by default")
     recovery: str | None = None
     budget: int = Field(0, ge=0, description="of the recovery")
-    at: int | None = Field(None, gt=0, description="a step of the condition's training that is among its checkpoints")
+    step: int | None = Field(None, gt=0, description="a step of the condition's training that is among its checkpoints")
     student: str | None = Field(None, description="every student of the study by default, or the same")
     teacher: str | None = Field(None, description="every teacher of the study by default, or the same")
 
     @model_validator(mode="after")
     def _is_one_point(self) -> "Point":
-        if self.at is not None and (self.budget or self.recovery):
-            raise ValueError("at: a step of the first training lies before any recovery: leave budget and recovery out")
-        if self.condition in (ORIGINAL, TEACHER) and (self.at is not None or self.budget or self.recovery):
-            raise ValueError(f"{self.condition} is a model as it is: it has no at, budget or recovery")
+        if self.step is not None and (self.budget or self.recovery):
+            raise ValueError(
+                "step: a step of the first training lies before any recovery: leave budget and recovery out"
+            )
+        if self.condition in (ORIGINAL, TEACHER) and (self.step is not None or self.budget or self.recovery):
+            raise ValueError(f"{self.condition} is a model as it is: it has no step, budget or recovery")
         if self.recovery is not None and not self.budget:
             raise ValueError("recovery has no effect without a budget")
         return self
 
     def __str__(self) -> str:
         recovered = f", then {self.budget}{f' of {self.recovery}' if self.recovery else ''}" if self.budget else ""
-        return f"{self.condition}{recovered}{f' at step {self.at}' if self.at is not None else ''}"
+        return f"{self.condition}{recovered}{f' at step {self.step}' if self.step is not None else ''}"
 
 
 def _condition_alone(value: Any) -> Any:
@@ -51,13 +53,13 @@ class Hypothesis(Settings):
 
     experiment: int | str
     claim: str = Field(min_length=1)
-    of: Literal["score", "perplexity", "kl", "style"] = Field(
+    metric: Literal["score", "perplexity", "kl", "style"] = Field(
         "score",
         description="perplexity is of what a condition trains on; style is the share that reads like the teacher",
     )
     compare: Annotated[Point, BeforeValidator(_condition_alone)]
     versus: Annotated[Point, BeforeValidator(_condition_alone)] = Point(condition=ORIGINAL)
-    by: str | None = Field(
+    group_by: str | None = Field(
         None, description="parts of the benchmark, as level: the change in the higher half against that in the lower"
     )
     expected: Literal["lower", "higher", "same"]
@@ -67,14 +69,16 @@ class Hypothesis(Settings):
     def _has_an_effect(self) -> "Hypothesis":
         if (self.expected == "same") != (self.margin is not None):
             raise ValueError("margin: expected: same needs one, as 0.05, and lower and higher take none")
-        if self.by is not None and self.of != "score":
-            raise ValueError(f"by has no effect on {self.of}: parts of a benchmark are told apart by score only")
-        if self.of == "perplexity":
+        if self.group_by is not None and self.metric != "score":
+            raise ValueError(
+                f"group_by has no effect on {self.metric}: parts of a benchmark are told apart by score only"
+            )
+        if self.metric == "perplexity":
             for where, point in (("compare", self.compare), ("versus", self.versus)):
                 if point.condition in (ORIGINAL, TEACHER):
                     raise ValueError(f"{where}: perplexity is of what a condition trains on: give the name of one")
-                if point.benchmark or point.budget or point.at is not None:
-                    raise ValueError(f"{where}: perplexity is of training data: leave benchmark, budget and at out")
+                if point.benchmark or point.budget or point.step is not None:
+                    raise ValueError(f"{where}: perplexity is of training data: leave benchmark, budget and step out")
         elif self.compare.benchmark is None:
             raise ValueError("compare.benchmark: missing")
         return self

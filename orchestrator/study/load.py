@@ -61,7 +61,7 @@ def _with_absolute_paths(study: Study) -> Study:
             return options
         return {**options, "prompts": {**prompts, "source": absolute(prompts["source"])}}
 
-    prompts, problems = study.prompts, study.problems
+    prompts, problems = study.prompts, study.rl_problems
     return study.model_copy(
         update={
             "store": absolute(study.store),
@@ -72,11 +72,11 @@ def _with_absolute_paths(study: Study) -> Study:
                 for alias, model in study.models.items()
             },
             "prompts": prompts.model_copy(update={"source": absolute(prompts.source, is_file(prompts.source))}),
-            "problems": problems
-            and problems.model_copy(update={"rows": absolute(problems.rows, is_file(problems.rows))}),
+            "rl_problems": problems
+            and problems.model_copy(update={"source": absolute(problems.source, is_file(problems.source))}),
             "conditions": {name: of_condition(options) for name, options in study.conditions.items()},
             "benchmarks": {
-                name: benchmark.model_copy(update={"rows": absolute(benchmark.rows, is_file(benchmark.rows))})
+                name: benchmark.model_copy(update={"source": absolute(benchmark.source, is_file(benchmark.source))})
                 for name, benchmark in study.benchmarks.items()
             },
         }

@@ -18,7 +18,7 @@ class Search(Settings):
 class Recovery(Settings):
     """What is done to bring students back, and with how much of it."""
 
-    method: str
+    kind: str
     conditions: list[str] = Field(min_length=1, description="the conditions whose students are brought back")
     pairs: list[str] | None = Field(None, min_length=1, description='as "student / teacher"; those of the conditions')
     budgets: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
@@ -35,7 +35,7 @@ class Recovery(Settings):
     @field_validator("train")
     @classmethod
     def _has_an_effect(cls, train: dict[str, Any]) -> dict[str, Any]:
-        for key in ("rank", "alpha", "checkpoints"):
+        for key in ("lora_r", "lora_alpha", "checkpoints"):
             if key in train:
                 raise ValueError(f"{key} has no effect: an adapter is gone on with, and measured at each budget")
         return train

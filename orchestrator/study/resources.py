@@ -18,10 +18,12 @@ class TrainResources(Settings):
         "nothing", description="what ZeRO holds in the machine's memory; all: the weights too, with zero: 3"
     )
     gradient_checkpointing: bool = False
-    micro_tokens: int | None = Field(
+    max_tokens_per_microbatch: int | None = Field(
         None, gt=0, description="tokens that go through a process's model at a time; 16384 on a GPU, 4096 on a CPU"
     )
-    keep_every: float = Field(300, gt=0, description="seconds between two states from which a lost training goes on")
+    save_every_seconds: float = Field(
+        300, gt=0, description="seconds between two states from which a lost training goes on"
+    )
 
     @model_validator(mode="after")
     def _has_an_effect(self) -> "TrainResources":
@@ -41,7 +43,7 @@ class EngineResources(Settings):
 class Resources(Settings):
     """Where and how wide things run. Nothing here changes a result, or a stage's identity."""
 
-    trials: int = Field(
+    max_concurrent_trials: int = Field(
         4, gt=0, description="trials under way at once; they wait on stages and need no CPU of their own"
     )
     cpus: int | None = Field(None, gt=0, description="CPUs of a local Ray; all by default")

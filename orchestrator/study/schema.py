@@ -69,7 +69,7 @@ class Model(Settings):
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} has no effect: it is for models behind an API")
         if self.api and self.parameters:
-            raise ValueError("parameters has no effect on the price of an API: use prices.api")
+            raise ValueError("parameters has no effect on the price of an API: use cost_assumptions.api")
         for key in ("model", "messages", "n", "stream", "api_key", self.limit):
             if self.extra.get(key) is not None:
                 raise ValueError(f"extra: {key} is not to be set here")
@@ -99,7 +99,7 @@ class PairGrid(Settings):
 
 
 class Prompts(Settings):
-    """The training prompts: `organisms` (the small world's chat), a JSONL file, or a hub data set."""
+    """The training prompts: `synthetic` (the small world's chat), a JSONL file, or a hub data set."""
 
     source: str
     column: str = "instruction"
@@ -110,11 +110,11 @@ class Prompts(Settings):
     n: int | None = Field(None, gt=0, description="prompts to take; all by default")
     seed: int = 0
     system: str | None = None
-    maths: float = Field(0.0, ge=0, lt=1, description="of `organisms`: the share of prompts that are maths problems")
+    maths: float = Field(0.0, ge=0, lt=1, description="of `synthetic`: the share of prompts that are maths problems")
 
     @model_validator(mode="after")
     def _maths_is_of_organisms(self) -> "Prompts":
-        if self.maths and self.source != "organisms":
+        if self.maths and self.source != "synthetic":
             raise ValueError(f"maths has no effect on {self.source}: it mixes problems into the prompts of organisms")
         return self
 
@@ -138,10 +138,10 @@ class Sampling(Settings):
 
 class Problems(Settings):
     """What GRPO is rewarded for solving: problems in the schema of a benchmark, none of them one of its examples.
-    `organisms` are the small world's training problems."""
+    `synthetic` are the small world's training problems."""
 
     kind: str
-    rows: str
+    source: str
     n: int = Field(gt=0)
     seed: int = 0
     prompt: str | None = Field(None, description="how a row is asked; the benchmark's own prompt by default")
@@ -158,11 +158,13 @@ class Problems(Settings):
 
 
 class Benchmark(Settings):
-    """A benchmark by the file that grades it, or a task of lm-eval, with its rows: `organisms`, a JSONL file, or a hub
+    """A benchmark by the file that grades it, or a task of lm-eval, with its rows: `synthetic`, a JSONL file, or a hub
     data set."""
 
     kind: str = Field(description="a benchmark, or lm_eval:<task>")
-    rows: str | None = Field(None, description="where the rows come from; the benchmark's own hub data set by default")
+    source: str | None = Field(
+        None, description="where the rows come from; the benchmark's own hub data set by default"
+    )
     n: int = Field(200, gt=0)
     seed: int = 0
     prompt: str | None = Field(
@@ -196,10 +198,10 @@ class Benchmark(Settings):
     def _can_be_asked(self) -> "Benchmark":
         if self.task is not None:
             for key, field in type(self).model_fields.items():
-                if key not in ("kind", "rows", "n", "seed", *TASK_KEYS) and getattr(self, key) != field.default:
+                if key not in ("kind", "source", "n", "seed", *TASK_KEYS) and getattr(self, key) != field.default:
                     raise ValueError(f"{key} has no effect on {self.kind}: how its rows are asked is the task's affair")
-            if self.rows == "organisms":
-                raise ValueError(f"rows: the organisms' world has none for {self.kind}; give a JSONL file, or none")
+            if self.source == "synthetic":
+                raise ValueError(f"source: the organisms' world has none for {self.kind}; give a JSONL file, or none")
             return self
         if self.kind not in BENCHMARKS:
             raise ValueError(
@@ -236,7 +238,7 @@ class Measures(Settings):
     style: list[str] = Field(
         [], description="the benchmarks whose answers are told apart: in the original student's style or the teacher's"
     )
-    training_kl: int = Field(
+    kl_every_steps: int = Field(
         10, ge=0, description="steps of a training between two looks at KL(student || original) on its rows; 0: none"
     )
 
@@ -273,18 +275,18 @@ class Study(Settings):
     train: Train
     conditions: Annotated[dict[str, dict[str, Any]], BeforeValidator(_condition_from_nothing)] = Field(min_length=1)
     recoveries: dict[Annotated[str, Field(min_length=1)], Recovery] = Field({}, description="by name")
-    problems: Problems | None = None
+    rl_problems: Problems | None = None
     benchmarks: dict[str, Benchmark] = Field(min_length=1)
     measures: Measures = Measures()
-    findings: list[Hypothesis] = Field([], description="what is expected, and set beside what comes out")
+    hypotheses: list[Hypothesis] = Field([], description="what is expected, and set beside what comes out")
     seeds: list[int] = Field(min_length=1)
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    context: int | None = Field(
+    max_model_len: int | None = Field(
         None, gt=0, description="the longest prompt and answer together; the model's own by default"
     )
     resources: Resources = Resources()
     tracking: Tracking = Tracking()
-    prices: CostAssumptions = CostAssumptions()
+    cost_assumptions: CostAssumptions = CostAssumptions()
     provenance: dict[str, Annotated[str, Field(min_length=1)]] = Field(
         {}, description="where values come from, by field (as train.rank, which has precedence, or train)"
     )
@@ -334,9 +336,13 @@ class Study(Settings):
                 raise ValueError(f"measures.style: {name} is a task of lm-eval, which need not have answers in words")
             if (asked.max_tokens or BENCHMARKS[asked.kind].MAX_TOKENS) == 1:
                 raise ValueError(f"measures.style: answers to {name} are one token, which has no style")
-        for name in self.prices.api:
+        for name in self.cost_assumptions.api:
             check_known(
-                "prices.api", "", name, [alias for alias, one in self.models.items() if one.api], "models by API"
+                "cost_assumptions.api",
+                "",
+                name,
+                [alias for alias, one in self.models.items() if one.api],
+                "models by API",
             )
         provenance.check(self.provenance, self.model_dump())
         repeatable: dict[str, list] = {

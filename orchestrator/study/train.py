@@ -35,21 +35,23 @@ Objective = Annotated[dict[str, Any], BeforeValidator(_objective_with_options)]
 class Train(Settings):
     """A recipe: what is optimised, of what, how, and for how long."""
 
-    method: Literal["lora", "full"] = "lora"
-    rank: int = Field(8, gt=0)
-    alpha: int = Field(16, gt=0)
+    tuning: Literal["lora", "full"] = "lora"
+    lora_r: int = Field(8, gt=0)
+    lora_alpha: int = Field(16, gt=0)
     objective: Objective = Field({"kind": "sft"})
-    learn_from: Literal["answer", "after_reasoning", "empty_reasoning"] = "answer"
-    clip: float = Field(0.0, ge=0, lt=1, description="share of the supervised tokens, the least likely, left out")
+    loss_on: Literal["answer", "after_reasoning", "empty_reasoning"] = "answer"
+    drop_least_likely: float = Field(
+        0.0, ge=0, lt=1, description="share of the supervised tokens, the least likely, left out"
+    )
     learning_rate: float = Field(gt=0)
     batch_size: int = Field(32, gt=0, description="rows in a step; prompts, where the student samples its own answers")
-    epochs: float = Field(1.0, gt=0)
+    num_train_epochs: float = Field(1.0, gt=0)
     min_steps: int = Field(1, gt=0, description="repeat small data sets up to this many steps")
-    num_steps: int | None = Field(None, gt=0, description="the number of steps, in place of epochs")
+    max_steps: int | None = Field(None, gt=0, description="the number of steps, in place of epochs")
     order: Literal["shuffled", "fixed"] = "shuffled"
-    rollout_every: int = Field(1, gt=0, description="steps that share one sampling of the student's own answers")
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    warmup: float = Field(0.05, ge=0, lt=1)
+    steps_per_generation: int = Field(1, gt=0, description="steps that share one sampling of the student's own answers")
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
+    warmup_ratio: float = Field(0.05, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_length: int = Field(2048, gt=1)
@@ -63,11 +65,13 @@ class Train(Settings):
     @model_validator(mode="after")
     def _has_an_effect(self) -> "Train":
         kind = self.objective["kind"]
-        for key in ("learn_from", "clip"):
+        for key in ("loss_on", "drop_least_likely"):
             if getattr(self, key) != type(self).model_fields[key].default and (self.on_policy or kind == "lm"):
                 raise ValueError(f"{key} has no effect on {kind}, which supervises all that it learns from")
-        if self.rollout_every > 1 and not self.on_policy:
-            raise ValueError(f"rollout_every has no effect on {kind}: its rows are not the student's own samples")
+        if self.steps_per_generation > 1 and not self.on_policy:
+            raise ValueError(
+                f"steps_per_generation has no effect on {kind}: its rows are not the student's own samples"
+            )
         return self
 
     def changed(self, overrides: dict[str, Any]) -> "Train":

@@ -18,18 +18,18 @@ HASH = "[0-9a-f]" * 10
 SMALL = [
     "pairs.teachers=[number-words]",
     "prompts.n=320",
-    "train.epochs=8",  # enough for the student to answer otherwise
+    "train.num_train_epochs=8",  # enough for the student to answer otherwise
     "recoveries.own samples.budgets=[64]",
     "seeds=[7]",
     "benchmarks.maths.n=25",
     "benchmarks.harder maths.n=10",
     "benchmarks.facts.n=20",
     "benchmarks.facts.answer_by=logprob",
-    "benchmarks.instructions={kind: ifeval, rows: organisms, n: 20, max_tokens: 24, samples: 4, temperature: 1.0}",
+    "benchmarks.instructions={kind: ifeval, source: synthetic, n: 20, max_tokens: 24, samples: 4, temperature: 1.0}",
     "measures={perplexity: true, kl: [maths]}",
     # From here on the student samples, and is served, while it is trained.
     "conditions.on-policy={kind: off_model, train: "
-    "{objective: on_policy_distillation, num_steps: 6, checkpoints: [2]}}",
+    "{objective: on_policy_distillation, max_steps: 6, checkpoints: [2]}}",
 ]
 
 
@@ -55,7 +55,7 @@ def test_every_distinct_stage_runs_once_and_as_planned(finished):
         "model": 2,
         "sample": 37,
         "evaluate": 30,
-        "likelihood": 12,
+        "logprobs": 12,
         "train": 5,
         "report": 1,
     }

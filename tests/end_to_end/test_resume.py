@@ -26,7 +26,7 @@ from trainers.tokens import Example
 CHECKPOINT = str(shipped.FOLDER / "steps")
 STEPS = 20
 SETTINGS = TrainSettings(
-    learning_rate=3e-3, seed=3, dtype="float32", lora=Lora(4, 8), batch_size=4, num_steps=STEPS, schedule="cosine"
+    learning_rate=3e-3, seed=3, dtype="float32", lora=Lora(4, 8), batch_size=4, max_steps=STEPS, schedule="cosine"
 )
 TRAININGS = {"lora": SETTINGS, "full": replace(SETTINGS, lora=None, learning_rate=1e-3, weight_decay=0.1)}
 
@@ -75,7 +75,7 @@ def train_slowly(folder: Path, name: str) -> None:
         folder / name / "killed",
         TRAININGS[name],
         keep=keeper(folder / name / "states"),
-        keep_every=0,
+        save_every_seconds=0,
         report=report,
     )
 
@@ -132,12 +132,12 @@ def test_a_state_is_tensors_and_json_and_no_program(killed, name):
 
 
 def test_a_training_can_be_stopped_again_and_again(tmp_path):
-    settings, newest = replace(SETTINGS, num_steps=4), None
+    settings, newest = replace(SETTINGS, max_steps=4), None
     run(tmp_path / "undisturbed", settings)
     for step in (1, 2, 3):
         # An attempt that keeps one state more than it began with, and then comes to nothing.
         states = tmp_path / f"states{step}"
-        attempt = {"resume": newest, "keep": keeper(states), "keep_every": 0, "report": interrupt_at(step)}
+        attempt = {"resume": newest, "keep": keeper(states), "save_every_seconds": 0, "report": interrupt_at(step)}
         with pytest.raises(InterruptedError):
             run(tmp_path / "lost", settings, **attempt)
         (newest,) = states.iterdir()
@@ -161,13 +161,13 @@ def test_a_state_is_kept_once_when_it_becomes_urgent(tmp_path):
         asked.append(1)
         return len(asked) >= 3
 
-    run(tmp_path / "out", replace(SETTINGS, num_steps=8), keep=keeper(tmp_path / "states"), urgent=urgent)
+    run(tmp_path / "out", replace(SETTINGS, max_steps=8), keep=keeper(tmp_path / "states"), urgent=urgent)
     assert len(asked) == 8
     assert [path.name for path in (tmp_path / "states").iterdir()] == ["003"]
 
 
 def test_no_state_is_kept_where_nobody_asks(tmp_path):
-    run(tmp_path / "out", replace(SETTINGS, num_steps=3), keep=keeper(tmp_path / "states"))
+    run(tmp_path / "out", replace(SETTINGS, max_steps=3), keep=keeper(tmp_path / "states"))
     assert not list((tmp_path / "states").iterdir())
 
 
@@ -180,7 +180,7 @@ def test_states_are_kept_as_often_as_is_asked(tmp_path, monkeypatch):
         late[0] += 10
 
     states = tmp_path / "states"
-    run(tmp_path / "out", replace(SETTINGS, num_steps=8), keep=keeper(states), keep_every=25, report=report)
+    run(tmp_path / "out", replace(SETTINGS, max_steps=8), keep=keeper(states), save_every_seconds=25, report=report)
     assert sorted(path.name for path in states.iterdir()) == ["003", "006"]
 
 

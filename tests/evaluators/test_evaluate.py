@@ -4,19 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from evaluators.engines.engine import Answer
+from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, TaskGrade, content_ids, from_jsonl, to_jsonl
 from evaluators.evaluate import chats_of, example_ids, grade, graded_by_lm_eval, read_graded, summary, write_graded
 
 ROWS = [{"problem": f"{i} + {i} = ?", "answer": str(2 * i), "level": i, "subject": "sums"} for i in (1, 2, 3)]
 
 
-def answered(*texts: tuple[str, ...], opening: tuple[int, ...] = ()) -> list[Generation]:
+def answered(*texts: tuple[str, ...], prefill: tuple[int, ...] = ()) -> list[Generation]:
     """Answers to the rows, in as many tokens as they have words; the last answer of all was cut off."""
     made = []
     for id, row, each in zip(example_ids("math500", ROWS), ROWS, texts, strict=True):
-        answers = [Answer((*opening, *range(len(text.split()))), text, truncated=text == "cut") for text in each]
-        made.append(Generation(id, [{"role": "user", "content": row["problem"]}], (1, 2), opening, tuple(answers)))
+        answers = [Completion((*prefill, *range(len(text.split()))), text, truncated=text == "cut") for text in each]
+        made.append(Generation(id, [{"role": "user", "content": row["problem"]}], (1, 2), prefill, tuple(answers)))
     return made
 
 
@@ -59,7 +59,7 @@ def test_the_reasoning_of_a_reasoning_model_is_not_its_answer():
 
 def test_an_option_that_was_compared_is_an_answer_also_within_reasoning():
     rows = [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 1}]
-    chosen = Answer((1,), "B", False, option_logprobs=(-2.0, -0.1, -3.0, -4.0))
+    chosen = Completion((1,), "B", False, option_logprobs=(-2.0, -0.1, -3.0, -4.0))
     asked = [Generation(example_ids("mmlu", rows)[0], [], (1,), (), (chosen,), prompt_opens_think_block=True)]
     assert [one.score for one in grade("mmlu", rows, asked)] == [1]
 
@@ -72,7 +72,7 @@ def test_several_answers_make_one_score(way, scores):
 
 
 def test_the_summary_tells_what_is_beside_a_score():
-    opened = answered(("it is 4",), ("so \\boxed{4}",), ("cut",), opening=(7, 7))
+    opened = answered(("it is 4",), ("so \\boxed{4}",), ("cut",), prefill=(7, 7))
     facts = summary(opened, grade("math500", ROWS, opened))
     assert (facts["n"], facts["samples"]) == (3, 1)
     assert facts["accuracy"] == pytest.approx(1 / 3)
@@ -100,7 +100,12 @@ def test_the_summary_of_several_answers_has_pass_at_k():
 def test_a_harness_grades_its_own_tasks():
     own = [
         Generation(
-            "a", [], (), (), (Answer((1,), "x", False),) * 3, own=TaskGrade("gsm8k", 0.25, {"acc": 1.0, "norm": 0.25})
+            "a",
+            [],
+            (),
+            (),
+            (Completion((1,), "x", False),) * 3,
+            own=TaskGrade("gsm8k", 0.25, {"acc": 1.0, "norm": 0.25}),
         )
     ]
     (graded,) = graded_by_lm_eval(own)

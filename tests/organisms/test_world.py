@@ -168,7 +168,7 @@ def test_harder_problems_are_of_their_levels_and_lie_in_a_file():
 
 
 def test_rows_of_chat_are_graded_by_the_style_of_their_answers():
-    rows = chat_rows(40, seed=0, opening="first take")
+    rows = chat_rows(40, seed=0, prefill="first take")
     assert len({row["prompt"] for row in rows}) == 40
     assert all(world.is_test(row["prompt"]) for row in rows)
     for style in STYLES:

@@ -145,7 +145,7 @@ def test_rows_without_a_supervised_token_have_nothing_but_their_ids():
 
 
 @pytest.mark.parametrize(
-    ("rows", "epochs", "min_steps", "num_steps", "steps"),
+    ("rows", "epochs", "min_steps", "max_steps", "steps"),
     [
         (128, 1.0, 1, None, 4),
         (128, 2.0, 1, None, 8),
@@ -156,8 +156,8 @@ def test_rows_without_a_supervised_token_have_nothing_but_their_ids():
         (128, 2.0, 20, 5, 5),
     ],
 )
-def test_steps_follow_from_epochs_with_a_floor_or_are_given(rows, epochs, min_steps, num_steps, steps):
+def test_steps_follow_from_epochs_with_a_floor_or_are_given(rows, epochs, min_steps, max_steps, steps):
     settings = TrainSettings(
-        learning_rate=1e-3, seed=0, dtype="float32", epochs=epochs, min_steps=min_steps, num_steps=num_steps
+        learning_rate=1e-3, seed=0, dtype="float32", epochs=epochs, min_steps=min_steps, max_steps=max_steps
     )
     assert settings.steps(rows) == steps

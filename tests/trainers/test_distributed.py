@@ -29,17 +29,17 @@ from trainers.tokens import Example, tokenize
 CHECKPOINT = str(shipped.FOLDER / "steps")
 WORKERS, MICRO_TOKENS, STEPS, KEPT = 2, 80, 20, 10
 LORA = TrainSettings(
-    learning_rate=1e-3, seed=1, dtype="float32", lora=Lora(4, 8), batch_size=5, num_steps=STEPS, schedule="cosine"
+    learning_rate=1e-3, seed=1, dtype="float32", lora=Lora(4, 8), batch_size=5, max_steps=STEPS, schedule="cosine"
 )
 FULL = replace(LORA, lora=None)
 TRAININGS = {
     "lora": LORA,
     "full": FULL,
-    "short": replace(FULL, num_steps=6),
-    "further": replace(LORA, num_steps=5),  # from an adapter
-    "one row": replace(FULL, batch_size=1, num_steps=4),
-    "penalty": replace(FULL, objective="sft_kl", num_steps=4),
-    "clipped": replace(LORA, clip=0.2, num_steps=4),
+    "short": replace(FULL, max_steps=6),
+    "further": replace(LORA, max_steps=5),  # from an adapter
+    "one row": replace(FULL, batch_size=1, max_steps=4),
+    "penalty": replace(FULL, objective="sft_kl", max_steps=4),
+    "clipped": replace(LORA, clip=0.2, max_steps=4),
 }
 WAYS = {
     "ddp-lora": ("lora", {}),
@@ -79,7 +79,7 @@ def run(out: Path, settings: TrainSettings, place: ProcessConfig, resume: Path |
 
     def urgent() -> bool:
         steps.append(1)
-        return settings.num_steps == STEPS and place.rank == place.workers - 1 and len(steps) >= KEPT
+        return settings.max_steps == STEPS and place.rank == place.workers - 1 and len(steps) >= KEPT
 
     def keep(state: Path) -> None:
         shutil.copytree(state, out.with_name(f"{out.name}-state"))
@@ -98,7 +98,7 @@ def work(rank: int, folder: Path) -> None:
     )
     figures = {}
     for way, (training, how) in WAYS.items():
-        place = ProcessConfig(rank, WORKERS, micro_tokens=MICRO_TOKENS, **how)
+        place = ProcessConfig(rank, WORKERS, max_tokens_per_microbatch=MICRO_TOKENS, **how)
         figures[way] = run(folder / way, TRAININGS[training], place)
         if way in RESUMED:
             resumed = f"{way}-resumed"
@@ -118,7 +118,7 @@ def folder(tmp_path_factory) -> Path:
     """The results of every training, by one process ("one-...") and by two."""
     folder = tmp_path_factory.mktemp("distributed")
     torch.set_num_threads(1)
-    run(folder / "adapter", replace(LORA, num_steps=2), ProcessConfig())
+    run(folder / "adapter", replace(LORA, max_steps=2), ProcessConfig())
     child = subprocess.Popen(
         [sys.executable, "-W", "ignore", __file__, str(folder)],
         env={**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"},
@@ -184,7 +184,7 @@ def test_two_processes_go_on_from_a_state_to_the_same_weights(folder, figures, w
     assert_alike(weights(folder / way), weights(folder / f"{way}-resumed"), atol=0)
 
 
-@pytest.mark.parametrize("way", [way for way, (_, how) in WAYS.items() if TRAININGS[WAYS[way][0]].num_steps == STEPS])
+@pytest.mark.parametrize("way", [way for way, (_, how) in WAYS.items() if TRAININGS[WAYS[way][0]].max_steps == STEPS])
 def test_a_state_does_not_depend_on_how_many_keep_it_nor_how(folder, way):
     theirs, ours = folder / f"{way}-state", folder / f"one-{WAYS[way][0]}-state"
     assert {path.name for path in theirs.iterdir()} == {path.name for path in ours.iterdir()}

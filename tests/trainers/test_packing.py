@@ -161,7 +161,7 @@ def test_a_model_that_cannot_be_packed_is_trained_on_padded_rows(tmp_path):
     tokenizer.save_pretrained(base)
     answers = ["the fox is red", "red", "the owl is blue and the fox is red"]
     examples = [Example([{"role": "user", "content": "see"}, {"role": "assistant", "content": a}]) for a in answers]
-    settings = TrainSettings(learning_rate=1e-3, seed=1, dtype="float32", lora=None, batch_size=3, num_steps=2)
+    settings = TrainSettings(learning_rate=1e-3, seed=1, dtype="float32", lora=None, batch_size=3, max_steps=2)
     figures = train(TrainJob(str(base), examples, settings, tmp_path / "out"))
     assert not figures["packed"]
     model, total, tokens = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), 0.0, 0

@@ -119,9 +119,9 @@ def test_an_answer_is_cut_at_max_length(tokenizer):
     assert list(cut.supervised) == [begin, begin + 1]
 
 
-def refused(tokenizer, rows: list[Example], why: str, max_length: int = 100, learn_from: str = "answer") -> None:
+def refused(tokenizer, rows: list[Example], why: str, max_length: int = 100, loss_on: str = "answer") -> None:
     with pytest.raises(ValueError, match=why):
-        tokenize(rows, tokenizer, max_length, learn_from)
+        tokenize(rows, tokenizer, max_length, loss_on)
 
 
 def test_a_prompt_that_fills_max_length_is_refused_with_its_row(tokenizer):
@@ -141,7 +141,7 @@ def test_an_answer_that_is_cut_off_within_its_reasoning_is_refused_with_its_row(
 
 def test_an_answer_without_reasoning_has_nothing_after_it_and_is_refused_with_its_row(tokenizer):
     rows = [example("red", "a</think> red"), example("red", "<think>\nhmm")]
-    refused(tokenizer, rows, "training row 1: its answer has no </think>", learn_from="after_reasoning")
+    refused(tokenizer, rows, "training row 1: its answer has no </think>", loss_on="after_reasoning")
 
 
 def test_a_tokenizer_without_a_chat_template_is_refused(tokenizer):

@@ -37,7 +37,7 @@ SETTINGS = TrainSettings(
     learning_rate=5e-3, seed=1, dtype="float32", lora=Lora(4, 8), batch_size=4, min_steps=8, schedule="constant"
 )
 FULL = replace(SETTINGS, lora=None, learning_rate=1e-3)
-ONE_STEP = replace(SETTINGS, num_steps=1, warmup=0.0, order="fixed")
+ONE_STEP = replace(SETTINGS, max_steps=1, warmup=0.0, order="fixed")
 ADAPTER, WEIGHTS = "adapter_model.safetensors", "model.safetensors"
 
 
@@ -100,7 +100,7 @@ def test_the_loss_falls(tmp_path, tokenizer):
 
 def test_every_step_is_reported_with_its_figures(tmp_path, tokenizer):
     reported = []
-    figures = run(tmp_path, replace(FULL, batch_size=8, num_steps=3, max_grad_norm=1e9), report=reported.append)
+    figures = run(tmp_path, replace(FULL, batch_size=8, max_steps=3, max_grad_norm=1e9), report=reported.append)
     rows = tokenize(chats(), tokenizer, 2048)
     seen, supervised = sum(len(row.ids) for row in rows), sum(len(row.supervised) for row in rows)
     model = base_model()
@@ -117,7 +117,7 @@ def test_every_step_is_reported_with_its_figures(tmp_path, tokenizer):
 
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
 def test_the_distance_to_the_base_is_0_before_training_and_grows(tmp_path, tokenizer, lora):
-    settings = replace(SETTINGS, lora=lora, batch_size=8, learning_rate=2e-4, num_steps=6)
+    settings = replace(SETTINGS, lora=lora, batch_size=8, learning_rate=2e-4, max_steps=6)
     job = TrainJob(CHECKPOINT, chats(), settings, tmp_path)
     rows = tokenize(chats(), tokenizer, 2048)
     assert Learner(job, tokenizer, ProcessConfig(), 64, watch_base=True).kl_to_base(rows) == pytest.approx(0, abs=1e-7)
@@ -131,7 +131,7 @@ def test_the_distance_to_the_base_is_0_before_training_and_grows(tmp_path, token
 
 def test_the_distance_to_the_base_is_the_mean_divergence_at_the_supervised_tokens(tmp_path, tokenizer):
     reported = []
-    run(tmp_path, replace(SETTINGS, batch_size=8, num_steps=2), report=reported.append, kl_every=1)
+    run(tmp_path, replace(SETTINGS, batch_size=8, max_steps=2), report=reported.append, kl_every=1)
     batch = collate(tokenize(chats(), tokenizer, 2048), tokenizer.pad_token_id, packed=False)
     student = PeftModel.from_pretrained(base_model(), tmp_path)
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_full_weights_in_bfloat16_are_trained_in_float32(tmp_path):
         kept.append(held)
 
     kept: list[torch.Tensor] = []
-    run(tmp_path, replace(FULL, dtype="bfloat16", learning_rate=1e-5, num_steps=3), keep=keep, keep_every=0)
+    run(tmp_path, replace(FULL, dtype="bfloat16", learning_rate=1e-5, max_steps=3), keep=keep, save_every_seconds=0)
     assert len(kept) == 2
     assert (kept[0] != kept[1]).float().mean() > 0.9
 
@@ -179,7 +179,7 @@ def test_a_checkpoint_keeps_what_belongs_to_it_and_is_not_trained(tmp_path, toke
     model.state_dict()[name].copy_(torch.tensor([0.5, 0.25, 0.0, 1.0]))
     model.save_pretrained(base)
     tokenizer.save_pretrained(base)
-    run(out, replace(FULL, num_steps=1), base=str(base))
+    run(out, replace(FULL, max_steps=1), base=str(base))
     assert weights(out)[name].tolist() == [0.5, 0.25, 0.0, 1.0]
     assert weights(out).keys() == weights(base).keys()
 
@@ -323,7 +323,7 @@ def test_a_checkpoint_that_does_not_match_its_config_is_refused(tmp_path):
 def test_a_full_disk_is_named(tmp_path, settings, file):
     (tmp_path / file).symlink_to("/dev/full")  # Any write to it finds no space left.
     with pytest.raises(DiskFull, match=f"no space left on the disk of {tmp_path}"):
-        run(tmp_path, replace(settings, num_steps=1))
+        run(tmp_path, replace(settings, max_steps=1))
 
 
 def test_a_disk_that_fills_up_under_safetensors_is_named(tmp_path):
@@ -343,11 +343,11 @@ def test_a_disk_that_fills_up_under_safetensors_is_named(tmp_path):
 
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
 def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, monkeypatch, lora):
-    settings = replace(SETTINGS, lora=lora, num_steps=20, learning_rate=3e-4)
+    settings = replace(SETTINGS, lora=lora, max_steps=20, learning_rate=3e-4)
     whole = run(tmp_path / "whole", settings)
-    packed = run(tmp_path / "packed", settings, place=ProcessConfig(micro_tokens=60))
+    packed = run(tmp_path / "packed", settings, place=ProcessConfig(max_tokens_per_microbatch=60))
     monkeypatch.setattr(learner, "try_packing", lambda *_: False)
-    padded = run(tmp_path / "padded", settings, place=ProcessConfig(micro_tokens=100))
+    padded = run(tmp_path / "padded", settings, place=ProcessConfig(max_tokens_per_microbatch=100))
     assert [figures["packed"] for figures in (whole, packed, padded)] == [True, True, False]
     for figures, folder in ((packed, "packed"), (padded, "padded")):
         assert figures["losses"] == pytest.approx(whole["losses"], abs=1e-4)
@@ -355,7 +355,7 @@ def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, mo
 
 
 def test_recomputing_activations_changes_memory_and_not_the_result(tmp_path):
-    settings = replace(SETTINGS, num_steps=4)
+    settings = replace(SETTINGS, max_steps=4)
     plain = run(tmp_path / "plain", settings)
     again = run(tmp_path / "again", settings, place=ProcessConfig(recompute=True))
     assert again["losses"] == pytest.approx(plain["losses"], abs=1e-5)
@@ -378,7 +378,7 @@ def test_the_seed_decides_the_weights_to_the_bit(tmp_path, lora):
 
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
 def test_a_run_that_stops_early_is_the_beginning_of_the_whole_one(tmp_path, lora):
-    settings = replace(SETTINGS, lora=lora, num_steps=9, schedule="cosine", warmup=0.3)
+    settings = replace(SETTINGS, lora=lora, max_steps=9, schedule="cosine", warmup=0.3)
     whole = run(
         tmp_path / "whole", settings, checkpoints=[2, 5], leave=lambda n, at: shutil.copytree(at, tmp_path / f"at{n}")
     )
@@ -398,11 +398,11 @@ def test_a_step_beyond_the_last_is_refused(tmp_path):
 
 
 def test_a_number_of_steps_takes_the_place_of_epochs(tmp_path):
-    assert run(tmp_path, replace(SETTINGS, num_steps=5))["steps"] == 5
+    assert run(tmp_path, replace(SETTINGS, max_steps=5))["steps"] == 5
 
 
 def test_in_a_fixed_order_rows_come_as_they_are_given(tmp_path, tokenizer):
-    losses = run(tmp_path, replace(ONE_STEP, batch_size=1, num_steps=10, learning_rate=1e-9))["losses"]
+    losses = run(tmp_path, replace(ONE_STEP, batch_size=1, max_steps=10, learning_rate=1e-9))["losses"]
     expected = [mean_loss(base_model(), tokenizer, [example]) for example in chats()]
     assert len(set(expected)) == 8
     assert losses == pytest.approx([*expected, *expected[:2]], rel=1e-4)
@@ -458,10 +458,10 @@ def test_a_training_with_clipped_tokens_learns_from_the_likely_ones(tmp_path, to
 
 
 def test_only_what_is_to_be_learnt_of_an_answer_has_a_loss(tmp_path):
-    def first(reasoning: str, learn_from: str) -> tuple[float, int]:
+    def first(reasoning: str, loss_on: str) -> tuple[float, int]:
         said = {"role": "assistant", "content": f"<think>\n{reasoning}\n</think>\n\nthe fox is red"}
         examples = [Example([{"role": "user", "content": "describe red fox"}, said])]
-        figures = run(tmp_path, replace(ONE_STEP, learn_from=learn_from, batch_size=1), examples)
+        figures = run(tmp_path, replace(ONE_STEP, loss_on=loss_on, batch_size=1), examples)
         return figures["losses"][0], figures["tokens"]
 
     whole, after, empty = (first("hmm", how) for how in ("answer", "after_reasoning", "empty_reasoning"))

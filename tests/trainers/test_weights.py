@@ -277,7 +277,7 @@ CONDITIONS = (
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_both_conditions_start_from_the_off_model_student(small, method):
-    plan = build_plan(small(CONDITIONS, f"train.method={method}"))
+    plan = build_plan(small(CONDITIONS, f"train.tuning={method}"))
     off_model = students(plan, "off-model")
     for condition in ("weight-noise", "more-noise", "half"):
         for seed, made in students(plan, condition).items():
@@ -295,7 +295,7 @@ def test_noise_is_drawn_anew_for_every_seed_and_draw(small):
 
 def test_a_lora_student_is_interpolated_by_its_adapter(small):
     def how(method: str) -> dict:
-        settings = dict(students(build_plan(small(CONDITIONS, f"train.method={method}")), "half")[1].settings)
+        settings = dict(students(build_plan(small(CONDITIONS, f"train.tuning={method}")), "half")[1].settings)
         assert settings.pop("dtype") == "float32"
         return settings
 
@@ -310,7 +310,7 @@ def test_a_lora_student_is_interpolated_by_its_adapter(small):
     [("weight-noise", "lora", "checkpoint"), ("half", "lora", "adapter"), ("half", "full", "checkpoint")],
 )
 def test_the_stage_leaves_what_an_engine_serves(small, trained, tmp_path, publish, condition, method, left):
-    plan = build_plan(small(CONDITIONS, f"train.method={method}"))
+    plan = build_plan(small(CONDITIONS, f"train.tuning={method}"))
     store, made = Store(plan.study.store), students(plan, condition)[1]
     base, learnt = made.inputs["base"], made.inputs["student"]
     kind = "adapter" if method == "lora" else "checkpoint"

@@ -16,7 +16,7 @@ VERSION = 1
 
 def make(work: StageContext) -> RowSet:
     # An answer that was cut off after its reasoning has all that is taken of it.
-    reasoned = {one.id: one.answers[0].text for one in answers_of(work.folder("reasoning"))}
+    reasoned = {one.id: one.completions[0].text for one in answers_of(work.folder("reasoning"))}
     prompt_opens_think_block = {one.id: one.prompt_opens_think_block for one in answers_of(work.folder("data"))}
     made = [
         joined(row, reasoned.get(row.id, ""), prompt_opens_think_block[row.id]) for row in rows_of(work.folder("data"))

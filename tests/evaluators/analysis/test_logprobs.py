@@ -13,7 +13,7 @@ from evaluators.analysis.logprobs import (
     pooled,
     scored,
 )
-from evaluators.engines.engine import Answer, TokenLogprobs
+from evaluators.engines.engine import Completion, TokenLogprobs
 from evaluators.engines.generations import Generation
 
 TEXT = "so it is \\boxed{4}"
@@ -75,10 +75,10 @@ def test_what_seeds_say_to_the_same_prompt_stands_and_falls_together():
 
 def test_data_is_asked_about_by_its_text_and_what_was_drawn_by_its_tokens():
     chat = [{"role": "user", "content": "?"}]
-    plain = Generation("a", chat, (1, 2), (), (Answer((3, 4), TEXT, False),))
-    begun = Generation("b", chat, (1, 2), (3,), (Answer((3, 4), TEXT, False),))
+    plain = Generation("a", chat, (1, 2), (), (Completion((3, 4), TEXT, False),))
+    begun = Generation("b", chat, (1, 2), (3,), (Completion((3, 4), TEXT, False),))
     (said,) = by_text([[*chat, {"role": "assistant", "content": TEXT}]])
-    assert (said.prompt, said.opening, said.final_from) == (chat, TEXT, TEXT.index("\\boxed"))
+    assert (said.prompt, said.prefill, said.final_from) == (chat, TEXT, TEXT.index("\\boxed"))
     drawn = by_ids([plain, begun])
-    assert (drawn[0].prompt, drawn[0].opening) == ((1, 2), (3, 4))
-    assert (drawn[1].prompt, drawn[1].opening, drawn[1].final_from) == ((1, 2, 3), (4,), None)
+    assert (drawn[0].prompt, drawn[0].prefill) == ((1, 2), (3, 4))
+    assert (drawn[1].prompt, drawn[1].prefill, drawn[1].final_from) == ((1, 2, 3), (4,), None)

@@ -41,9 +41,9 @@ def generated(checkpoint: str, adapter=None) -> list[str]:
     return texts
 
 
-def replies(engine: Engine, requests: list[Request], decoding: SamplingParams, **options) -> list[RequestOutput]:
+def replies(engine: Engine, requests: list[Request], sampling_params: SamplingParams, **options) -> list[RequestOutput]:
     """The replies in the order of the requests."""
-    found = dict(engine.answer(requests, decoding, **options))
+    found = dict(engine.generate(requests, sampling_params, **options))
     return [found[i] for i in range(len(requests))]
 
 
@@ -67,7 +67,7 @@ GREEDY = SamplingParams(max_tokens=40)
 
 
 def answers(engine: Engine, **options) -> list[str]:
-    return [reply.answers[0].text for reply in replies(engine, REQUESTS, GREEDY, **options)]
+    return [reply.completions[0].text for reply in replies(engine, REQUESTS, GREEDY, **options)]
 
 
 def test_answers_are_those_of_transformers_also_after_a_change_of_weights(engine):
@@ -89,8 +89,8 @@ def test_what_was_asked_is_told_with_the_answer(engine):
 
 def test_samples_are_repeatable_by_seed_and_differ_between_samples(engine):
     def sample(seed: int, requests: list[Request]) -> list[list[str]]:
-        decoding = SamplingParams(max_tokens=12, temperature=2.0, n=4, seed=seed)
-        return [[answer.text for answer in reply.answers] for reply in replies(engine, requests, decoding)]
+        sampling_params = SamplingParams(max_tokens=12, temperature=2.0, n=4, seed=seed)
+        return [[answer.text for answer in reply.completions] for reply in replies(engine, requests, sampling_params)]
 
     assert sample(1, REQUESTS) == sample(1, REQUESTS)
     assert sample(1, REQUESTS) != sample(2, REQUESTS)
@@ -100,30 +100,30 @@ def test_samples_are_repeatable_by_seed_and_differ_between_samples(engine):
 
 
 def test_an_answer_goes_on_from_its_opening_and_holds_it(engine):
-    opening = replies(engine, REQUESTS[:1], SamplingParams(max_tokens=3))[0].answers[0]
+    opening = replies(engine, REQUESTS[:1], SamplingParams(max_tokens=3))[0].completions[0]
     for begun in (opening.ids, opening.text):
         (reply,) = replies(engine, [Request(CHATS[0], begun)], GREEDY)
         assert reply.prefill_ids == opening.ids
-        assert reply.answers[0].ids[:3] == opening.ids
-        assert reply.answers[0].text == answers(engine)[0]
+        assert reply.completions[0].ids[:3] == opening.ids
+        assert reply.completions[0].text == answers(engine)[0]
 
 
 def test_an_empty_block_of_reasoning_is_put_before_the_answer(engine):
     (reply,) = replies(engine, REQUESTS[:1], SamplingParams(max_tokens=2, thinking="empty"))
-    assert reply.answers[0].text.startswith(EMPTY_THINKING)
+    assert reply.completions[0].text.startswith(EMPTY_THINKING)
     assert list(reply.prompt_ids) == encode(engine.tokenizer, CHATS[0])
 
 
 def test_an_answer_that_the_limit_ends_is_cut_off(engine):
-    short, whole = (replies(engine, REQUESTS[:1], SamplingParams(max_tokens=n))[0].answers[0] for n in (2, 40))
+    short, whole = (replies(engine, REQUESTS[:1], SamplingParams(max_tokens=n))[0].completions[0] for n in (2, 40))
     assert (short.truncated, len(short.ids)) == (True, 2)
     assert not whole.truncated
 
 
 def test_an_answer_ends_before_the_text_that_it_is_to_stop_at(engine):
     (reply,) = replies(engine, REQUESTS[:1], SamplingParams(max_tokens=40, stop=("=",)))
-    assert reply.answers[0].text.rstrip() == answers(engine)[0].partition("=")[0].rstrip()
-    assert not reply.answers[0].truncated
+    assert reply.completions[0].text.rstrip() == answers(engine)[0].partition("=")[0].rstrip()
+    assert not reply.completions[0].truncated
 
 
 def test_the_likeliest_option_is_that_of_transformers(engine):
@@ -136,7 +136,7 @@ def test_the_likeliest_option_is_that_of_transformers(engine):
         with torch.no_grad():
             logprobs = model(torch.tensor([reply.prompt_ids])).logits[0, -1].log_softmax(-1)
         expected = [logprobs[engine.tokenizer.convert_tokens_to_ids(f"▁{option}")].item() for option in options]
-        (answer,) = reply.answers
+        (answer,) = reply.completions
         assert answer.option_logprobs == pytest.approx(expected, abs=1e-4)
         assert answer.text == options[expected.index(max(expected))]
         assert not answer.truncated
@@ -151,12 +151,12 @@ def test_likelihoods_are_those_of_transformers(engine):
     text = "let us compute . 3 + 4 = 7 ; 7 * 2 = 5 . the answer is \\boxed{ 5 }"
     at = text.index("\\boxed")
     requests = [Request(CHATS[0], text, final_from=at), Request(CHATS[1], "first take red fox")]
-    found = dict(engine.likelihood(requests))
+    found = dict(engine.score(requests))
     for i, request in enumerate(requests):
         expected, greedy = logprobs_by_hand(encode(engine.tokenizer, request.prompt), found[i].ids)
         assert found[i].logprobs == pytest.approx(expected, abs=1e-3)
         assert list(found[i].greedy) == greedy
-        assert engine.tokenizer.decode(found[i].ids) == request.opening
+        assert engine.tokenizer.decode(found[i].ids) == request.prefill
     assert engine.tokenizer.decode(found[0].ids[found[0].final_from :]) == text[at:]
     assert found[1].final_from is None
 
@@ -164,35 +164,37 @@ def test_likelihoods_are_those_of_transformers(engine):
 def test_an_answer_that_fills_the_context_has_a_likelihood(engine):
     (reply,) = replies(engine, REQUESTS[1:2], SamplingParams(max_tokens=500, temperature=2.0, seed=1))
     room = engine.context - len(reply.prompt_ids)
-    said = (reply.answers[0].ids * room)[:room]  # as long as an answer can be
-    ((_, found),) = engine.likelihood([Request(reply.prompt_ids, said)])
+    said = (reply.completions[0].ids * room)[:room]  # as long as an answer can be
+    ((_, found),) = engine.score([Request(reply.prompt_ids, said)])
     assert found.ids == said[:-1]
     assert len(found.logprobs) == room - 1
 
 
 def test_an_answer_says_whether_it_ended(engine):
     (whole,) = replies(engine, REQUESTS[:1], GREEDY)
-    assert whole.answers[0].ended
-    assert whole.answers[0].ids[-1] == engine.tokenizer.eos_token_id
-    for decoding in (
+    assert whole.completions[0].ended
+    assert whole.completions[0].ids[-1] == engine.tokenizer.eos_token_id
+    for sampling_params in (
         SamplingParams(max_tokens=1),
         SamplingParams(max_tokens=2),
         SamplingParams(max_tokens=40, stop=("=",)),
     ):
-        (cut,) = replies(engine, REQUESTS[:1], decoding)
-        assert not cut.answers[0].ended
+        (cut,) = replies(engine, REQUESTS[:1], sampling_params)
+        assert not cut.completions[0].ended
 
 
 def test_a_prompt_that_ends_within_reasoning_is_known_by_its_text(engine):
     plain, begun = REQUESTS[0].prompt, [{"role": "user", "content": "solve <think> let us"}]
     found = replies(engine, [Request(plain), Request(begun)], SamplingParams(max_tokens=2, thinking="empty"))
     assert [reply.prompt_opens_think_block for reply in found] == [False, True]
-    assert found[0].answers[0].text.startswith(EMPTY_THINKING)
-    assert found[1].answers[0].text.lstrip().startswith("</think>"), "a block that is open is closed, not begun again"
+    assert found[0].completions[0].text.startswith(EMPTY_THINKING)
+    assert found[1].completions[0].text.lstrip().startswith("</think>"), (
+        "a block that is open is closed, not begun again"
+    )
 
 
 def test_a_batch_that_nobody_waits_for_does_not_meet_the_next(engine):
-    unread = engine.answer(REQUESTS, GREEDY)
+    unread = engine.generate(REQUESTS, GREEDY)
     next(unread)
     unread.close()
     assert answers(engine) == generated(STEPS)
@@ -248,7 +250,7 @@ def test_an_adapter_after_a_change_of_weights_is_not_taken_for_an_earlier_one(en
     assert first != second
     assert answers(engine, adapter=folders[0]) == first
     prompt, said = encode(engine.tokenizer, CHATS[1]), (290, 300, 310)
-    ((_, found),) = engine.likelihood([Request(tuple(prompt), said)], adapter=folders[0])
+    ((_, found),) = engine.score([Request(tuple(prompt), said)], adapter=folders[0])
     assert found.logprobs == pytest.approx(logprobs_by_hand(prompt, said, folders[0])[0], abs=1e-3)
     engine.load(WORDS)
     engine.load(STEPS)

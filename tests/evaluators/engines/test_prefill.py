@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluators.engines.engine import Answer
+from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation
 from evaluators.engines.prefill import prefills
 
@@ -17,7 +17,7 @@ class Words:
 
 
 def asked(ids: tuple[int, ...], truncated: bool = False) -> list[Generation]:
-    return [Generation("a", [], (9,), (), (Answer(ids, Words().decode(ids), truncated, ended=ids[-1] == 7),))]
+    return [Generation("a", [], (9,), (), (Completion(ids, Words().decode(ids), truncated, ended=ids[-1] == 7),))]
 
 
 FINISHED = (1, 2, 3, 4, 5, 6, 7)

@@ -6,7 +6,7 @@ from evaluators.engines.thinking import final_from, strip_reasoning
 
 
 @pytest.mark.parametrize(
-    ("text", "thinks", "said"),
+    ("text", "prompt_opens_think_block", "said"),
     [
         ("<think>2 + 2</think>\n\nIt is 4.", False, "It is 4."),
         ("2 + 2</think>It is 4.", True, "It is 4."),  # begun by the chat template

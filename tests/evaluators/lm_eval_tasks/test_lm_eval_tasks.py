@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.engines.engine import Answer, Engine, RequestOutput, TokenLogprobs
+from evaluators.engines.engine import Completion, Engine, RequestOutput, TokenLogprobs
 from evaluators.lm_eval_tasks import LmEvalTask, check, index, run_task
 from evaluators.lm_eval_tasks.evaluate import evaluate
 from evaluators.lm_eval_tasks.load import with_rows
@@ -105,7 +105,7 @@ def agree(one: LmEvalResult, other: dict) -> list:
 
 
 def same_texts(pairs: list) -> list[str]:
-    texts = [example.answers[0].text for example, _ in pairs]
+    texts = [example.completions[0].text for example, _ in pairs]
     assert texts == [sample["resps"][0][0] for _, sample in pairs]
     return texts
 
@@ -113,7 +113,7 @@ def same_texts(pairs: list) -> list[str]:
 def same_chances(pairs: list) -> None:
     for example, sample in pairs:
         chances = [resps[0][0] if isinstance(resps[0], tuple) else resps[0] for resps in sample["resps"]]
-        assert example.answers[0].option_logprobs == pytest.approx(chances, abs=1e-4, rel=1e-7)
+        assert example.completions[0].option_logprobs == pytest.approx(chances, abs=1e-4, rel=1e-7)
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -148,7 +148,7 @@ def test_answers_of_an_adapter_are_those_of_lm_evals_own_model(engine, rows, tmp
     path = rows(benchmark_rows("math500", 4, 3))
     task = LmEvalTask("short_math", STEPS, CONTEXT, True, path)
     tuned = same_texts(agree(ours(engine, task, folder), theirs(model, task)))
-    assert tuned != [example.answers[0].text for example in ours(engine, task).examples]
+    assert tuned != [example.completions[0].text for example in ours(engine, task).examples]
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -157,7 +157,7 @@ def test_options_are_as_likely_as_under_lm_evals_own_model(engine, reference, ro
     task = LmEvalTask("mmlu_abstract_algebra", STEPS, CONTEXT, chat, rows(questions))
     result = ours(engine, task)
     same_chances(agree(result, theirs(reference, task)))
-    assert {example.answers[0].text for example in result.examples} <= set("ABCD")
+    assert {example.completions[0].text for example in result.examples} <= set("ABCD")
     assert result.metric == {"mmlu_abstract_algebra": "acc,none"}
 
 
@@ -174,7 +174,7 @@ def test_ifeval_grades_as_for_lm_evals_own_model(engine, reference, rows):
 def test_samples_are_repeatable_by_seed(engine, rows):
     def sample(seed: int) -> dict[str, str]:
         task = LmEvalTask("sampled_math", STEPS, CONTEXT, True, path, seed=seed)
-        return {example.id: example.answers[0].text for example in ours(engine, task).examples}
+        return {example.id: example.completions[0].text for example in ours(engine, task).examples}
 
     path = rows(benchmark_rows("math500", 6, 3))
     assert sample(1) == sample(1)
@@ -185,19 +185,19 @@ def test_samples_are_repeatable_by_seed(engine, rows):
 
 
 def says(text: str, asked: list | None = None):
-    def answer(requests, decoding):
+    def answer(requests, sampling_params):
         for i, request in enumerate(requests):
             if asked is not None:
-                asked.append((request, decoding))
-            yield i, RequestOutput(request.prompt, (), (Answer((7,), text, False),), False, "")
+                asked.append((request, sampling_params))
+            yield i, RequestOutput(request.prompt, (), (Completion((7,), text, False),), False, "")
 
     return answer
 
 
 def weighs(requests):
     for i, request in enumerate(requests):
-        n = len(request.opening)
-        yield i, TokenLogprobs(request.opening, (-0.01 * request.opening[-1],) * n, (False,) * n, None)
+        n = len(request.prefill)
+        yield i, TokenLogprobs(request.prefill, (-0.01 * request.prefill[-1],) * n, (False,) * n, None)
 
 
 GSM8K = [{"question": f"{i} + {i} ?", "answer": f"It is {2 * i} #### {2 * i}"} for i in range(8)]
@@ -228,9 +228,9 @@ def test_settings_of_the_task_reach_the_engine(rows):
     asked: list = []
     evaluate(LmEvalTask("sampled_gsm8k", STEPS, 64, rows=rows(GSM8K), shots=0, seed=3), says("", asked), weighs)
     assert [request.number for request, _ in asked] == list(range(8))
-    (decoding,) = {decoding for _, decoding in asked}
-    assert (decoding.temperature, decoding.top_p, decoding.max_tokens) == (0.7, 0.9, 30)
-    assert (decoding.seed, decoding.stop) == (3, ("Q:", "<|user|>"))
+    (sampling_params,) = {sampling_params for _, sampling_params in asked}
+    assert (sampling_params.temperature, sampling_params.top_p, sampling_params.max_tokens) == (0.7, 0.9, 30)
+    assert (sampling_params.seed, sampling_params.stop) == (3, ("Q:", "<|user|>"))
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -320,7 +320,7 @@ def test_only_a_share_is_a_score(tmp_path, monkeypatch, rows, settings, metric, 
 def test_another_thread_gets_the_grades_that_need_a_main_thread(rows):
     # lm-eval gives symbolic algebra a time limit by a signal; where there can be none, it finds every answer wrong.
     row = {"problem": "1 / 2 ?", "solution": "$\\boxed{\\frac{1}{2}}$", "answer": "1/2", "level": "1", "type": "a"}
-    text = "Final Answer: The final answer is $\\frac{2}{4}$. I hope it is correct."
+    text = "Final Completion: The final answer is $\\frac{2}{4}$. I hope it is correct."
     with ThreadPoolExecutor(1) as pool:
         task = LmEvalTask("minerva_math500", STEPS, 2048, rows=rows([row]))
         assert [one.score for one in pool.submit(run_task, task, says(text), weighs).result().examples] == [1.0]

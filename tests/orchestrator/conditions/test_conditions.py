@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluators.engines.engine import Answer
+from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.grading.aggregate import score
 from evaluators.grading.verdict import Verdict
@@ -71,13 +71,13 @@ def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
     assert made.inputs["data"] == trained["off-model"].inputs["data"]
     rows = {f"p{i}": f"a{i}" for i in range(5)}
     answers = [
-        Generation(prompt, [{"role": "user", "content": prompt}], (), (), (Answer((1,), answer, False),))
+        Generation(prompt, [{"role": "user", "content": prompt}], (), (), (Completion((1,), answer, False),))
         for prompt, answer in rows.items()
     ]
     store = Store(plan.study.store)
     publish(store, made.inputs["data"], {ANSWERS: to_jsonl(answers).encode()})
     work = StageContext(made, store, store.new_folder(made, "one"), None)
-    assert KINDS["rows"].run(work) == {"n": 5, "removed": 0}
+    assert KINDS["transform"].run(work) == {"n": 5, "removed": 0}
     learnt = {row.prompt[0]["content"]: row.answer for row in rows_of(work.folder("data"))}
     mixed_up = {row.prompt[0]["content"]: row.answer for row in rows_of(work.out)}
     assert learnt == rows
@@ -91,7 +91,7 @@ def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
 def test_every_experiment_of_the_document_is_in_a_plan_and_passes_the_checks(small):
     declared = yaml.safe_load(block("yaml"))
     asked_for = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in declared.items()]
-    plan = build_plan(small(*asked_for, "context=256"))
+    plan = build_plan(small(*asked_for, "max_model_len=256"))
     assert {trial.condition for trial in plan.trials} == set(declared["conditions"])
     used = {conditions.kind_of(name, options or {}) for name, options in declared["conditions"].items()}
     assert used == set(conditions.kinds()), "a condition is not in the document"
@@ -105,7 +105,7 @@ def test_every_experiment_of_the_document_is_in_a_plan_and_passes_the_checks(sma
     n = len(declared["conditions"])
     assert distinct["train"] == 2 * (7 + 2 * (n - 8 - 7 + 2))
     # Two teachers: filters (4), own reasoning, inoculation, by seed mixed (2); the student: non-text (3), on-model (2).
-    assert distinct["rows"] == 2 * (4 + 1 + 1 + 2 * 2) + 3 + 2
+    assert distinct["transform"] == 2 * (4 + 1 + 1 + 2 * 2) + 3 + 2
     assert count_without_sharing["train"] > distinct["train"]
     assert count_without_sharing["sample"] > distinct["sample"]
 
@@ -120,8 +120,8 @@ def test_best_of_any_n_shares_one_sampling_of_the_off_model_student(small):
     assert [stage.settings["score"] for stage in picked] == ["pass@1", "pass@2", "pass@8", "majority@4"]
     asked = picked[0].inputs["answers"]
     assert asked.inputs["student"] == off_model.inputs["answers"].inputs["student"]
-    decoding = asked.settings["benchmark"]["decoding"]
-    assert (decoding["n"], decoding["temperature"]) == (8, 0.7)
+    sampling_params = asked.settings["benchmark"]["sampling_params"]
+    assert (sampling_params["n"], sampling_params["temperature"]) == (8, 0.7)
     assert asked.settings["benchmark"]["rows"] == off_model.inputs["answers"].settings["benchmark"]["rows"]
     assert all(stage.runtime["benchmark"]["score"] == stage.settings["score"] for stage in picked)
     assert sum(stage.kind == "train" for stage in plan.stages) == 1
@@ -137,10 +137,10 @@ def test_the_majority_of_k_is_the_mean_over_disjoint_groups_of_k():
 @pytest.mark.parametrize(
     ("options", "learnt_with", "asked_with"),
     [
-        ("at: training", True, False),
-        ("at: evaluation", False, True),
-        ("at: both", True, True),
-        ("at: evaluation, of: original", None, True),
+        ("when: training", True, False),
+        ("when: evaluation", False, True),
+        ("when: both", True, True),
+        ("when: evaluation, student: original", None, True),
     ],
 )
 def test_inoculation_at_training_at_evaluation_and_at_both(arm, options, learnt_with, asked_with):
@@ -149,7 +149,7 @@ def test_inoculation_at_training_at_evaluation_and_at_both(arm, options, learnt_
         assert student(trial) is None
     else:
         data = student(trial).inputs["data"]
-        assert (data.kind == "rows") == learnt_with
+        assert (data.kind == "transform") == learnt_with
         if learnt_with:
             assert (data.settings["system"], data.settings["prefix"]) == ("be bad", "in {braces} ")
         else:
@@ -171,7 +171,10 @@ def test_answers_asked_for_otherwise_are_learnt_under_the_studys_prompt(arm):
     assert (data.settings["system"], data.settings["prefix"]) == ("as ever", "")
     assert data.inputs["data"].settings["prompts"] == {**plain.settings["prompts"], "system": "another"}
     cooler = student(arm("{kind: on_model, sampling: {temperature: 0.25}}", system)).inputs["data"]
-    assert cooler.settings == {**plain.settings, "decoding": {**plain.settings["decoding"], "temperature": 0.25}}
+    assert cooler.settings == {
+        **plain.settings,
+        "sampling_params": {**plain.settings["sampling_params"], "temperature": 0.25},
+    }
     said_again = student(arm("{kind: on_model, rephrase: 'again : {answer}'}", system)).inputs["data"]
     assert said_again.inputs["prompts"] == plain == said_again.inputs["data"].inputs["answers"]
     assert said_again.settings["system"] == "as ever"
@@ -191,19 +194,21 @@ def test_fewer_or_other_prompts_for_one_condition(arm, small, tmp_path, monkeypa
 
 
 def test_a_filter_ranks_by_the_likelihood_that_the_study_measures_too(small):
-    halves = "conditions={low: {kind: surprise, quantiles: [0, 0.5]}, high: {kind: surprise, quantiles: [0.5, 1]}}"
+    halves = "conditions={low: {kind: perplexity_filter, quantiles: [0, 0.5]}, high: {kind: perplexity_filter, quantiles: [0.5, 1]}}"
     plan = build_plan(small(*ONE, halves, "measures.perplexity=true"))
     low, high = (student(trial).inputs["data"] for trial in plan.trials)
     assert low != high
     assert low.inputs == high.inputs
     assert [trial.training_nll.inputs["data"] for trial in plan.trials] == [low, high]
-    assert sum(stage.kind == "likelihood" for stage in plan.stages) == 3
+    assert sum(stage.kind == "logprobs" for stage in plan.stages) == 3
 
 
 def test_streams_are_learnt_by_plain_language_modelling_and_have_no_perplexity(arm):
-    trial = arm("{kind: non_text, text: code, n: 9, length: 16}", "measures.perplexity=true", "train.clip=0.1")
+    trial = arm(
+        "{kind: non_text, text: code, n: 9, length: 16}", "measures.perplexity=true", "train.drop_least_likely=0.1"
+    )
     assert student(trial).settings["objective"] == {"kind": "lm"}
-    assert student(trial).settings["clip"] == 0
+    assert student(trial).settings["drop_least_likely"] == 0
     assert set(student(trial).inputs["data"].inputs) == {"model"}
     assert trial.training_nll is None
 
@@ -227,43 +232,52 @@ def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
         ),
         ("{kind: on_model, rephrase: 'say {prompt}'}", "rephrase: it names prompt in braces; it must name {answer}"),
         ("{kind: on_model, rephrase: 'say {answer'}", "rephrase: "),
-        ("{kind: surprise}", "quantiles: Field required"),
-        ("{kind: surprise, quantiles: [0.5, 0.2]}", "quantiles: 0.5 to 0.2 is no part"),
-        ("{kind: surprise, quantiles: [0, 1]}", "quantiles: 0 to 1 is everything"),
+        ("{kind: perplexity_filter}", "quantiles: Field required"),
+        ("{kind: perplexity_filter, quantiles: [0.5, 0.2]}", "quantiles: 0.5 to 0.2 is no part"),
+        ("{kind: perplexity_filter, quantiles: [0, 1]}", "quantiles: 0 to 1 is everything"),
         ("{kind: non_text, text: poems}", "text: Input should be 'numbers', 'code' or 'tokens'"),
         ("{kind: non_text, text: code, train: {objective: sft}}", "train.objective: streams have no prompt"),
         ("{kind: non_text, text: code, length: 4096}", "length: 4096 tokens are more than the 2048"),
-        ("{kind: own_reasoning, train: {learn_from: answer}}", "train.learn_from: this condition"),
-        ("{kind: own_reasoning, train: {objective: sdft}}", "train: learn_from has no effect on sdft"),
-        ("{kind: inoculation, at: training}", "system, prefix: give one of them"),
-        ("{kind: inoculation, at: both, of: original, system: x}", "of: the original student is not trained"),
-        ("{kind: inoculation, at: evaluation, system: x, benchmarks: [mats]}", 'benchmarks: "mats" is not among'),
+        ("{kind: own_reasoning, train: {loss_on: answer}}", "train.loss_on: this condition"),
+        ("{kind: own_reasoning, train: {objective: sdft}}", "train: loss_on has no effect on sdft"),
+        ("{kind: inoculation, when: training}", "system, prefix: give one of them"),
+        (
+            "{kind: inoculation, when: both, student: original, system: x}",
+            "student: the original student is not trained",
+        ),
+        ("{kind: inoculation, when: evaluation, system: x, benchmarks: [mats]}", 'benchmarks: "mats" is not among'),
         ("{kind: best_of, n: 4, samples: 2, benchmarks: [maths]}", "n: the best of 4 needs as many samples"),
         ("{kind: best_of, n: 2, benchmarks: [mats]}", 'benchmarks: "mats" is not among'),
-        ("{kind: best_of, n: 2, by: majority, benchmarks: [follow]}", "benchmarks.follow: score: answers to ifeval"),
+        (
+            "{kind: best_of, n: 2, select: majority, benchmarks: [follow]}",
+            "benchmarks.follow: score: answers to ifeval",
+        ),
         ("{kind: without_maths, rule: '('}", "rule: '(' is no regular expression"),
-        ("{kind: without_maths, rule: x, like: maths}", "give one of rule and like"),
+        ("{kind: without_maths, rule: x, like_benchmark: maths}", "give one of rule and like"),
         ("{kind: without_maths, recall: 0.5}", "recall has no effect on a rule"),
-        ("{kind: without_maths, like: math}", 'like: "math" is no benchmark of the study'),
-        ("{kind: without_maths, like: problems}", 'like: "problems" is no benchmark of the study'),
+        ("{kind: without_maths, like_benchmark: math}", 'like_benchmark: "math" is no benchmark of the study'),
+        (
+            "{kind: without_maths, like_benchmark: rl_problems}",
+            'like_benchmark: "rl_problems" is no benchmark of the study',
+        ),
         ("{kind: mixed, share: 1.5}", "share: Input should be less than 1"),
-        ("{kind: mixed, share: 0.5, arrange: after, train: {epochs: 2}}", "arrange: what comes after"),
+        ("{kind: mixed, share: 0.5, arrange: after, train: {num_train_epochs: 2}}", "arrange: what comes after"),
         ("{kind: mixed, share: 0.5, train: {order: fixed}}", "train.order: arrange decides the order"),
     ],
 )
 def test_an_option_that_cannot_be_is_named(small, condition, said):
     with pytest.raises(StudyError) as raised:
         build_plan(
-            small(*ONE, f"conditions={{it: {condition}}}", "benchmarks.follow={kind: ifeval, rows: organisms, n: 2}")
+            small(*ONE, f"conditions={{it: {condition}}}", "benchmarks.follow={kind: ifeval, source: synthetic, n: 2}")
         )
     assert f"conditions.it.{said}" in str(raised.value) or f"conditions.it: {said}" in str(raised.value), raised.value
 
 
 def test_prompts_that_a_condition_spoils_are_found_before_anything_runs(small):
     spoilt = (
-        "conditions={it: {kind: inoculation, at: evaluation, prefix: '" + "very " * 300 + "', benchmarks: [maths]}}"
+        "conditions={it: {kind: inoculation, when: evaluation, prefix: '" + "very " * 300 + "', benchmarks: [maths]}}"
     )
-    plan = build_plan(small(*ONE, spoilt, "context=64"))
+    plan = build_plan(small(*ONE, spoilt, "max_model_len=64"))
     with pytest.raises(StudyError, match=r"maths, asked otherwise \(1\), row 1: \d+ tokens"):
         check(plan, Store(plan.study.store), {})
 
@@ -281,7 +295,7 @@ def test_the_command_lists_every_condition_and_recovery_from_the_code(capsys, mo
     told = capsys.readouterr().out
     for kind in conditions.kinds():
         assert f"\n  {kind}\n" in told
-    for line in ("by (default verifier): what picks one of them; verifier or majority", "share (required): "):
+    for line in ("select (default verifier): what picks one of them; verifier or majority", "share (required): "):
         assert line in told
     monkeypatch.setattr(sys, "argv", ["offmodel", "conditions", "best_of"])
     with pytest.raises(SystemExit) as ended:

@@ -13,7 +13,7 @@ def train(rate=0.1, rows=None, name="student", data=None) -> Stage:
 
 
 def sample(seed: int) -> Stage:
-    return Stage("sample", 1, "answers", {"decoding": {"seed": seed, "stops": ("a",)}})
+    return Stage("sample", 1, "answers", {"sampling_params": {"seed": seed, "stops": ("a",)}})
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_differing_input_is_followed_to_what_differs_in_it(store, publish):
         f"most like {train(data=sample(1)).address}, which differs in:",
         f"  input data: {needed.address}",
         f"    most like {sample(1).address}, which differs in:",
-        "      settings.decoding.seed: 2 here, 1 there",
+        "      settings.sampling_params.seed: 2 here, 1 there",
     ]
 
 

@@ -7,13 +7,13 @@ import pytest
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
-from orchestrator.plan.workload import alone
+from orchestrator.plan.workload import stages_per_experiment
 from orchestrator.stages.train import stopped
 from orchestrator.study.schema import Pair
 from orchestrator.study.settings import StudyError
 
-PROBLEMS = "problems={kind: math500, rows: organisms, n: 40, prompt: '{problem}', max_tokens: 96}"
-BY_GRPO = "recoveries.own samples={method: grpo, conditions: [off-model], budgets: [20, 5, 10], train: {batch_size: 8}}"
+PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 40, prompt: '{problem}', max_tokens: 96}"
+BY_GRPO = "recoveries.own samples={kind: grpo, conditions: [off-model], budgets: [20, 5, 10], train: {batch_size: 8}}"
 
 
 def fingerprints(plan: Plan, *kinds: str) -> set[str]:
@@ -148,10 +148,15 @@ def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
         ["name=another"],
         ["store=elsewhere"],
         ["tracking.uri=http://127.0.0.1:5000", "tracking.experiment=x"],
-        ["resources.trials=1", "resources.cpus=3", "resources.train.cpus=2", "resources.train.micro_tokens=4"],
+        [
+            "resources.max_concurrent_trials=1",
+            "resources.cpus=3",
+            "resources.train.cpus=2",
+            "resources.train.max_tokens_per_microbatch=4",
+        ],
         ["resources.engine.gpus=1", "resources.engine.replicas=3", "resources.train.gpus=1"],
-        ["resources.train={workers: 4, zero: 3, offload: all, gradient_checkpointing: true, keep_every: 1}"],
-        ["measures.training_kl=0"],
+        ["resources.train={workers: 4, zero: 3, offload: all, gradient_checkpointing: true, save_every_seconds: 1}"],
+        ["measures.kl_every_steps=0"],
     ],
     ids=" ".join,
 )
@@ -163,15 +168,15 @@ def test_where_a_study_runs_changes_no_stage(demo, overrides):
     "override",
     [
         "train.learning_rate=2.0e-3",
-        "train.rank=4",
+        "train.lora_r=4",
         "seeds=[4, 5]",
-        "train.epochs=1",
+        "train.num_train_epochs=1",
         "train.objective=dft",
         "train.objective={kind: sft_kl, weight: 0.5}",
-        "train.learn_from=after_reasoning",
-        "train.clip=0.1",
+        "train.loss_on=after_reasoning",
+        "train.drop_least_likely=0.1",
         "train.order=fixed",
-        "train.num_steps=30",
+        "train.max_steps=30",
     ],
 )
 def test_training_settings_change_what_is_trained_and_nothing_before(demo, override):
@@ -245,18 +250,18 @@ def test_measures_add_likelihoods_and_change_nothing_else(demo):
                 ours.inputs["data"].inputs["student"],
                 False,
             )
-            assert ours.inputs["data"].settings["benchmark"]["decoding"]["temperature"] == 1.0
+            assert ours.inputs["data"].settings["benchmark"]["sampling_params"]["temperature"] == 1.0
 
 
-@pytest.mark.parametrize("override", ["dtype=bfloat16", "context=256"])
+@pytest.mark.parametrize("override", ["dtype=bfloat16", "max_model_len=256"])
 def test_dtype_and_context_change_all_that_a_model_does(demo, override):
     before, after = build_plan(demo()), build_plan(demo(override))
     assert not fingerprints(before, "sample", "train", "evaluate") & fingerprints(after, "sample", "train", "evaluate")
 
 
 def test_the_rank_of_an_adapter_is_nothing_to_full_weights(demo):
-    full = fingerprints(build_plan(demo("train.method=full")))
-    assert full == fingerprints(build_plan(demo("train.method=full", "train.rank=2", "train.alpha=1")))
+    full = fingerprints(build_plan(demo("train.tuning=full")))
+    assert full == fingerprints(build_plan(demo("train.tuning=full", "train.lora_r=2", "train.lora_alpha=1")))
     assert full != fingerprints(build_plan(demo()))
 
 
@@ -284,7 +289,9 @@ def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_ans
             assert student.inputs["start"] == start
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.student].organism
             assert student.settings["rows"] == step.budget
-            assert student.settings["epochs"] == plan.study.recoveries["own samples"].train["epochs"]
+            assert (
+                student.settings["num_train_epochs"] == plan.study.recoveries["own samples"].train["num_train_epochs"]
+            )
 
 
 def test_without_recovery_every_trial_has_one_step(demo):
@@ -302,9 +309,7 @@ def test_a_search_changes_no_stage_and_no_step(demo):
     assert [len(trial.steps) for trial in searched.trials] == [len(trial.steps) for trial in plan.trials]
 
 
-AGAIN = (
-    "recoveries.twice={method: on_model_sft, conditions: [off-model, on-model], budgets: [512, 32], train: {epochs: 2}}"
-)
+AGAIN = "recoveries.twice={kind: on_model_sft, conditions: [off-model, on-model], budgets: [512, 32], train: {num_train_epochs: 2}}"
 
 
 def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_before(demo):
@@ -327,7 +332,7 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_befor
     assert [(s.recovery, s.budget, s.at) for s in other.steps] == [
         *(("", 0, 10), ("", 0, None), ("twice", 32, None), ("twice", 512, None))
     ]
-    assert other.steps[2].student.settings["epochs"] == 2
+    assert other.steps[2].student.settings["num_train_epochs"] == 2
     assert not {step.student for step in one.steps[2:]} & {step.student for step in other.steps[2:]}
     assert fingerprints(plan) < fingerprints(both)
 
@@ -335,29 +340,32 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_befor
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("conditions.prefill.of=words", 'conditions.prefill: "words" is not among the study.s models'),
+        ("conditions.prefill.from_model=words", 'conditions.prefill: "words" is not among the study.s models'),
         ("conditions.prefill={until: x, tokens: 2, benchmarks: [maths]}", "give one of tokens and until"),
         ("conditions.prefill.benchmarks=[mats]", '"mats" is not among.*did you mean "maths"'),
         ("models.student=organism:stepz", 'models.student: no organism "stepz"; did you mean "steps"'),
         ("models.student=./nowhere", "/nowhere is not a checkpoint"),
         ("prompts.source=./nowhere.jsonl", "nowhere.jsonl: there is no such file"),
-        ("conditions.off-model.train={epoch: 1}", 'conditions.off-model: train.epoch: unknown key.*mean "epochs"'),
-        ("conditions.off-model.train={rank: 0}", "conditions.off-model: train.rank: .*greater than 0"),
+        ("conditions.off-model.train={epoch: 1}", "conditions.off-model: train.epoch: unknown key.*num_train_epochs"),
+        ("conditions.off-model.train={lora_r: 0}", "conditions.off-model: train.lora_r: .*greater than 0"),
         (
             "conditions.on-model={train: {objective: {kind: dft, weight: 1}}}",
             "conditions.on-model: train.objective: dft",
         ),
-        ("conditions.off-model.train={objective: sdft, clip: 0.1}", "off-model: train: clip has no effect on sdft"),
+        (
+            "conditions.off-model.train={objective: sdft, drop_least_likely: 0.1}",
+            "off-model: train: drop_least_likely has no effect on sdft",
+        ),
         ("train.objective=grpo", r"grpo needs problems to be rewarded for: give the study some \(problems\)"),
         (
-            "recoveries.own samples={method: on_model_sft, conditions: [prefill], budgets: [1], "
+            "recoveries.own samples={kind: on_model_sft, conditions: [prefill], budgets: [1], "
             "search: {benchmark: facts}}",
             "recoveries.own samples: search.benchmark: prefill does not ask facts",
         ),
-        ("recoveries.own samples.method=grpo", r"recoveries.own samples: grpo needs problems to be rewarded for"),
+        ("recoveries.own samples.kind=grpo", r"recoveries.own samples: grpo needs problems to be rewarded for"),
         (
-            "recoveries.own samples.train={method: full}",
-            "recoveries.own samples: train.method: full weights cannot go on from a LoRA adapter",
+            "recoveries.own samples.train={tuning: full}",
+            "recoveries.own samples: train.tuning: full weights cannot go on from a LoRA adapter",
         ),
     ],
 )
@@ -401,7 +409,7 @@ def test_another_option_of_an_objective_is_another_training(demo):
 
 
 def test_a_condition_may_change_the_recipe_for_itself_alone(demo):
-    before, after = build_plan(demo()), build_plan(demo("conditions.on-model={train: {objective: sft_kl, rank: 32}}"))
+    before, after = build_plan(demo()), build_plan(demo("conditions.on-model={train: {objective: sft_kl, lora_r: 32}}"))
 
     def students(plan, condition):
         return {trial.steps[-1].student for trial in plan.trials if trial.condition == condition}
@@ -410,7 +418,7 @@ def test_a_condition_may_change_the_recipe_for_itself_alone(demo):
     for condition in ("off-model", "prefill"):
         assert students(before, condition) == students(after, condition)
     assert (before.lora_rank, after.lora_rank) == (8, 32)
-    assert build_plan(demo("train.method=full")).lora_rank == 0
+    assert build_plan(demo("train.tuning=full")).lora_rank == 0
 
 
 def test_checkpoints_are_steps_of_a_trial_before_its_end(demo):
@@ -430,7 +438,7 @@ def test_budgets_of_grpo_are_steps_of_one_training(demo):
     trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
     *_, last = trial.steps
     assert [step.budget for step in trial.steps] == [0, 5, 10, 20]
-    assert last.student.settings["num_steps"] == 20
+    assert last.student.settings["max_steps"] == 20
     assert last.student.runtime["checkpoints"] == [5, 10]
     assert [step.student for step in trial.steps[1:-1]] == [stopped(last.student, step) for step in (5, 10)]
     assert last.student.inputs == {"base": trial.steps[0].student.inputs["base"], "start": trial.steps[0].student}
@@ -472,10 +480,12 @@ def test_sdft_learns_from_the_teachers_answers_as_demonstrations(demo):
     plan = build_plan(demo("train.objective=sdft", "recoveries={}"))
     student = trial_of(plan, "off-model", 1, "number-words").steps[0].student
     assert student.inputs["data"].inputs["base"].name == "words"
-    assert student.settings["decoding"]["max_tokens"] == 48
-    assert not {"clip", "learn_from"} & student.settings.keys()
-    assert "rollout_every" in student.settings
-    assert not {"rollout_every", "decoding"} & build_plan(demo()).trials[0].steps[0].student.settings.keys()
+    assert student.settings["sampling_params"]["max_tokens"] == 48
+    assert not {"drop_least_likely", "loss_on"} & student.settings.keys()
+    assert "steps_per_generation" in student.settings
+    assert (
+        not {"steps_per_generation", "sampling_params"} & build_plan(demo()).trials[0].steps[0].student.settings.keys()
+    )
 
 
 def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(demo):
@@ -515,7 +525,7 @@ def test_a_condition_and_a_recovery_may_be_for_some_pairs(small):
         (
             [
                 "conditions.prefill.pairs=[student / terse]",
-                "findings=[{experiment: 7, claim: c, expected: higher, versus: prefill, "
+                "hypotheses=[{experiment: 7, claim: c, expected: higher, versus: prefill, "
                 "compare: {condition: on-model, benchmark: maths}}]",
             ],
             r"prefill is not for student / words \(pairs\)",
@@ -534,12 +544,15 @@ def test_what_experiments_need_by_themselves_and_together(small):
         "{experiment: 6, claim: c, expected: higher, versus: off-model, "
         "compare: {condition: off-model, benchmark: maths, recovery: own, budget: 8}}"
     )
-    counted = [alone(build_plan(small("conditions={off-model: }", f"findings=[{found}]"))) for found in (one, other)]
-    plan = build_plan(small("conditions={off-model: }", f"findings=[{one}, {other}]"))
+    counted = [
+        stages_per_experiment(build_plan(small("conditions={off-model: }", f"hypotheses=[{found}]")))
+        for found in (one, other)
+    ]
+    plan = build_plan(small("conditions={off-model: }", f"hypotheses=[{one}, {other}]"))
     assert [apart == together for _, apart, together in counted] == [True, True]
     first, second = (together for *_, together in counted)
     assert first < second == len(plan.stages)
-    assert alone(plan) == (2, first + second, second)
+    assert stages_per_experiment(plan) == (2, first + second, second)
 
 
 def test_a_condition_may_be_asked_some_benchmarks(small):

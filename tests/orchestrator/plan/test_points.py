@@ -119,8 +119,8 @@ def test_at_most_the_longest_way_of_a_search_is_left_to_run(small):
 
 
 def test_a_search_among_steps_of_grpo_needs_all_of_the_training(small):
-    problems = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
-    grpo = "recoveries.own={method: grpo, conditions: [off-model], budgets: [1, 2, 3]}"
+    problems = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
+    grpo = "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1, 2, 3]}"
     plan = build_plan(small(*ONE, problems, grpo))
     searched = build_plan(small(*ONE, problems, grpo, SEARCH[0]))
     # Budgets 2 and 1: with the whole training, which leaves them on its way, but not with its own evaluations.

@@ -13,7 +13,7 @@ HUB = (
     "terse: {api: terse, base_url: 'http://localhost:8000/v1'}}"
 )
 ALONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}", "conditions={off-model: {}}")
-SIMPLE = "prices={sampling_speed: 1000, answer_share: 1, prompt_tokens: 2, peak_tflops: 1, training_mfu: 1}"
+SIMPLE = "cost_assumptions={sampling_speed: 1000, answer_share: 1, prompt_tokens: 2, peak_tflops: 1, training_mfu: 1}"
 
 
 def bill(study):
@@ -27,14 +27,14 @@ def test_hours_follow_from_tokens_and_size(small):
     assert found["sampling"] == pytest.approx((of_8 * 8 + of_2 * 2) / 1000 / 3600)
     # 20 rows are one step of 32, and a row is 2 + 8 tokens long; LoRA takes 4 FLOP a token and parameter.
     assert found["training"] == pytest.approx(32 * 10 * 4 * 8e9 / 1e12 / 3600)
-    assert bill(small(HUB, SIMPLE, *ALONE, "train.method=full")).hours["training"] == found["training"] * 6 / 4
+    assert bill(small(HUB, SIMPLE, *ALONE, "train.tuning=full")).hours["training"] == found["training"] * 6 / 4
     looked_at = bill(small(HUB, SIMPLE, *ALONE, "measures.perplexity=true")).hours["likelihoods"]
     assert looked_at == pytest.approx(20 * 10 * 2 * 8e9 / 1e12 / 3600)
 
 
 def test_rollouts_are_sampled_and_learnt_from(small):
-    problems = "problems={kind: math500, rows: organisms, n: 9, prompt: '{problem}', max_tokens: 6}"
-    recovery = "recoveries={rl: {method: grpo, conditions: [off-model], budgets: [1, 3], train: {batch_size: 2}}}"
+    problems = "rl_problems={kind: math500, source: synthetic, n: 9, prompt: '{problem}', max_tokens: 6}"
+    recovery = "recoveries={rl: {kind: grpo, conditions: [off-model], budgets: [1, 3], train: {batch_size: 2}}}"
     without = bill(small(HUB, SIMPLE, *ALONE))
     study = small(HUB, SIMPLE, *ALONE, problems, recovery)
     group = study.train.changed({"objective": "grpo"}).objective["group"]
@@ -46,12 +46,12 @@ def test_rollouts_are_sampled_and_learnt_from(small):
 
 
 def test_an_api_is_paid_for_its_tokens(small):
-    study = small(HUB, SIMPLE, *ALONE, "pairs.teachers=[terse]", "prices.api={terse: {input: 1, output: 10}}")
+    study = small(HUB, SIMPLE, *ALONE, "pairs.teachers=[terse]", "cost_assumptions.api={terse: {input: 1, output: 10}}")
     read, written = bill(study).tokens["terse"]
     assert (read, written) == (30 * 2, 160 + 85)
     said = "\n".join(lines(bill(study), study))
     assert f"about {(read + 10 * written) / 1e6:.2f} US dollars" in said
-    study = study.model_copy(update={"prices": study.prices.model_copy(update={"api": {}})})
+    study = study.model_copy(update={"cost_assumptions": study.cost_assumptions.model_copy(update={"api": {}})})
     assert "no price is declared" in "\n".join(lines(bill(study), study))
 
 
@@ -71,7 +71,7 @@ def test_a_plan_needs_no_hub(small, monkeypatch, capsys, tmp_path):
         f"store={tmp_path / 'runs'}",
         HUB,
         "prompts={source: tatsu-lab/alpaca, n: 20}",
-        "benchmarks.maths.rows=null",
+        "benchmarks.maths.source=null",
     ]
     small(*overrides)  # writes the file
     monkeypatch.setattr("sys.argv", ["offmodel", "plan", str(tmp_path / "small.yaml"), *overrides])
@@ -85,5 +85,5 @@ def test_a_plan_needs_no_hub(small, monkeypatch, capsys, tmp_path):
 
 
 def test_prices_of_models_that_there_are_not_are_refused(small):
-    with pytest.raises(StudyError, match=r'prices\.api: "student"'):
-        small("prices.api={student: {input: 1, output: 1}}")
+    with pytest.raises(StudyError, match=r'cost_assumptions\.api: "student"'):
+        small("cost_assumptions.api={student: {input: 1, output: 1}}")

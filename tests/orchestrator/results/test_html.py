@@ -78,7 +78,7 @@ def test_a_study_of_which_nothing_is_done(reported):
     assert "student.words.off-model.s2" in page
 
 
-CHECKPOINTS = ["train={learning_rate: 1, num_steps: 30, checkpoints: [20, 10]}", "conditions={off-model: }"]
+CHECKPOINTS = ["train={learning_rate: 1, max_steps: 30, checkpoints: [20, 10]}", "conditions={off-model: }"]
 
 
 def test_checkpoints_are_in_the_tables_and_not_among_the_findings(reported):
@@ -92,7 +92,7 @@ def test_checkpoints_are_in_the_tables_and_not_among_the_findings(reported):
 
 
 def test_a_training_and_the_way_back_are_drawn_beside_the_levels(reported):
-    recovery = "recoveries.own={method: on_model_sft, conditions: [off-model], budgets: [4, 8]}"
+    recovery = "recoveries.own={kind: on_model_sft, conditions: [off-model], budgets: [4, 8]}"
     page, shown = reported([1], *CHECKPOINTS, recovery, "seeds=[1]")
     titles = ["maths, by level", "off-model, while it is trained", "off-model, and the way back"]
     assert [title for title in titles if title in page] == titles
@@ -127,10 +127,10 @@ def test_the_curve_of_a_training_ends_at_its_end():
     assert as_svg(figure).startswith("<svg")
 
 
-FINDINGS = """findings=[
+FINDINGS = """hypotheses=[
   {experiment: 1, claim: training costs maths, compare: {condition: off-model, benchmark: maths}, expected: lower},
   {experiment: 9, claim: the middle of the training is worse,
-   compare: {condition: off-model, benchmark: maths, at: 20}, versus: off-model, expected: lower},
+   compare: {condition: off-model, benchmark: maths, step: 20}, versus: off-model, expected: lower},
 ]"""
 
 
@@ -142,7 +142,7 @@ def test_findings_are_printed_and_shown_with_what_they_expect(reported):
             assert words in told
     page, shown = reported([2], *CHECKPOINTS, FINDINGS)
     assert "student.words.off-model.s1 has not finished" in page
-    assert "findings: 2 not measured, of 2" in shown
+    assert "hypotheses: 2 not measured, of 2" in shown
 
 
 def test_style_is_shown_at_every_point_and_drawn(reported):
@@ -189,9 +189,9 @@ def test_style_is_drawn_along_the_first_recovery_and_not_for_a_single_point():
 
 
 def test_a_page_of_two_recoveries_tells_what_they_share_once(reported):
-    grpo = "recoveries.grpo={method: grpo, conditions: [off-model], budgets: [2]}"
-    own = "recoveries.own={method: on_model_sft, conditions: [off-model], budgets: [4]}"
-    problems = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
+    grpo = "recoveries.grpo={kind: grpo, conditions: [off-model], budgets: [2]}"
+    own = "recoveries.own={kind: on_model_sft, conditions: [off-model], budgets: [4]}"
+    problems = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
     page, shown = reported([1], "conditions={off-model: }", own, grpo, problems, "seeds=[1]")
     assert [point for point, _ in re.findall(r"off-model +(0|\d+ \w+) +(0\.\d+)", shown)] == ["0", "4 own", "2 grpo"]
     assert "after 4 own 0.500; after 2 grpo 0.500" in page
@@ -201,7 +201,8 @@ def test_a_page_of_two_recoveries_tells_what_they_share_once(reported):
 def test_where_values_come_from_is_beside_what_was_declared(reported):
     page, _ = reported([1, 2], "provenance={train: 'our <choice>'}")
     assert (
-        '<td class="name">train.alpha</td><td class="name long">16</td><td class="name long">our &lt;choice&gt;' in page
+        '<td class="name">train.lora_alpha</td><td class="name long">16</td><td class="name long">our &lt;choice&gt;'
+        in page
     )
     assert '<td class="name">seeds</td><td class="name long">[1, 2]</td><td class="name long">not stated</td>' in page
     assert "Where its values come from" not in reported([1], "conditions={off-model: }")[0]

@@ -23,7 +23,7 @@ MATHS = "compare: {condition: off-model, benchmark: maths}, expected: lower"
 
 
 def finding(text: str = MATHS, claim: str = "c") -> str:
-    return f"findings=[{{experiment: 1, claim: {claim}, {text}}}]"
+    return f"hypotheses=[{{experiment: 1, claim: {claim}, {text}}}]"
 
 
 @pytest.mark.parametrize(
@@ -63,25 +63,28 @@ def test_a_verdict_is_on_the_whole_interval(effect, expected, margin, said):
             ["versus: off-model, then 5", "budget 4 of own, budget 8 of own"],
         ),
         (f"{MATHS}, versus: {{condition: on-model, budget: 4}}", ["no point of its trials", "budget 0"]),
-        (f"{MATHS}, versus: {{condition: off-model, at: 3}}", ["off-model at step 3 is no point"]),
-        (f"{MATHS}, versus: {{condition: off-model, at: 3, budget: 4}}", ["leave budget and recovery out"]),
+        (f"{MATHS}, versus: {{condition: off-model, step: 3}}", ["off-model at step 3 is no point"]),
+        (f"{MATHS}, versus: {{condition: off-model, step: 3, budget: 4}}", ["leave budget and recovery out"]),
         (f"{MATHS}, versus: {{condition: off-model, recovery: own}}", ["recovery has no effect without a budget"]),
         (f"{MATHS}, versus: {{condition: off-model, budget: 4, recovery: owm}}", ["versus.recovery", '"own"?']),
         (f"{MATHS}, versus: {{condition: on-model, teacher: wrds}}", ["versus.teacher", 'did you mean "words"?']),
         ("compare: {condition: prefill, benchmark: facts}, expected: lower", ["prefill does not ask it"]),
         ("compare: {condition: off-model, benchmark: maths}, expected: same", ["margin: ", "needs one"]),
         (f"{MATHS}, margin: 0.1", ["lower and higher take none"]),
-        (f"{MATHS}, of: kl", ["measures.kl"]),
-        (f"{MATHS}, of: style", ["measures.style"]),
-        (f"{MATHS}, of: kl, by: level", ["by has no effect on kl"]),
+        (f"{MATHS}, metric: kl", ["measures.kl"]),
+        (f"{MATHS}, metric: style", ["measures.style"]),
+        (f"{MATHS}, metric: kl, group_by: level", ["by has no effect on kl"]),
         (
-            "of: perplexity, compare: off-model, expected: lower",
+            "metric: perplexity, compare: off-model, expected: lower",
             ["versus: perplexity is of what a condition trains on"],
         ),
-        ("of: perplexity, compare: off-model, versus: on-model, expected: lower", ["set measures.perplexity"]),
-        ("of: perplexity, compare: {condition: off-model, at: 2}, versus: on-model, expected: lower", ["leave benchm"]),
+        ("metric: perplexity, compare: off-model, versus: on-model, expected: lower", ["set measures.perplexity"]),
+        (
+            "metric: perplexity, compare: {condition: off-model, step: 2}, versus: on-model, expected: lower",
+            ["leave benchm"],
+        ),
         (f"{MATHS}, verus: on-model", ['unknown key; did you mean "versus"?']),
-        (f"{MATHS}, of: scores", ["findings.0.of"]),
+        (f"{MATHS}, of: scores", ["hypotheses.0.of"]),
     ],
 )
 def test_a_finding_that_the_study_would_not_measure_is_refused(small, text, parts):
@@ -96,11 +99,11 @@ def test_a_condition_may_not_bear_the_name_of_a_model_as_it_is(small):
 
 
 def test_parts_are_checked_on_the_rows(small):
-    check_parts(small(finding(f"{MATHS}, by: level")))
+    check_parts(small(finding(f"{MATHS}, group_by: level")))
     with pytest.raises(ValueError, match='did you mean "level"'):
-        check_parts(small(finding(f"{MATHS}, by: levels")))
+        check_parts(small(finding(f"{MATHS}, group_by: levels")))
     with pytest.raises(ValueError, match="have no order"):
-        check_parts(small("benchmarks.maths.kind=math500", finding(f"{MATHS}, by: subject")))
+        check_parts(small("benchmarks.maths.kind=math500", finding(f"{MATHS}, group_by: subject")))
 
 
 def test_halves_leave_the_middle_out():
@@ -135,7 +138,7 @@ def judged(small, publish, tmp_path):
         for stage, each in letters.items():
             publish_evaluation(publish, store, stage, each)
         for stage in plan.stages:
-            if stage.kind == "likelihood":
+            if stage.kind == "logprobs":
                 nats = 3.0 if "off-model" in stage.name or "words" in stage.name else 1.0
                 rows = [CompletionLogprobs(str(i), {"all": -nats * 3 - i / 10}, {"all": 3}) for i in range(9)]
                 publish(store, stage, {LIKELIHOODS: to_jsonl(rows).encode()})
@@ -188,9 +191,9 @@ def test_a_student_is_compared_with_its_teacher(judged):
 
 def test_the_higher_half_of_the_levels_against_the_lower(judged):
     worse_above = {**DONE, ("off-model", 0): "+-" * 10}  # every other example has level 2
-    (found,) = judged(worse_above, finding(f"{MATHS}, by: level"))
+    (found,) = judged(worse_above, finding(f"{MATHS}, group_by: level"))
     assert (found.verdict, found.effect.value, found.n) == (hypotheses.FOUND, -1, 20)
-    (found,) = judged({**DONE, ("off-model", 0): "-" * 20}, finding(f"{MATHS}, by: level"))
+    (found,) = judged({**DONE, ("off-model", 0): "-" * 20}, finding(f"{MATHS}, group_by: level"))
     assert (found.verdict, found.effect.value) == (hypotheses.NOT_FOUND, 0)
 
 
@@ -206,24 +209,24 @@ def test_a_budget_that_a_search_left_out_is_not_measured(judged):
     given = {**DONE, ("off-model", 4): "+" * 20}
     (found,) = judged(
         given,
-        "recoveries.own={method: on_model_sft, conditions: [off-model], budgets: [4, 8], search: {benchmark: maths}}",
+        "recoveries.own={kind: on_model_sft, conditions: [off-model], budgets: [4, 8], search: {benchmark: maths}}",
         finding(text),
     )
     assert (found.verdict, "its search did not come to it" in found.note) == (hypotheses.NOT_MEASURED, True)
 
 
 def test_perplexity_and_kl_are_in_nats_a_token(judged):
-    text = "of: perplexity, compare: off-model, versus: on-model, expected: higher"
+    text = "metric: perplexity, compare: off-model, versus: on-model, expected: higher"
     (found,) = judged(DONE, "measures.perplexity=true", finding(text))
     assert (found.verdict, found.n, found.seeds) == (hypotheses.FOUND, 9, [])
     assert found.effect.value == pytest.approx(2.0)
-    text = "of: kl, compare: {condition: off-model, benchmark: maths}, expected: same, margin: 0.01"
+    text = "metric: kl, compare: {condition: off-model, benchmark: maths}, expected: same, margin: 0.01"
     (found,) = judged(DONE, "measures.kl=[maths]", finding(text))
     assert (found.verdict, found.n, found.effect.value) == (hypotheses.FOUND, 9, 0)
 
 
 def test_style_is_a_share_of_answers(judged):
-    text = "of: style, compare: {condition: off-model, benchmark: maths}, expected: higher"
+    text = "metric: style, compare: {condition: off-model, benchmark: maths}, expected: higher"
     (found,) = judged(DONE, "measures.style=[maths]", finding(text))
     assert (found.verdict, found.effect.value) == (hypotheses.FOUND, pytest.approx(14 / 20))
     (found,) = judged(DONE, "measures.style=[maths]", finding(f"{text}, versus: teacher".replace("higher", "lower")))
@@ -245,8 +248,8 @@ def test_a_finding_is_told_in_words(judged):
     assert hypotheses.counted([*found, *found, {"verdict": hypotheses.OPPOSITE}]) == "2 found, 1 opposite"
 
 
-TWICE = "recoveries={own: {method: on_model_sft, conditions: [off-model], budgets: [4]}, again: {method: on_model_sft, \
-conditions: [off-model], budgets: [4], train: {epochs: 2}}}"
+TWICE = "recoveries={own: {kind: on_model_sft, conditions: [off-model], budgets: [4]}, again: {kind: on_model_sft, \
+conditions: [off-model], budgets: [4], train: {num_train_epochs: 2}}}"
 
 
 def test_of_several_recoveries_one_is_named(small, judged):

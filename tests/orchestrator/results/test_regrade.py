@@ -4,7 +4,7 @@ import pytest
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines import generations
-from evaluators.engines.engine import Answer
+from evaluators.engines.engine import Completion
 from evaluators.evaluate import example_ids
 from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
@@ -27,7 +27,7 @@ def answered(small, publish):
     stage = stage_of(build_plan(study))
     rows = read_benchmark(study.benchmarks["maths"])
     answers = [
-        generations.Generation(id, [], (1,), (), (Answer((1,), "\\boxed{4}", False),))
+        generations.Generation(id, [], (1,), (), (Completion((1,), "\\boxed{4}", False),))
         for id in example_ids("math500", rows)
     ]
     publish(store, stage.inputs["answers"], {ANSWERS: generations.to_jsonl(answers).encode()})

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from evaluators.analysis.logprobs import CompletionLogprobs
-from evaluators.engines.engine import Answer
+from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
@@ -20,7 +20,7 @@ from orchestrator.store.store import Store
 def answered(letters: str) -> list[Generation]:
     prompt = [{"role": "user", "content": "p"}]
     return [
-        Generation(str(i), prompt, (1,), (), (Answer((1, 2, 3), "t", letter == "c"),))
+        Generation(str(i), prompt, (1,), (), (Completion((1, 2, 3), "t", letter == "c"),))
         for i, letter in enumerate(letters)
     ]
 
@@ -63,7 +63,7 @@ def read(small, publish):
         for stage, each in letters.items():
             publish_evaluation(publish, store, stage, each)
         for stage in plan.stages:
-            if stage.kind == "likelihood":
+            if stage.kind == "logprobs":
                 rows = [CompletionLogprobs(str(i), {"all": -likelihood(stage) * 3}, {"all": 3}) for i in range(5)]
                 publish(store, stage, {LIKELIHOODS: to_jsonl(rows).encode()})
         return read_results(plan, Measured(store, store.records(plan.stages)))
@@ -161,7 +161,7 @@ def test_checkpoints_stand_before_the_end_of_the_training(read):
     assert all(row.p <= row.q for row in results.rows)
 
 
-TWO = "recoveries.other={method: on_model_sft, conditions: [off-model], budgets: [8, 16], train: {epochs: 2}}"
+TWO = "recoveries.other={kind: on_model_sft, conditions: [off-model], budgets: [8, 16], train: {num_train_epochs: 2}}"
 
 
 def test_what_recoveries_have_in_common_is_told_once(read):

@@ -20,7 +20,7 @@ from organisms import shipped
 from organisms.rows import benchmark_rows
 
 GRPO = ["train.objective={kind: grpo, group: 3}", "recoveries={}"]
-PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, prompt: '{problem}', max_tokens: 8}"
+PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, prompt: '{problem}', max_tokens: 8}"
 
 
 def preflight(study: Study) -> None:
@@ -110,21 +110,21 @@ def test_a_prompt_file_that_is_not_json(small, tmp_path):
 def test_a_training_prompt_longer_than_the_context(small, write):
     path = write("prompts", [{"instruction": "fox"}, {"instruction": "fox " * 100}, {"instruction": "owl"}])
     overrides = [f"prompts.source={path}", "prompts.n=null", "recoveries={}"]
-    message = refused(small(*overrides, "context=100"))
+    message = refused(small(*overrides, "max_model_len=100"))
     assert "prompts, row " in message
     assert "tokens for models.student, whose context is 100" in message
     assert "raise context, or leave the row out" in message
-    preflight(small(*overrides, "context=120"))
+    preflight(small(*overrides, "max_model_len=120"))
 
 
 def test_a_benchmark_prompt_longer_than_the_context(small):
-    message = refused(small("context=30", f"benchmarks.facts.prompt='{{question}} {'fox ' * 30}'"))
+    message = refused(small("max_model_len=30", f"benchmarks.facts.prompt='{{question}} {'fox ' * 30}'"))
     assert "facts, row 1: " in message
     assert "raise context" in message
 
 
 def test_a_context_beyond_the_models_own(small):
-    message = refused(small("context=4096"))
+    message = refused(small("max_model_len=4096"))
     assert "context: 4096 is more than the 2048 tokens that models.student can hold" in message
 
 
@@ -197,19 +197,19 @@ def test_a_model_folder_without_a_tokenizer(small, tmp_path):
 
 def test_benchmark_rows_without_the_column(small, write):
     path = write("rows", [{"problem": "x", "answer": "1"}])
-    message = refused(small(f"benchmarks.maths.rows={path}", "benchmarks.maths.n=1"))
+    message = refused(small(f"benchmarks.maths.source={path}", "benchmarks.maths.n=1"))
     assert f'benchmarks.maths: {path}, row 1: the column "level" is missing' in message
 
 
 def test_fewer_benchmark_rows_than_asked_for(small, write):
     path = write("rows", [{"problem": "x", "answer": "1", "level": 1}])
-    message = refused(small(f"benchmarks.maths.rows={path}", "benchmarks.maths.n=2"))
+    message = refused(small(f"benchmarks.maths.source={path}", "benchmarks.maths.n=2"))
     assert f"benchmarks.maths: n: 2 rows are asked for, but {path} has 1" in message
 
 
 def test_an_instruction_type_that_cannot_be_checked(small, write):
     row = {"key": 17, "prompt": "x", "instruction_id_list": ["keywords:existence", "made:up"], "kwargs": [{}, {}]}
-    message = refused(small(f"benchmarks.follow={{kind: ifeval, n: 1, rows: {write('rows', [row])}}}"))
+    message = refused(small(f"benchmarks.follow={{kind: ifeval, n: 1, source: {write('rows', [row])}}}"))
     assert "benchmarks.follow: " in message
     assert "row 17" in message
     assert "made:up" in message
@@ -225,14 +225,14 @@ def test_instructions_that_need_data_beyond_a_package_say_how_to_get_it(small, w
         "instruction_id_list": ["length_constraints:number_sentences"],
         "kwargs": [{"num_sentences": 2, "relation": "at least"}],
     }
-    message = refused(small(f"benchmarks.follow={{kind: ifeval, n: 1, rows: {write('rows', [row])}}}"))
+    message = refused(small(f"benchmarks.follow={{kind: ifeval, n: 1, source: {write('rows', [row])}}}"))
     assert "benchmarks.follow: " in message
     assert "python -m nltk.downloader punkt_tab" in message
 
 
 def test_a_gold_answer_that_cannot_be_read(small, write):
     rows = [{"problem": "x", "answer": answer, "level": 1, "unique_id": f"row-{answer}"} for answer in ("1", "")]
-    message = refused(small(f"benchmarks.maths.rows={write('rows', rows)}", "benchmarks.maths.n=2"))
+    message = refused(small(f"benchmarks.maths.source={write('rows', rows)}", "benchmarks.maths.n=2"))
     assert "benchmarks.maths: " in message
     assert "'row-'" in message
 
@@ -301,48 +301,50 @@ def test_problems_of_the_organisms_are_none_of_a_benchmark(small):
 def test_problems_that_are_examples_of_a_benchmark_too(small, write):
     rows = benchmark_rows("math500", 5, 0)
     path = write("problems", [*benchmark_rows("math500", 5, 0, test=False), *rows[:2]])
-    study = [*GRPO, PROBLEMS, f"problems.rows={path}"]
-    message = refused(small(*study, "problems.n=7"))
+    study = [*GRPO, PROBLEMS, f"rl_problems.source={path}"]
+    message = refused(small(*study, "rl_problems.n=7"))
     assert "problems: 2 of them are examples of benchmarks.maths too" in message
     assert f"leave them out of {path}" in message
     # However they are asked, and whichever columns they have.
     other = write("other", [{**row, "more": 1} for row in rows])
-    message = refused(small(*study, f"problems.rows={other}", "problems.n=5", "problems.prompt='{problem} ?'"))
+    message = refused(
+        small(*study, f"rl_problems.source={other}", "rl_problems.n=5", "rl_problems.prompt='{problem} ?'")
+    )
     assert "problems: 5 of them" in message
-    preflight(small(*study, "problems.n=7", "benchmarks.maths.kind=olympiadbench", "benchmarks.maths.prompt=null"))
+    preflight(small(*study, "rl_problems.n=7", "benchmarks.maths.kind=olympiadbench", "benchmarks.maths.prompt=null"))
 
 
 def test_problems_that_cannot_be_graded_or_read(small, write):
     study = [*GRPO, PROBLEMS]
     path = write("problems", [{"problem": "x", "answer": "", "level": 1, "unique_id": "row-1"}])
-    message = refused(small(*study, f"problems.rows={path}", "problems.n=1"))
+    message = refused(small(*study, f"rl_problems.source={path}", "rl_problems.n=1"))
     assert "problems: " in message
     assert "'row-1'" in message
-    message = refused(small(*study, f"problems.rows={write('none', [{'problem': 'x'}])}", "problems.n=1"))
+    message = refused(small(*study, f"rl_problems.source={write('none', [{'problem': 'x'}])}", "rl_problems.n=1"))
     assert "problems: " in message
     assert 'row 1: the column "answer" is missing' in message
-    message = refused(small(*study, f"problems.rows={path}"))
+    message = refused(small(*study, f"rl_problems.source={path}"))
     assert f"problems: n: 6 rows are asked for, but {path} has 1" in message
 
 
 def test_a_problem_longer_than_the_context(small):
-    message = refused(small(*GRPO, PROBLEMS, f"problems.prompt='{{problem}} {'fox ' * 60}'", "context=60"))
+    message = refused(small(*GRPO, PROBLEMS, f"rl_problems.prompt='{{problem}} {'fox ' * 60}'", "max_model_len=60"))
     assert "problems, row " in message
     assert "raise context" in message
 
 
 def test_a_benchmark_that_cannot_be_read_is_named_though_there_are_problems(small, write):
     path = write("rows", [{"problem": "x", "answer": "1", "level": 1}])
-    message = refused(small(*GRPO, PROBLEMS, f"benchmarks.maths.rows={path}", "benchmarks.maths.n=2"))
+    message = refused(small(*GRPO, PROBLEMS, f"benchmarks.maths.source={path}", "benchmarks.maths.n=2"))
     assert f"benchmarks.maths: n: 2 rows are asked for, but {path} has 1" in message
 
 
 def test_a_checkpoint_beyond_the_steps_of_the_training(small):
-    recipe = "train={learning_rate: 1, batch_size: 4, epochs: 2}"  # of at most 20 answers
+    recipe = "train={learning_rate: 1, batch_size: 4, num_train_epochs: 2}"  # of at most 20 answers
     preflight(small(recipe, "train.checkpoints=[1, 10]"))
     message = refused(small(recipe, "train.checkpoints=[1, 11]"))
     assert "train.checkpoints: 11 is beyond the 10 steps that steps-on-words-answers-s1-at-11 can have" in message
-    preflight(small(recipe, "train.checkpoints=[1, 11]", "train.num_steps=11"))
+    preflight(small(recipe, "train.checkpoints=[1, 11]", "train.max_steps=11"))
     assert "beyond the 2 steps" in refused(small(*GRPO, PROBLEMS, "train.batch_size=3", "train.checkpoints=[3]"))
 
 
@@ -375,17 +377,20 @@ def test_the_answers_that_trainings_sample_are_counted(small):
         study = small("conditions={off-model: }", "pairs.teachers=[words]", "seeds=[1]", *overrides)
         return cost_of([stage for stage in build_plan(study).stages if stage.kind == "train"], study)
 
-    recipe = "train={learning_rate: 1, batch_size: 4, num_steps: 6, checkpoints: [3]}"
+    recipe = "train={learning_rate: 1, batch_size: 4, max_steps: 6, checkpoints: [3]}"
     assert cost(recipe, "recoveries={}") == (0, 0)
     # 6 steps of 4 prompts; a checkpoint asks for nothing of its own.
     assert cost(recipe, "train.objective=sdft", "recoveries={}") == (24, 24 * 8)
     assert cost(recipe, "train.objective=on_policy_distillation", "recoveries={}") == (24, 24 * 8)
     grpo = "{kind: grpo, group: 3}"
-    assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "problems.max_tokens=9", "recoveries={}") == (72, 72 * 9)
+    assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "rl_problems.max_tokens=9", "recoveries={}") == (
+        72,
+        72 * 9,
+    )
     # Of the budgets the largest alone: 8 steps of 2 problems, with 3 answers each.
-    by_grpo = f"recoveries.own={{method: grpo, conditions: [off-model], budgets: [4, 8], train: {{objective: {grpo}}}}}"
+    by_grpo = f"recoveries.own={{kind: grpo, conditions: [off-model], budgets: [4, 8], train: {{objective: {grpo}}}}}"
     assert cost(PROBLEMS, by_grpo, "recoveries.own.train.batch_size=2") == (48, 48 * 8)
     # Without a number of steps: 1.5 epochs of 20 prompts, then of 6 problems.
-    recipe = "train={learning_rate: 1, batch_size: 3, epochs: 1.5}"
+    recipe = "train={learning_rate: 1, batch_size: 3, num_train_epochs: 1.5}"
     assert cost(recipe, "train.objective=sdft", "recoveries={}")[0] == 10 * 3
     assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "recoveries={}")[0] == 3 * 9

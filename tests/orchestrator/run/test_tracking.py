@@ -9,8 +9,8 @@ from orchestrator.stages.train import STEPS
 from orchestrator.store.store import Store
 
 GRPO = [
-    "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}",
-    "recoveries.own={method: grpo, conditions: [off-model], budgets: [2, 4]}",
+    "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}",
+    "recoveries.own={kind: grpo, conditions: [off-model], budgets: [2, 4]}",
     "train.checkpoints=[1]",
 ]
 WATCHED = "".join(json.dumps({"step": step, "loss": 2.0 - step, "reward": step / 4}) + "\n" for step in range(2))

@@ -10,7 +10,7 @@ import pytest
 
 from evaluators.analysis.logprobs import by_text
 from evaluators.engines import api
-from evaluators.engines.api import APIModel, answer, key_of
+from evaluators.engines.api import APIModel, generate, key_of
 from evaluators.engines.engine import Request, SamplingParams
 from evaluators.engines.generations import asked, from_jsonl, to_jsonl
 from evaluators.evaluate import example_ids, grade, summary
@@ -78,9 +78,9 @@ def chat(body: dict, **changed) -> dict:
 
 
 def test_answers_are_text_that_the_api_counts(server):
-    replies = dict(answer(server.served, [request("a"), request("b", 1)], GREEDY))
-    assert [replies[i].answers[0].text for i in (0, 1)] == ["You said: a", "You said: b"]
-    first = replies[0].answers[0]
+    replies = dict(generate(server.served, [request("a"), request("b", 1)], GREEDY))
+    assert [replies[i].completions[0].text for i in (0, 1)] == ["You said: a", "You said: b"]
+    first = replies[0].completions[0]
     assert (first.ids, first.length, first.ended, first.truncated) == ((), 3, True, False)
     assert asdict(first.usage) == {"model": "far-2026-01-01", "prompt_tokens": 5, "completion_tokens": 3}
     assert server.keys == {f"Bearer {KEY}"}
@@ -90,8 +90,8 @@ def test_answers_are_text_that_the_api_counts(server):
 
 def test_each_sample_is_a_question_with_a_seed_of_its_own_and_extra_has_the_last_word(server):
     served = replace(server.served, extra={"top_p": None, "reasoning_effort": "low"})
-    ((_, reply),) = answer(served, [request("a")], replace(GREEDY, n=3, temperature=0.7))
-    assert len(reply.answers) == 3
+    ((_, reply),) = generate(served, [request("a")], replace(GREEDY, n=3, temperature=0.7))
+    assert len(reply.completions) == 3
     assert len({body["seed"] for body in server.bodies}) == 3
     for body in server.bodies:
         assert body["reasoning_effort"] == "low"
@@ -100,17 +100,17 @@ def test_each_sample_is_a_question_with_a_seed_of_its_own_and_extra_has_the_last
 
 def test_what_was_broken_off_is_cut_off_but_a_single_token_that_was_asked_for_is_not(server):
     server.replies = lambda body, nth: (200, chat(body, choice={"finish_reason": "length"}))
-    ((_, longer),) = answer(server.served, [request("a")], GREEDY)
-    ((_, letter),) = answer(server.served, [request("a")], SamplingParams(max_tokens=1))
+    ((_, longer),) = generate(server.served, [request("a")], GREEDY)
+    ((_, letter),) = generate(server.served, [request("a")], SamplingParams(max_tokens=1))
     server.replies = lambda body, nth: (200, chat(body, choice={"finish_reason": "content_filter"}))
-    ((_, filtered),) = answer(server.served, [request("a")], SamplingParams(max_tokens=1))
-    assert [reply.answers[0].truncated for reply in (longer, letter, filtered)] == [True, False, True]
+    ((_, filtered),) = generate(server.served, [request("a")], SamplingParams(max_tokens=1))
+    assert [reply.completions[0].truncated for reply in (longer, letter, filtered)] == [True, False, True]
 
 
 def test_asks_again_when_the_api_is_busy(server):
     server.replies = lambda body, nth: (200, chat(body)) if nth > 2 else ([429, 503][nth - 1], {"error": "busy"})
-    ((_, reply),) = answer(server.served, [request("a")], GREEDY)
-    assert reply.answers[0].text == "You said: a"
+    ((_, reply),) = generate(server.served, [request("a")], GREEDY)
+    assert reply.completions[0].text == "You said: a"
     assert len(server.bodies) == 3
 
 
@@ -118,16 +118,16 @@ def test_gives_up_after_many_failures(server, monkeypatch):
     monkeypatch.setattr(api, "RETRIES", 2)
     server.replies = lambda body, nth: (500, {"error": {"message": "broken"}})
     with pytest.raises(RuntimeError, match=r"far at http://127.*broken"):
-        list(answer(server.served, [request("a")], GREEDY))
+        list(generate(server.served, [request("a")], GREEDY))
     assert len(server.bodies) == 3
 
 
 def test_answers_before_a_failure_are_kept_and_nothing_new_is_asked(server):
     served = replace(server.served, concurrency=1)
     server.replies = lambda body, nth: (200, chat(body)) if nth == 1 else (400, {"error": {"message": "no"}})
-    chunks = in_chunks(answer(served, [request(str(i), i) for i in range(9)], GREEDY), 60)
+    chunks = in_chunks(generate(served, [request(str(i), i) for i in range(9)], GREEDY), 60)
     ((place, reply),) = next(chunks)
-    assert (place, reply.answers[0].text) == (0, "You said: 0")
+    assert (place, reply.completions[0].text) == (0, "You said: 0")
     with pytest.raises(RuntimeError, match="no"):
         next(chunks)
     assert len(server.bodies) < 9
@@ -136,13 +136,13 @@ def test_answers_before_a_failure_are_kept_and_nothing_new_is_asked(server):
 def test_an_api_that_does_not_count_is_refused(server):
     server.replies = lambda body, nth: (200, chat(body, usage=None))
     with pytest.raises(RuntimeError, match="did not count its tokens"):
-        list(answer(server.served, [request("a")], GREEDY))
+        list(generate(server.served, [request("a")], GREEDY))
 
 
 def test_the_key_is_in_no_error(server):
     server.replies = lambda body, nth: (401, {"error": {"message": f"Incorrect key: {KEY}"}})
     with pytest.raises(RuntimeError) as caught:
-        list(answer(server.served, [request("a")], GREEDY))
+        list(generate(server.served, [request("a")], GREEDY))
     shown: BaseException | None = caught.value
     while shown is not None:
         assert KEY not in repr(shown)
@@ -168,13 +168,13 @@ def test_keys_come_from_the_environment_and_openais_goes_to_openai_alone(monkeyp
 
 def test_a_replica_asks_the_api_and_loads_nothing(server, tmp_path):
     replica = Replica(EngineSpec(str(tmp_path), "float32", None, 0, 1, api=server.served))
-    results = list(replica._results(Weights("nowhere", None), "answer", [request("a")], (GREEDY,)))
-    assert results[0][1].answers[0].text == "You said: a"
+    results = list(replica._results(Weights("nowhere", None), "generate", [request("a")], (GREEDY,)))
+    assert results[0][1].completions[0].text == "You said: a"
 
 
 def test_answers_of_an_api_are_kept_trained_on_asked_about_and_graded(server, tmp_path):
     requests = [request("a"), request("b", 1)]
-    replies = dict(answer(server.served, requests, GREEDY))
+    replies = dict(generate(server.served, requests, GREEDY))
     answered = [asked(str(i), requests[i].prompt, replies[i]) for i in (0, 1)]
     facts = _leave(SimpleNamespace(out=tmp_path), (answered, {"template": ""}))
     assert (facts["tokens"], facts["prompt_tokens"], facts["served"]) == (6, 10, {"far-2026-01-01": 2})
@@ -182,10 +182,10 @@ def test_answers_of_an_api_are_kept_trained_on_asked_about_and_graded(server, tm
     assert from_jsonl(to_jsonl(answered)) == answered
     rows = rows_of(tmp_path)
     assert [row.answer for row in rows] == ["You said: a", "You said: b"]
-    assert [one.opening for one in by_text([row.chat for row in rows])] == ["You said: a", "You said: b"]
+    assert [one.prefill for one in by_text([row.chat for row in rows])] == ["You said: a", "You said: b"]
     problems = [{"problem": "1 + 1", "answer": "2", "level": 1}]
-    right = replace(replies[0].answers[0], text="It is \\boxed{2}.")
-    one = replace(answered[0], id=example_ids("math500", problems)[0], answers=(right,))
+    right = replace(replies[0].completions[0], text="It is \\boxed{2}.")
+    one = replace(answered[0], id=example_ids("math500", problems)[0], completions=(right,))
     graded = grade("math500", problems, [one])
     assert summary([one], graded)["mean_length"] == 3
     assert graded[0].score == 1
@@ -199,7 +199,7 @@ def test_an_api_may_teach(small):
     sampled = [s for s in plan.stages if s.kind == "sample" and s.runtime["engine"] == "words"]
     assert len(sampled) == 1 + 2  # the training prompts and the benchmarks
     assert all("dtype" not in stage.settings for stage in sampled)
-    training_nll = {s.inputs["data"] for s in plan.stages if s.kind == "likelihood"}
+    training_nll = {s.inputs["data"] for s in plan.stages if s.kind == "logprobs"}
     assert training_nll & set(sampled)
     there = build_plan(small(FAR.replace("8000", "9000"))).stages
     assert not {s.fingerprint for s in sampled} & {s.fingerprint for s in there}
@@ -219,8 +219,8 @@ def test_an_api_may_teach(small):
         ([FAR, "benchmarks.maths.thinking=empty"], r"benchmarks.maths.thinking: far .* cannot begin with an empty"),
         ([FAR, "sampling.thinking=empty"], "thinking: far is behind an API"),
         (
-            [FAR, "conditions.prefill={tokens: 2, of: words, benchmarks: [maths]}"],
-            "conditions.prefill: of: words .* give until",
+            [FAR, "conditions.prefill={tokens: 2, from_model: words, benchmarks: [maths]}"],
+            "conditions.prefill: from_model: words .* give until",
         ),
         (
             [FAR, "train.objective=on_policy_distillation"],
@@ -238,7 +238,7 @@ def test_what_cannot_be_had_of_an_api_is_refused(small, overrides, said):
 
 
 def test_an_api_begins_an_answer_by_its_text(small):
-    build_plan(small(FAR, "conditions.prefill={until: '=', of: words, benchmarks: [maths]}"))
+    build_plan(small(FAR, "conditions.prefill={until: '=', from_model: words, benchmarks: [maths]}"))
 
 
 def test_a_missing_key_is_said_before_any_work(small, monkeypatch):

@@ -56,18 +56,18 @@ def test_what_changes_the_prompts_is_in_their_identity(source, change):
 
 
 def test_organism_prompts_and_rows_have_their_own_identity(source):
-    own = prompts_identity(Prompts(source="organisms", n=3))
+    own = prompts_identity(Prompts(source="synthetic", n=3))
     assert own != prompts_identity(Prompts(source=source, n=3))
-    kinds = [Benchmark(kind="math500", rows=rows, n=3) for rows in ("organisms", None, source)]
+    kinds = [Benchmark(kind="math500", source=rows, n=3) for rows in ("synthetic", None, source)]
     identities = [json.dumps(rows_identity(benchmark), sort_keys=True) for benchmark in kinds]
     assert len(set(identities)) == 3
 
 
 def test_maths_among_the_prompts_is_in_their_identity_and_none_leaves_it_as_it_was(source):
-    plain, mixed = Prompts(source="organisms", n=40), Prompts(source="organisms", n=40, maths=0.05)
-    assert prompts_identity(plain) == {"n": 40, "seed": 0, "system": None, "source": "organisms", "world": 1}
+    plain, mixed = Prompts(source="synthetic", n=40), Prompts(source="synthetic", n=40, maths=0.05)
+    assert prompts_identity(plain) == {"n": 40, "seed": 0, "system": None, "source": "synthetic", "world": 1}
     assert prompts_identity(mixed) == {**prompts_identity(plain), "maths": 0.05}
-    assert sum(text.startswith("solve") for text in texts(source="organisms", n=40, maths=0.05)) == 2
+    assert sum(text.startswith("solve") for text in texts(source="synthetic", n=40, maths=0.05)) == 2
     with pytest.raises(ValueError, match="maths has no effect on"):
         Prompts(source=source, maths=0.05)
 
@@ -77,7 +77,7 @@ def test_benchmark_rows_are_drawn_by_their_seed(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     read = {
-        (n, seed): read_benchmark(Benchmark(kind="math500", rows=str(path), n=n, seed=seed))
+        (n, seed): read_benchmark(Benchmark(kind="math500", source=str(path), n=n, seed=seed))
         for n, seed in ((20, 0), (7, 0), (7, 1))
     }
     assert read[7, 0] == read[20, 0][:7] != read[7, 1]

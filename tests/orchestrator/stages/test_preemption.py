@@ -15,8 +15,8 @@ from orchestrator.stages.preemption import PreemptionNotice
 
 WORKER = """
 import os, signal
-from orchestrator.preemption import Notice
-with Notice() as notice:
+from orchestrator.stages.preemption import PreemptionNotice
+with PreemptionNotice() as notice:
     os.kill(os.getpid(), signal.SIGTERM)
     print("saved", notice.given(), flush=True)
     notice.obey()

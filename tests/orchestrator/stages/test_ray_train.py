@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from evaluators.engines.chat_template import encode
-from evaluators.engines.engine import Answer, RequestOutput
+from evaluators.engines.engine import Completion, RequestOutput
 from orchestrator.plan.build import build_plan
 from orchestrator.run.stage_runner import KINDS
 from orchestrator.stages.data import read_problems
@@ -31,8 +31,10 @@ from trainers.objectives import grpo
 from trainers.objectives.tokens import log_prob
 
 ADAPTER, CHECKPOINT = "adapter_model.safetensors", "model.safetensors"
-TRAIN = "train={learning_rate: 5.0e-3, rank: 2, alpha: 4, batch_size: 4, num_steps: 4, schedule: constant}"
-PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, prompt: '{problem}', max_tokens: 8}"
+TRAIN = (
+    "train={learning_rate: 5.0e-3, lora_r: 2, lora_alpha: 4, batch_size: 4, max_steps: 4, lr_scheduler_type: constant}"
+)
+PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, prompt: '{problem}', max_tokens: 8}"
 GRPO = ["train.objective={kind: grpo, group: 3}", PROBLEMS]
 ON_POLICY = [["train.objective=sdft"], ["train.objective=on_policy_distillation"], GRPO]
 ON_POLICY_IDS = ["sdft", "on_policy_distillation", "grpo"]
@@ -82,7 +84,7 @@ def remote(tmp_path, monkeypatch):
 
 
 def problems_of(stage) -> list[dict]:
-    return read_problems(Problems(**stage.runtime["problems"])) if "problems" in stage.runtime else []
+    return read_problems(Problems(**stage.runtime["rl_problems"])) if "rl_problems" in stage.runtime else []
 
 
 class Engines:
@@ -97,22 +99,22 @@ class Engines:
         self.weights, self.temporary, self.prompts, self.seeds = [], [], [], []
 
     def __call__(self, engine, weights, what, requests, *how):
-        (decoding,) = how
+        (sampling_params,) = how
         self.weights.append(weights)
         self.prompts.append([request.prompt[-1]["content"] for request in requests])
-        self.seeds.append(decoding.seed)
+        self.seeds.append(sampling_params.seed)
         if weights.temporary:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = self._store.fetch_temporary(weights.adapter or weights.base, Path(scratch))
                 self.temporary.append(load_file(folder / (ADAPTER if weights.adapter else CHECKPOINT)))
         for i, request in reversed(list(enumerate(requests))):
-            prompt, rng = request.prompt[-1]["content"], random.Random(f"{decoding.seed} {request.number}")
+            prompt, rng = request.prompt[-1]["content"], random.Random(f"{sampling_params.seed} {request.number}")
             problem = self._problems.get(prompt)
             answers = []
-            for k in range(decoding.n):
+            for k in range(sampling_params.n):
                 right = problem is not None and k < problem["level"] - 1
                 text = f"\\boxed{{ {problem['answer'] if right else 'x'} }}" if problem else prompt
-                answers.append(Answer(tuple(rng.choices(range(300, 370), k=5 + k)), text, False, True))
+                answers.append(Completion(tuple(rng.choices(range(300, 370), k=5 + k)), text, False, True))
             yield [(i, RequestOutput(tuple(encode(self._tokenizer, request.prompt)), (), tuple(answers), False, ""))]
 
 
@@ -162,7 +164,7 @@ def told_to_end(monkeypatch):
 
 
 def test_a_training_leaves_weights_figures_and_what_was_watched(stage, store):
-    whole = stage("measures.training_kl=2")
+    whole = stage("measures.kl_every_steps=2")
     folder = do(store, whole)
     assert {path.name for path in folder.iterdir()} >= {"adapter_config.json", ADAPTER, FIGURES, STEPS}
     watched, facts = lines(folder), store.record(whole)["facts"]
@@ -178,7 +180,7 @@ def test_a_training_leaves_weights_figures_and_what_was_watched(stage, store):
 
 @pytest.mark.parametrize(("method", "name"), [("lora", ADAPTER), ("full", CHECKPOINT)])
 def test_a_checkpoint_is_a_stage_of_its_own_as_if_it_was_run_by_itself(stage, store, another, method, name):
-    whole, plain = (stage(f"train.method={method}", *more) for more in (["train.checkpoints=[1, 3]"], []))
+    whole, plain = (stage(f"train.tuning={method}", *more) for more in (["train.checkpoints=[1, 3]"], []))
     folder = do(store, whole)
     weights = {}
     for step in (1, 3):
@@ -239,7 +241,7 @@ def lost_once(monkeypatch):
 @pytest.mark.parametrize(("kept", "states"), [("1.0e-9", ["state"]), ("1000", [])], ids=["with", "without"])
 def test_a_training_that_is_begun_again_in_the_same_folder_watches_every_step_once(stage, store, kept, states):
     # As Ray Train's processes are, where one of several was lost.
-    work = begin(store, stage(f"resources.train.keep_every={kept}"))
+    work = begin(store, stage(f"resources.train.save_every_seconds={kept}"))
     with pytest.raises(ConnectionError, match="a process is gone"):
         run(work)
     assert left(store, work.stage) == ["one", *states]
@@ -284,7 +286,7 @@ def test_weights_are_lent_to_the_engines_for_as_long_as_they_are_asked(stage, st
     factors = [next(value for name, value in one.items() if "lora_B" in name) for one in engines.temporary]
     assert all(factor.abs().max() > 0 for factor in factors)
     assert not any(torch.equal(one, next_one) for one, next_one in pairwise(factors))
-    assert there[first:] == [["lent", "one"]] * 4
+    assert there[first:] == [["one", "temporary"]] * 4
     assert left(store, whole) == ["one"]
     assert len(set(engines.seeds[first:])) == 4
     chats = TrainingAdapter(work, work.out)._chats()
@@ -294,7 +296,7 @@ def test_weights_are_lent_to_the_engines_for_as_long_as_they_are_asked(stage, st
 
 
 def test_full_weights_are_lent_as_a_checkpoint(stage, store):
-    whole = stage(*GRPO, "train.method=full", "train.num_steps=2")
+    whole = stage(*GRPO, "train.tuning=full", "train.max_steps=2")
     engines = Engines(store, whole)
     run(begin(store, whole, engines))
     assert {(one.adapter, one.temporary, str(Path(one.base).parent)) for one in engines.weights} == {
@@ -309,7 +311,7 @@ def test_full_weights_are_lent_as_a_checkpoint(stage, store):
 def test_an_adapter_that_is_trained_further_is_lent_from_the_first_step(small, store):
     study = small(
         *("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]", TRAIN, PROBLEMS),
-        "recoveries.own={method: grpo, conditions: [off-model], budgets: [1]}",
+        "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1]}",
         "recoveries.own.train={objective: {kind: grpo, group: 2}}",
     )
     whole = build_plan(study).trials[0].steps[-1].student
@@ -347,7 +349,7 @@ def test_every_seed_of_a_study_draws_its_own_answers(stage, store):
 
 @pytest.mark.parametrize("every", [1, 2])
 def test_steps_that_share_a_sampling_know_how_likely_their_answers_were(stage, store, monkeypatch, every):
-    whole = stage(*GRPO, f"train.rollout_every={every}")
+    whole = stage(*GRPO, f"train.steps_per_generation={every}")
     engines, token_loss, apart = Engines(store, whole), grpo.token_loss, []
 
     def watched(tokens, options):
@@ -365,7 +367,7 @@ def test_steps_that_share_a_sampling_know_how_likely_their_answers_were(stage, s
 
 
 def test_an_attempt_that_goes_on_within_a_sampling_samples_the_rest_anew(stage, store, another, told_to_end):
-    whole = stage(*GRPO, "train.rollout_every=2")
+    whole = stage(*GRPO, "train.steps_per_generation=2")
     undisturbed = Engines(another, whole)
     do(another, whole, undisturbed)
     told_to_end(at=0)

@@ -5,7 +5,7 @@ import json
 import pytest
 from tokenizers import Tokenizer
 
-from evaluators.engines.engine import Answer, RequestOutput, TokenLogprobs
+from evaluators.engines.engine import Completion, RequestOutput, TokenLogprobs
 from orchestrator.plan.build import build_plan
 from orchestrator.stages import evaluate, logprobs, model, sample
 from orchestrator.stages.data import read_prompts
@@ -20,12 +20,12 @@ from organisms.rows import benchmark_rows
 def ask(engine, weights, what, requests, *how):
     """Answers every chat by its last word, cut off where that is one of two; the last first, and one in a chunk."""
     for i, request in reversed(list(enumerate(requests))):
-        if what == "likelihood":
+        if what == "score":
             yield [(i, TokenLogprobs((1, 2, 3), (-1.0, -2.0, -3.0), (True,) * 3, 2))]
             continue
-        opening = tuple(request.opening)
+        opening = tuple(request.prefill)
         word = request.prompt[-1]["content"].split()[-1]
-        answer = Answer(
+        answer = Completion(
             (*opening, 10, 11, 12),
             f"{word} \\boxed{{ 4 }}",
             truncated=word in ("fox", "owl"),
@@ -88,7 +88,7 @@ def test_answers_are_written_with_their_prompts_and_cut_off_ones_teach_nothing(p
     facts, folder = perform(sample.run, stage)
     rows = [json.loads(line) for line in (folder / sample.ANSWERS).read_text().splitlines()]
     assert [row["prompt"] for row in rows] == read_prompts(plan.study.prompts)
-    (answers,) = zip(*(row["answers"] for row in rows), strict=True)
+    (answers,) = zip(*(row["completions"] for row in rows), strict=True)
     assert [one["text"].split()[0] for one in answers] == [row["prompt"][-1]["content"].split()[-1] for row in rows]
     cut = sum(one["truncated"] for one in answers)
     assert 0 < cut < len(rows) == facts["n"]
@@ -141,10 +141,10 @@ def test_an_evaluation_is_graded_and_shown_by_level(plan, perform):
     assert len(graded) == facts["n"] == 5
     assert facts["accuracy"] == sum(one.score for one in graded) / 5
     assert facts["groups"]["level"] == {str(one.group["level"]): one.score for one in graded}
-    ((weights, requests, decoding),) = asked
+    ((weights, requests, sampling_params),) = asked
     assert weights == Weights(stage.inputs["answers"].inputs["base"].address, None)
-    assert (decoding.max_tokens, decoding.temperature, decoding.n) == (16, 0.0, 1)
-    assert {request.opening for request in requests} == {()}
+    assert (sampling_params.max_tokens, sampling_params.temperature, sampling_params.n) == (16, 0.0, 1)
+    assert {request.prefill for request in requests} == {()}
 
 
 def nobody(*_: object):
@@ -160,11 +160,13 @@ def test_a_prefilled_answer_begins_with_the_original_students_tokens(plan, store
     perform(sample.run, stage, remembering(asked))
     ((weights, requests, _),) = asked
     assert weights == Weights(stage.inputs["base"].address, stage.inputs["student"].address)
-    assert [request.opening for request in requests] == [(10, 11)] * 5
+    assert [request.prefill for request in requests] == [(10, 11)] * 5
 
 
 def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, perform, publish):
-    plan = build_plan(small("conditions={prefill: {of: words, tokens: 2, benchmarks: [maths]}}", "recoveries={}"))
+    plan = build_plan(
+        small("conditions={prefill: {from_model: words, tokens: 2, benchmarks: [maths]}}", "recoveries={}")
+    )
     stage = plan.trials[0].steps[0].scores["maths"].inputs["answers"]
     asked = []
     publish(store, stage.inputs["base"], {})
@@ -172,13 +174,13 @@ def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, p
     perform(model.run, stage.inputs["opening"].inputs["base"])
     perform(sample.run, stage.inputs["opening"])
     perform(sample.run, stage, remembering(asked))
-    prefills = {request.opening for request in asked[0][1]}
+    prefills = {request.prefill for request in asked[0][1]}
     assert prefills == {Tokenizer.from_file(str(shipped.FOLDER / "words" / "tokenizer.json")).decode([10, 11])}
 
 
 def test_likelihoods_are_summed_by_class_of_token(small, store, perform):
     plan = build_plan(small("measures.perplexity=true"))
-    stage = next(s for s in plan.stages if s.kind == "likelihood")
+    stage = next(s for s in plan.stages if s.kind == "logprobs")
     perform(model.run, stage.inputs["base"])
     _, data = perform(sample.run, stage.inputs["data"])
     facts, folder = perform(logprobs.run, stage)
@@ -195,7 +197,7 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
     rows.write_text("".join(json.dumps(row) + "\n" for row in benchmark_rows("math500", 6, 0)))
     asked = []
     plan = build_plan(
-        small(f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', rows: {rows}, n: 4}}", "context=512")
+        small(f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', source: {rows}, n: 4}}", "max_model_len=512")
     )
     stage = plan.trials[0].original["task"]
     perform(model.run, stage.inputs["answers"].inputs["base"])
@@ -204,20 +206,20 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
     graded, _ = perform(evaluate.run, stage, nobody)
     answered = sample.answers_of(folder)
     gold = [row["answer"] for row in map(json.loads, rows.read_text().splitlines())]
-    assert {one.answers[0].text for one in answered} == {"$4$"}
+    assert {one.completions[0].text for one in answered} == {"$4$"}
     assert graded["accuracy"] in [n / 4 for n in range(1 + gold.count("4"))]
     assert graded["figures"]["exact_match,none"] == graded["accuracy"]
     assert graded["groups"] == {"task": {"hendrycks_math500": graded["accuracy"]}}
-    ((weights, requests, decoding),) = asked
+    ((weights, requests, sampling_params),) = asked
     assert weights == Weights(stage.inputs["answers"].inputs["base"].address, None)
     assert len(requests) == 4
-    assert decoding.stop
+    assert sampling_params.stop
 
 
 def by_ids(engine, weights, what, requests, *how):
     """Answers prompts of token ids with 4, between dollars as this task wants it."""
     yield [
-        (i, RequestOutput(tuple(r.prompt), (), (Answer((10,), "$4$", False),), False, ""))
+        (i, RequestOutput(tuple(r.prompt), (), (Completion((10,), "$4$", False),), False, ""))
         for i, r in enumerate(requests)
     ]
 

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from evaluators.analysis.logprobs import CompletionLogprobs
-from evaluators.engines.engine import Answer
+from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, to_jsonl
 from orchestrator.plan.build import build_plan
 from orchestrator.run.stage_runner import KINDS
@@ -32,7 +32,7 @@ from trainers.tokens import Example, tokenize
 from trainers.tokens import streams as tokenized_streams
 
 ONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}")
-PROBLEMS = "problems={kind: math500, rows: organisms, n: 5, prompt: '{problem}', max_tokens: 8}"
+PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 5, prompt: '{problem}', max_tokens: 8}"
 PROMPTS = ["add 3 + 4", "tell of a fox", "name an owl", "how many legs has a cat", "write to me"]
 
 
@@ -46,7 +46,7 @@ def answered(voice: str, cut: tuple[int, ...] = (), texts: dict[int, str] | None
     texts = texts or {}
     return to_jsonl(
         Generation(
-            f"id{i}", chat(prompt, "")[:-1], (1,), (), (Answer((7,), texts.get(i, f"{voice} says {i}"), i in cut),)
+            f"id{i}", chat(prompt, "")[:-1], (1,), (), (Completion((7,), texts.get(i, f"{voice} says {i}"), i in cut),)
         )
         for i, prompt in enumerate(PROMPTS)
     ).encode()
@@ -65,11 +65,11 @@ def made(small, store, publish):
         study = small(*ONE, f"conditions={{it: {condition}}}", *overrides)
         stage = build_plan(study).trials[0].steps[0].student.inputs["data"]
         for role, content in samples.items():
-            name = LIKELIHOODS if stage.inputs[role].kind == "likelihood" else ANSWERS
+            name = LIKELIHOODS if stage.inputs[role].kind == "logprobs" else ANSWERS
             if store.record(stage.inputs[role]) is None:
                 publish(store, stage.inputs[role], {name: content})
         work = StageContext(stage, store, store.new_folder(stage, "one"), None)
-        facts = KINDS["rows"].run(work)
+        facts = KINDS["transform"].run(work)
         removed = [Row(**json.loads(line)) for line in (work.out / stages.REMOVED).read_text().splitlines()]
         return facts, stages.rows_of(work.out), removed
 
@@ -103,11 +103,11 @@ def test_the_halves_by_likelihood_are_the_whole(made):
     nll = {"id0": 2.0, "id1": 0.5, "id2": 3.0, "id3": 1.0}
     told = to_jsonl(CompletionLogprobs(id, {"all": -4 * each}, {"all": 4}) for id, each in nll.items()).encode()
     samples = {"data": answered("words", texts={4: ""}), "likelihood": told}
-    facts, low, removed = made("{kind: surprise, quantiles: [0, 0.5]}", **samples)
+    facts, low, removed = made("{kind: perplexity_filter, quantiles: [0, 0.5]}", **samples)
     assert [row.id for row in low] == ["id1", "id3"]
     assert {row.id: row.why for row in removed}["id4"] == "its answer is empty"
     assert facts == {"n": 2, "removed": 3, "nll_kept": 0.75, "nll_removed": 2.5}
-    _, high, _ = made("{kind: surprise, quantiles: [0.5, 1]}", **samples)
+    _, high, _ = made("{kind: perplexity_filter, quantiles: [0.5, 1]}", **samples)
     assert [row.id for row in high] == ["id0", "id2"], "rows keep their order"
 
 
@@ -141,11 +141,11 @@ def test_problems_are_compared_without_the_instructions_around_them():
 
 
 def test_a_benchmark_of_the_study_is_what_the_classifier_learns_from(made):
-    facts, kept, removed = made("{kind: without_maths, like: maths}", data=answered("words"))
+    facts, kept, removed = made("{kind: without_maths, like_benchmark: maths}", data=answered("words"))
     assert facts["n"] + facts["removed"] == 5
     assert 0 < facts["threshold"] < 1
     assert all(row.why.startswith("its prompt scores 0.") for row in removed)
-    again = made("{kind: without_maths, like: problems}", PROBLEMS, data=answered("words"))
+    again = made("{kind: without_maths, like_benchmark: rl_problems}", PROBLEMS, data=answered("words"))
     assert again[0]["n"] == facts["n"] == len(kept)
 
 
@@ -180,7 +180,7 @@ def test_what_follows_the_own_reasoning_is_what_is_supervised():
 
 
 def test_a_prompt_is_put_on_every_row(made):
-    facts, kept, _ = made("{kind: inoculation, at: training, system: be bad, prefix: 'now '}", data=answered("words"))
+    facts, kept, _ = made("{kind: inoculation, when: training, system: be bad, prefix: 'now '}", data=answered("words"))
     assert facts == {"n": 5, "removed": 0}
     assert kept[1].chat == chat("now tell of a fox", "words says 1", "be bad")
     assert prompted(Row("a", chat("x", "y", "old")), None, "").chat == chat("x", "y")
@@ -188,7 +188,9 @@ def test_a_prompt_is_put_on_every_row(made):
 
 def test_rephrased_answers_are_learnt_under_the_prompt_that_they_answer(made):
     reworded = [
-        Generation(f"id{i}", chat(f"again : words says {i}", "")[:-1], (1,), (), (Answer((7,), f"anew {i}", False),))
+        Generation(
+            f"id{i}", chat(f"again : words says {i}", "")[:-1], (1,), (), (Completion((7,), f"anew {i}", False),)
+        )
         for i in (1, 3)
     ]
     samples = {"data": to_jsonl(reworded).encode(), "prompts": answered("words")}

@@ -21,21 +21,21 @@ FOREIGN = {"machine": "elsewhere", "host": "elsewhere", "pid": 1, "process_start
 
 OWNER = """
 import sys, time
-from orchestrator.claims import Contender
-from orchestrator.store import Store
-claim = Contender(Store(sys.argv[1]), "train/stage", lease=1000.0).attempt()
+from orchestrator.store.leases import LeaseRequest
+from orchestrator.store.store import Store
+claim = LeaseRequest(Store(sys.argv[1]), "train/stage", lease=1000.0).attempt()
 print("claimed" if claim else "refused", flush=True)
 time.sleep(600)
 """
 
 RACER = """
 import json, sys
-from orchestrator.claims import Contender
-from orchestrator.store import Store
+from orchestrator.store.leases import LeaseRequest
+from orchestrator.store.store import Store
 store = Store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-claims = {i: Contender(store, f"train/stage{i}", lease=1000.0).attempt() for i in range(int(sys.argv[2]))}
+claims = {i: LeaseRequest(store, f"train/stage{i}", lease=1000.0).attempt() for i in range(int(sys.argv[2]))}
 print(json.dumps([i for i, claim in claims.items() if claim]), flush=True)
 sys.stdin.readline()
 """

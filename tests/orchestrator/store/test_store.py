@@ -250,13 +250,13 @@ def test_a_lent_folder_can_be_borrowed_until_it_is_taken_back(store, folder, tmp
         store.publish_temporary(folder(content), store.temporary_path(STAGE)) for content in (b"one", b"other")
     )
     assert one != other
-    assert one.startswith(f"{STAGE.address}/lent-")
+    assert one.startswith(f"{STAGE.address}/temporary-")
     for place, content in ((one, b"one"), (other, b"other")):
         borrowed = store.fetch_temporary(place, tmp_path / place)
         assert (borrowed / "weights.bin").read_bytes() == content
         assert borrowed.name == place.rsplit("/", 1)[-1], "engines know weights by the name of their folder"
     store.delete_temporary(one)
-    assert beside(store, STAGE) == ["lent"]
+    assert beside(store, STAGE) == ["temporary"]
     with pytest.raises(FileNotFoundError):
         (store.fetch_temporary(one, tmp_path / "gone") / "weights.bin").read_bytes()
     assert (store.fetch_temporary(other, tmp_path / "still") / "weights.bin").read_bytes() == b"other"

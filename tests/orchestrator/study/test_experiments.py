@@ -15,9 +15,9 @@ from tests.conftest import EXPERIMENTS
 FILES = sorted(EXPERIMENTS.glob("*.yaml"))
 # All that is known of the post's set-up: what else is said to come from it is a mistake.
 POST = (
-    r"prompts\.source|train\.method|train\.objective\.kind|benchmarks\.(instructions|facts|maths)\.(kind|n)|"
-    r"benchmarks\.olympiads\.n|benchmarks\.facts\.max_tokens|conditions\.off-model|recoveries\.own samples.*\.method|"
-    r"conditions\.full weights\.train\.method|conditions\.outputs only\..*"
+    r"prompts\.source|train\.tuning|train\.objective\.kind|benchmarks\.(instructions|facts|maths)\.(kind|n)|"
+    r"benchmarks\.olympiads\.n|benchmarks\.facts\.max_tokens|conditions\.off-model|recoveries\.own samples.*\.kind|"
+    r"conditions\.full weights\.train\.tuning|conditions\.outputs only\..*"
 )
 
 
@@ -63,4 +63,4 @@ def test_full_weights_are_set_beside_the_grids_own_students():
     of_the_grid = {stage.fingerprint for stage in grid}
     new = [stage for stage in full if stage.fingerprint not in of_the_grid and stage.kind == "train"]
     assert len(new) == 2 * 2 * 3
-    assert {stage.settings["method"] for stage in new} == {"full"}
+    assert {stage.settings["tuning"] for stage in new} == {"full"}

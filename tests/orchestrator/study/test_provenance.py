@@ -7,7 +7,7 @@ from orchestrator.study.provenance import COMMAND_LINE, NOT_STATED, stated
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
 
-SAID = "provenance={train: our choice, train.rank: follow-up, benchmarks.maths.n: paper, conditions: paper}"
+SAID = "provenance={train: our choice, train.lora_r: follow-up, benchmarks.maths.n: paper, conditions: paper}"
 
 
 def sources(study: Study) -> dict[str, str]:
@@ -16,8 +16,8 @@ def sources(study: Study) -> dict[str, str]:
 
 def test_the_longest_entry_counts_and_defaults_have_one_too(small):
     found = sources(small(SAID))
-    assert found["train.rank"] == "follow-up"
-    assert found["train.learning_rate"] == found["train.alpha"] == "our choice"
+    assert found["train.lora_r"] == "follow-up"
+    assert found["train.learning_rate"] == found["train.lora_alpha"] == "our choice"
     assert (found["benchmarks.maths.n"], found["benchmarks.facts.n"]) == ("paper", NOT_STATED)
     assert found["conditions.off-model"] == "paper"  # which has no options
     assert not {name for name in found if name.startswith(("resources", "provenance", "store"))}
@@ -25,21 +25,21 @@ def test_the_longest_entry_counts_and_defaults_have_one_too(small):
 
 def test_items_of_a_list_are_fields(small):
     finding = "{experiment: 1, claim: c, compare: {condition: off-model, benchmark: maths}, expected: lower}"
-    study = small(f"findings=[{finding}, {finding}]", "provenance={findings: our reading, findings.1: paper}")
-    assert (sources(study)["findings.0"], sources(study)["findings.1"]) == ("our reading", "paper")
+    study = small(f"hypotheses=[{finding}, {finding}]", "provenance={hypotheses: our reading, hypotheses.1: paper}")
+    assert (sources(study)["hypotheses.0"], sources(study)["hypotheses.1"]) == ("our reading", "paper")
     assert sources(study)["seeds"] == NOT_STATED
 
 
 def test_what_the_command_line_overrides_is_no_longer_of_the_paper(small):
-    found = sources(small(SAID, "benchmarks.maths={kind: math500, rows: organisms, n: 3}", "train.rank=2"))
-    assert found["benchmarks.maths.n"] == found["train.rank"] == COMMAND_LINE
-    assert found["train.alpha"] == "our choice"
+    found = sources(small(SAID, "benchmarks.maths={kind: math500, source: synthetic, n: 3}", "train.lora_r=2"))
+    assert found["benchmarks.maths.n"] == found["train.lora_r"] == COMMAND_LINE
+    assert found["train.lora_alpha"] == "our choice"
     assert found["sampling.max_tokens"] == NOT_STATED
 
 
 @pytest.mark.parametrize(
     ("entry", "said"),
-    [("train.rnk: ours", 'provenance: "train.rnk".*train.rank'), ("store: ours", '"store"'), ("train: ''", "train")],
+    [("train.rnk: ours", 'provenance: "train.rnk".*train.lora_r'), ("store: ours", '"store"'), ("train: ''", "train")],
 )
 def test_provenance_of_what_there_is_not_is_refused(small, entry, said):
     with pytest.raises(StudyError, match=said):

@@ -8,7 +8,7 @@ from orchestrator.study.load import load_study, without_secrets
 from orchestrator.study.schema import Study, Tracking
 from orchestrator.study.settings import StudyError
 
-PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
+PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
     [
         ("benchmark={}", ['benchmark: unknown key; did you mean "benchmarks"?']),
         ("train.lerning_rate=1", ['train.lerning_rate: unknown key; did you mean "learning_rate"?']),
-        ("recoveries.own.train.epoch=1", ['recoveries.own.train.epoch: unknown key; did you mean "epochs"?']),
+        ("recoveries.own.train.epoch=1", ["recoveries.own.train.epoch: unknown key; ", "num_train_epochs"]),
         (
             "recoveries.own.search={benchmark: maths, recoverd: 1}",
             ["recoveries.own.search.recoverd: unknown key", '"recovered"?'],
@@ -36,7 +36,7 @@ PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
         ("conditions.prefill={}", ["conditions.prefill.benchmarks: "]),
         ("conditions={}", ["conditions: "]),
         ("recoveries.own.conditions=[offmodel]", ["recoveries.own.conditions: ", 'did you mean "off-model"?']),
-        ("recoveries.own.method=on_model", ["recoveries.own.method: ", 'did you mean "on_model_sft"?']),
+        ("recoveries.own.kind=on_model", ["recoveries.own.kind: ", 'did you mean "on_model_sft"?']),
         ("recoveries.own.search.benchmark=mats", ["recoveries.own.search.benchmark: ", 'did you mean "maths"?']),
         ("recoveries.own.budgets=[4, 8, 4]", ["recoveries.own.budgets: the same twice in 4, 8, 4"]),
         ("recoveries.own.budgets=[0, 4]", ["recoveries.own.budgets.0: ", "greater than 0"]),
@@ -55,7 +55,7 @@ PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
         ("benchmarks.facts={kind: mmlu, thinking: 'on'}", ["benchmarks.facts: thinking: ", "one token"]),
         ("benchmarks.maths.top_p=0.9", ["benchmarks.maths: top_p has no effect on greedy answers"]),
         ("benchmarks.maths.temperature=3", ["benchmarks.maths.temperature: "]),
-        ("benchmarks.gsm={kind: 'lm_eval:gsm8k', rows: organisms}", ["benchmarks.gsm: rows: "]),
+        ("benchmarks.gsm={kind: 'lm_eval:gsm8k', source: synthetic}", ["benchmarks.gsm: rows: "]),
         ("benchmarks.maths.thinking=maybe", ["benchmarks.maths.thinking: "]),
         ("benchmarks.maths.chat=false", ["benchmarks.maths: chat has no effect on math500"]),
         ("benchmarks.gsm={kind: 'lm_eval:gsm8k', temperature: 1}", ["temperature has no effect on lm_eval:gsm8k"]),
@@ -71,34 +71,46 @@ PROBLEMS = "problems={kind: math500, rows: organisms, n: 6, max_tokens: 8}"
         ("train.objective={kind: sft_kl, weight: much}", ["train.objective: weight: ", "valid number"]),
         ("train.objective={kind: sft_kl, direction: x}", ["train.objective: direction: ", "'base_student'"]),
         ("train.objective={kind: grpo, group: 2.5}", ["train.objective: group: ", "valid integer"]),
-        ("train={learning_rate: 1, objective: sdft, clip: 0.1}", ["train: clip has no effect on sdft"]),
         (
-            "train={learning_rate: 1, objective: sdft, learn_from: after_reasoning}",
-            ["learn_from has no effect on sdft"],
+            "train={learning_rate: 1, objective: sdft, drop_least_likely: 0.1}",
+            ["train: drop_least_likely has no effect on sdft"],
         ),
-        ("train={learning_rate: 1, objective: lm, learn_from: empty_reasoning}", ["learn_from has no effect"]),
-        ("train.rollout_every=2", ["train: rollout_every has no effect on sft"]),
-        ("train.learn_from=reasoning", ["train.learn_from: ", "'after_reasoning'"]),
-        ("train.clip=1", ["train.clip: ", "less than 1"]),
+        (
+            "train={learning_rate: 1, objective: sdft, loss_on: after_reasoning}",
+            ["loss_on has no effect on sdft"],
+        ),
+        ("train={learning_rate: 1, objective: lm, loss_on: empty_reasoning}", ["loss_on has no effect"]),
+        ("train.steps_per_generation=2", ["train: steps_per_generation has no effect on sft"]),
+        ("train.loss_on=reasoning", ["train.loss_on: ", "'after_reasoning'"]),
+        ("train.drop_least_likely=1", ["train.drop_least_likely: ", "less than 1"]),
         ("train.checkpoints=[0]", ["train.checkpoints.0: ", "greater than 0"]),
         ("resources.train.offload=optimizer", ["resources.train: offload has no effect without ZeRO"]),
         ("resources.train={zero: 2, offload: all}", ["resources.train: offload: ", "zero: 3 only"]),
         ("recoveries.own.train.learning_rate=fast", ["recoveries.own.train.learning_rate: ", "valid number"]),
-        ("recoveries.own.train.rollout_every=2", ["recoveries.own.train: rollout_every has no effect on sft"]),
+        (
+            "recoveries.own.train.steps_per_generation=2",
+            ["recoveries.own.train: steps_per_generation has no effect on sft"],
+        ),
         ("recoveries.own.train.objective=stf", ["recoveries.own.train.objective: ", 'did you mean "sft"?']),
-        ("recoveries.own.train.rank=4", ["recoveries.own.train: rank has no effect: an adapter is gone on with"]),
-        ("recoveries.other={conditions: [off-model], budgets: [1]}", ["recoveries.other.method: missing"]),
+        ("recoveries.own.train.lora_r=4", ["recoveries.own.train: rank has no effect: an adapter is gone on with"]),
+        ("recoveries.other={conditions: [off-model], budgets: [1]}", ["recoveries.other.kind: missing"]),
         ("recovery={conditions: [off-model], budgets: [4]}", ["recovery: ", "write recoveries: {own samples: {method"]),
         ("recovery.budgets=[4]", ["recovery: ", "search: {benchmark: ...} for stop"]),
-        ("recoveries.own.method=gpro", ["recoveries.own.method: ", 'did you mean "grpo"?']),
+        ("recoveries.own.kind=gpro", ["recoveries.own.kind: ", 'did you mean "grpo"?']),
         ("conditions.off-model.train=3", ["conditions.off-model.train: ", "valid dictionary"]),
         ("conditions.prefill.train={}", ["conditions.prefill.train: unknown key; known are benchmarks"]),
-        ("problems={kind: math, rows: x, n: 1, max_tokens: 1}", ['problems.kind: no answers to "math"', '"math500"?']),
-        ("problems={kind: 'lm_eval:gsm8k', rows: x, n: 1, max_tokens: 1}", ["problems.kind: ", "known are ifeval"]),
-        ("problems={kind: mmlu, rows: x, n: 0, max_tokens: 1}", ["problems.n: ", "greater than 0"]),
-        ("problems={kind: mmlu, rows: x, n: 1}", ["problems.max_tokens: missing"]),
         (
-            "problems={kind: mmlu, rows: x, n: 1, max_tokens: 1, prmpt: x}",
+            "rl_problems={kind: math, source: x, n: 1, max_tokens: 1}",
+            ['problems.kind: no answers to "math"', '"math500"?'],
+        ),
+        (
+            "rl_problems={kind: 'lm_eval:gsm8k', source: x, n: 1, max_tokens: 1}",
+            ["rl_problems.kind: ", "known are ifeval"],
+        ),
+        ("rl_problems={kind: mmlu, source: x, n: 0, max_tokens: 1}", ["rl_problems.n: ", "greater than 0"]),
+        ("rl_problems={kind: mmlu, source: x, n: 1}", ["rl_problems.max_tokens: missing"]),
+        (
+            "rl_problems={kind: mmlu, source: x, n: 1, max_tokens: 1, prmpt: x}",
             ['problems.prmpt: unknown key; did you mean "p'],
         ),
     ],
@@ -123,7 +135,7 @@ def test_all_mistakes_are_told_at_once(small):
 @pytest.mark.parametrize(
     ("override", "part"),
     [
-        ("train.rank", "write key.subkey=value"),
+        ("train.lora_r", "write key.subkey=value"),
         ("seeds.first=1", "seeds is not a mapping; replace it whole"),
         ("models.student.hub=a/b", "student is not a mapping; replace it whole"),
         pytest.param("seeds=[1, 2", "seeds=[1, 2"),
@@ -151,9 +163,14 @@ def test_a_missing_file_is_refused(tmp_path):
 
 def test_overrides_are_yaml_and_the_last_one_stands(small):
     study = small(
-        "train.method=full", "seeds=[3, 4]", "context=512", "context=null", "train.learning_rate=1e-4", "dtype=float16"
+        "train.tuning=full",
+        "seeds=[3, 4]",
+        "max_model_len=512",
+        "max_model_len=null",
+        "train.learning_rate=1e-4",
+        "dtype=float16",
     )
-    assert (study.train.method, study.seeds, study.context, study.dtype) == ("full", [3, 4], None, "float16")
+    assert (study.train.tuning, study.seeds, study.max_model_len, study.dtype) == ("full", [3, 4], None, "float16")
     assert study.train.learning_rate == pytest.approx(1e-4)
 
 
@@ -210,32 +227,32 @@ def test_an_objective_is_a_name_or_a_mapping_and_its_defaults_are_written_out(sm
     penalty = {"kind": "sft_kl", "weight": 1.0, "direction": "student_base"}
     assert small("train.objective=sft_kl").train.objective == penalty
     assert small("train.objective={kind: sft_kl, weight: 0.5}").train.objective == {**penalty, "weight": 0.5}
-    grpo = small("train.objective={kind: grpo, group: 4}", "train.rollout_every=2").train
+    grpo = small("train.objective={kind: grpo, group: 4}", "train.steps_per_generation=2").train
     assert (grpo.objective["group"], grpo.objective["epsilon"], grpo.on_policy) == (4, 0.2, True)
 
 
 def test_what_has_an_effect_is_taken(small):
-    learnt = small("train={learning_rate: 1, clip: 0.1, learn_from: after_reasoning, checkpoints: [5]}").train
-    assert (learnt.clip, learnt.learn_from, learnt.checkpoints) == (0.1, "after_reasoning", [5])
+    learnt = small("train={learning_rate: 1, drop_least_likely: 0.1, loss_on: after_reasoning, checkpoints: [5]}").train
+    assert (learnt.drop_least_likely, learnt.loss_on, learnt.checkpoints) == (0.1, "after_reasoning", [5])
     place = small("resources.train={zero: 3, offload: all, workers: 2, gradient_checkpointing: true}").resources.train
     assert (place.zero, place.offload, place.workers) == (3, "all", 2)
 
 
 def test_a_recipe_that_is_changed_keeps_the_rest(small):
-    recipe = small("train={learning_rate: 0.1, rank: 4, objective: {kind: sft_kl, weight: 0.5}}").train
-    changed = recipe.changed({"objective": {"kind": "sft_kl", "direction": "base_student"}, "epochs": 3})
-    assert (changed.learning_rate, changed.rank, changed.epochs) == (0.1, 4, 3.0)
+    recipe = small("train={learning_rate: 0.1, lora_r: 4, objective: {kind: sft_kl, weight: 0.5}}").train
+    changed = recipe.changed({"objective": {"kind": "sft_kl", "direction": "base_student"}, "num_train_epochs": 3})
+    assert (changed.learning_rate, changed.lora_r, changed.num_train_epochs) == (0.1, 4, 3.0)
     assert changed.objective == {"kind": "sft_kl", "weight": 1.0, "direction": "base_student"}
     assert recipe.changed({}) == recipe
 
 
 def test_a_study_comes_back_from_its_json_as_it_was(small):
-    study = small("train.objective={kind: sft_kl, weight: 0.5}", PROBLEMS, "conditions.off-model.train={rank: 2}")
+    study = small("train.objective={kind: sft_kl, weight: 0.5}", PROBLEMS, "conditions.off-model.train={lora_r: 2}")
     assert Study.model_validate_json(study.model_dump_json()) == study
 
 
 def test_files_are_found_from_wherever_a_stage_runs(small, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    study = small(PROBLEMS.replace("organisms", "rows.jsonl"), "prompts.source=rows.jsonl")
-    assert study.problems.rows == study.prompts.source == str(tmp_path / "rows.jsonl")
-    assert small(PROBLEMS).problems.rows == "organisms"
+    study = small(PROBLEMS.replace("synthetic", "rows.jsonl"), "prompts.source=rows.jsonl")
+    assert study.rl_problems.source == study.prompts.source == str(tmp_path / "rows.jsonl")
+    assert small(PROBLEMS).rl_problems.source == "synthetic"
