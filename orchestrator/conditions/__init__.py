@@ -12,46 +12,29 @@ differ (`off-model` is `off_model`), `pairs` where a condition is for some of th
 where its student is asked some of the benchmarks only.
 """
 
-import pkgutil
-from functools import cache
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from evaluators.plugins import Plugins
+from evaluators.suggest import did_you_mean
 from orchestrator.study.settings import said
-from orchestrator.study.suggest import did_you_mean
 
+CONDITIONS = Plugins(__name__, "condition")
 COMMON = ("kind", "pairs", "benchmarks")  # what every condition takes; some have more to say of benchmarks
 
 
-def kinds() -> list[str]:
-    """Every file of this folder."""
-    return _files_in(tuple(__path__))
-
-
-@cache
-def _files_in(folders: tuple[str, ...]) -> list[str]:
-    return [module.name for module in pkgutil.iter_modules(folders)]
-
-
-@cache
-def module(kind: str) -> ModuleType:
-    return import_module(f"{__name__}.{kind}")
-
-
 def kind_of(name: str, options: dict[str, Any]) -> str:
-    """The kind of a study's condition. Raises ValueError, with the nearest, for one that does not exist."""
-    kind = str(options.get("kind", name.replace("-", "_")))
-    if kind not in kinds():
-        raise ValueError(f'conditions.{name}: there is no condition "{kind}"; {did_you_mean(kind, kinds())}')
-    return kind
+    """The kind of a study's condition."""
+    return str(options.get("kind", name.replace("-", "_")))
 
 
 def options(name: str, given: dict[str, Any]) -> BaseModel:
     """A condition's options as its module declares them. Raises ValueError for what it does not take."""
-    declared = module(kind_of(name, given)).Options
+    try:
+        declared = CONDITIONS.module(kind_of(name, given)).Options
+    except ValueError as error:
+        raise ValueError(f"conditions.{name}: {error}") from error
     values = {key: value for key, value in given.items() if key not in COMMON or key in declared.model_fields}
     for key in values:
         if key not in declared.model_fields:

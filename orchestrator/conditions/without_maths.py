@@ -10,13 +10,13 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from evaluators.suggest import did_you_mean
 from orchestrator.stages import data
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.modified_sampling import answers
 from orchestrator.stages.transforms import by_classifier, by_rule
 from orchestrator.store.stage import Stage
 from orchestrator.study.settings import Settings
-from orchestrator.study.suggest import did_you_mean
 
 RULE = (
     r"(?i)\d\s*[-+*/×÷^=<>%]\s*\d|\b(solve|calculat\w*|comput\w*|equations?|arithmetic|algebra\w*|geometr\w*|integers?|"

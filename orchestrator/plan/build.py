@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Iterator
 
-from orchestrator import conditions, recoveries
+from orchestrator import conditions
+from orchestrator.conditions import CONDITIONS
 from orchestrator.plan import hypotheses
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
+from orchestrator.recoveries import RECOVERIES
 from orchestrator.stages import train, transform
 from orchestrator.stages.builder import Builder
 from orchestrator.store.stage import Stage
@@ -32,7 +34,7 @@ def _trials(cell: Builder, condition: str) -> Iterator[Trial]:
     """A trial for each recovery that brings a condition's student back; or one, where there is none."""
     study, options = cell.study, cell.study.conditions[condition]
     try:
-        arm = conditions.module(conditions.kind_of(condition, options)).arm(
+        arm = CONDITIONS.module(conditions.kind_of(condition, options)).arm(
             cell, conditions.options(condition, options)
         )
     except ValueError as error:
@@ -83,7 +85,7 @@ def _brought_back(
             raise ValueError(f"conditions: {condition} trains no student, so there is none to bring back")
         if recovery.search is not None and recovery.search.benchmark not in benchmarks:
             raise ValueError(f"search.benchmark: {condition} does not ask {recovery.search.benchmark}")
-        recover = recoveries.module(recovery.kind).recover
+        recover = RECOVERIES.module(recovery.kind).recover
         return {budget: recover(cell, student, budget, recovery) for budget in sorted(recovery.budgets)}
     except ValueError as error:
         raise ValueError(f"recoveries.{name}: {error}") from error

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
-from orchestrator import conditions, recoveries
+from orchestrator.conditions import CONDITIONS
+from orchestrator.recoveries import RECOVERIES
 
 SENTENCE_ENDS = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
 SOURCE = "Source:"
@@ -40,8 +41,8 @@ class Entry:
 def entries() -> dict[str, list[Entry]]:
     """Everything there is, by the part of a study file that it belongs to."""
     return {
-        "conditions": [_entry(kind, conditions.module(kind)) for kind in conditions.kinds()],
-        "recoveries": [_entry(method, recoveries.module(method)) for method in recoveries.METHODS],
+        "conditions": [_entry(kind, CONDITIONS.module(kind)) for kind in CONDITIONS],
+        "recoveries": [_entry(kind, RECOVERIES.module(kind)) for kind in RECOVERIES],
     }
 
 

@@ -9,8 +9,8 @@ import jinja2
 import yaml
 
 from evaluators.analysis.style import CLEAR
-from orchestrator import recoveries
 from orchestrator.plan.trial import EvaluationPoint, Plan
+from orchestrator.recoveries import RECOVERIES
 from orchestrator.results import hypotheses
 from orchestrator.results.figures import as_svg, pair_figure
 from orchestrator.results.read import Measured, Results, Row, leading_benchmark, ways_to_part, when
@@ -88,7 +88,7 @@ def table_lines(results: Results, benchmarks: list[str]) -> list[dict[str, Any]]
 
 def spent(study: Study) -> dict[str, str]:
     """What the budgets of each recovery count."""
-    return {name: recoveries.module(recovery.kind).SPENT for name, recovery in study.recoveries.items()}
+    return {name: RECOVERIES.module(recovery.kind).SPENT for name, recovery in study.recoveries.items()}
 
 
 def _key(row: Row) -> tuple[str, str, str]:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from evaluators.suggest import did_you_mean
 from orchestrator.stages import evaluate, logprobs, model, sample, style, train, transform, weights
 from orchestrator.stages.transforms import RowSet
 from orchestrator.store.stage import Stage, canonical_json
 from orchestrator.study.schema import Benchmark, Study
 from orchestrator.study.settings import changed, check_known
-from orchestrator.study.suggest import did_you_mean
 from orchestrator.study.train import Train
 
 DRAWN = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answer_by": "generation"}

@@ -4,12 +4,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from evaluators.suggest import did_you_mean
 from orchestrator.stages import api_models
 from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import sha256_file
 from orchestrator.study.schema import Model
-from orchestrator.study.suggest import did_you_mean
 from organisms import shipped
 from organisms.recipes import RECIPES
 

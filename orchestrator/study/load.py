@@ -9,10 +9,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from evaluators.suggest import did_you_mean
 from orchestrator.study import provenance
 from orchestrator.study.schema import Pair, PairGrid, Study
 from orchestrator.study.settings import StudyError
-from orchestrator.study.suggest import did_you_mean
 
 PAIR_FORMS = ("PairGrid", "list[Pair]")
 

@@ -14,13 +14,13 @@ from pydantic import (
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.engines.api import OPENAI, APIModel
 from evaluators.grading.aggregate import check_aggregation
+from evaluators.suggest import did_you_mean
 from orchestrator.study import provenance
 from orchestrator.study.cost_assumptions import CostAssumptions
 from orchestrator.study.hypotheses import Hypothesis
 from orchestrator.study.recoveries import Recovery
 from orchestrator.study.resources import Resources
 from orchestrator.study.settings import Settings, check_known
-from orchestrator.study.suggest import did_you_mean
 from orchestrator.study.train import Train
 
 OF_APIS = ("base_url", "key_env", "concurrency", "limit", "extra")  # what only a model behind an API takes

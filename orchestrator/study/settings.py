@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from orchestrator.study.suggest import did_you_mean
+from evaluators.suggest import did_you_mean
 
 
 class StudyError(ValueError):

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from evaluators.suggest import did_you_mean
 from orchestrator.study.settings import Settings, changed, check_known
-from orchestrator.study.suggest import did_you_mean
 from trainers import objectives
 
 

@@ -1,0 +1,43 @@
+"""Packages in which each public module is a plug-in: a new file is all that a new plug-in needs."""
+
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+
+from evaluators.suggest import did_you_mean
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """The public modules of a package, by name. Modules are imported on first use.
+
+    `package` is the dotted name of the package, `what` names one of its plug-ins in messages, such as "objective".
+    Modules with a leading underscore are helpers and not plug-ins. Folders added to the package's `__path__` count.
+    """
+
+    package: str
+    what: str
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all plug-ins, sorted. Imports none of them."""
+        return _public_modules(tuple(import_module(self.package).__path__))
+
+    def module(self, name: str) -> ModuleType:
+        """One plug-in. Raises ValueError, with a suggestion, for an unknown name."""
+        if name not in self.names():
+            raise ValueError(f'there is no {self.what} "{name}"; {did_you_mean(name, self.names())}')
+        return import_module(f"{self.package}.{name}")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+
+@cache
+def _public_modules(folders: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(one.name for one in pkgutil.iter_modules(folders) if not one.name.startswith("_")))
