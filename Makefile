@@ -4,25 +4,33 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-full install test check bench clean
+.PHONY: demo demo-full install test test-fast check bench graph clean
 
 demo: $(VENV)/.installed
 	$(BIN)/offmodel run experiments/demo.yaml
 
-# The same study with full weights in place of LoRA, which want a smaller learning rate (docs/log.md).
+# The same study with full weights in place of LoRA, which need a smaller learning rate (docs/log.md).
 demo-full: $(VENV)/.installed
-	$(BIN)/offmodel run experiments/demo.yaml name=demo-full train.method=full train.learning_rate=4.0e-4
+	$(BIN)/offmodel run experiments/demo.yaml name=demo-full train.tuning=full train.learning_rate=4.0e-4
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests
+
+# Without the tests that start engines, Ray or training in several processes.
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests -m "not slow"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m perf.scale
+
+graph: $(VENV)/.installed-dev
+	$(BIN)/python -m perf.import_graph
 
 install: $(VENV)/.installed
 

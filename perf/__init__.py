@@ -1,1 +1,1 @@
-"""Measurements of offmodel itself; `python -m benchmarks.<name>` runs one and prints its figures."""
+"""Measurements of offmodel itself; `python -m perf.NAME` runs one and prints its figures."""

@@ -1,0 +1,53 @@
+"""Commands that only read a study start fast and import no heavy library."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = str(Path(__file__).parents[2] / "experiments" / "demo.yaml")
+HEAVY = {
+    "datasets",
+    "matplotlib",
+    "mlflow",
+    "openai",
+    "peft",
+    "ray",
+    "scipy",
+    "sklearn",
+    "torch",
+    "transformers",
+    "vllm",
+}
+BARE = "import pydantic, rich, yaml"
+COMMAND = """
+import atexit, sys
+from orchestrator.cli import main
+atexit.register(lambda: print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr))
+main()
+"""
+# The bare imports take about 0.12 s, so that this is about one second.
+TIMES_BARE = 8
+
+
+def python(code: str, *arguments: str) -> tuple[str, float]:
+    """What a program prints to stderr, and its CPU seconds, which do not depend on what else the machine does."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout or code == BARE
+    return done.stderr, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("name", ["plan", "explain", "conditions"])
+def test_a_reading_command_starts_fast_and_without_heavy_libraries(name, tmp_path):
+    arguments = (name,) if name == "conditions" else (name, DEMO, f"store={tmp_path / 'runs'}")
+    runs = [(python(BARE)[1], *python(COMMAND, *arguments)) for _ in range(3)]
+    loaded = set(runs[0][1].split())
+    assert "orchestrator" in loaded
+    assert not HEAVY & loaded
+    bare, command = min(bare for bare, *_ in runs), min(seconds for *_, seconds in runs)
+    assert command < TIMES_BARE * bare, f"{command:.2f} s, and the bare imports take {bare:.2f} s"
