@@ -3,7 +3,7 @@
 A condition is a module of this package with
 
 - `Options`: the keys that a study file may give it;
-- `arm(cell, options)`: the `ConditionSpec` of one pair and seed, built from the stages that `cell` offers.
+- `build(builder, options)`: the `ConditionSpec` of one pair and seed, built from the stages that `builder` offers.
 
 Its docstring says in its first sentence what it does, and after `Source:` where it comes from and what is our choice.
 

@@ -23,13 +23,13 @@ class Options(Settings):
     benchmarks: list[str] = Field(min_length=1, description="those that are asked")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
+def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.n > options.samples:
         raise ValueError(
             f"n: the best of {options.n} needs as many samples, and there are {options.samples}: raise samples"
         )
     score = f"{'pass' if options.select == 'verifier' else 'majority'}@{options.n}"
-    how = {"samples": options.samples, "temperature": options.temperature, "score": score}
-    asked = {name: cell.asked(name, **how) for name in options.benchmarks}
-    student = cell.trained(cell.teacher) if options.student == "off_model" else None
-    return ConditionSpec(student, tuple(options.benchmarks), asked=asked)
+    changes = {"samples": options.samples, "temperature": options.temperature, "score": score}
+    benchmarks = {name: builder.benchmark(name, **changes) for name in options.benchmarks}
+    student = builder.train(builder.teacher) if options.student == "off_model" else None
+    return ConditionSpec(student, benchmarks)

@@ -28,30 +28,33 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
+def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.system is None and options.prefix is None:
         raise ValueError("system, prefix: give one of them, or both")
     if options.student == "original" and (options.when != "evaluation" or options.train):
         raise ValueError("student: the original student is not trained; use when: evaluation, and leave train out")
-    names = options.benchmarks or list(cell.study.benchmarks)
-    asked = {} if options.when == "training" else {name: _asked(cell, name, options) for name in names}
-    student = None if options.student == "original" else _trained(cell, options)
-    return ConditionSpec(student, tuple(names), asked=asked)
+    names = options.benchmarks or list(builder.study.benchmarks)
+    benchmarks = {
+        name: builder.benchmark(name) if options.when == "training" else _with_prompt(builder, name, options)
+        for name in names
+    }
+    student = None if options.student == "original" else _trained(builder, options)
+    return ConditionSpec(student, benchmarks)
 
 
-def _trained(cell: Builder, options: Options) -> Stage:
+def _trained(builder: Builder, options: Options) -> Stage:
     data = None
     if options.when != "evaluation":
-        system = options.system or cell.study.prompts.system
-        inputs = {"data": cell.answers_of(cell.teacher)}
-        data = cell.rows(prompted.make, inputs, system=system, prefix=options.prefix or "")
-    return cell.trained(cell.teacher, cell.recipe(**options.train), data=data)
+        system = options.system or builder.study.prompts.system
+        inputs = {"data": builder.sample(builder.teacher)}
+        data = builder.transform(prompted.make, inputs, system=system, prefix=options.prefix or "")
+    return builder.train(builder.teacher, builder.recipe(**options.train), data=data)
 
 
-def _asked(cell: Builder, name: str, options: Options) -> Benchmark:
-    how: dict[str, Any] = {} if options.system is None else {"system": options.system}
+def _with_prompt(builder: Builder, name: str, options: Options) -> Benchmark:
+    changes: dict[str, Any] = {} if options.system is None else {"system": options.system}
     if options.prefix is not None:
-        before = cell.asked(name)
+        before = builder.benchmark(name)
         own = BENCHMARKS[before.kind].PROMPT if before.task is None else ""
-        how["prompt"] = options.prefix.replace("{", "{{").replace("}", "}}") + (before.prompt or own)
-    return cell.asked(name, **how)
+        changes["prompt"] = options.prefix.replace("{", "{{").replace("}", "}}") + (before.prompt or own)
+    return builder.benchmark(name, **changes)

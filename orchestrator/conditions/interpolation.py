@@ -15,10 +15,10 @@ class Options(Settings):
     share: float = Field(description="of the way from the original (0) to the off-model student (1), or beyond either")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
+def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.share == 0:
         raise ValueError("share: 0 is the original student, which is asked anyway; give another one")
-    student = cell.trained(cell.teacher)
+    student = builder.train(builder.teacher)
     if student.settings["tuning"] == "lora":
-        return ConditionSpec(cell.weights(student, how="scale", factor=options.share))
-    return ConditionSpec(cell.weights(student, how="interpolate", share=options.share))
+        return ConditionSpec(builder.weights(student, how="scale", factor=options.share))
+    return ConditionSpec(builder.weights(student, how="interpolate", share=options.share))

@@ -22,18 +22,18 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
+def build(builder: Builder, options: Options) -> ConditionSpec:
     kept = {} if options.arrange == "shuffled" else {"order": "fixed"}
     if "order" in options.train:
         raise ValueError("train.order: arrange decides the order: leave it out")
-    recipe = cell.recipe(**options.train, **kept)
+    recipe = builder.recipe(**options.train, **kept)
     if options.arrange == "after" and (recipe.num_train_epochs > 1 or recipe.max_steps or recipe.min_steps > 1):
         raise ValueError(
             "arrange: what comes after is the end of one epoch alone: set train to {epochs: 1}, without max_steps and "
             "min_steps"
         )
-    inputs = {"data": cell.answers_of(cell.teacher), "own": cell.answers_of(cell.student)}
-    how: dict[str, Any] = {"share": options.share, "arrange": options.arrange, "seed": cell.seed}
+    inputs = {"data": builder.sample(builder.teacher), "own": builder.sample(builder.student)}
+    how: dict[str, Any] = {"share": options.share, "arrange": options.arrange, "seed": builder.seed}
     how["block"] = recipe.batch_size if options.arrange == "interleaved" else 1
-    data = cell.rows(mixed.make, inputs, **how)
-    return ConditionSpec(cell.trained(cell.teacher, recipe, data=data))
+    data = builder.transform(mixed.make, inputs, **how)
+    return ConditionSpec(builder.train(builder.teacher, recipe, data=data))

@@ -24,17 +24,17 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
-    n = options.n or cell.study.prompts.n
+def build(builder: Builder, options: Options) -> ConditionSpec:
+    n = options.n or builder.study.prompts.n
     if n is None:
         raise ValueError("n: say how many streams, since the study does not say how many prompts it takes")
-    recipe = cell.recipe(**{**BY_LM, **options.train})
+    recipe = builder.recipe(**{**BY_LM, **options.train})
     if recipe.objective["kind"] != "lm":
         raise ValueError(
             f"train.objective: streams have no prompt, so they are learnt by lm, not {recipe.objective['kind']}"
         )
     if options.length > recipe.max_length:
         raise ValueError(f"length: {options.length} tokens are more than the {recipe.max_length} of train.max_length")
-    inputs = {"model": cell.model(cell.student)}
-    data = cell.rows(non_text.make, inputs, text=options.text, n=n, length=options.length, seed=options.seed)
-    return ConditionSpec(cell.trained(cell.teacher, recipe, data=data))
+    inputs = {"model": builder.model(builder.student)}
+    data = builder.transform(non_text.make, inputs, text=options.text, n=n, length=options.length, seed=options.seed)
+    return ConditionSpec(builder.train(builder.teacher, recipe, data=data))

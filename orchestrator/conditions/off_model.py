@@ -21,6 +21,6 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
-    data = answers(cell, cell.teacher, options.prompts, options.sampling)
-    return ConditionSpec(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))
+def build(builder: Builder, options: Options) -> ConditionSpec:
+    data = answers(builder, builder.teacher, options.prompts, options.sampling)
+    return ConditionSpec(builder.train(builder.teacher, builder.recipe(**options.train), data=data))

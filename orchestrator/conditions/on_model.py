@@ -25,6 +25,6 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
-    data = answers(cell, cell.student, options.prompts, options.sampling, options.rephrase)
-    return ConditionSpec(cell.trained(cell.student, cell.recipe(**options.train), data=data))
+def build(builder: Builder, options: Options) -> ConditionSpec:
+    data = answers(builder, builder.student, options.prompts, options.sampling, options.rephrase)
+    return ConditionSpec(builder.train(builder.student, builder.recipe(**options.train), data=data))

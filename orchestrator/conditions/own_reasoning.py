@@ -19,9 +19,9 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
+def build(builder: Builder, options: Options) -> ConditionSpec:
     if "loss_on" in options.train:
         raise ValueError("train.loss_on: this condition learns from what follows the reasoning: leave it out")
-    recipe = cell.recipe(**options.train, loss_on="after_reasoning")
-    inputs = {"data": cell.answers_of(cell.teacher), "reasoning": cell.answers_of(cell.student)}
-    return ConditionSpec(cell.trained(cell.teacher, recipe, data=cell.rows(own_reasoning.make, inputs)))
+    recipe = builder.recipe(**options.train, loss_on="after_reasoning")
+    inputs = {"data": builder.sample(builder.teacher), "reasoning": builder.sample(builder.student)}
+    return ConditionSpec(builder.train(builder.teacher, recipe, data=builder.transform(own_reasoning.make, inputs)))

@@ -21,7 +21,7 @@ class Options(Settings):
     train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
+def build(builder: Builder, options: Options) -> ConditionSpec:
     low, high = options.quantiles
     if not 0 <= low < high <= 1:
         raise ValueError(
@@ -29,7 +29,7 @@ def arm(cell: Builder, options: Options) -> ConditionSpec:
         )
     if (low, high) == (0, 1):
         raise ValueError("quantiles: 0 to 1 is everything, which off_model learns from; give a part")
-    answers = cell.answers_of(cell.teacher)
-    inputs = {"data": answers, "likelihood": cell.training_nll(answers)}
-    data = cell.rows(by_logprob.make, inputs, low=low, high=high)
-    return ConditionSpec(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))
+    answers = builder.sample(builder.teacher)
+    inputs = {"data": answers, "likelihood": builder.training_nll(answers)}
+    data = builder.transform(by_logprob.make, inputs, low=low, high=high)
+    return ConditionSpec(builder.train(builder.teacher, builder.recipe(**options.train), data=data))

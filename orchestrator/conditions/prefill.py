@@ -21,21 +21,21 @@ class Options(Settings):
     benchmarks: list[str] = Field(min_length=1, description="those with an answer long enough to be begun")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
+def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.tokens is not None and options.until is not None:
         raise ValueError("give one of tokens and until")
     for name in options.benchmarks:
-        asked = cell.study.benchmarks.get(name)
+        asked = builder.study.benchmarks.get(name)
         if asked is not None and (asked.task is not None or asked.answer_by == "logprob" or asked.thinking == "empty"):
             raise ValueError(f"benchmarks: an answer to {name} cannot be begun, by how it is asked")
-    of = options.from_model or cell.student
+    of = options.from_model or builder.student
     tokens = options.tokens if options.until is not None else options.tokens or TOKENS
-    if is_api(cell.model(of)) and tokens:
+    if is_api(builder.model(of)) and tokens:
         raise ValueError(
             f"from_model: {of} is behind an API, which shows no tokens of its answers to begin with: give until"
         )
     return ConditionSpec(
-        cell.trained(cell.teacher),
-        benchmarks=tuple(options.benchmarks),
-        prefill=Prefill(of, tokens, options.until),
+        builder.train(builder.teacher),
+        {name: builder.benchmark(name) for name in options.benchmarks},
+        Prefill(of, tokens, options.until),
     )

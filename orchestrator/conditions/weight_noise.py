@@ -18,6 +18,6 @@ class Options(Settings):
     draw: int = Field(0, ge=0, description="a further draw for the same seeds")
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
-    student = cell.trained(cell.teacher)
-    return ConditionSpec(cell.weights(student, how="noise", seed=cell.seed + SEEDS_APART * options.draw))
+def build(builder: Builder, options: Options) -> ConditionSpec:
+    student = builder.train(builder.teacher)
+    return ConditionSpec(builder.weights(student, how="noise", seed=builder.seed + SEEDS_APART * options.draw))

@@ -46,24 +46,24 @@ class Options(Settings):
         return rule
 
 
-def arm(cell: Builder, options: Options) -> ConditionSpec:
+def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.rule is not None and options.like_benchmark is not None:
         raise ValueError("give one of rule and like_benchmark")
     if options.like_benchmark is None and options.recall is not None:
         raise ValueError("recall has no effect on a rule: give like_benchmark, or leave it out")
-    inputs = {"data": answers(cell, cell.teacher, options.prompts, {}) or cell.answers_of(cell.teacher)}
+    inputs = {"data": answers(builder, builder.teacher, options.prompts, {}) or builder.sample(builder.teacher)}
     if options.like_benchmark is None:
-        data = cell.rows(by_rule.make, inputs, rule=options.rule or RULE)
+        data = builder.transform(by_rule.make, inputs, rule=options.rule or RULE)
     else:
-        data = _by_classifier(cell, inputs, options.like_benchmark, options.recall or 0.95)
-    return ConditionSpec(cell.trained(cell.teacher, cell.recipe(**options.train), data=data))
+        data = _by_classifier(builder, inputs, options.like_benchmark, options.recall or 0.95)
+    return ConditionSpec(builder.train(builder.teacher, builder.recipe(**options.train), data=data))
 
 
-def _by_classifier(cell: Builder, inputs: dict[str, Stage], like_benchmark: str, recall: float) -> Stage:
-    study = cell.study
+def _by_classifier(builder: Builder, inputs: dict[str, Stage], like_benchmark: str, recall: float) -> Stage:
+    study = builder.study
     if like_benchmark == "rl_problems" and study.rl_problems is not None:
         known = {"kind": study.rl_problems.kind, "rows": data.problems_identity(study.rl_problems), "problems": True}
-        return cell.rows(
+        return builder.transform(
             by_classifier.make, inputs, {"like": study.rl_problems.model_dump()}, like=known, recall=recall
         )
     if like_benchmark not in study.benchmarks:
@@ -76,4 +76,4 @@ def _by_classifier(cell: Builder, inputs: dict[str, Stage], like_benchmark: str,
             f"like_benchmark: {like_benchmark} is a task of lm-eval, whose rows are its own; take another benchmark"
         )
     known = {"kind": benchmark.kind, "rows": data.rows_identity(benchmark), "problems": False}
-    return cell.rows(by_classifier.make, inputs, {"like": benchmark.model_dump()}, like=known, recall=recall)
+    return builder.transform(by_classifier.make, inputs, {"like": benchmark.model_dump()}, like=known, recall=recall)

@@ -18,74 +18,78 @@ def build_plan(study: Study) -> Plan:
     """The plan of a study. Raises StudyError for what only shows when the parts meet."""
     made: dict = {}
     try:
-        cells = [Builder(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
+        builders = [Builder(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
         for alias in study.models:
-            cells[0].model(alias)
+            builders[0].model(alias)
         at = {name: {(pair.student, pair.teacher) for pair in study.pairs_with(name)} for name in study.conditions}
-        there = [(cell, name) for name in at for cell in cells if (cell.student, cell.teacher) in at[name]]
-        trials = tuple(trial for cell, name in there for trial in _trials(cell, name))
+        there = [
+            (builder, name) for name in at for builder in builders if (builder.student, builder.teacher) in at[name]
+        ]
+        trials = tuple(trial for builder, name in there for trial in _trials(builder, name))
         hypotheses.check(study, trials)
         return Plan(study, trials)
     except ValueError as error:
         raise StudyError(str(error)) from error
 
 
-def _trials(cell: Builder, condition: str) -> Iterator[Trial]:
+def _trials(builder: Builder, condition: str) -> Iterator[Trial]:
     """A trial for each recovery that brings a condition's student back; or one, where there is none."""
-    study, options = cell.study, cell.study.conditions[condition]
+    study, options = builder.study, builder.study.conditions[condition]
     try:
-        arm = CONDITIONS.module(conditions.kind_of(condition, options)).arm(
-            cell, conditions.options(condition, options)
+        spec = CONDITIONS.module(conditions.kind_of(condition, options)).build(
+            builder, conditions.options(condition, options)
         )
     except ValueError as error:
         raise ValueError(f"conditions.{condition}: {error}") from error
-    names = arm.benchmarks or tuple(options.get("benchmarks") or study.benchmarks)
+    benchmarks = spec.benchmarks or {
+        name: study.benchmarks[name] for name in options.get("benchmarks") or study.benchmarks
+    }
 
     def step(recovery: str, budget: int, at: int | None, student: Stage | None) -> EvaluationPoint:
-        scores = {name: cell.score(name, student, arm.prefill, arm.asked.get(name)) for name in names}
+        scores = {name: builder.evaluate(name, one, student, spec.prefill) for name, one in benchmarks.items()}
         divergence = {
-            name: cell.divergence(name, student, arm.asked.get(name))
+            name: builder.divergence(name, benchmarks[name], student)
             for name in study.measures.kl
-            if student is not None and name in names
+            if student is not None and name in benchmarks
         }
-        style = {name: cell.style(name, scores[name]) for name in study.measures.style if name in scores}
+        style = {name: builder.style(name, scores[name]) for name in study.measures.style if name in scores}
         return EvaluationPoint(recovery, budget, at, student, scores, divergence, style)
 
-    first = [step("", 0, None, arm.student)]
-    if arm.student is not None and arm.student.kind == "train":
-        checkpoints = sorted(arm.student.runtime["checkpoints"])
-        first = [step("", 0, at, train.stopped(arm.student, at)) for at in checkpoints] + first
-    learnt = arm.student.inputs.get("data") if arm.student is not None else None
+    first = [step("", 0, None, spec.student)]
+    if spec.student is not None and spec.student.kind == "train":
+        checkpoints = sorted(spec.student.runtime["checkpoints"])
+        first = [step("", 0, at, train.stopped(spec.student, at)) for at in checkpoints] + first
+    learnt = spec.student.inputs.get("data") if spec.student is not None else None
     if learnt is not None and transform.origin(learnt) is None:
         learnt = None  # Streams answer nothing, so there is no prompt under which to look at them.
-    original = {name: cell.score_untrained(cell.student, name) for name in study.benchmarks}
-    teacher_scores = {name: cell.score_untrained(cell.teacher, name) for name in study.benchmarks}
-    training_nll = cell.training_nll(learnt) if study.measures.perplexity and learnt is not None else None
-    for name in _recoveries(cell, condition) or [""]:
-        brought_back = _brought_back(cell, condition, arm.student, name, names) if name else {}
+    original = {name: builder.evaluate_untrained(builder.student, name) for name in study.benchmarks}
+    teacher_scores = {name: builder.evaluate_untrained(builder.teacher, name) for name in study.benchmarks}
+    training_nll = builder.training_nll(learnt) if study.measures.perplexity and learnt is not None else None
+    for name in _recoveries(builder, condition) or [""]:
+        brought_back = _brought_back(builder, condition, spec.student, name, benchmarks) if name else {}
         steps = (*first, *(step(name, budget, None, student) for budget, student in brought_back.items()))
-        place = (cell.student, cell.teacher, condition, name, cell.seed)
+        place = (builder.student, builder.teacher, condition, name, builder.seed)
         yield Trial(*place, steps, original, teacher_scores, training_nll)
 
 
-def _recoveries(cell: Builder, condition: str) -> list[str]:
-    """The names of those that bring this cell's student back."""
-    mine = Pair(student=cell.student, teacher=cell.teacher)
-    named = (name for name, one in cell.study.recoveries.items() if condition in one.conditions)
-    return [name for name in named if mine in cell.study.pairs_with(condition, name)]
+def _recoveries(builder: Builder, condition: str) -> list[str]:
+    """The names of those that bring this builder's student back."""
+    mine = Pair(student=builder.student, teacher=builder.teacher)
+    named = (name for name, one in builder.study.recoveries.items() if condition in one.conditions)
+    return [name for name in named if mine in builder.study.pairs_with(condition, name)]
 
 
 def _brought_back(
-    cell: Builder, condition: str, student: Stage | None, name: str, benchmarks: Collection[str]
+    builder: Builder, condition: str, student: Stage | None, name: str, benchmarks: Collection[str]
 ) -> dict[int, Stage]:
     """A condition's student after each budget of a recovery."""
-    recovery = cell.study.recoveries[name]
+    recovery = builder.study.recoveries[name]
     try:
         if student is None:
             raise ValueError(f"conditions: {condition} trains no student, so there is none to bring back")
         if recovery.search is not None and recovery.search.benchmark not in benchmarks:
             raise ValueError(f"search.benchmark: {condition} does not ask {recovery.search.benchmark}")
         recover = RECOVERIES.module(recovery.kind).recover
-        return {budget: recover(cell, student, budget, recovery) for budget in sorted(recovery.budgets)}
+        return {budget: recover(builder, student, budget, recovery) for budget in sorted(recovery.budgets)}
     except ValueError as error:
         raise ValueError(f"recoveries.{name}: {error}") from error

@@ -3,7 +3,7 @@
 A recovery method is a module of this package with
 
 - `SPENT`: what a budget counts;
-- `recover(cell, start, budget, recovery)`: the stage that trains the student of `start` further, with `budget` of that,
+- `recover(builder, start, budget, recovery)`: the stage that trains the student of `start` further, with `budget` of that,
   as a study's `recovery` has it.
 
 A study names its recoveries as it likes: the same method may be tried in several ways.

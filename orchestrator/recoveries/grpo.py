@@ -13,13 +13,13 @@ from orchestrator.study.recoveries import Recovery
 SPENT = "steps of GRPO"
 
 
-def recover(cell: Builder, start: Stage, budget: int, recovery: Recovery) -> Stage:
+def recover(builder: Builder, start: Stage, budget: int, recovery: Recovery) -> Stage:
     longest = max(recovery.budgets)
     on_its_way = [step for step in sorted(recovery.budgets) if step < longest]
     if "max_steps" in recovery.train:
         raise ValueError("train.max_steps: a budget of grpo is its steps: leave this out")
-    recipe = cell.recipe(**{"objective": "grpo", **recovery.train, "max_steps": longest, "checkpoints": on_its_way})
+    recipe = builder.recipe(**{"objective": "grpo", **recovery.train, "max_steps": longest, "checkpoints": on_its_way})
     if recipe.objective["kind"] != "grpo":
         raise ValueError(f"train.objective: this method is grpo, and not {recipe.objective['kind']}")
-    whole = cell.trained(cell.student, recipe, start=start)
+    whole = builder.train(builder.student, recipe, start=start)
     return whole if budget == longest else stopped(whole, budget)

@@ -20,6 +20,6 @@ AFTER: dict[str, Any] = {
 SPENT = "samples of the original student"
 
 
-def recover(cell: Builder, start: Stage, budget: int, recovery: Recovery) -> Stage:
-    recipe = cell.recipe(**{**AFTER, **recovery.train})
-    return cell.trained(cell.student, recipe, start=start, rows=budget)
+def recover(builder: Builder, start: Stage, budget: int, recovery: Recovery) -> Stage:
+    recipe = builder.recipe(**{**AFTER, **recovery.train})
+    return builder.train(builder.student, recipe, start=start, rows=budget)

@@ -1,4 +1,4 @@
-"""A cell of a study's grid (one pair, one seed), and the stages that conditions and recoveries are built from."""
+"""The stages of one student-teacher pair with one seed, as conditions and recoveries declare them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,20 +40,19 @@ class Prefill:
 
 @dataclass(frozen=True)
 class ConditionSpec:
-    """What a condition makes of a cell: the student that it trains (None: the original one), and how it is asked.
+    """What a condition declares for one pair and seed: the student to evaluate (None: the base student) and how.
 
-    `benchmarks` are all by default; `asked` has, by name, those that are asked otherwise than the study says.
+    `benchmarks` maps names to benchmarks as this condition runs them; None means all benchmarks as the study has them.
     """
 
     student: Stage | None
-    benchmarks: tuple[str, ...] | None = None
+    benchmarks: Mapping[str, Benchmark] | None = None
     prefill: Prefill | None = None
-    asked: Mapping[str, Benchmark] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Builder:
-    """One student-teacher pair with one seed. `made` holds the stages that are the same for every cell of a study."""
+    """Declares stages for one student-teacher pair and one seed. `made` caches stages that all builders of a study share."""
 
     study: Study
     student: str
@@ -68,11 +67,11 @@ class Builder:
         cpus = self.study.resources.train.cpus
         return self._once(("model", alias), lambda: model.stage(alias, self.study.models[alias], cpus))
 
-    def answers_of(
+    def sample(
         self, alias: str, prompts: dict[str, Any] | None = None, sampling: dict[str, Any] | None = None
     ) -> Stage:
-        """A model's answers to the training prompts; the same for every cell. `prompts` and `sampling` are what differs
-        from the study's. Raises ValueError for what these do not take."""
+        """A model's completions for the training prompts. `prompts` and `sampling` override fields of the study's.
+        Raises ValueError for an unknown field or a wrong value."""
         study = self.study
         if prompts or sampling:
             asked = changed(study.prompts, "prompts", prompts or {})
@@ -82,11 +81,11 @@ class Builder:
         key = ("answers", alias, canonical_json([prompts or {}, sampling or {}]))
         return self._once(key, lambda: sample.of_prompts(self.model(alias), study))
 
-    def rephrased(self, alias: str, answers: Stage, template: str) -> Stage:
-        """What a model says when it is asked again about answers, by a template with {prompt} and {answer}."""
+    def rephrase(self, alias: str, answers: Stage, template: str) -> Stage:
+        """A model's rephrased completions: it is prompted with a template that names {prompt} and {answer}."""
         return sample.of_rephrased(self.model(alias), self.study, answers, template)
 
-    def rows(
+    def transform(
         self,
         make: Callable[..., RowSet],
         inputs: Mapping[str, Stage],
@@ -101,7 +100,7 @@ class Builder:
         """The study's recipe, with some fields replaced. Raises ValueError for what a recipe does not take."""
         return self.study.train.changed(overrides)
 
-    def trained(
+    def train(
         self,
         on: str,
         recipe: Train | None = None,
@@ -126,7 +125,7 @@ class Builder:
         elif kind == "on_policy_distillation":
             common["teacher"] = self.model(on)
         else:
-            common["data"] = data or self.answers_of(on)
+            common["data"] = data or self.sample(on)
         base = self.model(self.student)
         if start is not None and recipe.tuning == "full" and leaves_adapter(start):
             raise ValueError("train.tuning: full weights cannot go on from a LoRA adapter: use one for both")
@@ -141,28 +140,23 @@ class Builder:
         """What is made of a trained student's weights and its original ones without training; see stages/weights.py."""
         return weights.stage(self.study, self.model(self.student), student, how)
 
-    def asked(self, benchmark: str, **how: Any) -> Benchmark:
-        """A benchmark of the study, asked otherwise. Raises ValueError for one that it does not have, and for what it
-        does not take. Its examples stay the same, so that scores pair."""
-        assert not how.keys() & SAME_EXAMPLES, "other examples would not pair"
-        check_known("benchmarks", "", benchmark, self.study.benchmarks, "the study's benchmarks")
-        return changed(self.study.benchmarks[benchmark], f"benchmarks.{benchmark}", how)
+    def benchmark(self, name: str, **changes: Any) -> Benchmark:
+        """A benchmark of the study with some fields replaced. Its examples stay the same, so that scores pair.
+        Raises ValueError for an unknown benchmark or field, or a wrong value."""
+        assert not changes.keys() & SAME_EXAMPLES, "other examples would not pair"
+        check_known("benchmarks", "", name, self.study.benchmarks, "the study's benchmarks")
+        return changed(self.study.benchmarks[name], f"benchmarks.{name}", changes)
 
-    def score(
-        self, benchmark: str, student: Stage | None, prefill: Prefill | None = None, asked: Benchmark | None = None
-    ) -> Stage:
-        """A student (None: the original one) asked a benchmark, otherwise than the study says (`asked`), and graded."""
-        if student is None and prefill is None and asked is None:
-            return self.score_untrained(self.student, benchmark)
+    def evaluate(self, name: str, benchmark: Benchmark, student: Stage | None, prefill: Prefill | None = None) -> Stage:
+        """The scores of a student (None: the base student) on a benchmark, which the study calls `name`."""
         opening = None
         if prefill is not None:
-            opening = sample.Opening(self._sample_untrained(prefill.of, benchmark), prefill.tokens, prefill.until)
-        asked = asked or self.study.benchmarks[benchmark]
-        answers = sample.of_benchmark(benchmark, asked, self.study, self.model(self.student), student, opening)
-        return evaluate.stage(benchmark, asked, answers)
+            opening = sample.Opening(self._sample_untrained(prefill.of, name), prefill.tokens, prefill.until)
+        answers = sample.of_benchmark(name, benchmark, self.study, self.model(self.student), student, opening)
+        return evaluate.stage(name, benchmark, answers)
 
-    def score_untrained(self, alias: str, benchmark: str) -> Stage:
-        """A model of the study, untouched, asked a benchmark, and graded; the same for every cell."""
+    def evaluate_untrained(self, alias: str, benchmark: str) -> Stage:
+        """The scores of an untrained model of the study on a benchmark."""
         answers, asked = self._sample_untrained(alias, benchmark), self.study.benchmarks[benchmark]
         return self._once(("score", alias, benchmark), lambda: evaluate.stage(benchmark, asked, answers))
 
@@ -184,12 +178,11 @@ class Builder:
         key = ("surprise", self.student, data)
         return self._once(key, lambda: logprobs.stage(self.study, student, None, data, by="text"))
 
-    def divergence(self, benchmark: str, student: Stage, asked: Benchmark | None = None) -> tuple[Stage, Stage]:
-        """How likely a student, and the original one, find what that student answers to a benchmark's prompts when it
-        draws its answers as they are likely."""
-        as_likely = (asked or self.study.benchmarks[benchmark]).model_copy(update=DRAWN)
+    def divergence(self, name: str, benchmark: Benchmark, student: Stage) -> tuple[Stage, Stage]:
+        """Log-probabilities, under a student and under the base student, of completions that the student samples at
+        temperature 1 for a benchmark's prompts."""
         model = self.model(self.student)
-        drawn = sample.of_benchmark(benchmark, as_likely, self.study, model, student)
+        drawn = sample.of_benchmark(name, benchmark.model_copy(update=DRAWN), self.study, model, student)
         ours = logprobs.stage(self.study, model, student, drawn, by="ids")
         return ours, logprobs.stage(self.study, model, None, drawn, by="ids")
 

@@ -15,20 +15,20 @@ IN_BRACES = {"prompt", "answer"}
 
 
 def answers(
-    cell: Builder, alias: str, prompts: dict[str, Any], sampling: dict[str, Any], rephrase: str | None = None
+    builder: Builder, alias: str, prompts: dict[str, Any], sampling: dict[str, Any], rephrase: str | None = None
 ) -> Stage | None:
     """A model's answers, with what differs from the study's prompts and sampling, rephrased by the model itself; None
     where nothing differs. Raises ValueError for what these do not take."""
     if not prompts and not sampling and rephrase is None:
         return None
-    asked = cell.answers_of(alias, prompts, sampling)
-    system = cell.study.prompts.system
+    asked = builder.sample(alias, prompts, sampling)
+    system = builder.study.prompts.system
     if rephrase is not None:
         _check_template(rephrase)
-        again = {"data": cell.rephrased(alias, asked, rephrase), "prompts": asked}
-        return cell.rows(prompted.make, again, system=system, prefix="")
+        again = {"data": builder.rephrase(alias, asked, rephrase), "prompts": asked}
+        return builder.transform(prompted.make, again, system=system, prefix="")
     if "system" in prompts:
-        return cell.rows(prompted.make, {"data": asked}, system=system, prefix="")
+        return builder.transform(prompted.make, {"data": asked}, system=system, prefix="")
     return asked
 
 
