@@ -17,6 +17,7 @@ from rich.table import Table
 
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
+from orchestrator.results.report import Report
 from orchestrator.store.store import Store, StoreError
 from orchestrator.study.load import load_study, without_secrets
 from orchestrator.study.settings import StudyError
@@ -115,7 +116,6 @@ def _show_plan(console: Console, plan: Plan, state) -> None:
             f"{answers:,}" if answers else "",
             f"{tokens:,}" if tokens else "",
         )
-    table.add_row("report", "1", "1", "", "")
     console.print(table)
     if study.hypotheses:
         experiments, apart, together = stages_per_experiment(plan)
@@ -149,28 +149,25 @@ def run_command(arguments: argparse.Namespace, console: Console) -> int:
     left = Counter(stage.kind for stage in plan.stages if stage not in state.records)
     with Tracker(plan) as tracker, Progress(console, left) if left else contextlib.nullcontext() as progress:
         outcome = run_study(plan, arguments.address, tracker, progress)
-    _show_report(console, plan, store, outcome.report)
+    _show_report(console, plan, outcome.report)
     show_account(console, plan, outcome, began)
-    return 1 if outcome.unfinished else 0
+    return 1 if outcome.report.unfinished else 0
 
 
 def report_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.run.driver import make_report
+    from orchestrator.results.report import write_report
 
     plan, store = _plan(arguments)
-    _show_report(console, plan, store, make_report(plan, store))
+    _show_report(console, plan, write_report(plan, store))
     return 0
 
 
-def _show_report(console: Console, plan: Plan, store: Store, address: str) -> None:
-    from orchestrator.results.report import PAGE, RESULTS
+def _show_report(console: Console, plan: Plan, report: Report) -> None:
+    from orchestrator.results.report import RESULTS
     from orchestrator.results.tables import show_results
 
-    record = store.read_record(address)
-    assert record is not None
-    folder = store.folder(address, record)
-    show_results(console, plan.study, json.loads((folder / RESULTS).read_text()))
-    console.print(f"Report: {folder / PAGE}", soft_wrap=True)
+    show_results(console, plan.study, json.loads(report.files[RESULTS]))
+    console.print(f"Report: {', '.join(report.paths)}", soft_wrap=True, markup=False)
 
 
 def regrade_command(arguments: argparse.Namespace, console: Console) -> int:

@@ -46,8 +46,8 @@ def records(store: Path) -> dict[str, str]:
 
 
 def table(store: Path) -> list[dict]:
-    """The rows of a store's one report."""
-    (results,) = store.glob("report/*/*/results.json")
+    """The scores in a store's one report."""
+    (results,) = store.glob("reports/*/results.json")
     return json.loads(results.read_text())["rows"]
 
 

@@ -83,7 +83,7 @@ def _show_findings(console: Console, findings: list[dict]) -> None:
     Console(highlight=False, width=max(console.width, FINDINGS_WIDTH), file=console.file).print(table)
     counts = f"{hypotheses.counted(findings)}, of {len(findings)}"
     console.print(
-        f"[dim]findings: {counts}; effect with its 95 % interval, which is not corrected for their number[/dim]"
+        f"[dim]hypotheses: {counts}; effect with its 95 % interval, which is not corrected for their number[/dim]"
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.plan.points import completed_points
 from orchestrator.plan.state import State, state_of
 from orchestrator.plan.trial import Plan
-from orchestrator.results import report
+from orchestrator.results.report import Report, write_report
 from orchestrator.run import engines
 from orchestrator.run.event_log import Event, EventLog
 from orchestrator.run.progress import Progress
@@ -46,8 +46,7 @@ class Outcome:
     """How a run ended. `engines` are the times at which they were started and could work, `reporting` the report's."""
 
     events: list[Event]
-    report: str
-    unfinished: list[str]
+    report: Report
     engines: tuple[float, float] | None
     reporting: tuple[float, float] | None
 
@@ -68,35 +67,10 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     if state.pending:
         events, engines = _run_trials(plan, state, run, address, tracked, progress)
     started = time.time()
-    report_address = make_report(plan, store, run)
+    report = write_report(plan, store)
     reporting = (started, time.time())
-    record = store.read_record(report_address)
-    assert record is not None
-    unfinished = record["facts"]["unfinished"]
-    tracker.report(store.folder(report_address, record), complete=not unfinished)
-    return Outcome(events, report_address, unfinished, engines, reporting)
-
-
-def make_report(plan: Plan, store: Store, run: str = "report") -> str:
-    """The address of the report on what is done, made where it is not there yet."""
-    from orchestrator.run.stage_runner import perform
-
-    state = state_of(plan, store)
-    measured, unfinished = [], []
-    for trial in plan.trials:
-        steps = completed_points(trial, plan.study, state.records)
-        if steps is None:
-            unfinished.append(trial.key)
-        measured += [stage for step in steps or () for stage in step.stages()]
-        measured += [stage for stage in trial.references() if stage in state.records]
-    final = report.stage(plan.study, measured, unfinished)
-    if store.record(final) is None:
-        try:
-            perform(final, store, run)
-        except Exception:
-            if store.record(final) is None:  # Else another driver was first, and took this one's folder away.
-                raise
-    return final.address
+    tracker.report(report.files, complete=not report.unfinished)
+    return Outcome(events, report, engines, reporting)
 
 
 def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:

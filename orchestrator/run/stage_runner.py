@@ -15,7 +15,6 @@ from typing import Any
 
 import ray
 
-from orchestrator.results import report
 from orchestrator.run import engines
 from orchestrator.stages import evaluate, logprobs, model, ray_train, sample, style, train, transform, weights
 from orchestrator.store.context import StageContext
@@ -33,7 +32,6 @@ KINDS = {
     "evaluate": evaluate,
     "logprobs": logprobs,
     "style": style,
-    "report": report,
 }
 TRAININGS = 4  # that go on in the background of a trial while their checkpoints are measured
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at a stage that somebody else is running

@@ -29,7 +29,7 @@ def show_account(console: Console, plan: Plan, outcome: Outcome, began: float) -
             )
         else:
             console.print(f"[red]{event.trial} failed[/red]: {event.address}: {escape(event.message)}", soft_wrap=True)
-    for trial in outcome.unfinished:
+    for trial in outcome.report.unfinished:
         if trial not in told:
             console.print(f"[yellow]{trial} not finished[/yellow]: the run ended before it did", soft_wrap=True)
     end = time.time()

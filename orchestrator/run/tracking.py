@@ -11,11 +11,12 @@ import json
 import os
 import queue
 import re
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +78,9 @@ class Tracker(threading.Thread):
         """Log a finished trial."""
         self._jobs.put((_Log.trial, trial, steps, records))
 
-    def report(self, folder: Path, complete: bool) -> None:
-        """Attach the report to the study, and end the study's run."""
-        self._jobs.put((_Log.report, folder, complete))
+    def report(self, files: Mapping[str, bytes], complete: bool) -> None:
+        """Attach the report's files, by name, to the study's run, and end that run."""
+        self._jobs.put((_Log.report, files, complete))
 
     def run(self) -> None:
         try:
@@ -200,9 +201,11 @@ class _Log:
             at = watched.pop("step")
             yield from ((f"{begin}/{name}", float(value), at) for name, value in watched.items())
 
-    def report(self, folder: Path, complete: bool) -> None:
-        for path in sorted(folder.iterdir()):
-            self._client.log_artifact(self._parent, str(path))
+    def report(self, files: Mapping[str, bytes], complete: bool) -> None:
+        with tempfile.TemporaryDirectory(prefix="offmodel-report-") as folder:
+            for name, content in files.items():
+                Path(folder, name).write_bytes(content)
+            self._client.log_artifacts(self._parent, folder)
         self._client.set_terminated(self._parent, "FINISHED" if complete else "FAILED")
 
 

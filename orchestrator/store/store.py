@@ -246,6 +246,7 @@ class Store:
         if not self.is_local:
             self.fs.pipe_file(path, data)
             return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         os.replace(_written_beside(path, data), path)
 
 

@@ -14,9 +14,8 @@ from evaluators.engines.generations import to_jsonl
 from orchestrator.plan.build import build_plan
 from orchestrator.results.figures import as_svg, pair_figure
 from orchestrator.results.read import Diagnostics, Results, Row, Style
-from orchestrator.results.report import PAGE, RESULTS
+from orchestrator.results.report import FIGURE, PAGE, RESULTS, SCORES, write_report
 from orchestrator.results.tables import show_results
-from orchestrator.run.driver import make_report
 from orchestrator.stages.style import READ
 from orchestrator.store.store import Store
 from tests.orchestrator.results.test_results import publish_evaluation
@@ -43,11 +42,10 @@ def reported(small, publish, tmp_path):
                     publish(store, stage, {READ: to_jsonl(read).encode()})
         for stage, letters in done.items():
             publish_evaluation(publish, store, stage, letters)
-        address = make_report(plan, store)
-        folder = store.folder(address, store.read_record(address))
+        report = write_report(plan, store)
         console = Console(file=io.StringIO(), width=300)
-        show_results(console, plan.study, json.loads((folder / RESULTS).read_text()))
-        return (folder / PAGE).read_text(), console.file.getvalue()
+        show_results(console, plan.study, json.loads(report.files[RESULTS]))
+        return report.files[PAGE].decode(), console.file.getvalue()
 
     return act
 
@@ -206,3 +204,13 @@ def test_where_values_come_from_is_beside_what_was_declared(reported):
     )
     assert '<td class="name">seeds</td><td class="name long">[1, 2]</td><td class="name long">not stated</td>' in page
     assert "Where its values come from" not in reported([1], "conditions={off-model: }")[0]
+
+
+def test_the_report_lies_in_the_store_and_replaces_an_earlier_one(reported, tmp_path):
+    folder = tmp_path / "[1, 2]" / "reports" / "small"
+    folder.mkdir(parents=True)
+    (folder / PAGE).write_text("an earlier report")
+    page, _ = reported([1, 2], "conditions={off-model: , on-model: }")
+    assert {path.name for path in folder.iterdir()} == {PAGE, RESULTS, SCORES, FIGURE}
+    assert (folder / PAGE).read_text() == page
+    assert len((folder / SCORES).read_text().splitlines()) == 1 + 2 * 2  # two conditions on two benchmarks
