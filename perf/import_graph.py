@@ -78,7 +78,7 @@ def read(settings: Path = SETTINGS) -> ImportGraph:
 
 
 def svg(graph: ImportGraph) -> str:
-    """Packages in a column from top to bottom; an arc for each edge, as thick as it has imports, red if it points up."""
+    """Packages in a column from top to bottom; an arc for each edge, thicker with its imports, red if it points up."""
     names = sorted(graph.layers, key=lambda package: graph.layers[package])
     y = {name: ROW * (row + 1) for row, name in enumerate(names)}
     x, arcs = LEFT + 10, []
