@@ -1,65 +1,69 @@
 """What a study of 1,000 trials costs when its stages do nothing: plan, run and cached re-run, in seconds.
 
-Everything but the stages is real: Ray, Ray Tune, the claims and records of the store, MLflow, the report. Stages that
-ask the fleet do not, so no engine is started.
+Everything else is real: Ray, Ray Tune, leases and records in the store, MLflow and the report. No engine is started.
 
-    python -m benchmarks.scale [trials]
+    python -m perf.scale [trials]     # a multiple of 20
 """
 
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import ray
-from rich.console import Console
 
 from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
+from orchestrator.plan.state import state_of
 from orchestrator.plan.trial import Plan
 from orchestrator.run import driver, preflight, stage_runner
 from orchestrator.run.tracking import Tracker
-from orchestrator.stages import evaluate, sample
+from orchestrator.stages import evaluate, sample, train
+from orchestrator.store.context import StageContext
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 
-SEEDS, TEACHERS = 5, 20
-ANSWERED = [
-    Generation(str(i), [{"role": "user", "content": ""}], (), (), (Completion((1,), "", False),)) for i in range(2)
-]
-GRADED = [Graded(str(i), {}, float(i), (Verdict(float(i), True),)) for i in range(2)]
+TEACHERS, MOST_SEEDS = 20, 5
+PROMPT = [{"role": "user", "content": ""}]
+GENERATIONS = [Generation(str(i), PROMPT, (), (), (Completion((1,), "", False),)) for i in range(2)]
+GRADES = [Graded(str(i), {}, float(i), (Verdict(float(i), True),)) for i in range(2)]
+# Of each kind of stage: the facts that it returns, and the files that its readers need.
 FACTS = {
     "model": {},
     "sample": {"n": 2, "tokens": 0, "truncated": 0.0},
     "train": {"weights": "adapter", "tokens": 0},
-    "evaluate": {**summary(ANSWERED, GRADED), "figures": {}},
+    "evaluate": {**summary(GENERATIONS, GRADES), "figures": {}},
 }
-FILES = {"sample": (sample.ANSWERS, to_jsonl(ANSWERED)), "evaluate": (evaluate.GRADES, to_jsonl(GRADED))}
+FILES = {
+    "sample": {sample.ANSWERS: to_jsonl(GENERATIONS)},
+    "train": {train.STEPS: '{"step": 0, "loss": 1.0}\n'},
+    "evaluate": {evaluate.GRADES: to_jsonl(GRADES)},
+}
 
 
-class Nothing:
-    """A kind of stage that does nothing but leave what its readers need."""
+class EmptyStage:
+    """Takes the place of a module of `orchestrator.stages`: it writes what its readers need, and does nothing else."""
 
     def __init__(self, kind: str):
         self._kind = kind
 
-    def run(self, work) -> dict:
-        if self._kind in FILES:
-            name, lines = FILES[self._kind]
-            (work.out / name).write_text(lines)
+    def run(self, context: StageContext) -> dict:
+        for name, text in FILES.get(self._kind, {}).items():
+            (context.out / name).write_text(text)
         return FACTS[self._kind]
 
 
-def do_nothing() -> None:
-    """In every process of the benchmark's Ray: put stages that do nothing in the place of those that do."""
-    stage_runner.KINDS.update({kind: Nothing(kind) for kind in FACTS})
+def use_empty_stages() -> None:
+    """Replace the stages that work; Ray calls this in every process that it starts."""
+    stage_runner.KINDS.update({kind: EmptyStage(kind) for kind in FACTS})
 
 
-class NoFleet:
-    """In the place of the fleet, which nobody asks."""
+class NoEngines:
+    """Takes the place of the engines, which no stage calls."""
 
     def __init__(self, *_: object):
         self.started = None
@@ -68,9 +72,10 @@ class NoFleet:
         pass
 
 
-def study_of(trials: int, store: str) -> Study:
-    """A study with that many trials: off-model SFT over students, teachers and seeds, on one benchmark."""
-    students = [f"student-{i}" for i in range(trials // (SEEDS * TEACHERS))]
+def make_study(trials: int, store: str) -> Study:
+    """A study with this many trials: off-model SFT over students, teachers and seeds, with one benchmark."""
+    seeds = min(MOST_SEEDS, trials // TEACHERS)
+    students = [f"student-{i}" for i in range(trials // (seeds * TEACHERS))]
     teachers = [f"teacher-{i}" for i in range(TEACHERS)]
     return Study.model_validate(
         {
@@ -78,55 +83,56 @@ def study_of(trials: int, store: str) -> Study:
             "store": store,
             "models": {name: f"someone/{name}" for name in students + teachers},
             "pairs": {"students": students, "teachers": teachers},
-            "prompts": {"source": "organisms", "n": 10},
+            "prompts": {"source": "synthetic", "n": 10},
             "sampling": {"max_tokens": 8},
             "train": {"learning_rate": 1e-3},
             "conditions": {"off-model": None},
             "benchmarks": {"maths": {"kind": "math500", "source": "synthetic", "n": 10}},
-            "seeds": list(range(SEEDS)),
-            "resources": {"engine": {"cpus": 0.01}},  # None is started, but there must be room for them.
+            "seeds": list(range(seeds)),
+            "resources": {"engine": {"cpus": 0.01}},  # No engine is started, but the study must fit the machine.
         }
     )
 
 
-def plan_study(study: Study) -> tuple[Plan, int]:
-    """The plan, and how many of its trials are not done."""
-    plan = build_plan(study)
-    store = Store(study.store)
-    state = driver.state_of(plan, store)
+def pending(plan: Plan) -> int:
+    """The number of trials that are not done; the checks before a run are part of it."""
+    store = Store(plan.study.store)
+    state = state_of(plan, store)
     preflight.check(plan, store, state.records)
-    return plan, len(state.pending)
+    return len(state.pending)
 
 
-def run_all(study: Study) -> None:
-    plan, _ = plan_study(study)
+def run(study: Study) -> None:
+    """What `offmodel run` does, without its output."""
+    plan = build_plan(study)
+    pending(plan)
     with Tracker(plan) as tracker:
         driver.run_study(plan, None, tracker, None)
 
 
-def timed(console: Console, what: str, act, *arguments) -> float:
-    started = time.time()
-    act(*arguments)
-    seconds = time.time() - started
-    console.print(f"{what}: {seconds:.1f} s")
-    return seconds
+def timed(what: str, function: Callable, *arguments: object) -> None:
+    """Call a function and print how long it took."""
+    started = time.perf_counter()
+    function(*arguments)
+    print(f"{what}: {time.perf_counter() - started:.1f} s", flush=True)
 
 
 def main(trials: int = 1000) -> None:
-    console = Console(highlight=False)
-    driver.fleet.Engines = NoFleet
+    """Print the figures."""
+    driver.engines.Engines = NoEngines
+    use_empty_stages()
     with tempfile.TemporaryDirectory() as folder:
-        study = study_of(trials, str(Path(folder, "store")))
-        console.print(f"{len(build_plan(study).trials)} trials, {len(build_plan(study).stages)} distinct stages")
-        timed(console, "plan", plan_study, study)
-        started = time.time()
-        driver.start_ray(None, study, worker_process_setup_hook=do_nothing)
-        do_nothing()
-        timed(console, f"run (Ray was up after {time.time() - started:.1f} s more)", run_all, study)
+        study = make_study(trials, str(Path(folder, "store")))
+        plan = build_plan(study)
+        print(f"{len(plan.trials)} trials, {len(plan.stages)} distinct stages")
+        timed("plan", lambda: pending(build_plan(study)))
+        timed("start Ray", lambda: driver.start_ray(None, study, worker_process_setup_hook=use_empty_stages))
+        timed("run", run, study)
         ray.shutdown()
-        assert plan_study(study)[1] == 0, "not every trial is done"
-        timed(console, "cached re-run", run_all, study)
+        assert len(plan.trials) == trials
+        assert pending(plan) == 0, "a trial is not done"
+        timed("cached re-run", run, study)
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    main(*map(int, sys.argv[1:]))
