@@ -66,7 +66,7 @@ def grade(kind: str, rows: list[dict], answered: list[Generation], way: str = "m
     graded = []
     for row, one in zip(rows, answered, strict=True):
         own = tuple(next(verdicts) for _ in one.completions)
-        graded.append(Graded(one.id, benchmark.group(row), score(own, way), own))
+        graded.append(Graded(id=one.id, group=benchmark.group(row), score=score(own, way), verdicts=own))
     return graded
 
 
@@ -74,9 +74,13 @@ def graded_by_lm_eval(answered: list[Generation]) -> list[Graded]:
     """The grades that a harness gave the answers to its own tasks."""
     graded = []
     for one in answered:
-        assert one.own is not None
-        score = one.own.score  # of the example: how a task makes it of several answers is its own affair
-        graded.append(Graded(one.id, {"task": one.own.task}, score, (Verdict(score, True),)))
+        assert one.lm_eval is not None
+        score = one.lm_eval.score  # of the example: how a task makes it of several answers is its own affair
+        graded.append(
+            Graded(
+                id=one.id, group={"task": one.lm_eval.task}, score=score, verdicts=(Verdict(score=score, parsed=True),)
+            )
+        )
     return graded
 
 
@@ -84,7 +88,7 @@ def summary(answered: Sequence[Generation], graded: Sequence[Graded]) -> dict:
     """The figures beside every score: n, samples, accuracy, shares cut off and without a gradable answer, lengths.
 
     `accuracy` is the mean of the examples' scores. Lengths are in tokens, with what the answer was made to begin with;
-    `tokens` counts what was sampled. `grading_failed` counts answers whose grading was given up. With several samples there
+    `tokens` counts what was sampled. `grading_failed` counts failed gradings. With several samples there
     is `pass`, by k.
     """
     n = len(graded)
@@ -96,9 +100,9 @@ def summary(answered: Sequence[Generation], graded: Sequence[Graded]) -> dict:
         "samples": len(answers) / n,
         "accuracy": fmean(one.score for one in graded),
         "truncated": fmean(answer.truncated for answer in answers),
-        "unparsed": fmean(not verdict.found for verdict in verdicts),
+        "unparsed": fmean(not verdict.parsed for verdict in verdicts),
         "grading_failed": sum(bool(verdict.note) for verdict in verdicts),
-        "tokens": sum(a.length - len(one.prefill_ids) for one in answered for a in one.completions),
+        "tokens": sum(a.length - len(one.prefill_token_ids) for one in answered for a in one.completions),
         "mean_length": fmean(lengths),
         "median_length": median(lengths),
         "p95_length": quantiles(lengths, n=20, method="inclusive")[-1] if len(lengths) > 1 else lengths[0],

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import ray
 
-from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, to_jsonl
+from evaluators.engines.requests import Completion
 from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
@@ -28,9 +28,19 @@ from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 
 TEACHERS, MOST_SEEDS = 20, 5
-PROMPT = [{"role": "user", "content": ""}]
-GENERATIONS = [Generation(str(i), PROMPT, (), (), (Completion((1,), "", False),)) for i in range(2)]
-GRADES = [Graded(str(i), {}, float(i), (Verdict(float(i), True),)) for i in range(2)]
+GENERATIONS = [
+    Generation(
+        id=str(i),
+        prompt=[{"role": "user", "content": ""}],
+        prompt_token_ids=(),
+        prefill_token_ids=(),
+        completions=(Completion(token_ids=(1,), text="", truncated=False),),
+    )
+    for i in range(2)
+]
+GRADES = [
+    Graded(id=str(i), group={}, score=float(i), verdicts=(Verdict(score=float(i), parsed=True),)) for i in range(2)
+]
 # Of each kind of stage: the facts that it returns, and the files that its readers need.
 FACTS = {
     "model": {},

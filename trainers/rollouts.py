@@ -98,15 +98,15 @@ def _sample(
         Rollout(
             examples[number],
             # What an answer was made to begin with is no sample of the student's.
-            (*reply.prompt_ids, *reply.prefill_ids),
-            [answer.ids[len(reply.prefill_ids) :] for answer in reply.completions],
+            (*reply.prompt_token_ids, *reply.prefill_token_ids),
+            [answer.token_ids[len(reply.prefill_token_ids) :] for answer in reply.completions],
             rewards[i] if rewards else None,
         )
         for i, (number, reply) in enumerate(zip(numbers, replies, strict=True))
     ]
     answers = [answer for reply in replies for answer in reply.completions]
     facts = {
-        "length": fmean(len(answer.ids) for answer in answers),
+        "length": fmean(len(answer.token_ids) for answer in answers),
         "truncated": fmean(answer.truncated for answer in answers),
     }
     if rewards:

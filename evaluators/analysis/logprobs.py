@@ -17,9 +17,9 @@ import numpy as np
 
 from evaluators.analysis.statistics import Interval
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.engine import Request, TokenLogprobs
 from evaluators.engines.generations import Generation
-from evaluators.engines.thinking import final_from
+from evaluators.engines.requests import Request, TokenLogprobs
+from evaluators.engines.thinking import answer_start
 
 ALL, REASONING, ANSWER = "all", "reasoning", "answer"
 
@@ -36,7 +36,7 @@ class CompletionLogprobs:
 def by_text(chats: Sequence[Chat]) -> list[Request]:
     """What to ask an engine's `likelihood`: the answer in which each chat ends, by its text."""
     said = [(chat[:-1], chat[-1]["content"]) for chat in chats]
-    return [Request(prompt, answer, final_from=final_from(answer)) for prompt, answer in said]
+    return [Request(prompt=prompt, prefill=answer, answer_start=answer_start(answer)) for prompt, answer in said]
 
 
 def by_ids(answered: Sequence[Generation]) -> list[Request]:
@@ -44,17 +44,19 @@ def by_ids(answered: Sequence[Generation]) -> list[Request]:
     with is no part of those)."""
     requests = []
     for one in answered:
-        answer, begun = one.completions[0], one.prefill_ids
-        final = None if begun else final_from(answer.text)
-        requests.append(Request((*one.prompt_ids, *begun), answer.ids[len(begun) :], final_from=final))
+        answer, begun = one.completions[0], one.prefill_token_ids
+        final = None if begun else answer_start(answer.text)
+        requests.append(
+            Request(prompt=(*one.prompt_token_ids, *begun), prefill=answer.token_ids[len(begun) :], answer_start=final)
+        )
     return requests
 
 
 def scored(id: str, found: TokenLogprobs) -> CompletionLogprobs:
     """An engine's likelihood of an answer, summed by class."""
     parts = {ALL: slice(None)}
-    if found.final_from is not None:
-        parts |= {REASONING: slice(found.final_from), ANSWER: slice(found.final_from, None)}
+    if found.answer_start is not None:
+        parts |= {REASONING: slice(found.answer_start), ANSWER: slice(found.answer_start, None)}
     logprobs = {name: found.logprobs[part] for name, part in parts.items()}
     return CompletionLogprobs(id, {k: sum(v) for k, v in logprobs.items()}, {k: len(v) for k, v in logprobs.items()})
 

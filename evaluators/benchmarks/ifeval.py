@@ -120,7 +120,7 @@ def grade(row: dict, text: str) -> Verdict:
         followed = (_follows(checker, reading) for reading in readings)
         strict.append(next(followed, False))
         loose.append(strict[-1] or any(followed))
-    return Verdict(float(all(strict)), bool(text.strip()), parts={"strict": strict, "loose": loose})
+    return Verdict(score=float(all(strict)), parsed=bool(text.strip()), parts={"strict": strict, "loose": loose})
 
 
 def figures(verdicts: Iterable[Verdict]) -> dict[str, float]:

@@ -31,7 +31,7 @@ def check(row: dict) -> None:
 def grade(row: dict, text: str) -> Verdict:
     letter = text.strip()
     found = letter in LETTERS
-    return Verdict(float(letter == LETTERS[row["answer"]]), found, letter if found else None)
+    return Verdict(score=float(letter == LETTERS[row["answer"]]), parsed=found, answer=letter if found else None)
 
 
 def group(row: dict) -> dict:

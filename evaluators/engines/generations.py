@@ -1,4 +1,4 @@
-"""Prompts as they were asked and answered: what is kept of every sample, so that it can be graded, and graded again."""
+"""Generations: prompts with a model's completions, stored as JSON lines so that they can be graded, and regraded."""
 
 import hashlib
 import json
@@ -6,46 +6,57 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.engine import Completion, RequestOutput, Usage
+from evaluators.engines.requests import Completion, RequestOutput, Usage
 
 
-@dataclass(frozen=True)
-class TaskGrade:
-    """The task of another harness that an example is of, its score there, and all of its metrics."""
+@dataclass(frozen=True, kw_only=True)
+class LmEvalGrade:
+    """The lm-eval task that an example belongs to, the example's score, and all of its metrics."""
 
     task: str
     score: float
     metrics: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Generation:
-    """One prompt with a model's answers to it.
+    """One prompt with a model's completions.
 
-    `prefill_ids` is what every answer was made to begin with; `prompt_opens_think_block` tells that the prompt ends within a block of
-    reasoning; `own` is the grade that a harness gave an example of its own.
+    Every completion begins with `prefill_token_ids`. `prompt_opens_think_block`: the prompt ends inside a `<think>`
+    block. `lm_eval` is the grade of an example of an lm-eval task, which lm-eval grades itself.
     """
 
     id: str
     prompt: Chat
-    prompt_ids: tuple[int, ...]
-    prefill_ids: tuple[int, ...]
+    prompt_token_ids: tuple[int, ...]
+    prefill_token_ids: tuple[int, ...]
     completions: tuple[Completion, ...]
     prompt_opens_think_block: bool = False
-    own: TaskGrade | None = None
+    lm_eval: LmEvalGrade | None = None
+
+    @classmethod
+    def of(cls, id: str, prompt: Chat, output: RequestOutput) -> Self:
+        """The generation of an engine's output for `prompt`."""
+        return cls(
+            id=id,
+            prompt=prompt,
+            prompt_token_ids=output.prompt_token_ids,
+            prefill_token_ids=output.prefill_token_ids,
+            completions=output.completions,
+            prompt_opens_think_block=output.prompt_opens_think_block,
+        )
 
 
-def asked(id: str, prompt: Chat, reply: RequestOutput) -> Generation:
-    return Generation(
-        id, prompt, reply.prompt_ids, reply.prefill_ids, reply.completions, reply.prompt_opens_think_block
-    )
+def sampled_tokens(generations: Iterable[Generation]) -> int:
+    """How many tokens were sampled: those of all completions without their prefills."""
+    return sum(c.length - len(g.prefill_token_ids) for g in generations for c in g.completions)
 
 
 def content_ids(contents: Iterable[Any]) -> list[str]:
-    """An id for each of these JSON values that belongs to its content, wherever it came from; repeated ones differ."""
+    """An id for each JSON value, derived from its content alone; repeated values get a numbered suffix."""
     seen: Counter[str] = Counter()
     ids = []
     for content in contents:
@@ -61,22 +72,33 @@ def to_jsonl(examples: Iterable[Any]) -> str:
 
 
 def from_jsonl(text: str) -> list[Generation]:
-    return [_asked(json.loads(line)) for line in text.splitlines()]
+    """The generations that `to_jsonl` wrote."""
+    return [_generation(json.loads(line)) for line in text.splitlines()]
 
 
 def read_generations(path: Path) -> list[Generation]:
+    """The generations of a JSONL file."""
     return from_jsonl(path.read_text())
 
 
-def _asked(row: dict) -> Generation:
-    ids = {key: tuple(row[key]) for key in ("prompt_ids", "prefill_ids")}
-    own = None if row["own"] is None else TaskGrade(**row["own"])
+def _generation(row: dict) -> Generation:
     return Generation(
-        **{**row, **ids, "completions": tuple(_answer(answer) for answer in row["completions"]), "own": own}
+        **{
+            **row,
+            "prompt_token_ids": tuple(row["prompt_token_ids"]),
+            "prefill_token_ids": tuple(row["prefill_token_ids"]),
+            "completions": tuple(_completion(completion) for completion in row["completions"]),
+            "lm_eval": row["lm_eval"] and LmEvalGrade(**row["lm_eval"]),
+        }
     )
 
 
-def _answer(row: dict) -> Completion:
-    usage = Usage(**row["usage"]) if row.get("usage") else None
-    tuples = {key: tuple(row[key]) for key in ("ids", "option_logprobs")}
-    return Completion(**{**row, **tuples, "usage": usage})
+def _completion(row: dict) -> Completion:
+    return Completion(
+        **{
+            **row,
+            "token_ids": tuple(row["token_ids"]),
+            "option_logprobs": tuple(row["option_logprobs"]),
+            "usage": row["usage"] and Usage(**row["usage"]),
+        }
+    )

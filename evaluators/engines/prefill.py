@@ -1,12 +1,13 @@
-"""Prefill: what a model is made to begin its answers with, cut from another model's answers to the same examples."""
+"""Prefill: completions are forced to begin with the start of another model's completion of the same example."""
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from evaluators.engines.generations import Generation
 
-HALF = "\N{REPLACEMENT CHARACTER}"  # what is decoded of a character of which the last bytes were cut away
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # decoded from a character of which the last bytes are missing
 PrefillText = str | tuple[int, ...]
 
 
@@ -14,26 +15,35 @@ class Decodes(Protocol):
     def decode(self, ids: Iterable[int]) -> str: ...
 
 
-def prefills(
-    answered: Iterable[Generation], tokens: int | None, until: str | None, tokenizer: Decodes, keep_ids: bool
-) -> dict[str, PrefillText]:
-    """By example, the first `tokens` of the first answer to it, or all up to and with the text `until`.
+@dataclass(frozen=True, kw_only=True)
+class Prefill:
+    """The model whose completions are cut, and where: after `tokens` tokens, or after the text `until`.
 
-    An answer without `until` begins nothing. `tokenizer` is that of the answers; with `keep_ids` the openings are token
-    ids, for a model with the same tokenizer, else text.
+    Exactly one of the two is given. A completion without the text `until` gives an empty prefill.
     """
-    return {one.id: _opening(one, tokens, until, tokenizer, keep_ids) for one in answered}
 
+    from_model: str
+    tokens: int | None = None
+    until: str | None = None
 
-def _opening(one: Generation, tokens: int | None, until: str | None, tokenizer: Decodes, keep_ids: bool) -> PrefillText:
-    answer = one.completions[0]
-    ids = answer.ids[:-1] if answer.ended else answer.ids  # Nobody goes on after the token that ends an answer.
-    if until is not None:
-        at = answer.text.find(until)
-        if at < 0:
-            return () if keep_ids else ""
-        end = at + len(until)
-        if not keep_ids:
-            return answer.text[:end]
-        tokens = 1 + bisect_left(range(len(ids)), end, key=lambda i: len(tokenizer.decode(ids[: i + 1])))
-    return ids[:tokens] if keep_ids else tokenizer.decode(ids[:tokens]).rstrip(HALF)
+    def __post_init__(self) -> None:
+        if (self.tokens is None) == (self.until is None):
+            raise ValueError("prefill: give one of tokens and until")
+
+    def cut(self, source: Generation, tokenizer: Decodes, as_ids: bool) -> PrefillText:
+        """The start of the first completion of `source`, whose tokenizer must be given.
+
+        With `as_ids` it is token ids, for a model with the same tokenizer; otherwise it is text.
+        """
+        completion = source.completions[0]
+        ids = completion.token_ids[:-1] if completion.ends_with_stop_token else completion.token_ids
+        tokens = self.tokens
+        if self.until is not None:
+            at = completion.text.find(self.until)
+            if at < 0:
+                return () if as_ids else ""
+            end = at + len(self.until)
+            if not as_ids:
+                return completion.text[:end]
+            tokens = 1 + bisect_left(range(len(ids)), end, key=lambda i: len(tokenizer.decode(ids[: i + 1])))
+        return ids[:tokens] if as_ids else tokenizer.decode(ids[:tokens]).rstrip(REPLACEMENT)

@@ -1,12 +1,12 @@
-"""What a reasoning model says aloud, and where its reasoning ends."""
+"""Where the reasoning of a completion ends and its final answer begins."""
 
 END, BEGIN = "</think>", "<think>"
 
 
 def strip_reasoning(text: str, prompt_opens_think_block: bool) -> str:
-    """The answer without its reasoning: what follows the last `</think>`.
+    """The completion after its last `</think>`.
 
-    A reasoning that never ends leaves no answer: one that was begun in the text, or, where it `prompt_opens_think_block`, by the prompt.
+    A think block that never closes leaves an empty text, whether the completion or the prompt opened it.
     """
     _, end, after = text.rpartition(END)
     if end:
@@ -14,7 +14,7 @@ def strip_reasoning(text: str, prompt_opens_think_block: bool) -> str:
     return "" if prompt_opens_think_block or BEGIN in text else text
 
 
-def final_from(text: str) -> int | None:
+def answer_start(text: str) -> int | None:
     """The character at which the final answer begins: after the last `</think>`, else at the last box; else None."""
     at = text.rfind(END)
     if at >= 0:

@@ -35,11 +35,13 @@ def grade(gold: Gold, text: str, short_cut: bool = True) -> Verdict:
     """The grade of an answer. Without the short cut, equal texts are compared by symbolic algebra as well."""
     answer = last_boxes(text) if len(parts(gold, gold.text)) > 1 else last_boxed(text)
     if answer is None:
-        return Verdict(0.0, False)
+        return Verdict(score=0.0, parsed=False)
     if len(answer) > LONGEST:
-        return Verdict(0.0, True, None, f"an answer of {len(answer)} characters is not compared")
+        return Verdict(
+            score=0.0, parsed=True, answer=None, note=f"an answer of {len(answer)} characters is not compared"
+        )
     judged = compare(gold, answer, short_cut)
-    return Verdict(float(judged.so), True, tidy(answer), judged.note)
+    return Verdict(score=float(judged.so), parsed=True, answer=tidy(answer), note=judged.note)
 
 
 def compare(gold: Gold, answer: str, short_cut: bool = True) -> Judgement:

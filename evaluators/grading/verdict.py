@@ -1,20 +1,19 @@
-"""What a benchmark says of an answer."""
+"""The grade of one completion."""
 
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The grade of one answer.
+    """The grade of one completion.
 
-    `score` is 1 for a right answer and 0 for a wrong one (some tasks of other harnesses have scores in between).
-    `found` is False where the answer has no part that could be graded: another thing than a wrong answer. `answer` is
-    that part as it was read, which majority votes count. `note` says why the grading was given up, where it was.
-    `parts` holds finer verdicts by name, as IFEval's on each instruction.
+    `score` is 1 for a correct and 0 for a wrong answer; some lm-eval tasks have scores in between. `parsed` is False
+    where no answer could be extracted. `answer` is the extracted answer, which majority voting counts. `note` says why
+    grading failed, where it did. `parts` holds partial results by name, as IFEval's for each instruction.
     """
 
     score: float
-    found: bool
+    parsed: bool
     answer: str | None = None
     note: str = ""
     parts: dict[str, list[bool]] = field(default_factory=dict)

@@ -51,7 +51,9 @@ def _result(found: dict[str, Any], tasks: dict[str, Any], drawn: list[tuple[str,
         prompt, given = _given(tasks[name], samples[name, place])
         first, answers, values = given[0], tuple(one.answer for one in given), metrics[name][place]
         score = values[main[name]]
-        examples.append(LmEvalExample(id, name, prompt, first.prompt_ids, first.truncated, answers, score, values))
+        examples.append(
+            LmEvalExample(id, name, prompt, first.prompt_token_ids, first.truncated, answers, score, values)
+        )
     return LmEvalResult(examples, found["results"], main, found["versions"])
 
 

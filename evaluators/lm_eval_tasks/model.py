@@ -9,7 +9,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, resolve_max_length
 from transformers import AutoConfig, AutoTokenizer
 
-from evaluators.engines.engine import Completion, Request, SamplingParams
+from evaluators.engines.requests import Completion, Request, SamplingParams
 from evaluators.lm_eval_tasks.task import Answering, LmEvalTask, Weighing
 
 MAX_TOKENS = 256  # of an answer, where a task does not say; lm-eval's own default
@@ -19,7 +19,7 @@ MAX_TOKENS = 256  # of an answer, where a task does not say; lm-eval's own defau
 class Given:
     """What one request came to."""
 
-    prompt_ids: tuple[int, ...]
+    prompt_token_ids: tuple[int, ...]
     truncated: bool
     answer: Completion
 
@@ -82,8 +82,8 @@ class EngineLM(TemplateLM):
                     f"into the context of {self.max_length}"
                 )
             kept = tuple(prompt or [self.prefix_token_id])[-room:]
-            asked.append(Request(kept, tuple(ids), number))
-            given.append(Given(kept, len(prompt) > room, Completion(tuple(ids), text, False)))
+            asked.append(Request(prompt=kept, prefill=tuple(ids), number=number))
+            given.append(Given(kept, len(prompt) > room, Completion(token_ids=tuple(ids), text=text, truncated=False)))
         chances: dict[int, tuple[float, bool]] = {}
         for i, found in self._likelihood(asked):
             chances[i] = chance = Chance((sum(found.logprobs), all(found.greedy)))
@@ -108,13 +108,13 @@ class EngineLM(TemplateLM):
             sampling_params = self._decoding(settings)
             ids, room = self.tok_encode(context), self.max_length - sampling_params.max_tokens
             truncated.append(len(ids) > room)
-            batches[sampling_params].append(Request(tuple(ids[-room:]), (), number))
+            batches[sampling_params].append(Request(prompt=tuple(ids[-room:]), prefill=(), number=number))
         texts: dict[int, str] = {}
         for sampling_params, batch in batches.items():
             for i, reply in self._answer(batch, sampling_params):
                 number, (answer,) = batch[i].number, reply.completions
                 texts[number] = text = Text(answer.text)
-                text.given = Given(reply.prompt_ids, truncated[number], answer)
+                text.given = Given(reply.prompt_token_ids, truncated[number], answer)
         return [texts[number] for number in range(len(requests))]
 
     def _decoding(self, settings: dict[str, Any]) -> SamplingParams:
@@ -131,4 +131,10 @@ class EngineLM(TemplateLM):
                 f"in the context of {self.max_length}: raise the context, or choose another task"
             )
         stop = tuple(text for text in until if text)
-        return SamplingParams(max_tokens, temperature, top_p if temperature else 1.0, seed=self._task.seed, stop=stop)
+        return SamplingParams(
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p if temperature else 1.0,
+            seed=self._task.seed,
+            stop=stop,
+        )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evaluators.engines.engine import Completion, Request, RequestOutput, SamplingParams, TokenLogprobs
+from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams, TokenLogprobs
 
 Answering = Callable[[list[Request], SamplingParams], Iterable[tuple[int, RequestOutput]]]
 Weighing = Callable[[list[Request]], Iterable[tuple[int, TokenLogprobs]]]
@@ -42,7 +42,7 @@ class LmEvalExample:
     id: str
     task: str
     prompt: str
-    prompt_ids: tuple[int, ...]
+    prompt_token_ids: tuple[int, ...]
     truncated: bool
     completions: tuple[Completion, ...]
     score: float

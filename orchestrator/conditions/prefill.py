@@ -7,8 +7,9 @@ known from there: the default is our choice. The student is that of `off_model`,
 
 from pydantic import Field
 
+from evaluators.engines.prefill import Prefill
 from orchestrator.stages.api_models import is_api
-from orchestrator.stages.builder import Builder, ConditionSpec, Prefill
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.study.settings import Settings
 
 TOKENS = 4
@@ -37,5 +38,5 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
     return ConditionSpec(
         builder.train(builder.teacher),
         {name: builder.benchmark(name) for name in options.benchmarks},
-        Prefill(of, tokens, options.until),
+        Prefill(from_model=of, tokens=tokens, until=options.until),
     )

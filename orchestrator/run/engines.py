@@ -95,7 +95,7 @@ class Replica:
             assert what == "generate", f"an API was asked for a {what}"
             yield from api.generate(self._spec.api, requests, *how)
             return
-        from evaluators.engines.engine import Engine
+        from evaluators.engines.vllm_engine import Engine
 
         with tempfile.TemporaryDirectory(prefix="offmodel-lent-") as scratch:
             base, adapter = self._folders(weights, Path(scratch))

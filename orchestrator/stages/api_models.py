@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from evaluators.engines.api import APIModel, key_of
-from evaluators.engines.engine import Completion
+from evaluators.engines.requests import Completion
 from orchestrator.store.stage import Stage
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def is_api(model: Stage) -> bool:
 
 def asked_with(served: APIModel) -> dict[str, Any]:
     """What of how an API is asked decides its answers."""
-    return {"limit": served.limit, "extra": dict(served.extra)}
+    return {"limit": served.max_tokens_field, "extra": dict(served.extra)}
 
 
 def check_key(alias: str, model: "Model") -> None:

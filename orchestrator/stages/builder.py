@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from evaluators.engines.prefill import Prefill
 from evaluators.suggest import did_you_mean
 from orchestrator.stages import evaluate, logprobs, model, sample, style, train, transform, weights
 from orchestrator.stages.transforms import RowSet
@@ -26,16 +27,6 @@ def _shape_of(adapter: Stage) -> dict[str, int]:
     while "lora_r" not in adapter.settings:
         adapter = adapter.inputs["student"]
     return {key: adapter.settings[key] for key in ("lora_r", "lora_alpha")}
-
-
-@dataclass(frozen=True)
-class Prefill:
-    """Every answer begins with that of the model `of`, an alias of the study, to the same example: its first `tokens`,
-    or all up to and with the text `until`."""
-
-    of: str
-    tokens: int | None
-    until: str | None
 
 
 @dataclass(frozen=True)
@@ -149,10 +140,8 @@ class Builder:
 
     def evaluate(self, name: str, benchmark: Benchmark, student: Stage | None, prefill: Prefill | None = None) -> Stage:
         """The scores of a student (None: the base student) on a benchmark, which the study calls `name`."""
-        opening = None
-        if prefill is not None:
-            opening = sample.Opening(self._sample_untrained(prefill.of, name), prefill.tokens, prefill.until)
-        answers = sample.of_benchmark(name, benchmark, self.study, self.model(self.student), student, opening)
+        source = None if prefill is None else self._sample_untrained(prefill.from_model, name)
+        answers = sample.of_benchmark(name, benchmark, self.study, self.model(self.student), student, prefill, source)
         return evaluate.stage(name, benchmark, answers)
 
     def evaluate_untrained(self, alias: str, benchmark: str) -> Stage:

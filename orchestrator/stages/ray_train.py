@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.engine import Request, RequestOutput, SamplingParams
-from evaluators.engines.generations import asked
+from evaluators.engines.generations import Generation
+from evaluators.engines.requests import Request, RequestOutput, SamplingParams
 from evaluators.evaluate import chats_of, example_ids, grade
 from orchestrator.stages import data
 from orchestrator.stages import train as stage_of
@@ -213,14 +213,14 @@ class TrainingAdapter:
         work, settings = self.work, self.work.stage.settings
         options, how = settings["objective"], settings.get("rl_problems") or settings["sampling_params"]
         sampling_params = SamplingParams(
-            how["max_tokens"],
+            max_tokens=how["max_tokens"],
             temperature=options.get("temperature", 1.0),
             n=options.get("group", 1),
             # Each step draws anew; requests of one step have seeds of their own.
             seed=settings["seed"] * 1_000_003 + step,
             thinking=how["thinking"],
         )
-        requests = [Request(prompt, number=number) for number, prompt in enumerate(prompts)]
+        requests = [Request(prompt=prompt, number=number) for number, prompt in enumerate(prompts)]
         base = work.stage.inputs["base"].address
         adapter = settings["tuning"] == "lora"
         place = work.store.publish_temporary(folder, work.store.temporary_path(work.stage))
@@ -242,7 +242,7 @@ class TrainingAdapter:
     def _reward(self, numbers: Sequence[int], replies: Sequence[RequestOutput]) -> list[list[float]]:
         kind, rows = self.work.stage.settings["rl_problems"]["kind"], [self._problems[number] for number in numbers]
         ids = example_ids(kind, rows)
-        answered = [asked(id, [], reply) for id, reply in zip(ids, replies, strict=True)]
+        answered = [Generation.of(id, [], reply) for id, reply in zip(ids, replies, strict=True)]
         return [[verdict.score for verdict in one.verdicts] for one in grade(kind, rows, answered)]
 
 

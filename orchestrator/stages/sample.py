@@ -4,24 +4,23 @@ Answers are kept as they come, so that an attempt that is cut short is gone on w
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.engine import Request, SamplingParams
 from evaluators.engines.generations import (
     Generation,
-    TaskGrade,
-    asked,
+    LmEvalGrade,
     content_ids,
     from_jsonl,
     read_generations,
+    sampled_tokens,
     to_jsonl,
 )
-from evaluators.engines.prefill import PrefillText, prefills
+from evaluators.engines.prefill import Prefill, PrefillText
+from evaluators.engines.requests import Request, SamplingParams
 from evaluators.engines.thinking import strip_reasoning
 from evaluators.evaluate import chats_of, example_ids
 from orchestrator.stages import api_models, data
@@ -31,16 +30,6 @@ from orchestrator.study.schema import Benchmark, Prompts, Study
 
 VERSION = 2
 ANSWERS = "answers.jsonl"
-
-
-@dataclass(frozen=True)
-class Opening:
-    """Every answer begins with that of another model to the same example (a sample of the same benchmark): its first
-    `tokens`, or all up to and with the text `until`."""
-
-    of: Stage
-    tokens: int | None = None
-    until: str | None = None
 
 
 def of_prompts(model: Stage, study: Study) -> Stage:
@@ -61,9 +50,18 @@ def of_prompts(model: Stage, study: Study) -> Stage:
 
 
 def of_benchmark(
-    name: str, benchmark: Benchmark, study: Study, model: Stage, student: Stage | None, opening: Opening | None = None
+    name: str,
+    benchmark: Benchmark,
+    study: Study,
+    model: Stage,
+    student: Stage | None,
+    prefill: Prefill | None = None,
+    prefill_from: Stage | None = None,
 ) -> Stage:
-    """A model's answers, or those of `student`, trained from it, to a benchmark that the study calls `name`."""
+    """A model's completions, or those of `student`, trained from it, of a benchmark that the study calls `name`.
+
+    With `prefill` they begin with the start of those of `prefill_from`, a `sample` of the same benchmark.
+    """
     api_models.check_asked(model, name, benchmark)
     inputs = {"base": model}
     if student is not None:
@@ -72,13 +70,14 @@ def of_benchmark(
         "benchmark": {"kind": benchmark.kind, "rows": data.rows_identity(benchmark), **_how(benchmark)},
         **_numerics(model, study),
     }
-    if opening is not None:
-        inputs["opening"] = opening.of
-        settings["opening"] = {"tokens": opening.tokens, "until": opening.until}
+    if prefill is not None:
+        assert prefill_from is not None
+        inputs["prefill"] = prefill_from
+        settings["prefill"] = {"tokens": prefill.tokens, "until": prefill.until}
     return Stage(
         "sample",
         VERSION,
-        f"{(student or model).name}-{benchmark.task or benchmark.kind}{'-begun' if opening else ''}",
+        f"{(student or model).name}-{benchmark.task or benchmark.kind}{'-prefilled' if prefill else ''}",
         settings,
         inputs,
         {"name": name, "benchmark": benchmark.model_dump(), **_runtime(model, study)},
@@ -137,7 +136,7 @@ def run(work: StageContext) -> dict[str, Any]:
     sampling_params = SamplingParams(**{**how["sampling_params"], "options": tuple(how["sampling_params"]["options"])})
     ids = example_ids(benchmark.kind, rows)
     chats = chats_of(benchmark.kind, rows, how["prompt"], how["system"])
-    return _leave(work, _ask(work, ids, chats, sampling_params, _openings(work)))
+    return _leave(work, _ask(work, ids, chats, sampling_params, _prefills(work)))
 
 
 def _prompts(work: StageContext) -> tuple[list[str], list[Chat]]:
@@ -170,11 +169,11 @@ def _ask(
     numbers = {id: number for number, id in enumerate(ids)}
     done = {one.id: one for one in from_jsonl(work.read_partial())}
     left = [i for i in ids if i not in done]
-    requests = [Request(chats[numbers[i]], begin[i] if begin else (), numbers[i]) for i in left]
+    requests = [Request(prompt=chats[numbers[i]], prefill=begin[i] if begin else (), number=numbers[i]) for i in left]
     template = None
     for chunk in work.ask("generate", requests, sampling_params):
-        new = [asked(left[place], chats[numbers[left[place]]], reply) for place, reply in chunk]
-        template = chunk[0][1].template
+        new = [Generation.of(left[place], chats[numbers[left[place]]], reply) for place, reply in chunk]
+        template = chunk[0][1].template_digest
         done |= {one.id: one for one in new}
         if len(done) < len(ids):
             work.keep(to_jsonl(new))
@@ -188,25 +187,21 @@ def _leave(work: StageContext, result: tuple[list[Generation], dict[str, Any]]) 
     answers = [answer for one in answered for answer in one.completions]
     return {
         "n": len(answered),
-        "tokens": sum(a.length - len(one.prefill_ids) for one in answered for a in one.completions),
+        "tokens": sampled_tokens(answered),
         "truncated": sum(answer.truncated for answer in answers) / len(answers),
         **api_models.counted(answers),
         **facts,
     }
 
 
-def _openings(work: StageContext) -> dict[str, PrefillText] | None:
-    """What each answer is made to begin with, by the example's id."""
-    if "opening" not in work.stage.inputs:
+def _prefills(work: StageContext) -> dict[str, PrefillText] | None:
+    """The prefill of each example, by its id."""
+    if "prefill" not in work.stage.inputs:
         return None
-    other = work.stage.inputs["opening"].inputs["base"]
-    same_tokens = other == work.stage.inputs["base"]
-    return prefills(
-        read_generations(work.folder("opening") / ANSWERS),
-        **work.stage.settings["opening"],
-        tokenizer=_Tokenizer(work, other),
-        keep_ids=same_tokens,
-    )
+    source = work.stage.inputs["prefill"].inputs["base"]
+    prefill = Prefill(from_model=source.name, **work.stage.settings["prefill"])
+    tokenizer, same_model = _Tokenizer(work, source), source == work.stage.inputs["base"]
+    return {one.id: prefill.cut(one, tokenizer, as_ids=same_model) for one in answers_of(work.folder("prefill"))}
 
 
 class _Tokenizer:
@@ -231,7 +226,7 @@ def _run_task(work: StageContext, benchmark: Benchmark) -> dict[str, Any]:
 
     checkpoint = checkpoint_of(work.store, work.stage.inputs["base"].address)
     task = LmEvalTask(
-        str(benchmark.task),
+        name=str(benchmark.task),
         tokenizer=checkpoint,
         max_model_len=work.stage.settings["max_model_len"],
         chat=benchmark.chat,
@@ -247,12 +242,12 @@ def _run_task(work: StageContext, benchmark: Benchmark) -> dict[str, Any]:
     found = run_task(task, partial(flat, "generate"), partial(flat, "score"))
     answered = [
         Generation(
-            one.id,
-            [{"role": "user", "content": one.prompt}],
-            one.prompt_ids,
-            (),
-            one.completions,
-            own=TaskGrade(one.task, one.score, one.metrics),
+            id=one.id,
+            prompt=[{"role": "user", "content": one.prompt}],
+            prompt_token_ids=one.prompt_token_ids,
+            prefill_token_ids=(),
+            completions=one.completions,
+            lm_eval=LmEvalGrade(task=one.task, score=one.score, metrics=one.metrics),
         )
         for one in found.examples
     ]

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from evaluators.engines.engine import Completion
-from evaluators.engines.generations import Generation, TaskGrade, content_ids, from_jsonl, to_jsonl
+from evaluators.engines.generations import Generation, LmEvalGrade, content_ids, from_jsonl, to_jsonl
+from evaluators.engines.requests import Completion
 from evaluators.evaluate import chats_of, example_ids, grade, graded_by_lm_eval, read_graded, summary, write_graded
 
 ROWS = [{"problem": f"{i} + {i} = ?", "answer": str(2 * i), "level": i, "subject": "sums"} for i in (1, 2, 3)]
@@ -15,8 +15,19 @@ def answered(*texts: tuple[str, ...], prefill: tuple[int, ...] = ()) -> list[Gen
     """Answers to the rows, in as many tokens as they have words; the last answer of all was cut off."""
     made = []
     for id, row, each in zip(example_ids("math500", ROWS), ROWS, texts, strict=True):
-        answers = [Completion((*prefill, *range(len(text.split()))), text, truncated=text == "cut") for text in each]
-        made.append(Generation(id, [{"role": "user", "content": row["problem"]}], (1, 2), prefill, tuple(answers)))
+        answers = [
+            Completion(token_ids=(*prefill, *range(len(text.split()))), text=text, truncated=text == "cut")
+            for text in each
+        ]
+        made.append(
+            Generation(
+                id=id,
+                prompt=[{"role": "user", "content": row["problem"]}],
+                prompt_token_ids=(1, 2),
+                prefill_token_ids=prefill,
+                completions=tuple(answers),
+            )
+        )
     return made
 
 
@@ -39,7 +50,7 @@ def test_an_id_belongs_to_the_content_and_repeated_content_is_told_apart():
 def test_examples_are_graded_in_the_order_of_the_rows():
     graded = grade("math500", ROWS, ONE_EACH)
     assert [one.score for one in graded] == [0, 1, 0]
-    assert [one.verdicts[0].found for one in graded] == [False, True, True]
+    assert [one.verdicts[0].parsed for one in graded] == [False, True, True]
     assert [one.group for one in graded] == [{"level": i, "subject": "sums"} for i in (1, 2, 3)]
     assert [one.id for one in graded] == example_ids("math500", ROWS)
 
@@ -59,8 +70,17 @@ def test_the_reasoning_of_a_reasoning_model_is_not_its_answer():
 
 def test_an_option_that_was_compared_is_an_answer_also_within_reasoning():
     rows = [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 1}]
-    chosen = Completion((1,), "B", False, option_logprobs=(-2.0, -0.1, -3.0, -4.0))
-    asked = [Generation(example_ids("mmlu", rows)[0], [], (1,), (), (chosen,), prompt_opens_think_block=True)]
+    chosen = Completion(token_ids=(1,), text="B", truncated=False, option_logprobs=(-2.0, -0.1, -3.0, -4.0))
+    asked = [
+        Generation(
+            id=example_ids("mmlu", rows)[0],
+            prompt=[],
+            prompt_token_ids=(1,),
+            prefill_token_ids=(),
+            completions=(chosen,),
+            prompt_opens_think_block=True,
+        )
+    ]
     assert [one.score for one in grade("mmlu", rows, asked)] == [1]
 
 
@@ -100,12 +120,12 @@ def test_the_summary_of_several_answers_has_pass_at_k():
 def test_a_harness_grades_its_own_tasks():
     own = [
         Generation(
-            "a",
-            [],
-            (),
-            (),
-            (Completion((1,), "x", False),) * 3,
-            own=TaskGrade("gsm8k", 0.25, {"acc": 1.0, "norm": 0.25}),
+            id="a",
+            prompt=[],
+            prompt_token_ids=(),
+            prefill_token_ids=(),
+            completions=(Completion(token_ids=(1,), text="x", truncated=False),) * 3,
+            lm_eval=LmEvalGrade(task="gsm8k", score=0.25, metrics={"acc": 1.0, "norm": 0.25}),
         )
     ]
     (graded,) = graded_by_lm_eval(own)

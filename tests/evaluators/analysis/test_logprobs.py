@@ -13,8 +13,8 @@ from evaluators.analysis.logprobs import (
     pooled,
     scored,
 )
-from evaluators.engines.engine import Completion, TokenLogprobs
 from evaluators.engines.generations import Generation
+from evaluators.engines.requests import Completion, TokenLogprobs
 
 TEXT = "so it is \\boxed{4}"
 
@@ -26,11 +26,15 @@ def rows(sums: list[float], tokens: list[int]) -> list[CompletionLogprobs]:
 
 
 def test_an_answer_is_summed_by_class_of_token():
-    one = scored("a", TokenLogprobs((1, 2, 3), (-1.0, -2.0, -4.0), (True, True, False), 2))
+    one = scored(
+        "a", TokenLogprobs(token_ids=(1, 2, 3), logprobs=(-1.0, -2.0, -4.0), greedy=(True, True, False), answer_start=2)
+    )
     assert one.logprob == {"all": -7, "reasoning": -3, "answer": -4}
     assert one.tokens == {"all": 3, "reasoning": 2, "answer": 1}
     assert parts_of([one]) == ["all", "reasoning", "answer"]
-    assert parts_of([scored("a", TokenLogprobs((1,), (-1.0,), (True,), None))]) == ["all"]
+    assert parts_of(
+        [scored("a", TokenLogprobs(token_ids=(1,), logprobs=(-1.0,), greedy=(True,), answer_start=None))]
+    ) == ["all"]
 
 
 def test_a_mean_is_over_tokens_and_varies_by_answer():
@@ -75,10 +79,22 @@ def test_what_seeds_say_to_the_same_prompt_stands_and_falls_together():
 
 def test_data_is_asked_about_by_its_text_and_what_was_drawn_by_its_tokens():
     chat = [{"role": "user", "content": "?"}]
-    plain = Generation("a", chat, (1, 2), (), (Completion((3, 4), TEXT, False),))
-    begun = Generation("b", chat, (1, 2), (3,), (Completion((3, 4), TEXT, False),))
+    plain = Generation(
+        id="a",
+        prompt=chat,
+        prompt_token_ids=(1, 2),
+        prefill_token_ids=(),
+        completions=(Completion(token_ids=(3, 4), text=TEXT, truncated=False),),
+    )
+    begun = Generation(
+        id="b",
+        prompt=chat,
+        prompt_token_ids=(1, 2),
+        prefill_token_ids=(3,),
+        completions=(Completion(token_ids=(3, 4), text=TEXT, truncated=False),),
+    )
     (said,) = by_text([[*chat, {"role": "assistant", "content": TEXT}]])
-    assert (said.prompt, said.prefill, said.final_from) == (chat, TEXT, TEXT.index("\\boxed"))
+    assert (said.prompt, said.prefill, said.answer_start) == (chat, TEXT, TEXT.index("\\boxed"))
     drawn = by_ids([plain, begun])
     assert (drawn[0].prompt, drawn[0].prefill) == ((1, 2), (3, 4))
-    assert (drawn[1].prompt, drawn[1].prefill, drawn[1].final_from) == ((1, 2, 3), (4,), None)
+    assert (drawn[1].prompt, drawn[1].prefill, drawn[1].answer_start) == ((1, 2, 3), (4,), None)

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from evaluators.analysis.style import accuracy, read
-from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, to_jsonl
+from evaluators.engines.requests import Completion
 from evaluators.grading.boxed import without_boxed
 from orchestrator.plan.build import build_plan
 from orchestrator.stages import style
@@ -20,7 +20,16 @@ from organisms import world
 
 def asked(texts: list[str]) -> list[Generation]:
     ids = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(len(texts))]
-    return [Generation(id, [], (), (), (Completion((1,), text, False),)) for id, text in zip(ids, texts, strict=True)]
+    return [
+        Generation(
+            id=id,
+            prompt=[],
+            prompt_token_ids=(),
+            prefill_token_ids=(),
+            completions=(Completion(token_ids=(1,), text=text, truncated=False),),
+        )
+        for id, text in zip(ids, texts, strict=True)
+    ]
 
 
 def answers(style: str, n: int = 60) -> list[str]:
@@ -57,8 +66,14 @@ def test_what_the_probe_has_seen_of_an_example_does_not_tell_its_answers():
 
 def test_several_answers_to_an_example_are_a_share_of_it():
     original, teacher = asked(["let us see"] * 10), asked(["first take"] * 10)
-    both = tuple(Completion((1,), text, False) for text in ("let us see", "first take", "first take", ""))
-    student = [Generation(one.id, [], (), (), both) for one in original]
+    both = tuple(
+        Completion(token_ids=(1,), text=text, truncated=False)
+        for text in ("let us see", "first take", "first take", "")
+    )
+    student = [
+        Generation(id=one.id, prompt=[], prompt_token_ids=(), prefill_token_ids=(), completions=both)
+        for one in original
+    ]
     found = read(original, teacher, student)
     assert {one.student for one in found} <= {0.5, 0.75}  # An empty answer reads like either.
 

@@ -11,7 +11,7 @@ CHOICES = {"question": "Which?", "choices": ["east", "west", "north", "south"], 
 
 def verdict(kind: str, row: dict, text: str) -> tuple[bool, bool]:
     given = BENCHMARKS[kind].grade(row, text)
-    return given.correct, given.found
+    return given.correct, given.parsed
 
 
 def olympiad(*answers: str, multiple: bool = False) -> dict:

@@ -141,7 +141,7 @@ def compare(rows_and_texts: list[tuple[dict, str]]) -> None:
         theirs = process_results(row, [text])
         spent[0] += middle - start
         spent[1] += time.perf_counter() - middle
-        assert given.found == bool(text.strip())
+        assert given.parsed == bool(text.strip())
         assert given.score == all(given.parts["strict"])
         for part in ("strict", "loose"):
             expected = theirs[f"inst_level_{part}_acc"]
@@ -165,9 +165,9 @@ def test_every_type_has_answers_that_follow_and_that_do_not(punkt, kind):
     answer = write(kwargs)
     assert ifeval.fields(row)["prompt"] == "do"
     assert ifeval.group(row) == {}
-    assert ifeval.grade(row, answer) == Verdict(1.0, True, parts={"strict": [True], "loose": [True]})
+    assert ifeval.grade(row, answer) == Verdict(score=1.0, parsed=True, parts={"strict": [True], "loose": [True]})
     assert not all(ifeval.grade(row, text).correct for text in UNASKED)
-    assert ifeval.grade(row, " \n") == Verdict(0.0, False, parts={"strict": [False], "loose": [False]})
+    assert ifeval.grade(row, " \n") == Verdict(score=0.0, parsed=False, parts={"strict": [False], "loose": [False]})
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_types_that_need_no_data_of_nltk(no_punkt, asked, right, wrong):
     ifeval.check(row)
     assert ifeval.grade(row, right).correct
     given = ifeval.grade(row, wrong)
-    assert (given.correct, given.found) == (False, True)
+    assert (given.correct, given.parsed) == (False, True)
 
 
 def test_every_instruction_is_to_be_followed():
@@ -227,10 +227,10 @@ def test_json_nested_too_deep_is_not_followed():
 
 def test_figures():
     verdicts = [
-        Verdict(1.0, True, parts={"strict": [True, True, True], "loose": [True, True, True]}),
-        Verdict(0.0, True, parts={"strict": [False], "loose": [True]}),
-        Verdict(0.0, True, parts={"strict": [True, False], "loose": [True, False]}),
-        Verdict(0.0, False, parts={"strict": [False, False], "loose": [False, False]}),
+        Verdict(score=1.0, parsed=True, parts={"strict": [True, True, True], "loose": [True, True, True]}),
+        Verdict(score=0.0, parsed=True, parts={"strict": [False], "loose": [True]}),
+        Verdict(score=0.0, parsed=True, parts={"strict": [True, False], "loose": [True, False]}),
+        Verdict(score=0.0, parsed=False, parts={"strict": [False, False], "loose": [False, False]}),
     ]
     assert ifeval.figures(iter(verdicts)) == {
         "prompt_strict": 1 / 4,

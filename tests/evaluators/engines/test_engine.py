@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from evaluators.engines.chat_template import EMPTY_THINKING, encode
-from evaluators.engines.engine import Engine, Request, RequestOutput, SamplingParams
+from evaluators.engines.requests import Request, RequestOutput, SamplingParams
+from evaluators.engines.vllm_engine import Engine
 from organisms import shipped
 
 STEPS, WORDS = str(shipped.FOLDER / "steps"), str(shipped.FOLDER / "words")
@@ -21,7 +22,7 @@ CHATS = [
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return Engine(STEPS, "float32", context=128, lora_rank=8, threads=1)
+    return Engine(STEPS, "float32", max_model_len=128, lora_rank=8, threads=1)
 
 
 def generated(checkpoint: str, adapter=None) -> list[str]:
@@ -62,7 +63,7 @@ def logprobs_by_hand(prompt, said, adapter=None) -> tuple[list[float], list[bool
     return found.tolist(), (found == logprobs.max(1).values).tolist()
 
 
-REQUESTS = [Request(chat, number=i) for i, chat in enumerate(CHATS)]
+REQUESTS = [Request(prompt=chat, number=i) for i, chat in enumerate(CHATS)]
 GREEDY = SamplingParams(max_tokens=40)
 
 
@@ -81,9 +82,9 @@ def test_answers_are_those_of_transformers_also_after_a_change_of_weights(engine
 
 def test_what_was_asked_is_told_with_the_answer(engine):
     (reply,) = replies(engine, REQUESTS[:1], GREEDY)
-    assert list(reply.prompt_ids) == encode(engine.tokenizer, CHATS[0])
-    assert reply.prompt_ids.count(engine.tokenizer.bos_token_id) == 1
-    as_ids = replies(engine, [Request(reply.prompt_ids)], GREEDY)
+    assert list(reply.prompt_token_ids) == encode(engine.tokenizer, CHATS[0])
+    assert reply.prompt_token_ids.count(engine.tokenizer.bos_token_id) == 1
+    as_ids = replies(engine, [Request(prompt=reply.prompt_token_ids)], GREEDY)
     assert as_ids == [reply]
 
 
@@ -101,22 +102,22 @@ def test_samples_are_repeatable_by_seed_and_differ_between_samples(engine):
 
 def test_an_answer_goes_on_from_its_opening_and_holds_it(engine):
     opening = replies(engine, REQUESTS[:1], SamplingParams(max_tokens=3))[0].completions[0]
-    for begun in (opening.ids, opening.text):
-        (reply,) = replies(engine, [Request(CHATS[0], begun)], GREEDY)
-        assert reply.prefill_ids == opening.ids
-        assert reply.completions[0].ids[:3] == opening.ids
+    for begun in (opening.token_ids, opening.text):
+        (reply,) = replies(engine, [Request(prompt=CHATS[0], prefill=begun)], GREEDY)
+        assert reply.prefill_token_ids == opening.token_ids
+        assert reply.completions[0].token_ids[:3] == opening.token_ids
         assert reply.completions[0].text == answers(engine)[0]
 
 
 def test_an_empty_block_of_reasoning_is_put_before_the_answer(engine):
     (reply,) = replies(engine, REQUESTS[:1], SamplingParams(max_tokens=2, thinking="empty"))
     assert reply.completions[0].text.startswith(EMPTY_THINKING)
-    assert list(reply.prompt_ids) == encode(engine.tokenizer, CHATS[0])
+    assert list(reply.prompt_token_ids) == encode(engine.tokenizer, CHATS[0])
 
 
 def test_an_answer_that_the_limit_ends_is_cut_off(engine):
     short, whole = (replies(engine, REQUESTS[:1], SamplingParams(max_tokens=n))[0].completions[0] for n in (2, 40))
-    assert (short.truncated, len(short.ids)) == (True, 2)
+    assert (short.truncated, len(short.token_ids)) == (True, 2)
     assert not whole.truncated
 
 
@@ -134,7 +135,7 @@ def test_the_likeliest_option_is_that_of_transformers(engine):
     model = AutoModelForCausalLM.from_pretrained(STEPS, dtype="float32")
     for reply in replies(engine, REQUESTS, SamplingParams(max_tokens=1, options=options)):
         with torch.no_grad():
-            logprobs = model(torch.tensor([reply.prompt_ids])).logits[0, -1].log_softmax(-1)
+            logprobs = model(torch.tensor([reply.prompt_token_ids])).logits[0, -1].log_softmax(-1)
         expected = [logprobs[engine.tokenizer.convert_tokens_to_ids(f"▁{option}")].item() for option in options]
         (answer,) = reply.completions
         assert answer.option_logprobs == pytest.approx(expected, abs=1e-4)
@@ -150,42 +151,47 @@ def test_an_option_of_several_tokens_is_refused(engine):
 def test_likelihoods_are_those_of_transformers(engine):
     text = "let us compute . 3 + 4 = 7 ; 7 * 2 = 5 . the answer is \\boxed{ 5 }"
     at = text.index("\\boxed")
-    requests = [Request(CHATS[0], text, final_from=at), Request(CHATS[1], "first take red fox")]
+    requests = [
+        Request(prompt=CHATS[0], prefill=text, answer_start=at),
+        Request(prompt=CHATS[1], prefill="first take red fox"),
+    ]
     found = dict(engine.score(requests))
     for i, request in enumerate(requests):
-        expected, greedy = logprobs_by_hand(encode(engine.tokenizer, request.prompt), found[i].ids)
+        expected, greedy = logprobs_by_hand(encode(engine.tokenizer, request.prompt), found[i].token_ids)
         assert found[i].logprobs == pytest.approx(expected, abs=1e-3)
         assert list(found[i].greedy) == greedy
-        assert engine.tokenizer.decode(found[i].ids) == request.prefill
-    assert engine.tokenizer.decode(found[0].ids[found[0].final_from :]) == text[at:]
-    assert found[1].final_from is None
+        assert engine.tokenizer.decode(found[i].token_ids) == request.prefill
+    assert engine.tokenizer.decode(found[0].token_ids[found[0].answer_start :]) == text[at:]
+    assert found[1].answer_start is None
 
 
 def test_an_answer_that_fills_the_context_has_a_likelihood(engine):
     (reply,) = replies(engine, REQUESTS[1:2], SamplingParams(max_tokens=500, temperature=2.0, seed=1))
-    room = engine.context - len(reply.prompt_ids)
-    said = (reply.completions[0].ids * room)[:room]  # as long as an answer can be
-    ((_, found),) = engine.score([Request(reply.prompt_ids, said)])
-    assert found.ids == said[:-1]
+    room = engine.max_model_len - len(reply.prompt_token_ids)
+    said = (reply.completions[0].token_ids * room)[:room]  # as long as an answer can be
+    ((_, found),) = engine.score([Request(prompt=reply.prompt_token_ids, prefill=said)])
+    assert found.token_ids == said[:-1]
     assert len(found.logprobs) == room - 1
 
 
 def test_an_answer_says_whether_it_ended(engine):
     (whole,) = replies(engine, REQUESTS[:1], GREEDY)
-    assert whole.completions[0].ended
-    assert whole.completions[0].ids[-1] == engine.tokenizer.eos_token_id
+    assert whole.completions[0].ends_with_stop_token
+    assert whole.completions[0].token_ids[-1] == engine.tokenizer.eos_token_id
     for sampling_params in (
         SamplingParams(max_tokens=1),
         SamplingParams(max_tokens=2),
         SamplingParams(max_tokens=40, stop=("=",)),
     ):
         (cut,) = replies(engine, REQUESTS[:1], sampling_params)
-        assert not cut.completions[0].ended
+        assert not cut.completions[0].ends_with_stop_token
 
 
 def test_a_prompt_that_ends_within_reasoning_is_known_by_its_text(engine):
     plain, begun = REQUESTS[0].prompt, [{"role": "user", "content": "solve <think> let us"}]
-    found = replies(engine, [Request(plain), Request(begun)], SamplingParams(max_tokens=2, thinking="empty"))
+    found = replies(
+        engine, [Request(prompt=plain), Request(prompt=begun)], SamplingParams(max_tokens=2, thinking="empty")
+    )
     assert [reply.prompt_opens_think_block for reply in found] == [False, True]
     assert found[0].completions[0].text.startswith(EMPTY_THINKING)
     assert found[1].completions[0].text.lstrip().startswith("</think>"), (
@@ -203,7 +209,7 @@ def test_a_batch_that_nobody_waits_for_does_not_meet_the_next(engine):
 def test_a_prompt_beyond_the_context_is_refused(engine):
     long = [{"role": "user", "content": "fox " * 200}]
     with pytest.raises(ValueError, match=r"request 1 .* context is 128"):
-        replies(engine, [REQUESTS[0], Request(long, number=1)], SamplingParams(max_tokens=1))
+        replies(engine, [REQUESTS[0], Request(prompt=long, number=1)], SamplingParams(max_tokens=1))
 
 
 def untrained(folder: Path, rank: int = 8) -> Path:
@@ -250,7 +256,7 @@ def test_an_adapter_after_a_change_of_weights_is_not_taken_for_an_earlier_one(en
     assert first != second
     assert answers(engine, adapter=folders[0]) == first
     prompt, said = encode(engine.tokenizer, CHATS[1]), (290, 300, 310)
-    ((_, found),) = engine.score([Request(tuple(prompt), said)], adapter=folders[0])
+    ((_, found),) = engine.score([Request(prompt=tuple(prompt), prefill=said)], adapter=folders[0])
     assert found.logprobs == pytest.approx(logprobs_by_hand(prompt, said, folders[0])[0], abs=1e-3)
     engine.load(WORDS)
     engine.load(STEPS)

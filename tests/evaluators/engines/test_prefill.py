@@ -1,10 +1,10 @@
-"""What a model is made to begin its answers with."""
+"""The start of another model's completion, as token ids and as text."""
 
 import pytest
 
-from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation
-from evaluators.engines.prefill import prefills
+from evaluators.engines.prefill import Prefill
+from evaluators.engines.requests import Completion
 
 WORDS = ["", "let", "us", "see", ":", "four", ".", "<end>"]
 
@@ -16,29 +16,43 @@ class Words:
         return " ".join(WORDS[i] for i in ids if WORDS[i] != "<end>")
 
 
-def asked(ids: tuple[int, ...], truncated: bool = False) -> list[Generation]:
-    return [Generation("a", [], (9,), (), (Completion(ids, Words().decode(ids), truncated, ended=ids[-1] == 7),))]
+def generation(ids: tuple[int, ...], truncated: bool = False) -> Generation:
+    return Generation(
+        id="a",
+        prompt=[],
+        prompt_token_ids=(9,),
+        prefill_token_ids=(),
+        completions=(
+            Completion(token_ids=ids, text=Words().decode(ids), truncated=truncated, ends_with_stop_token=ids[-1] == 7),
+        ),
+    )
 
 
 FINISHED = (1, 2, 3, 4, 5, 6, 7)
 
 
 @pytest.mark.parametrize(
-    ("ids", "truncated", "how", "begun"),
+    ("ids", "truncated", "prefill", "expected"),
     [
-        (FINISHED, False, {"tokens": 2}, (1, 2)),
-        (FINISHED, False, {"tokens": 99}, FINISHED[:-1]),  # nobody goes on after the token that ends an answer
-        (FINISHED[:-1], True, {"tokens": 99}, FINISHED[:-1]),
-        ((5,), False, {"tokens": 1}, (5,)),  # the one token that was asked for ends nothing
-        (FINISHED, False, {"until": "see :"}, (1, 2, 3, 4)),
-        (FINISHED, False, {"until": "se"}, (1, 2, 3)),  # whole tokens
-        (FINISHED, False, {"until": "nowhere"}, ()),
+        (FINISHED, False, Prefill(from_model="m", tokens=2), (1, 2)),
+        (FINISHED, False, Prefill(from_model="m", tokens=99), FINISHED[:-1]),  # without the stop token
+        (FINISHED[:-1], True, Prefill(from_model="m", tokens=99), FINISHED[:-1]),
+        ((5,), False, Prefill(from_model="m", tokens=1), (5,)),  # a single token without a stop token
+        (FINISHED, False, Prefill(from_model="m", until="see :"), (1, 2, 3, 4)),
+        (FINISHED, False, Prefill(from_model="m", until="se"), (1, 2, 3)),  # whole tokens
+        (FINISHED, False, Prefill(from_model="m", until="nowhere"), ()),
     ],
 )
-def test_openings_are_token_ids_for_the_same_tokenizer_and_text_for_another(ids, truncated, how, begun):
-    how = {"tokens": None, "until": None, **how}
-    assert prefills(asked(ids, truncated), **how, tokenizer=Words(), keep_ids=True) == {"a": begun}
-    as_text = prefills(asked(ids, truncated), **how, tokenizer=Words(), keep_ids=False)["a"]
+def test_a_prefill_is_token_ids_for_the_same_tokenizer_and_text_for_another(ids, truncated, prefill, expected):
+    source = generation(ids, truncated)
+    assert prefill.cut(source, Words(), as_ids=True) == expected
+    as_text = prefill.cut(source, Words(), as_ids=False)
     assert isinstance(as_text, str)
-    assert Words().decode(begun).startswith(as_text)
-    assert as_text or not begun
+    assert Words().decode(expected).startswith(as_text)
+    assert as_text or not expected
+
+
+@pytest.mark.parametrize("options", [{}, {"tokens": 1, "until": "see"}])
+def test_a_prefill_needs_exactly_one_of_tokens_and_until(options):
+    with pytest.raises(ValueError, match="give one of tokens and until"):
+        Prefill(from_model="m", **options)

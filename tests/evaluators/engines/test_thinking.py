@@ -2,7 +2,7 @@
 
 import pytest
 
-from evaluators.engines.thinking import final_from, strip_reasoning
+from evaluators.engines.thinking import answer_start, strip_reasoning
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_only_what_follows_the_reasoning_is_said(text, prompt_opens_think_block,
 
 
 def test_the_final_answer_begins_after_the_reasoning_or_at_the_last_box():
-    assert final_from("<think>a</think>b") == len("<think>a</think>")
+    assert answer_start("<think>a</think>b") == len("<think>a</think>")
     text = "\\boxed{1} no, \\boxed{2}"
-    assert final_from(text) == text.rindex("\\boxed")
-    assert final_from("plain") is None
+    assert answer_start(text) == text.rindex("\\boxed")
+    assert answer_start("plain") is None

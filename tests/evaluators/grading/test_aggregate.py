@@ -10,7 +10,7 @@ from evaluators.grading.verdict import Verdict
 
 
 def verdicts(*answers: str | None, right: str = "4") -> list[Verdict]:
-    return [Verdict(float(answer == right), answer is not None, answer) for answer in answers]
+    return [Verdict(score=float(answer == right), parsed=answer is not None, answer=answer) for answer in answers]
 
 
 @pytest.mark.parametrize(("k", "n", "correct"), [(1, 5, 2), (2, 5, 2), (3, 6, 1), (4, 4, 0), (4, 4, 4), (5, 6, 2)])
@@ -37,7 +37,7 @@ def test_the_mean_is_the_share_of_right_answers():
 )
 def test_the_majority_decides(answers, expected):
     read = [None if a is None else a for a in answers]
-    given = [Verdict(float((a or "").strip() == "4"), a is not None, a) for a in read]
+    given = [Verdict(score=float((a or "").strip() == "4"), parsed=a is not None, answer=a) for a in read]
     assert majority(given) == expected
     assert score(given, "majority") == expected
 

@@ -138,7 +138,7 @@ def test_the_answer_is_kept_as_it_was_read():
 )
 def test_what_is_not_compared_is_noted(answer, note):
     verdict = grade(Gold("1"), f"\\boxed{{{answer}}}")
-    assert (verdict.correct, verdict.found, verdict.note) == (False, True, note)
+    assert (verdict.correct, verdict.parsed, verdict.note) == (False, True, note)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_what_is_not_compared_is_noted(answer, note):
 def test_strange_answers_are_wrong(noise):
     held = (noise * 9_000)[:9_000].replace("{", "")
     verdict = grade(Gold("\\frac{1}{3}"), f"\\boxed{{{held}}}")
-    assert verdict.found
+    assert verdict.parsed
     assert not verdict.correct
 
 

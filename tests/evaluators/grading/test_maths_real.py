@@ -38,7 +38,7 @@ def test_gold_answers_are_right(benchmark_rows, short_cut):
     pairs = [(benchmark.gold(row), f"\\boxed{{{gold_of(row)}}}", short_cut) for row in rows]
     verdicts = at_once(maths.grade, pairs)
     assert sum(verdict.correct for verdict in verdicts) >= 0.995 * len(rows)
-    assert all(verdict.found and not verdict.note for verdict in verdicts)
+    assert all(verdict.parsed and not verdict.note for verdict in verdicts)
 
 
 def test_solutions_are_right():

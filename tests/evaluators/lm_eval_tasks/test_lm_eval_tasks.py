@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.engines.engine import Completion, Engine, RequestOutput, TokenLogprobs
+from evaluators.engines.requests import Completion, Engine, RequestOutput, TokenLogprobs
 from evaluators.lm_eval_tasks import LmEvalTask, check, index, run_task
 from evaluators.lm_eval_tasks.evaluate import evaluate
 from evaluators.lm_eval_tasks.load import with_rows
@@ -119,7 +119,7 @@ def same_chances(pairs: list) -> None:
 @pytest.mark.parametrize("chat", [True, False])
 def test_generated_answers_are_those_of_lm_evals_own_model(engine, reference, rows, chat):
     path = rows(benchmark_rows("math500", 12, 3))
-    task = LmEvalTask("short_math", STEPS, CONTEXT, chat, path)
+    task = LmEvalTask(name="short_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=chat, rows=path)
     result = ours(engine, task)
     assert len(set(same_texts(agree(result, theirs(reference, task))))) > 4
     assert result.metric == {"short_math": "exact_match,none"}
@@ -128,7 +128,7 @@ def test_generated_answers_are_those_of_lm_evals_own_model(engine, reference, ro
 
 def test_answers_to_real_questions_are_those_of_lm_evals_own_model(engine, reference, rows):
     path = rows([*real("math500.jsonl", 8), {"problem": "why ? " * 600, "solution": "\\boxed{1}", "answer": "1"}])
-    task = LmEvalTask("short_math", STEPS, CONTEXT, True, path)
+    task = LmEvalTask(name="short_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path)
     result = ours(engine, task)
     same_texts(agree(result, theirs(reference, task)))
     assert [example.truncated for example in result.examples].count(True) == 1
@@ -146,7 +146,7 @@ def test_answers_of_an_adapter_are_those_of_lm_evals_own_model(engine, rows, tmp
     get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
     model = HFLM(pretrained=STEPS, peft=str(folder), dtype="float32", device="cpu", batch_size=8, max_length=CONTEXT)
     path = rows(benchmark_rows("math500", 4, 3))
-    task = LmEvalTask("short_math", STEPS, CONTEXT, True, path)
+    task = LmEvalTask(name="short_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path)
     tuned = same_texts(agree(ours(engine, task, folder), theirs(model, task)))
     assert tuned != [example.completions[0].text for example in ours(engine, task).examples]
 
@@ -154,7 +154,9 @@ def test_answers_of_an_adapter_are_those_of_lm_evals_own_model(engine, rows, tmp
 @pytest.mark.parametrize("chat", [True, False])
 def test_options_are_as_likely_as_under_lm_evals_own_model(engine, reference, rows, chat):
     questions = benchmark_rows("mmlu", 12, 3) + (real("mmlu_stem.jsonl", 6) if REAL else [])
-    task = LmEvalTask("mmlu_abstract_algebra", STEPS, CONTEXT, chat, rows(questions))
+    task = LmEvalTask(
+        name="mmlu_abstract_algebra", tokenizer=STEPS, max_model_len=CONTEXT, chat=chat, rows=rows(questions)
+    )
     result = ours(engine, task)
     same_chances(agree(result, theirs(reference, task)))
     assert {example.completions[0].text for example in result.examples} <= set("ABCD")
@@ -163,7 +165,7 @@ def test_options_are_as_likely_as_under_lm_evals_own_model(engine, reference, ro
 
 def test_ifeval_grades_as_for_lm_evals_own_model(engine, reference, rows):
     path = rows(benchmark_rows("ifeval", 6, 3) + real("ifeval.jsonl", 4))
-    task = LmEvalTask("short_ifeval", STEPS, CONTEXT, True, path)
+    task = LmEvalTask(name="short_ifeval", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path)
     result = ours(engine, task)
     same_texts(agree(result, theirs(reference, task)))
     assert result.metric == {"short_ifeval": "prompt_level_strict_acc,none"}
@@ -173,7 +175,7 @@ def test_ifeval_grades_as_for_lm_evals_own_model(engine, reference, rows):
 
 def test_samples_are_repeatable_by_seed(engine, rows):
     def sample(seed: int) -> dict[str, str]:
-        task = LmEvalTask("sampled_math", STEPS, CONTEXT, True, path, seed=seed)
+        task = LmEvalTask(name="sampled_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path, seed=seed)
         return {example.id: example.completions[0].text for example in ours(engine, task).examples}
 
     path = rows(benchmark_rows("math500", 6, 3))
@@ -189,7 +191,16 @@ def says(text: str, asked: list | None = None):
         for i, request in enumerate(requests):
             if asked is not None:
                 asked.append((request, sampling_params))
-            yield i, RequestOutput(request.prompt, (), (Completion((7,), text, False),), False, "")
+            yield (
+                i,
+                RequestOutput(
+                    prompt_token_ids=request.prompt,
+                    prefill_token_ids=(),
+                    completions=(Completion(token_ids=(7,), text=text, truncated=False),),
+                    prompt_opens_think_block=False,
+                    template_digest="",
+                ),
+            )
 
     return answer
 
@@ -197,14 +208,26 @@ def says(text: str, asked: list | None = None):
 def weighs(requests):
     for i, request in enumerate(requests):
         n = len(request.prefill)
-        yield i, TokenLogprobs(request.prefill, (-0.01 * request.prefill[-1],) * n, (False,) * n, None)
+        yield (
+            i,
+            TokenLogprobs(
+                token_ids=request.prefill,
+                logprobs=(-0.01 * request.prefill[-1],) * n,
+                greedy=(False,) * n,
+                answer_start=None,
+            ),
+        )
 
 
 GSM8K = [{"question": f"{i} + {i} ?", "answer": f"It is {2 * i} #### {2 * i}"} for i in range(8)]
 
 
 def test_the_first_filter_of_the_first_metric_is_the_score(rows):
-    result = evaluate(LmEvalTask("gsm8k", STEPS, CONTEXT, rows=rows(GSM8K), shots=0), says("#### 4, or 6"), weighs)
+    result = evaluate(
+        LmEvalTask(name="gsm8k", tokenizer=STEPS, max_model_len=CONTEXT, rows=rows(GSM8K), shots=0),
+        says("#### 4, or 6"),
+        weighs,
+    )
     assert result.metric == {"gsm8k": "exact_match,strict-match"}
     right = [example for example in result.examples if example.score]
     assert [example.prompt for example in right] == [e.prompt for e in result.examples if "2 + 2" in e.prompt]
@@ -216,7 +239,11 @@ def test_the_first_filter_of_the_first_metric_is_the_score(rows):
 def test_drawn_rows_are_the_first_of_all_in_the_drawn_order(rows):
     path = rows([*GSM8K, GSM8K[0]])
     some, every = (
-        evaluate(LmEvalTask("gsm8k", STEPS, CONTEXT, rows=path, shots=0, n=n, seed=5), says("#### 4"), weighs).examples
+        evaluate(
+            LmEvalTask(name="gsm8k", tokenizer=STEPS, max_model_len=CONTEXT, rows=path, shots=0, n=n, seed=5),
+            says("#### 4"),
+            weighs,
+        ).examples
         for n in (4, None)
     )
     assert [(e.id, e.prompt, e.score) for e in some] == [(e.id, e.prompt, e.score) for e in every[:4]]
@@ -226,7 +253,11 @@ def test_drawn_rows_are_the_first_of_all_in_the_drawn_order(rows):
 
 def test_settings_of_the_task_reach_the_engine(rows):
     asked: list = []
-    evaluate(LmEvalTask("sampled_gsm8k", STEPS, 64, rows=rows(GSM8K), shots=0, seed=3), says("", asked), weighs)
+    evaluate(
+        LmEvalTask(name="sampled_gsm8k", tokenizer=STEPS, max_model_len=64, rows=rows(GSM8K), shots=0, seed=3),
+        says("", asked),
+        weighs,
+    )
     assert [request.number for request, _ in asked] == list(range(8))
     (sampling_params,) = {sampling_params for _, sampling_params in asked}
     assert (sampling_params.temperature, sampling_params.top_p, sampling_params.max_tokens) == (0.7, 0.9, 30)
@@ -245,11 +276,11 @@ def test_prompts_begin_with_one_bos_where_the_tokenizer_begins_texts_with_one(ro
     tokenizer.backend_tokenizer.post_processor = begin
     tokenizer.save_pretrained(folders[True])
     for begins, folder in folders.items():
-        task = LmEvalTask("gsm8k", folder, CONTEXT, chat, path, shots=0)
+        task = LmEvalTask(name="gsm8k", tokenizer=folder, max_model_len=CONTEXT, chat=chat, rows=path, shots=0)
         for example in evaluate(task, says(""), weighs).examples:
             expected = 1 if chat or begins else 0
-            assert example.prompt_ids.count(tokenizer.bos_token_id) == expected
-            assert example.prompt_ids[:expected] == (tokenizer.bos_token_id,) * expected
+            assert example.prompt_token_ids.count(tokenizer.bos_token_id) == expected
+            assert example.prompt_token_ids[:expected] == (tokenizer.bos_token_id,) * expected
 
 
 def test_a_group_draws_from_all_its_tasks(tmp_path, monkeypatch, rows):
@@ -270,7 +301,11 @@ def test_a_group_draws_from_all_its_tasks(tmp_path, monkeypatch, rows):
     monkeypatch.setattr(index, "whole", lambda: manager)
     index.manager.cache_clear()
     for n, tasks in ((None, 2), (5, 2), (1, 1)):
-        result = evaluate(LmEvalTask("both_of_two", STEPS, CONTEXT, chat=False, n=n, seed=4), says("3"), weighs)
+        result = evaluate(
+            LmEvalTask(name="both_of_two", tokenizer=STEPS, max_model_len=CONTEXT, chat=False, n=n, seed=4),
+            says("3"),
+            weighs,
+        )
         assert len(result.examples) == (n or 12)
         assert {example.task for example in result.examples} == set(result.metric)
         assert len(result.metric) == tasks
@@ -306,7 +341,11 @@ def test_only_a_share_is_a_score(tmp_path, monkeypatch, rows, settings, metric, 
     monkeypatch.setattr(index, "whole", lambda: manager)
     index.manager.cache_clear()
     task = LmEvalTask(
-        "scored_otherwise", STEPS, CONTEXT, False, rows([{"q": "so", "a": "it is"}, {"q": "why", "a": "not"}])
+        name="scored_otherwise",
+        tokenizer=STEPS,
+        max_model_len=CONTEXT,
+        chat=False,
+        rows=rows([{"q": "so", "a": "it is"}, {"q": "why", "a": "not"}]),
     )
     if refused is None:
         result = evaluate(task, says("three"), weighs)
@@ -322,7 +361,7 @@ def test_another_thread_gets_the_grades_that_need_a_main_thread(rows):
     row = {"problem": "1 / 2 ?", "solution": "$\\boxed{\\frac{1}{2}}$", "answer": "1/2", "level": "1", "type": "a"}
     text = "Final Completion: The final answer is $\\frac{2}{4}$. I hope it is correct."
     with ThreadPoolExecutor(1) as pool:
-        task = LmEvalTask("minerva_math500", STEPS, 2048, rows=rows([row]))
+        task = LmEvalTask(name="minerva_math500", tokenizer=STEPS, max_model_len=2048, rows=rows([row]))
         assert [one.score for one in pool.submit(run_task, task, says(text), weighs).result().examples] == [1.0]
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, to_jsonl
+from evaluators.engines.requests import Completion
 from evaluators.grading.aggregate import score
 from evaluators.grading.verdict import Verdict
 from orchestrator import conditions
@@ -71,7 +71,13 @@ def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
     assert made.inputs["data"] == trained["off-model"].inputs["data"]
     rows = {f"p{i}": f"a{i}" for i in range(5)}
     answers = [
-        Generation(prompt, [{"role": "user", "content": prompt}], (), (), (Completion((1,), answer, False),))
+        Generation(
+            id=prompt,
+            prompt=[{"role": "user", "content": prompt}],
+            prompt_token_ids=(),
+            prefill_token_ids=(),
+            completions=(Completion(token_ids=(1,), text=answer, truncated=False),),
+        )
         for prompt, answer in rows.items()
     ]
     store = Store(plan.study.store)
@@ -128,7 +134,10 @@ def test_best_of_any_n_shares_one_sampling_of_the_off_model_student(small):
 
 
 def test_the_majority_of_k_is_the_mean_over_disjoint_groups_of_k():
-    given = [Verdict(float(answer == "4"), True, answer) for answer in ("4", "4", "5", "5", "5", "4", "4", "5")]
+    given = [
+        Verdict(score=float(answer == "4"), parsed=True, answer=answer)
+        for answer in ("4", "4", "5", "5", "5", "4", "4", "5")
+    ]
     assert score(given, "majority@3") == pytest.approx(0.5)  # 4 4 5, then 5 5 4; two are left over
     assert score(given, "majority@8") == score(given, "majority")
     assert score(given, "majority@1") == score(given, "mean")

@@ -118,8 +118,8 @@ def test_prefill_asks_the_off_model_student_and_trains_none(demo):
             for name, stage in prefill.steps[0].scores.items():
                 answers = stage.inputs["answers"]
                 assert answers.inputs["student"] == off_model.steps[0].scores[name].inputs["answers"].inputs["student"]
-                assert answers.inputs["opening"] == prefill.original[name].inputs["answers"]
-                assert answers.settings["opening"] == {"tokens": study.conditions["prefill"]["tokens"], "until": None}
+                assert answers.inputs["prefill"] == prefill.original[name].inputs["answers"]
+                assert answers.settings["prefill"] == {"tokens": study.conditions["prefill"]["tokens"], "until": None}
                 assert stage != off_model.steps[0].scores[name]
     without = build_plan(study.model_copy(update={"conditions": {"off-model": {}, "on-model": {}}}))
     assert fingerprints(without, "train") == fingerprints(plan, "train")

@@ -121,7 +121,12 @@ def judged(small, publish, tmp_path):
     def act(given: dict, *overrides: str) -> list[hypotheses.HypothesisResult]:
         conditions = "conditions={off-model: , on-model: }"
         study = small(
-            conditions, "recoveries.own.budgets=[4]", "pairs.teachers=[words]", "seeds=[1, 2]", next(stores), *overrides
+            conditions,
+            "recoveries.own.budgets=[4]",
+            "pairs.teachers=[words]",
+            "seeds=[1, 2]",
+            next(stores),
+            *overrides,
         )
         plan, store = build_plan(study), Store(study.store)
         letters = {}

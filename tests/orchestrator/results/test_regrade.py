@@ -4,7 +4,7 @@ import pytest
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines import generations
-from evaluators.engines.engine import Completion
+from evaluators.engines.requests import Completion
 from evaluators.evaluate import example_ids
 from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
@@ -27,7 +27,7 @@ def answered(small, publish):
     stage = stage_of(build_plan(study))
     rows = read_benchmark(study.benchmarks["maths"])
     answers = [
-        generations.Generation(id, [], (1,), (), (Completion((1,), "\\boxed{4}", False),))
+        generations.Generation(id, [], (1,), (), (Completion(token_ids=(1,), text="\\boxed{4}", truncated=False),))
         for id in example_ids("math500", rows)
     ]
     publish(store, stage.inputs["answers"], {ANSWERS: generations.to_jsonl(answers).encode()})
@@ -45,7 +45,7 @@ def test_another_version_of_a_grader_is_compared_with_the_newest_grades(answered
     study, store, grade = answered
     grade()
     monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 2)
-    monkeypatch.setattr(BENCHMARKS["math500"], "grade", lambda row, text: Verdict(1.0, True, "4"))
+    monkeypatch.setattr(BENCHMARKS["math500"], "grade", lambda row, text: Verdict(score=1.0, parsed=True, answer="4"))
     (one,) = regrade(build_plan(study), store)
     was_right = {before.score for before, _ in one.changed}
     assert {now.score for _, now in one.changed} == {1.0}
@@ -60,7 +60,7 @@ def test_a_finer_verdict_that_differs_is_a_difference(answered, monkeypatch):
     study, store, grade = answered
     grade()
     before = BENCHMARKS["math500"].grade
-    noted = lambda row, text: Verdict(before(row, text).score, True, "4", note="given up")  # noqa: E731
+    noted = lambda row, text: Verdict(score=before(row, text).score, parsed=True, answer="4", note="given up")  # noqa: E731
     monkeypatch.setattr(BENCHMARKS["math500"], "grade", noted)
     (one,) = regrade(build_plan(study), store)
     assert len(one.changed) == 5

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from evaluators.analysis.logprobs import CompletionLogprobs
-from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, to_jsonl
+from evaluators.engines.requests import Completion
 from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
@@ -20,14 +20,25 @@ from orchestrator.store.store import Store
 def answered(letters: str) -> list[Generation]:
     prompt = [{"role": "user", "content": "p"}]
     return [
-        Generation(str(i), prompt, (1,), (), (Completion((1, 2, 3), "t", letter == "c"),))
+        Generation(
+            id=str(i),
+            prompt=prompt,
+            prompt_token_ids=(1,),
+            prefill_token_ids=(),
+            completions=(Completion(token_ids=(1, 2, 3), text="t", truncated=letter == "c"),),
+        )
         for i, letter in enumerate(letters)
     ]
 
 
 def graded(letters: str) -> list[Graded]:
     return [
-        Graded(str(i), {"level": 1 + i % 2}, float(letter == "+"), (Verdict(float(letter == "+"), letter != "?"),))
+        Graded(
+            id=str(i),
+            group={"level": 1 + i % 2},
+            score=float(letter == "+"),
+            verdicts=(Verdict(score=float(letter == "+"), parsed=letter != "?"),),
+        )
         for i, letter in enumerate(letters)
     ]
 

@@ -11,8 +11,8 @@ import pytest
 from evaluators.analysis.logprobs import by_text
 from evaluators.engines import api
 from evaluators.engines.api import APIModel, generate, key_of
-from evaluators.engines.engine import Request, SamplingParams
-from evaluators.engines.generations import asked, from_jsonl, to_jsonl
+from evaluators.engines.generations import Generation, from_jsonl, to_jsonl
+from evaluators.engines.requests import Request, SamplingParams
 from evaluators.evaluate import example_ids, grade, summary
 from orchestrator.plan.build import build_plan
 from orchestrator.run.engines import EngineSpec, Replica, in_chunks
@@ -28,7 +28,7 @@ GREEDY = SamplingParams(max_tokens=8)
 
 
 def request(text: str, number: int = 0) -> Request:
-    return Request([{"role": "user", "content": text}], (), number)
+    return Request(prompt=[{"role": "user", "content": text}], prefill=(), number=number)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_answers_are_text_that_the_api_counts(server):
     replies = dict(generate(server.served, [request("a"), request("b", 1)], GREEDY))
     assert [replies[i].completions[0].text for i in (0, 1)] == ["You said: a", "You said: b"]
     first = replies[0].completions[0]
-    assert (first.ids, first.length, first.ended, first.truncated) == ((), 3, True, False)
+    assert (first.token_ids, first.length, first.ends_with_stop_token, first.truncated) == ((), 3, True, False)
     assert asdict(first.usage) == {"model": "far-2026-01-01", "prompt_tokens": 5, "completion_tokens": 3}
     assert server.keys == {f"Bearer {KEY}"}
     assert server.bodies[0]["max_completion_tokens"] == 8
@@ -135,7 +135,7 @@ def test_answers_before_a_failure_are_kept_and_nothing_new_is_asked(server):
 
 def test_an_api_that_does_not_count_is_refused(server):
     server.replies = lambda body, nth: (200, chat(body, usage=None))
-    with pytest.raises(RuntimeError, match="did not count its tokens"):
+    with pytest.raises(RuntimeError, match="returned no choice, or no token usage"):
         list(generate(server.served, [request("a")], GREEDY))
 
 
@@ -175,7 +175,7 @@ def test_a_replica_asks_the_api_and_loads_nothing(server, tmp_path):
 def test_answers_of_an_api_are_kept_trained_on_asked_about_and_graded(server, tmp_path):
     requests = [request("a"), request("b", 1)]
     replies = dict(generate(server.served, requests, GREEDY))
-    answered = [asked(str(i), requests[i].prompt, replies[i]) for i in (0, 1)]
+    answered = [Generation.of(str(i), requests[i].prompt, replies[i]) for i in (0, 1)]
     facts = _leave(SimpleNamespace(out=tmp_path), (answered, {"template": ""}))
     assert (facts["tokens"], facts["prompt_tokens"], facts["served"]) == (6, 10, {"far-2026-01-01": 2})
     assert KEY not in (tmp_path / ANSWERS).read_text() + json.dumps(facts)

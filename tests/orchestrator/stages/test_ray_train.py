@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from evaluators.engines.chat_template import encode
-from evaluators.engines.engine import Completion, RequestOutput
+from evaluators.engines.requests import Completion, RequestOutput
 from orchestrator.plan.build import build_plan
 from orchestrator.run.stage_runner import KINDS
 from orchestrator.stages.data import read_problems
@@ -114,8 +114,26 @@ class Engines:
             for k in range(sampling_params.n):
                 right = problem is not None and k < problem["level"] - 1
                 text = f"\\boxed{{ {problem['answer'] if right else 'x'} }}" if problem else prompt
-                answers.append(Completion(tuple(rng.choices(range(300, 370), k=5 + k)), text, False, True))
-            yield [(i, RequestOutput(tuple(encode(self._tokenizer, request.prompt)), (), tuple(answers), False, ""))]
+                answers.append(
+                    Completion(
+                        token_ids=tuple(rng.choices(range(300, 370), k=5 + k)),
+                        text=text,
+                        truncated=False,
+                        ends_with_stop_token=True,
+                    )
+                )
+            yield [
+                (
+                    i,
+                    RequestOutput(
+                        prompt_token_ids=tuple(encode(self._tokenizer, request.prompt)),
+                        prefill_token_ids=(),
+                        completions=tuple(answers),
+                        prompt_opens_think_block=False,
+                        template_digest="",
+                    ),
+                )
+            ]
 
 
 def begin(store: Store, stage, engines=None, attempt: str = "one") -> StageContext:

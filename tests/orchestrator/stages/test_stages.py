@@ -5,7 +5,7 @@ import json
 import pytest
 from tokenizers import Tokenizer
 
-from evaluators.engines.engine import Completion, RequestOutput, TokenLogprobs
+from evaluators.engines.requests import Completion, RequestOutput, TokenLogprobs
 from orchestrator.plan.build import build_plan
 from orchestrator.stages import evaluate, logprobs, model, sample
 from orchestrator.stages.data import read_prompts
@@ -21,17 +21,30 @@ def ask(engine, weights, what, requests, *how):
     """Answers every chat by its last word, cut off where that is one of two; the last first, and one in a chunk."""
     for i, request in reversed(list(enumerate(requests))):
         if what == "score":
-            yield [(i, TokenLogprobs((1, 2, 3), (-1.0, -2.0, -3.0), (True,) * 3, 2))]
+            yield [
+                (i, TokenLogprobs(token_ids=(1, 2, 3), logprobs=(-1.0, -2.0, -3.0), greedy=(True,) * 3, answer_start=2))
+            ]
             continue
         opening = tuple(request.prefill)
         word = request.prompt[-1]["content"].split()[-1]
         answer = Completion(
-            (*opening, 10, 11, 12),
-            f"{word} \\boxed{{ 4 }}",
+            token_ids=(*opening, 10, 11, 12),
+            text=f"{word} \\boxed{{ 4 }}",
             truncated=word in ("fox", "owl"),
-            ended=word not in ("fox", "owl"),
+            ends_with_stop_token=word not in ("fox", "owl"),
         )
-        yield [(i, RequestOutput((1,), opening, (answer,), False, "digest"))]
+        yield [
+            (
+                i,
+                RequestOutput(
+                    prompt_token_ids=(1,),
+                    prefill_token_ids=opening,
+                    completions=(answer,),
+                    prompt_opens_think_block=False,
+                    template_digest="digest",
+                ),
+            )
+        ]
 
 
 @pytest.fixture
@@ -156,7 +169,7 @@ def test_a_prefilled_answer_begins_with_the_original_students_tokens(plan, store
     asked = []
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["student"], {}, weights="adapter")
-    perform(sample.run, stage.inputs["opening"])
+    perform(sample.run, stage.inputs["prefill"])
     perform(sample.run, stage, remembering(asked))
     ((weights, requests, _),) = asked
     assert weights == Weights(stage.inputs["base"].address, stage.inputs["student"].address)
@@ -171,8 +184,8 @@ def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, p
     asked = []
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["student"], {}, weights="adapter")
-    perform(model.run, stage.inputs["opening"].inputs["base"])
-    perform(sample.run, stage.inputs["opening"])
+    perform(model.run, stage.inputs["prefill"].inputs["base"])
+    perform(sample.run, stage.inputs["prefill"])
     perform(sample.run, stage, remembering(asked))
     prefills = {request.prefill for request in asked[0][1]}
     assert prefills == {Tokenizer.from_file(str(shipped.FOLDER / "words" / "tokenizer.json")).decode([10, 11])}
@@ -219,7 +232,16 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
 def by_ids(engine, weights, what, requests, *how):
     """Answers prompts of token ids with 4, between dollars as this task wants it."""
     yield [
-        (i, RequestOutput(tuple(r.prompt), (), (Completion((10,), "$4$", False),), False, ""))
+        (
+            i,
+            RequestOutput(
+                prompt_token_ids=tuple(r.prompt),
+                prefill_token_ids=(),
+                completions=(Completion(token_ids=(10,), text="$4$", truncated=False),),
+                prompt_opens_think_block=False,
+                template_digest="",
+            ),
+        )
         for i, r in enumerate(requests)
     ]
 

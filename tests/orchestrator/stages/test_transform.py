@@ -8,8 +8,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from evaluators.analysis.logprobs import CompletionLogprobs
-from evaluators.engines.engine import Completion
 from evaluators.engines.generations import Generation, to_jsonl
+from evaluators.engines.requests import Completion
 from orchestrator.plan.build import build_plan
 from orchestrator.run.stage_runner import KINDS
 from orchestrator.stages import sample
@@ -46,7 +46,11 @@ def answered(voice: str, cut: tuple[int, ...] = (), texts: dict[int, str] | None
     texts = texts or {}
     return to_jsonl(
         Generation(
-            f"id{i}", chat(prompt, "")[:-1], (1,), (), (Completion((7,), texts.get(i, f"{voice} says {i}"), i in cut),)
+            id=f"id{i}",
+            prompt=chat(prompt, "")[:-1],
+            prompt_token_ids=(1,),
+            prefill_token_ids=(),
+            completions=(Completion(token_ids=(7,), text=texts.get(i, f"{voice} says {i}"), truncated=i in cut),),
         )
         for i, prompt in enumerate(PROMPTS)
     ).encode()
@@ -189,7 +193,11 @@ def test_a_prompt_is_put_on_every_row(made):
 def test_rephrased_answers_are_learnt_under_the_prompt_that_they_answer(made):
     reworded = [
         Generation(
-            f"id{i}", chat(f"again : words says {i}", "")[:-1], (1,), (), (Completion((7,), f"anew {i}", False),)
+            id=f"id{i}",
+            prompt=chat(f"again : words says {i}", "")[:-1],
+            prompt_token_ids=(1,),
+            prefill_token_ids=(),
+            completions=(Completion(token_ids=(7,), text=f"anew {i}", truncated=False),),
         )
         for i in (1, 3)
     ]
