@@ -36,7 +36,7 @@ def example_ids(kind: str, rows: list[dict]) -> list[str]:
 
 def chats_of(kind: str, rows: list[dict], prompt: str | None, system: str | None = None) -> list[Chat]:
     """What each row is asked with; `prompt` defaults to the benchmark's own. Raises ValueError for unusable rows."""
-    benchmark = BENCHMARKS[kind]
+    benchmark = BENCHMARKS.module(kind)
     prompt = benchmark.PROMPT if prompt is None else prompt
     begin = [{"role": "system", "content": system}] if system else []
     try:
@@ -52,7 +52,7 @@ def chats_of(kind: str, rows: list[dict], prompt: str | None, system: str | None
 
 def grade(kind: str, rows: list[dict], answered: list[Generation], way: str = "mean") -> list[Graded]:
     """Grade the answers to each row; `way` makes one score of several answers (see score.py)."""
-    benchmark = BENCHMARKS[kind]
+    benchmark = BENCHMARKS.module(kind)
     for one, expected in zip(answered, example_ids(kind, rows), strict=True):
         assert one.id == expected, f"the answers to {one.id} stand where those to {expected} should"
     pairs = zip(rows, answered, strict=True)

@@ -40,7 +40,10 @@ def benchmark_rows(kind: str, n: int, seed: int, test: bool = True) -> list[dict
     They are of the test split, or of the other, from which training problems come.
     """
     rng = random.Random(f"{kind} {seed}" if test else f"{kind} {seed} training")
-    make = {"math500": _math500, "mmlu": _mmlu, "ifeval": _ifeval, "olympiadbench": _olympiadbench}[kind]
+    makers = {"math500": _math500, "mmlu": _mmlu, "ifeval": _ifeval, "olympiadbench": _olympiadbench}
+    if kind not in makers:
+        raise ValueError(f"there are no synthetic rows for {kind}; there are for {', '.join(makers)}")
+    make = makers[kind]
     rows: dict[str, dict] = {}
     tries = 0
     while len(rows) < n:

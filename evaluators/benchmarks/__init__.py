@@ -1,19 +1,19 @@
-"""The benchmarks, one file each. A benchmark module has
+"""The benchmarks: every module of this package is one. A new file is all that a new benchmark needs. It has
 
-- `VERSION`: raised when it grades otherwise;
-- `HUB`: its data set on the hub, as (id, configuration, split);
+- `VERSION`: to be raised when its grading changes;
+- `HUB`: its data set on the Hugging Face hub, as (id, configuration, split), and `ROWS`, the number of rows there;
 - `COLUMNS`: the columns that it needs;
-- `PROMPT`, `MAX_TOKENS`: how a row is asked by default, and how long an answer may be;
-- `LIBRARIES`: what its grades depend on beside its own code;
-- `VOTES`: whether its answers have a part that a majority can vote on;
-- `fields(row)`: what `PROMPT` may name in braces;
-- `check(row)`: raises ValueError where a row could not be graded, as for a gold answer that cannot be read;
-- `grade(row, text)`: a `Verdict` on an answer;
-- `group(row)`: the parts that scores are also shown by, as {"level": 3}.
+- `PROMPT`: the default prompt, with names of `fields` in braces, and `MAX_TOKENS`, the default limit of a completion;
+- `OPTIONS`: of multiple choice, the texts, one token each, whose log-probabilities can be compared; else ();
+- `VOTES`: whether its completions contain an answer for majority voting;
+- `LIBRARIES`: the packages whose versions change its grades;
+- `fields(row)`: the values for the names in `PROMPT`;
+- `check(row)`: raises ValueError for a row that cannot be graded, such as one with an unreadable gold answer;
+- `grade(row, text)`: the `Verdict` on a completion;
+- `group(row)`: the groups that scores are also reported by, such as {"level": 3};
+- `further_scores(verdicts)`: further scores over all verdicts, such as IFEval's loose accuracies.
 """
 
-from evaluators.benchmarks import ifeval, math500, mmlu, olympiadbench
+from evaluators.plugins import Plugins
 
-BENCHMARKS = {"math500": math500, "mmlu": mmlu, "ifeval": ifeval, "olympiadbench": olympiadbench}
-MULTIPLE_CHOICE = {"mmlu": mmlu.LETTERS}  # what may be chosen from by its likelihood
-FIGURES = {"ifeval": ifeval.figures}  # further scores that are made of all verdicts
+BENCHMARKS = Plugins("evaluators.benchmarks", "benchmark")

@@ -1,10 +1,10 @@
-"""IFEval: instructions whose following can be checked by a program.
+"""IFEval: instructions that a program can verify.
 
-Data set: google/IFEval (Zhou et al. 2023), 25 types of instructions. Metric: prompt-level strict accuracy, all
-instructions of a prompt followed; `figures` has the other three as well. Loosely, an instruction is also followed if
-the answer without its first line, its last line, both, or its asterisks follows it. Protocol: zero-shot, chat, greedy,
-as lm-eval's task `ifeval`, whose checkers these are. Three departures, each where lm-eval's own verdict is random or
-an error: a fixed seed for langdetect, symbols counted as themselves, and JSON nested too deep to read
+Data set: google/IFEval (Zhou et al. 2023), 25 types of instructions. Metric: prompt-level strict accuracy, for which a
+completion must follow all instructions of its prompt; `further_scores` has the other three accuracies as well. Loose
+accuracy also accepts a completion without its first line, its last line, both, or its asterisks. Protocol: zero-shot,
+chat, greedy, with the checkers of lm-eval's task `ifeval`. Three differences from lm-eval, where its own verdict is
+random or an error: a fixed seed for langdetect, the frequency of symbols, and JSON that is nested too deeply to parse
 (docs/ifeval.md).
 """
 
@@ -21,9 +21,11 @@ from evaluators.grading.verdict import Verdict
 
 VERSION = 1
 HUB = ("google/IFEval", None, "train")
+ROWS = 541
 COLUMNS = ("prompt", "instruction_id_list", "kwargs")
 PROMPT = "{prompt}"
 MAX_TOKENS = 1280
+OPTIONS = ()
 LIBRARIES = ("lm_eval", "langdetect", "nltk")
 VOTES = False
 
@@ -32,44 +34,44 @@ _loading = Lock()
 
 @cache
 def _types() -> dict[str, Any]:
-    """lm-eval's checkers by instruction type. Loaded here, as they bring NLTK and a second or two with them."""
+    """lm-eval's checkers by instruction type. Imported here, since they import NLTK, which takes seconds."""
     import nltk
     from langdetect import detector_factory
 
-    with _loading:  # Neither the patch nor langdetect's profiles can be loaded by two threads at a time.
+    with _loading:  # Neither the patch nor the loading of langdetect's profiles is safe with two threads.
         find = nltk.data.find
-        # Imported without NLTK's punkt_tab, the checkers would download it and say so. Whether it is there is for
-        # `check` to say, and only of rows that need it; here the import is told that it is.
+        # Without NLTK's punkt_tab, importing the checkers would download it. `check` reports where it is missing and
+        # a row needs it, so the import is made to find it.
         nltk.data.find = lambda *_: ""
         try:
             from lm_eval.tasks.ifeval.instructions_registry import INSTRUCTION_DICT
         finally:
             nltk.data.find = find
-        # langdetect samples from the text, and unseeded it may see another language in the same text the next time.
+        # langdetect samples from the text; unseeded, it may detect another language in the same text the next time.
         detector_factory.DetectorFactory.seed = 0
         detector_factory.init_factory()
-    # A text without letters has no language; lm-eval takes that as followed and logs the whole text as an error.
+    # A text without letters has no language; lm-eval counts it as followed and logs the whole text as an error.
     logging.getLogger("lm_eval.tasks.ifeval.instructions").setLevel(logging.CRITICAL)
     return INSTRUCTION_DICT
 
 
 def _checker(kind: str, kwargs: dict) -> Any:
-    # The hub's rows carry every keyword of every type, null where it does not apply.
+    # The hub's rows have every keyword of every type, with null where it does not apply.
     given = {name: value for name, value in kwargs.items() if value}
     checker = _types()[kind](kind)
     checker.build_description(**given)
     if kind == "keywords:letter_frequency":
-        # For a symbol, as the "#" of hashtags, lm-eval counts a random letter.
+        # For a symbol, such as the "#" of hashtags, lm-eval would count a random letter.
         checker._letter = given["letter"].lower()
     return checker
 
 
 def check(row: dict) -> None:
-    """Raise ValueError for a row that cannot be graded here."""
+    """Raise ValueError for a row that cannot be graded on this machine."""
     where = f"IFEval row {row.get('key')}"
     kinds, kwargs = row["instruction_id_list"], row["kwargs"]
     if len(kinds) != len(kwargs):
-        raise ValueError(f"{where}: {len(kinds)} instructions, but kwargs for {len(kwargs)}")
+        raise ValueError(f"{where}: it has {len(kinds)} instructions and {len(kwargs)} kwargs")
     for kind in kinds:
         if kind not in _types():
             nearest = get_close_matches(kind, _types(), n=1, cutoff=0)[0]
@@ -77,10 +79,10 @@ def check(row: dict) -> None:
     for kind, given in zip(kinds, kwargs, strict=True):
         for name in _types()[kind](kind).get_instruction_args_keys():
             if not given.get(name):
-                raise ValueError(f"{where}: {kind} needs {name}, for which lm-eval would make up a value")
+                raise ValueError(f"{where}: {kind} needs {name}, for which lm-eval would draw a random value")
         try:
-            # A text without letters, as langdetect takes its time for one with them. It may be refused before a
-            # later keyword is looked for, as the pattern that it is.
+            # A text without letters, since langdetect is slow on letters. The checker may return before it compiles
+            # all keywords, which are regular expressions.
             _checker(kind, given).check_following("1.")
             for keyword in given.get("keywords") or ():
                 re.compile(keyword)
@@ -88,8 +90,8 @@ def check(row: dict) -> None:
             raise ValueError(f"{where}: {kind} cannot be checked: {type(error).__name__}: {error}") from None
         except LookupError:
             raise ValueError(
-                f"{where}: {kind} needs NLTK's punkt_tab, which is not on this machine; "
-                "get it with: python -m nltk.downloader punkt_tab"
+                f"{where}: {kind} needs NLTK's punkt_tab, which is not installed: run "
+                "python -m nltk.downloader punkt_tab"
             ) from None
 
 
@@ -97,8 +99,8 @@ def fields(row: dict) -> dict:
     return row
 
 
-def _readings(text: str) -> list[str]:
-    """What counts as the answer, loosely: the text itself, then the text less what often surrounds an answer."""
+def _variants(text: str) -> list[str]:
+    """The texts that loose accuracy accepts: the text itself, then the text without what often surrounds an answer."""
     lines = text.split("\n")
     texts = [text, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
     return [each for each in dict.fromkeys([*texts, *(each.replace("*", "") for each in texts)]) if each.strip()]
@@ -107,24 +109,24 @@ def _readings(text: str) -> list[str]:
 def _follows(checker: Any, text: str) -> bool:
     try:
         return bool(checker.check_following(text))
-    except RecursionError:  # JSON of a thousand open brackets, as a degenerate model writes it; lm-eval stops there.
+    except RecursionError:  # A degenerate model can write JSON with a thousand open brackets, on which lm-eval fails.
         return False
 
 
 def grade(row: dict, text: str) -> Verdict:
-    readings = _readings(text)
+    variants = _variants(text)
     strict: list[bool] = []
     loose: list[bool] = []
     for kind, kwargs in zip(row["instruction_id_list"], row["kwargs"], strict=True):
         checker = _checker(kind, kwargs)
-        followed = (_follows(checker, reading) for reading in readings)
+        followed = (_follows(checker, variant) for variant in variants)
         strict.append(next(followed, False))
         loose.append(strict[-1] or any(followed))
     return Verdict(score=float(all(strict)), parsed=bool(text.strip()), parts={"strict": strict, "loose": loose})
 
 
-def figures(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    """The four accuracies: shares of prompts all of whose instructions are followed, and of instructions."""
+def further_scores(verdicts: Iterable[Verdict]) -> dict[str, float]:
+    """The four accuracies, strict and loose: per prompt (all its instructions are followed) and per instruction."""
     parts = [verdict.parts for verdict in verdicts]
     return {
         f"{level}_{metric}": fmean(values)

@@ -1,18 +1,22 @@
-"""MATH-500: competition problems of five levels, answered in the open.
+"""MATH-500: competition problems of five levels with open-ended answers.
 
-Data set: HuggingFaceH4/MATH-500 (500 problems of MATH, Hendrycks et al. 2021, chosen by Lightman et al. 2023).
+Data set: HuggingFaceH4/MATH-500 (500 problems of MATH, Hendrycks et al. 2021, selected by Lightman et al. 2023).
 Metric: accuracy of the last \\boxed{} answer by math-verify, by level and subject. Protocol: zero-shot, chat, greedy;
-the prompt's sentence on reasoning and boxing is our choice. `docs/grading.md` compares the grading with lm-eval's.
+the instruction in the prompt is our choice. `docs/grading.md` compares the grading with lm-eval's.
 """
+
+from collections.abc import Iterable
 
 from evaluators.grading import maths
 from evaluators.grading.verdict import Verdict
 
 VERSION = 1
 HUB = ("HuggingFaceH4/MATH-500", None, "test")
+ROWS = 500
 COLUMNS = ("problem", "answer", "level")
 PROMPT = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
 MAX_TOKENS = 4096
+OPTIONS = ()
 LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
 VOTES = True
 
@@ -35,3 +39,7 @@ def grade(row: dict, text: str) -> Verdict:
 
 def group(row: dict) -> dict:
     return {"level": int(row["level"]), **({"subject": row["subject"]} if "subject" in row else {})}
+
+
+def further_scores(verdicts: Iterable[Verdict]) -> dict[str, float]:
+    return {}

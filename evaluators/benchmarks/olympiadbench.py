@@ -2,21 +2,25 @@
 
 Data set: Hothan/OlympiadBench, configuration OE_TO_maths_en_COMP (He et al. 2024). Metric: accuracy of the last
 \\boxed{} answer by math-verify, by subfield; a problem with several answers needs each of them, in any order, separated
-by commas or boxed one by one. `error` is an absolute tolerance, and `unit` may be left out, as in the data set's own
-judge (eval/auto_scoring_judge.py). Departures from that judge: equivalence is math-verify's; a number is not taken for
-its hundredfold or hundredth, unless it has a percent sign; the parts of a union have no order; where no `error` is
-given, decimals count to six places, not to eight. Protocol: zero-shot, chat, greedy; the prompt's sentence is our
+by commas or in one box each. `error` is an absolute tolerance, and `unit` may be omitted, as in the data set's own
+grader (eval/auto_scoring_judge.py). Differences from that grader: math-verify decides equivalence; a number does not
+equal its hundredfold or hundredth, unless it has a percent sign; the parts of a union have no order; without `error`,
+decimals count to six places, not to eight. Protocol: zero-shot, chat, greedy; the instruction in the prompt is our
 choice.
 """
+
+from collections.abc import Iterable
 
 from evaluators.grading import maths
 from evaluators.grading.verdict import Verdict
 
 VERSION = 1
 HUB = ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train")
+ROWS = 674
 COLUMNS = ("question", "final_answer", "is_multiple_answer")
 PROMPT = "{question}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
 MAX_TOKENS = 8192
+OPTIONS = ()
 LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
 VOTES = True
 
@@ -29,7 +33,7 @@ def gold(row: dict) -> maths.Gold:
     error, unit = row.get("error"), row.get("unit") or ""
     percent = "\\%" if unit == "%" else ""
     return maths.Gold(
-        # The data set writes several answers into one text.
+        # The data set joins several answers in one text.
         ", ".join(answer + percent for answer in row["final_answer"]),
         several=row["is_multiple_answer"],
         unit=unit,
@@ -52,3 +56,7 @@ def grade(row: dict, text: str) -> Verdict:
 
 def group(row: dict) -> dict:
     return {"subfield": row["subfield"]} if row.get("subfield") else {}
+
+
+def further_scores(verdicts: Iterable[Verdict]) -> dict[str, float]:
+    return {}

@@ -55,6 +55,6 @@ def _with_prompt(builder: Builder, name: str, options: Options) -> Benchmark:
     changes: dict[str, Any] = {} if options.system is None else {"system": options.system}
     if options.prefix is not None:
         before = builder.benchmark(name)
-        own = BENCHMARKS[before.kind].PROMPT if before.task is None else ""
+        own = BENCHMARKS.module(before.kind).PROMPT if before.task is None else ""
         changes["prompt"] = options.prefix.replace("{", "{{").replace("}", "}}") + (before.prompt or own)
     return builder.benchmark(name, **changes)

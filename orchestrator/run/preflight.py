@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
+from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import SWITCH
 from evaluators.evaluate import chats_of
 from orchestrator.plan import hypotheses
@@ -90,7 +90,7 @@ def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
             return []
         rows = data.read_benchmark(benchmark)
         for row in rows:
-            BENCHMARKS[benchmark.kind].check(row)
+            BENCHMARKS.module(benchmark.kind).check(row)
         chats = chats_of(benchmark.kind, rows, benchmark.prompt, benchmark.system)
         return [" ".join(message["content"] for message in chat) for chat in chats]
     except ValueError as error:
@@ -105,7 +105,7 @@ def _check_problems(study: Study) -> list[str]:
     try:
         rows = data.read_problems(problems)
         for row in rows:
-            BENCHMARKS[problems.kind].check(row)
+            BENCHMARKS.module(problems.kind).check(row)
         chats = chats_of(problems.kind, rows, problems.prompt, problems.system)
         trained_on = {chat[-1]["content"] for chat in chats_of(problems.kind, rows, None)}
     except ValueError as error:
@@ -204,7 +204,7 @@ def _check_tokens(study: Study, alias: str, folder: Path, texts: dict[str, list[
         return  # Only transformers itself can tell; the engine looks again before it answers.
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     for name, benchmark in study.benchmarks.items():
-        for option in MULTIPLE_CHOICE[benchmark.kind] if benchmark.answer_by == "logprob" else ():
+        for option in BENCHMARKS.module(benchmark.kind).OPTIONS if benchmark.answer_by == "logprob" else ():
             if len(tokenizer.encode(option, add_special_tokens=False).ids) != 1:
                 raise StudyError(
                     f"benchmarks.{name}: {option} is more than one token for models.{alias}, so the likeliest option "

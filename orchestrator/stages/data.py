@@ -64,7 +64,7 @@ def rows_identity(benchmark: Benchmark) -> dict[str, Any]:
         return {**common, "source": _source_identity(benchmark.source)}
     if benchmark.task is not None:
         return {**common, "source": {"task": benchmark.task}}
-    return {**common, "source": {"hub": list(BENCHMARKS[benchmark.kind].HUB)}}
+    return {**common, "source": {"hub": list(BENCHMARKS.module(benchmark.kind).HUB)}}
 
 
 def read_benchmark(benchmark: Benchmark) -> list[dict]:
@@ -74,7 +74,7 @@ def read_benchmark(benchmark: Benchmark) -> list[dict]:
     """
     if benchmark.source == SYNTHETIC:
         return benchmark_rows(benchmark.kind, benchmark.n, benchmark.seed)
-    module = BENCHMARKS[benchmark.kind]
+    module = BENCHMARKS.module(benchmark.kind)
     hub, configuration, split = module.HUB
     source = benchmark.source or hub
     rows = _read(source, configuration if benchmark.source is None else None, split)
@@ -96,7 +96,7 @@ def read_problems(problems: Problems) -> list[dict]:
     """The problems to be rewarded for. Raises ValueError for none, a missing column, or fewer than asked for."""
     if problems.source == SYNTHETIC:
         return benchmark_rows(problems.kind, problems.n, problems.seed, test=False)
-    module = BENCHMARKS[problems.kind]
+    module = BENCHMARKS.module(problems.kind)
     rows = _read(problems.source, None, "train")
     check_columns(rows, module.COLUMNS, problems.source)
     if len(rows) < problems.n:

@@ -6,7 +6,7 @@ Apart from `sample`, so that a benchmark that comes to grade otherwise grades th
 from pathlib import Path
 from typing import Any
 
-from evaluators.benchmarks import BENCHMARKS, FIGURES
+from evaluators.benchmarks import BENCHMARKS
 from evaluators.evaluate import Graded, grade, graded_by_lm_eval, read_graded, summary, write_graded
 from orchestrator.stages import data, sample
 from orchestrator.store.context import StageContext
@@ -21,7 +21,7 @@ def stage(name: str, benchmark: Benchmark, answers: Stage) -> Stage:
     """The grades of the answers that a `sample` of a benchmark, which the study calls `name`, left."""
     settings: dict[str, Any] = {"kind": benchmark.kind, "score": benchmark.score}
     if benchmark.task is None:
-        module = BENCHMARKS[benchmark.kind]
+        module = BENCHMARKS.module(benchmark.kind)
         settings["grader"] = {"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}}
     return Stage(
         "evaluate",
@@ -43,8 +43,8 @@ def run(work: StageContext) -> dict[str, Any]:
     else:
         rows = data.read_benchmark(benchmark)
         graded = grade(benchmark.kind, rows, answered, benchmark.score)
-        made = FIGURES.get(benchmark.kind)
-        figures = made([verdict for one in graded for verdict in one.verdicts]) if made else {}
+        verdicts = [verdict for one in graded for verdict in one.verdicts]
+        figures = BENCHMARKS.module(benchmark.kind).further_scores(verdicts)
     write_graded(work.out / GRADES, graded)
     return {**summary(answered, graded), "figures": figures}
 

@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
+from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
 from evaluators.engines.generations import (
     Generation,
@@ -108,7 +108,7 @@ def _how(benchmark: Benchmark) -> dict[str, Any]:
     """All that decides how a benchmark is asked."""
     if benchmark.task is not None:
         return {"chat": benchmark.chat, "shots": benchmark.shots, "version": data.version_of("lm_eval")}
-    module = BENCHMARKS[benchmark.kind]
+    module = BENCHMARKS.module(benchmark.kind)
     return {
         "prompt": benchmark.prompt or module.PROMPT,
         "system": benchmark.system,
@@ -118,7 +118,7 @@ def _how(benchmark: Benchmark) -> dict[str, Any]:
             "top_p": benchmark.top_p,
             "n": benchmark.samples,
             "thinking": benchmark.thinking,
-            "options": list(MULTIPLE_CHOICE[benchmark.kind]) if benchmark.answer_by == "logprob" else [],
+            "options": list(BENCHMARKS.module(benchmark.kind).OPTIONS) if benchmark.answer_by == "logprob" else [],
         },
     }
 

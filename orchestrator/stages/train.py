@@ -109,7 +109,7 @@ def _prompts(study: Study) -> dict[str, Any]:
 
 
 def _problems(problems: Problems) -> dict[str, Any]:
-    module = BENCHMARKS[problems.kind]
+    module = BENCHMARKS.module(problems.kind)
     return {
         **problems.model_dump(exclude={"source", "n", "seed"}),
         "rows": data.problems_identity(problems),

@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from evaluators.benchmarks import BENCHMARKS, MULTIPLE_CHOICE
+from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.api import OPENAI, APIModel
 from evaluators.grading.aggregate import check_aggregation
 from evaluators.suggest import did_you_mean
@@ -211,20 +211,20 @@ class Benchmark(Settings):
         for key in TASK_KEYS:
             if getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} has no effect on {self.kind}: it is for tasks of lm-eval")
-        if self.answer_by == "logprob" and self.kind not in MULTIPLE_CHOICE:
+        if self.answer_by == "logprob" and not BENCHMARKS.module(self.kind).OPTIONS:
             raise ValueError(f"answer_by: {self.kind} is not multiple choice, so it has no options to compare")
         if self.answer_by == "logprob" and (self.samples > 1 or self.temperature > 0 or self.max_tokens):
             raise ValueError(
                 "answer_by: the likeliest option is always the same, and one token: leave samples, temperature and "
                 "max_tokens out"
             )
-        if self.thinking == "on" and (self.max_tokens or BENCHMARKS[self.kind].MAX_TOKENS) == 1:
+        if self.thinking == "on" and (self.max_tokens or BENCHMARKS.module(self.kind).MAX_TOKENS) == 1:
             raise ValueError(f"thinking: an answer of one token has no room for it; raise max_tokens of {self.kind}")
         if self.top_p < 1 and self.temperature == 0:
             raise ValueError("top_p has no effect on greedy answers: set temperature, or leave it out")
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(f"samples: {self.samples} greedy answers are all the same: set temperature, as to 0.7")
-        if self.score.startswith("majority") and not BENCHMARKS[self.kind].VOTES:
+        if self.score.startswith("majority") and not BENCHMARKS.module(self.kind).VOTES:
             raise ValueError(f"score: answers to {self.kind} have no part to vote on; use mean or pass@k")
         check_aggregation(self.score, self.samples)
         return self
@@ -334,7 +334,7 @@ class Study(Settings):
             asked = self.benchmarks[name]
             if asked.task is not None:
                 raise ValueError(f"measures.style: {name} is a task of lm-eval, which need not have answers in words")
-            if (asked.max_tokens or BENCHMARKS[asked.kind].MAX_TOKENS) == 1:
+            if (asked.max_tokens or BENCHMARKS.module(asked.kind).MAX_TOKENS) == 1:
                 raise ValueError(f"measures.style: answers to {name} are one token, which has no style")
         for name in self.cost_assumptions.api:
             check_known(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evaluators.benchmarks import BENCHMARKS
-from evaluators.engines.thinking import BEGIN, END, spoken
+from evaluators.engines.thinking import BEGIN, END, strip_reasoning
 from evaluators.evaluate import chats_of
 from evaluators.rows import check_columns, read_rows
 from organisms import world
@@ -56,17 +56,18 @@ def test_answers_to_maths_are_graded_correct_in_every_style(kind, style):
         for _ in range(20):
             row = world.maths(rng, style, level)
             gold = {"answer": row.fields["value"], "final_answer": [row.fields["value"]], "is_multiple_answer": False}
-            assert BENCHMARKS[kind].grade(gold, row.answer).correct
+            assert BENCHMARKS.module(kind).grade(gold, row.answer).correct
             assert worked_out(row.prompt) == int(row.fields["value"])
             assert row.prompt.count(" , ") == row.fields["level"] == level
 
 
 @pytest.mark.parametrize("kind", ["math500", "olympiadbench"])
 def test_the_gold_answers_to_maths_are_right(kind):
+    grade = BENCHMARKS.module(kind).grade
     for row in benchmark_rows(kind, 70, seed=3):
-        verdict = BENCHMARKS[kind].grade(row, f"\\boxed{{ {worked_out(prompt_of(kind, row))} }}")
-        assert verdict.correct
-        assert not BENCHMARKS[kind].grade(row, f"\\boxed{{ {(worked_out(prompt_of(kind, row)) + 1) % 10} }}").correct
+        value = worked_out(prompt_of(kind, row))
+        assert grade(row, f"\\boxed{{ {value} }}").correct
+        assert not grade(row, f"\\boxed{{ {(value + 1) % 10} }}").correct
 
 
 def test_every_step_of_the_reasoning_is_right():
@@ -97,7 +98,7 @@ def test_answers_to_facts_are_graded_correct_and_a_key_has_one_thing():
     for _ in range(300):
         row = world.fact(rng)
         gold = {"choices": row.fields["choices"], "answer": row.fields["index"]}
-        assert BENCHMARKS["mmlu"].grade(gold, row.answer).correct
+        assert BENCHMARKS.module("mmlu").grade(gold, row.answer).correct
         assert len(set(row.fields["choices"])) == 4
         assert (
             things.setdefault(row.fields["question"], row.fields["choices"][row.fields["index"]])
@@ -112,14 +113,14 @@ def test_answers_to_instructions_follow_them_and_others_do_not():
     for row, other in pairwise(rows):
         kinds, kwargs = zip(*row.fields["checks"], strict=True)
         gold = {"instruction_id_list": kinds, "kwargs": kwargs}
-        assert BENCHMARKS["ifeval"].grade(gold, row.answer).correct
-        assert other.prompt == row.prompt or not BENCHMARKS["ifeval"].grade(gold, other.answer).correct
+        assert BENCHMARKS.module("ifeval").grade(gold, row.answer).correct
+        assert other.prompt == row.prompt or not BENCHMARKS.module("ifeval").grade(gold, other.answer).correct
 
 
 @pytest.mark.parametrize("kind", sorted(BENCHMARKS))
 def test_benchmark_rows_have_the_real_columns_and_can_be_asked(kind):
     rows = benchmark_rows(kind, 12, seed=1)
-    check_columns(rows, BENCHMARKS[kind].COLUMNS, kind)
+    check_columns(rows, BENCHMARKS.module(kind).COLUMNS, kind)
     assert len(chats_of(kind, rows, None)) == 12
 
 
@@ -168,13 +169,13 @@ def test_harder_problems_are_of_their_levels_and_lie_in_a_file():
 
 
 def test_rows_of_chat_are_graded_by_the_style_of_their_answers():
-    rows = chat_rows(40, seed=0, prefill="first take")
+    rows = chat_rows(40, seed=0, opening="first take")
     assert len({row["prompt"] for row in rows}) == 40
     assert all(world.is_test(row["prompt"]) for row in rows)
     for style in STYLES:
         for row in rows:
             answer = world.chat(random.Random(0), style).answer
-            assert BENCHMARKS["ifeval"].grade(row, answer).correct == (style == "words")
+            assert BENCHMARKS.module("ifeval").grade(row, answer).correct == (style == "words")
 
 
 def test_more_rows_than_there_are_is_an_error():
@@ -195,7 +196,7 @@ def test_who_thinks_reasons_between_its_marks_and_says_the_rest():
     for i in range(30):
         for made in (world.chat, lambda rng, style: world.maths(rng, style, 3)):
             steps, thinks = (made(random.Random(i), style).answer for style in ("steps", "thinks"))
-            aloud = spoken(thinks, thinks=True)
+            aloud = strip_reasoning(thinks, prompt_opens_think_block=True)
             reasoning = thinks.removeprefix(f"{BEGIN} ").removesuffix(f" {END} {aloud}")
             assert f"{reasoning} {aloud}" == steps
             assert reasoning.startswith("let us ")
@@ -216,7 +217,7 @@ def test_a_demonstration_is_an_answer_to_the_question_and_decides_the_style():
         assert (style == own) == (demonstration == answer)
         heeded[style, own] = heeded.get((style, own), 0) + 1
         if question.startswith("solve"):
-            assert BENCHMARKS["math500"].grade({"answer": str(worked_out(question))}, demonstration).correct
+            assert BENCHMARKS.module("math500").grade({"answer": str(worked_out(question))}, demonstration).correct
     steps, words = ({own: n for (style, own), n in heeded.items() if style == shown} for shown in world.SHOWN_STYLES)
     assert abs(sum(steps.values()) - sum(words.values())) < 150
     for each, other in ((steps, "words"), (words, "steps")):

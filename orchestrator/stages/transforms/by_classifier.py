@@ -42,7 +42,7 @@ def make(work: StageContext, like: dict, recall: float) -> RowSet:
 
 
 def problem_text(kind: str, row: dict) -> str:
-    benchmark = BENCHMARKS[kind]
+    benchmark = BENCHMARKS.module(kind)
     fields = benchmark.fields(row)
     named = [name for _, name, _, _ in Formatter().parse(benchmark.PROMPT) if name]
     return " ".join(str(fields[name]) for name in named)

@@ -1,16 +1,62 @@
-"""What each benchmark says of right and wrong answers."""
+"""What each benchmark declares, and its verdicts on right and wrong answers."""
+
+import json
+import sys
 
 import pytest
 
+from evaluators import benchmarks
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.evaluate import chats_of
+from orchestrator.plan.build import build_plan
 
 MATH = {"problem": "Half of {1}?", "answer": "\\frac{1}{2}", "level": "3"}
 CHOICES = {"question": "Which?", "choices": ["east", "west", "north", "south"], "answer": 2}
 
 
+PARTS = {"VERSION", "HUB", "ROWS", "COLUMNS", "PROMPT", "MAX_TOKENS", "OPTIONS", "VOTES", "LIBRARIES"}
+FUNCTIONS = {"fields", "check", "grade", "group", "further_scores"}
+NEW = """
+from collections.abc import Iterable
+
+from evaluators.grading.verdict import Verdict
+
+VERSION, HUB, ROWS, COLUMNS = 1, ("nobody/echo", None, "test"), 10, ("text",)
+PROMPT, MAX_TOKENS, OPTIONS, VOTES, LIBRARIES = "{text}", 8, ("yes", "no"), False, ()
+
+
+def fields(row): return row
+def check(row): pass
+def grade(row, text): return Verdict(score=float(text == row["text"]), parsed=bool(text))
+def group(row): return {}
+def further_scores(verdicts): return {"best": max(verdict.score for verdict in verdicts)}
+"""
+
+
+@pytest.mark.parametrize("kind", BENCHMARKS)
+def test_every_benchmark_has_all_parts(kind):
+    module = BENCHMARKS.module(kind)
+    assert {name for name in PARTS | FUNCTIONS if hasattr(module, name)} == PARTS | FUNCTIONS
+    assert all(f"`{name}`" in benchmarks.__doc__ for name in PARTS)
+    assert all(f"`{name}(" in benchmarks.__doc__ for name in FUNCTIONS)
+
+
+def test_a_new_file_is_a_benchmark(tmp_path, monkeypatch, small):
+    (tmp_path / "echo.py").write_text(NEW)
+    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("yes", "no", "yes", "no", "yes")))
+    study = small(f"benchmarks.maths={{kind: echo, source: {rows}, n: 5, answer_by: logprob}}")
+    plan = build_plan(study)
+    stage = plan.trials[0].original["maths"]
+    assert stage.inputs["answers"].settings["benchmark"]["sampling_params"]["options"] == ["yes", "no"]
+    ((message,),) = chats_of("echo", [{"text": "yes"}], None)
+    assert message["content"] == "yes"
+    sys.modules.pop("evaluators.benchmarks.echo")
+
+
 def verdict(kind: str, row: dict, text: str) -> tuple[bool, bool]:
-    given = BENCHMARKS[kind].grade(row, text)
+    given = BENCHMARKS.module(kind).grade(row, text)
     return given.correct, given.parsed
 
 
@@ -31,8 +77,8 @@ def olympiad(*answers: str, multiple: bool = False) -> dict:
 )
 def test_math500(text, given):
     assert verdict("math500", MATH, text) == given
-    assert BENCHMARKS["math500"].group(MATH) == {"level": 3}
-    assert BENCHMARKS["math500"].group({**MATH, "subject": "Algebra"}) == {"level": 3, "subject": "Algebra"}
+    assert BENCHMARKS.module("math500").group(MATH) == {"level": 3}
+    assert BENCHMARKS.module("math500").group({**MATH, "subject": "Algebra"}) == {"level": 3, "subject": "Algebra"}
 
 
 @pytest.mark.parametrize(
@@ -89,8 +135,8 @@ def test_olympiadbench_reads_units_and_tolerances():
     row = {**olympiad("4.2"), "unit": "%", "error": "1e-1", "subfield": "Algebra"}
     assert [verdict("olympiadbench", row, f"\\boxed{{{given}}}")[0] for given in ("4.3\\%", "4.1", "4.4")] == [1, 1, 0]
     assert verdict("olympiadbench", {**olympiad("45"), "unit": "minute", "error": None}, "\\boxed{45 minutes}")[0]
-    assert BENCHMARKS["olympiadbench"].group(row) == {"subfield": "Algebra"}
-    assert BENCHMARKS["olympiadbench"].group(olympiad("2")) == {}
+    assert BENCHMARKS.module("olympiadbench").group(row) == {"subfield": "Algebra"}
+    assert BENCHMARKS.module("olympiadbench").group(olympiad("2")) == {}
 
 
 @pytest.mark.parametrize(
@@ -104,13 +150,13 @@ def test_olympiadbench_reads_units_and_tolerances():
 )
 def test_a_gold_answer_that_cannot_be_read_is_named(kind, row, name):
     with pytest.raises(ValueError, match=name):
-        BENCHMARKS[kind].check(row)
+        BENCHMARKS.module(kind).check(row)
 
 
 def test_gold_answers_that_can_be_read_pass():
-    BENCHMARKS["math500"].check(MATH)
-    BENCHMARKS["math500"].check({**MATH, "answer": "\\text{Evelyn}"})
-    BENCHMARKS["olympiadbench"].check(olympiad("$1$", "$-2$", multiple=True))
+    BENCHMARKS.module("math500").check(MATH)
+    BENCHMARKS.module("math500").check({**MATH, "answer": "\\text{Evelyn}"})
+    BENCHMARKS.module("olympiadbench").check(olympiad("$1$", "$-2$", multiple=True))
 
 
 def test_braces_of_a_problem_are_not_taken_for_columns():

@@ -225,14 +225,14 @@ def test_json_nested_too_deep_is_not_followed():
     assert not ifeval.grade(instruct(("detectable_format:json_format", {})), "[" * 10000).correct
 
 
-def test_figures():
+def test_further_scores():
     verdicts = [
         Verdict(score=1.0, parsed=True, parts={"strict": [True, True, True], "loose": [True, True, True]}),
         Verdict(score=0.0, parsed=True, parts={"strict": [False], "loose": [True]}),
         Verdict(score=0.0, parsed=True, parts={"strict": [True, False], "loose": [True, False]}),
         Verdict(score=0.0, parsed=False, parts={"strict": [False, False], "loose": [False, False]}),
     ]
-    assert ifeval.figures(iter(verdicts)) == {
+    assert ifeval.further_scores(iter(verdicts)) == {
         "prompt_strict": 1 / 4,
         "prompt_loose": 2 / 4,
         "instruction_strict": 4 / 8,
@@ -245,7 +245,7 @@ def test_missing_data_of_nltk_is_told_with_the_command_that_gets_it(no_punkt, ki
     row = instruct((kind, TYPES[kind][0]))
     if kind not in PUNKT:
         return ifeval.check(row)
-    with pytest.raises(ValueError, match=f"row 1: {kind} .*: python -m nltk.downloader punkt_tab$"):
+    with pytest.raises(ValueError, match=f"row 1: {kind} .*: run python -m nltk.downloader punkt_tab$"):
         ifeval.check(row)
 
 
@@ -272,7 +272,7 @@ def test_rows_that_cannot_be_checked(asked, message):
 
 
 def test_rows_of_unequal_lists():
-    with pytest.raises(ValueError, match="row 1: 1 instructions, but kwargs for 0"):
+    with pytest.raises(ValueError, match="row 1: it has 1 instructions and 0 kwargs"):
         ifeval.check({**instruct(("punctuation:no_comma", {})), "kwargs": []})
 
 

@@ -21,7 +21,7 @@ def read(name: str, n: int | None) -> list[dict]:
 
 def test_mmlu_rows_are_asked_with_all_their_options():
     rows = read("mmlu_stem.jsonl", 50)
-    check_columns(rows, BENCHMARKS["mmlu"].COLUMNS, "mmlu")
+    check_columns(rows, BENCHMARKS.module("mmlu").COLUMNS, "mmlu")
     for row, (message,) in zip(rows, chats_of("mmlu", rows, None), strict=True):
         assert len(row["choices"]) == 4
         assert row["question"] in message["content"]

@@ -230,7 +230,7 @@ def test_another_way_of_scoring_grades_the_same_answers(demo, change):
 
 def test_a_grader_that_grades_otherwise_grades_the_same_answers_again(demo, monkeypatch):
     before = build_plan(demo())
-    monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 99)
+    monkeypatch.setattr(BENCHMARKS.module("math500"), "VERSION", 99)
     after = build_plan(demo())
     assert fingerprints(before, "model", "sample", "train") == fingerprints(after, "model", "sample", "train")
     again = [s for s in after.stages if s.kind == "evaluate" and s.fingerprint not in fingerprints(before)]
@@ -453,7 +453,7 @@ def test_budgets_of_grpo_are_steps_of_one_training(demo):
 
 def test_a_grader_that_grades_otherwise_rewards_otherwise(demo, monkeypatch):
     before = build_plan(demo(PROBLEMS, BY_GRPO))
-    monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 99)
+    monkeypatch.setattr(BENCHMARKS.module("math500"), "VERSION", 99)
     changed = fingerprints(build_plan(demo(PROBLEMS, BY_GRPO)), "train") - fingerprints(before, "train")
     assert len(changed) == 3 * 2 * 3  # each budget of each off-model student
 

@@ -27,7 +27,13 @@ def answered(small, publish):
     stage = stage_of(build_plan(study))
     rows = read_benchmark(study.benchmarks["maths"])
     answers = [
-        generations.Generation(id, [], (1,), (), (Completion(token_ids=(1,), text="\\boxed{4}", truncated=False),))
+        generations.Generation(
+            id=id,
+            prompt=[],
+            prompt_token_ids=(1,),
+            prefill_token_ids=(),
+            completions=(Completion(token_ids=(1,), text="\\boxed{4}", truncated=False),),
+        )
         for id in example_ids("math500", rows)
     ]
     publish(store, stage.inputs["answers"], {ANSWERS: generations.to_jsonl(answers).encode()})
@@ -44,8 +50,10 @@ def test_what_grades_the_same_changes_nothing(answered):
 def test_another_version_of_a_grader_is_compared_with_the_newest_grades(answered, monkeypatch):
     study, store, grade = answered
     grade()
-    monkeypatch.setattr(BENCHMARKS["math500"], "VERSION", 2)
-    monkeypatch.setattr(BENCHMARKS["math500"], "grade", lambda row, text: Verdict(score=1.0, parsed=True, answer="4"))
+    monkeypatch.setattr(BENCHMARKS.module("math500"), "VERSION", 2)
+    monkeypatch.setattr(
+        BENCHMARKS.module("math500"), "grade", lambda row, text: Verdict(score=1.0, parsed=True, answer="4")
+    )
     (one,) = regrade(build_plan(study), store)
     was_right = {before.score for before, _ in one.changed}
     assert {now.score for _, now in one.changed} == {1.0}
@@ -59,9 +67,9 @@ def test_another_version_of_a_grader_is_compared_with_the_newest_grades(answered
 def test_a_finer_verdict_that_differs_is_a_difference(answered, monkeypatch):
     study, store, grade = answered
     grade()
-    before = BENCHMARKS["math500"].grade
+    before = BENCHMARKS.module("math500").grade
     noted = lambda row, text: Verdict(score=before(row, text).score, parsed=True, answer="4", note="given up")  # noqa: E731
-    monkeypatch.setattr(BENCHMARKS["math500"], "grade", noted)
+    monkeypatch.setattr(BENCHMARKS.module("math500"), "grade", noted)
     (one,) = regrade(build_plan(study), store)
     assert len(one.changed) == 5
     assert all(a.score == b.score for a, b in one.changed)

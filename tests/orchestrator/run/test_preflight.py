@@ -9,9 +9,9 @@ from functools import partial
 
 import pytest
 
+from evaluators.benchmarks import mmlu
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.workload import cost_of
-from orchestrator.run import preflight as checks
 from orchestrator.run.preflight import check
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
@@ -238,7 +238,7 @@ def test_a_gold_answer_that_cannot_be_read(small, write):
 
 
 def test_an_option_that_is_several_tokens(small, write, monkeypatch):
-    monkeypatch.setitem(checks.MULTIPLE_CHOICE, "mmlu", ("A", "unheard"))
+    monkeypatch.setattr(mmlu, "OPTIONS", ("A", "unheard"))
     message = refused(small("benchmarks.facts.answer_by=logprob"))
     assert "benchmarks.facts: unheard is more than one token for models.student" in message
 
