@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-full install test test-fast check bench graph clean
+.PHONY: demo demo-full install test test-fast check bench graph docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/offmodel run experiments/demo.yaml
@@ -32,6 +32,15 @@ bench: $(VENV)/.installed
 graph: $(VENV)/.installed-dev
 	$(BIN)/python -m perf.import_graph
 
+# The documentation site, into site/. It has an environment of its own, since its pins differ.
+docs: .venv-docs/.installed
+	.venv-docs/bin/mkdocs build --strict --quiet
+
+.venv-docs/.installed: requirements-docs.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --no-deps -r requirements-docs.txt
+	touch $@
+
 install: $(VENV)/.installed
 
 # Every version is pinned, so pip has nothing to resolve; see requirements-cpu.txt.
@@ -46,4 +55,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-docs site runs
