@@ -1,4 +1,4 @@
-"""MkDocs hook: README.md, CONTRIBUTING.md and CHANGELOG.md lie in the repository's root and become pages of the site."""
+"""MkDocs hook: README.md, CONTRIBUTING.md and CHANGELOG.md of the repository's root become pages of the site."""
 
 from pathlib import Path
 
