@@ -1,45 +1,31 @@
-"""The conditions of a study, one file each: what is done to a student, and how it is asked.
+"""The conditions of a study, one file each: how a student is made from the base student, and how it is evaluated.
 
 A condition is a module of this package with
 
-- `Options`: the keys that a study file may give it;
+- `Options`: the keys that a study file may give it beside those of every `Condition`;
 - `build(builder, options)`: the `ConditionSpec` of one pair and seed, built from the stages that `builder` offers.
 
-Its docstring says in its first sentence what it does, and after `Source:` where it comes from and what is our choice.
+The first sentence of its docstring says what it does. The paragraph that begins with `Source:` says where it comes from
+and what is our choice.
 
-The file's name is the condition's kind. A study names its conditions as it likes and gives the kind where the two
-differ (`off-model` is `off_model`), `pairs` where a condition is for some of the study's pairs only, and `benchmarks`
-where its student is asked some of the benchmarks only.
+The file's name is the condition's kind. A study names its conditions freely, and gives `kind` where the two differ.
 """
 
-from typing import Any
-
-from pydantic import BaseModel, ValidationError
-
 from evaluators.plugins import Plugins
-from evaluators.suggest import did_you_mean
-from orchestrator.study.settings import said
+from orchestrator.study.conditions import Condition, plugin_name
+from orchestrator.study.settings import Settings, parsed
 
 CONDITIONS = Plugins(__name__, "condition")
-COMMON = ("kind", "pairs", "benchmarks")  # what every condition takes; some have more to say of benchmarks
 
 
-def kind_of(name: str, options: dict[str, Any]) -> str:
-    """The kind of a study's condition."""
-    return str(options.get("kind", name.replace("-", "_")))
-
-
-def options(name: str, given: dict[str, Any]) -> BaseModel:
-    """A condition's options as its module declares them. Raises ValueError for what it does not take."""
+def options(name: str, condition: Condition) -> Settings:
+    """The options of a study's condition, as its module declares them. Raises ValueError, a line for each mistake."""
     try:
-        declared = CONDITIONS.module(kind_of(name, given)).Options
+        declared = CONDITIONS.module(condition.kind).Options
     except ValueError as error:
-        raise ValueError(f"conditions.{name}: {error}") from error
-    values = {key: value for key, value in given.items() if key not in COMMON or key in declared.model_fields}
-    for key in values:
-        if key not in declared.model_fields:
-            raise ValueError(f"conditions.{name}.{key}: unknown key; {did_you_mean(key, declared.model_fields)}")
-    try:
-        return declared.model_validate(values)
-    except ValidationError as error:
-        raise ValueError(said(error, f"conditions.{name}")) from error
+        hint = f", or give {name} a kind" if condition.kind == plugin_name(name) else ""
+        raise ValueError(f"conditions.{name}: {error}{hint}") from error
+    values = condition.options
+    if "benchmarks" in declared.model_fields and condition.benchmarks is not None:
+        values["benchmarks"] = condition.benchmarks
+    return parsed(declared, values, f"conditions.{name}")

@@ -13,8 +13,9 @@ from evaluators.benchmarks import BENCHMARKS
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import prompted
 from orchestrator.store.stage import Stage
-from orchestrator.study.schema import Benchmark
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 from orchestrator.study.settings import Settings
+from orchestrator.study.train import TrainChanges
 
 
 class Options(Settings):
@@ -25,7 +26,7 @@ class Options(Settings):
         "off_model", description="at evaluation alone: which student is asked"
     )
     benchmarks: list[str] | None = Field(None, min_length=1, description="those that are asked; all by default")
-    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+    train: TrainChanges
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:
@@ -55,6 +56,6 @@ def _with_prompt(builder: Builder, name: str, options: Options) -> Benchmark:
     changes: dict[str, Any] = {} if options.system is None else {"system": options.system}
     if options.prefix is not None:
         before = builder.benchmark(name)
-        own = BENCHMARKS.module(before.kind).PROMPT if before.task is None else ""
-        changes["prompt"] = options.prefix.replace("{", "{{").replace("}", "}}") + (before.prompt or own)
+        own = before.prompt or BENCHMARKS.module(before.kind).PROMPT if isinstance(before, GradedBenchmark) else ""
+        changes["prompt"] = options.prefix.replace("{", "{{").replace("}", "}}") + own
     return builder.benchmark(name, **changes)

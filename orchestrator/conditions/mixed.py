@@ -12,6 +12,7 @@ from pydantic import Field
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import mixed
 from orchestrator.study.settings import Settings
+from orchestrator.study.train import TrainChanges
 
 
 class Options(Settings):
@@ -19,7 +20,7 @@ class Options(Settings):
     arrange: Literal["shuffled", "after", "interleaved"] = Field(
         "shuffled", description="own answers among the teacher's, after them, or in batches spread evenly among theirs"
     )
-    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+    train: TrainChanges
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:

@@ -12,6 +12,7 @@ from pydantic import Field
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import non_text
 from orchestrator.study.settings import Settings
+from orchestrator.study.train import TrainChanges
 
 BY_LM: dict[str, Any] = {"objective": "lm", "loss_on": "answer", "drop_least_likely": 0.0, "steps_per_generation": 1}
 
@@ -21,7 +22,7 @@ class Options(Settings):
     n: int | None = Field(None, gt=0, description="streams; as many as the study has prompts by default")
     length: int = Field(64, gt=1, description="tokens in a stream")
     seed: int = Field(0, description="another one gives other streams")
-    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+    train: TrainChanges
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:

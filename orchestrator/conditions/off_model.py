@@ -11,6 +11,7 @@ from pydantic import Field
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.modified_sampling import answers
 from orchestrator.study.settings import Settings
+from orchestrator.study.train import TrainChanges
 
 
 class Options(Settings):
@@ -18,7 +19,7 @@ class Options(Settings):
         {}, description="what differs from the study's prompts; a system message is asked with, and not learnt with"
     )
     sampling: dict[str, Any] = Field({}, description="what differs from how the study samples answers")
-    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+    train: TrainChanges
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:

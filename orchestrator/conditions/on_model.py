@@ -12,6 +12,7 @@ from pydantic import Field
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.modified_sampling import answers
 from orchestrator.study.settings import Settings
+from orchestrator.study.train import TrainChanges
 
 
 class Options(Settings):
@@ -22,7 +23,7 @@ class Options(Settings):
     rephrase: str | None = Field(
         None, description="ask the student again about each answer, by this text with {prompt} and {answer} in it"
     )
-    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+    train: TrainChanges
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:

@@ -6,17 +6,14 @@ reasoning alone. The other ways to train on outputs alone are off_model's `train
 `empty_reasoning`.
 """
 
-from typing import Any
-
-from pydantic import Field
-
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import own_reasoning
 from orchestrator.study.settings import Settings
+from orchestrator.study.train import TrainChanges
 
 
 class Options(Settings):
-    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+    train: TrainChanges
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:

@@ -5,20 +5,19 @@ data was varied there is not known: ranking whole answers by their mean negative
 differ in length with it. Leaving out surprising tokens in place of answers is `train: {clip: 0.05}`.
 """
 
-from typing import Any
-
 from pydantic import Field
 
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.transforms import by_logprob
 from orchestrator.study.settings import Settings
+from orchestrator.study.train import TrainChanges
 
 
 class Options(Settings):
     quantiles: tuple[float, float] = Field(
         description="the part that is kept, by rank: [0, 0.5] is the least surprising half"
     )
-    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+    train: TrainChanges
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:

@@ -17,6 +17,7 @@ from orchestrator.stages.modified_sampling import answers
 from orchestrator.stages.transforms import by_classifier, by_rule
 from orchestrator.store.stage import Stage
 from orchestrator.study.settings import Settings
+from orchestrator.study.train import TrainChanges
 
 RULE = (
     r"(?i)\d\s*[-+*/×÷^=<>%]\s*\d|\b(solve|calculat\w*|comput\w*|equations?|arithmetic|algebra\w*|geometr\w*|integers?|"
@@ -34,7 +35,7 @@ class Options(Settings):
         None, gt=0, le=1, description="with like: the share of its problems that the classifier finds; 0.95 by default"
     )
     prompts: dict[str, Any] = Field({}, description="what differs from the study's prompts")
-    train: dict[str, Any] = Field({}, description="what differs from the study's recipe")
+    train: TrainChanges
 
     @field_validator("rule")
     @classmethod

@@ -1,8 +1,9 @@
 """A study unfolded into its trials."""
 
 from collections.abc import Collection, Iterator
+from functools import partial
 
-from orchestrator import conditions
+from orchestrator import conditions, recoveries
 from orchestrator.conditions import CONDITIONS
 from orchestrator.plan import hypotheses
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
@@ -17,6 +18,7 @@ from orchestrator.study.settings import StudyError
 def build_plan(study: Study) -> Plan:
     """The plan of a study. Raises StudyError for what only shows when the parts meet."""
     made: dict = {}
+    check_options(study)
     try:
         builders = [Builder(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
         for alias in study.models:
@@ -32,18 +34,31 @@ def build_plan(study: Study) -> Plan:
         raise StudyError(str(error)) from error
 
 
+def check_options(study: Study) -> None:
+    """Raise StudyError, with a line for each mistake, for options that a condition or recovery does not take."""
+    mistakes = []
+    declared = [
+        *(partial(conditions.options, name, one) for name, one in study.conditions.items()),
+        *(partial(recoveries.options, name, one) for name, one in study.recoveries.items()),
+    ]
+    for options in declared:
+        try:
+            options()
+        except ValueError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise StudyError("\n".join(mistakes))
+
+
 def _trials(builder: Builder, condition: str) -> Iterator[Trial]:
     """A trial for each recovery that brings a condition's student back; or one, where there is none."""
-    study, options = builder.study, builder.study.conditions[condition]
+    study, declared = builder.study, builder.study.conditions[condition]
+    options = conditions.options(condition, declared)
     try:
-        spec = CONDITIONS.module(conditions.kind_of(condition, options)).build(
-            builder, conditions.options(condition, options)
-        )
+        spec = CONDITIONS.module(declared.kind).build(builder, options)
     except ValueError as error:
         raise ValueError(f"conditions.{condition}: {error}") from error
-    benchmarks = spec.benchmarks or {
-        name: study.benchmarks[name] for name in options.get("benchmarks") or study.benchmarks
-    }
+    benchmarks = spec.benchmarks or {name: study.benchmarks[name] for name in declared.benchmarks or study.benchmarks}
 
     def step(recovery: str, budget: int, at: int | None, student: Stage | None) -> EvaluationPoint:
         scores = {name: builder.evaluate(name, one, student, spec.prefill) for name, one in benchmarks.items()}
@@ -84,12 +99,13 @@ def _brought_back(
 ) -> dict[int, Stage]:
     """A condition's student after each budget of a recovery."""
     recovery = builder.study.recoveries[name]
+    options = recoveries.options(name, recovery)
     try:
         if student is None:
             raise ValueError(f"conditions: {condition} trains no student, so there is none to bring back")
         if recovery.search is not None and recovery.search.benchmark not in benchmarks:
             raise ValueError(f"search.benchmark: {condition} does not ask {recovery.search.benchmark}")
         recover = RECOVERIES.module(recovery.kind).recover
-        return {budget: recover(builder, student, budget, recovery) for budget in sorted(recovery.budgets)}
+        return {budget: recover(builder, student, budget, recovery, options) for budget in sorted(recovery.budgets)}
     except ValueError as error:
         raise ValueError(f"recoveries.{name}: {error}") from error

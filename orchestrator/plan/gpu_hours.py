@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from orchestrator.plan.workload import asked_of, rows_in, steps_of
 from orchestrator.store.stage import Stage
 from orchestrator.study.cost_assumptions import FORWARD_FLOP, FULL_FLOP, LORA_FLOP
+from orchestrator.study.models import OpenModel
 from orchestrator.study.schema import Study
 
 SECONDS, MILLION = 3600, 1e6
@@ -33,11 +34,12 @@ def gpu_hours_of(stages: Iterable[Stage], study: Study) -> GpuHours:
             continue
         answers, longest = asked_of(stage, study)
         sampled = answers * max(1.0, longest * prices.answer_share) if longest else 0.0
-        if study.models[alias].api:
+        model = study.models[alias]
+        if not isinstance(model, OpenModel):
             read, written = bill.tokens.get(alias, (0.0, 0.0))
             bill.tokens[alias] = (read + answers * prices.prompt_tokens, written + sampled)
             continue
-        parameters = study.models[alias].parameters
+        parameters = model.parameters
         if parameters is None:
             bill.unpriced.add(alias)
             continue

@@ -8,17 +8,22 @@ among them saves evaluations and no training.
 from orchestrator.stages.builder import Builder
 from orchestrator.stages.train import stopped
 from orchestrator.store.stage import Stage
-from orchestrator.study.recoveries import Recovery
+from orchestrator.study.recoveries import Recovery, RecoveryTrain
+from orchestrator.study.settings import Settings
 
 SPENT = "steps of GRPO"
 
 
-def recover(builder: Builder, start: Stage, budget: int, recovery: Recovery) -> Stage:
+class Options(Settings):
+    train: RecoveryTrain
+
+
+def recover(builder: Builder, start: Stage, budget: int, recovery: Recovery, options: Options) -> Stage:
     longest = max(recovery.budgets)
     on_its_way = [step for step in sorted(recovery.budgets) if step < longest]
-    if "max_steps" in recovery.train:
+    if "max_steps" in options.train:
         raise ValueError("train.max_steps: a budget of grpo is its steps: leave this out")
-    recipe = builder.recipe(**{"objective": "grpo", **recovery.train, "max_steps": longest, "checkpoints": on_its_way})
+    recipe = builder.recipe(**{"objective": "grpo", **options.train, "max_steps": longest, "checkpoints": on_its_way})
     if recipe.objective["kind"] != "grpo":
         raise ValueError(f"train.objective: this method is grpo, and not {recipe.objective['kind']}")
     whole = builder.train(builder.student, recipe, start=start)

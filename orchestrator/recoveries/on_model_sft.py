@@ -1,14 +1,15 @@
-"""Recovery by on-model SFT: a little training on the original student's own answers; a budget counts the answers.
+"""On-model SFT: a little training on the base student's own answers to the training prompts; a budget counts answers.
 
-Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 1 and appendix 1a. Which of the
-answers are taken is drawn from the trial's seed, and a larger budget holds the smaller one's answers.
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 1 and appendix 1a. The
+trial's seed draws the answers, and a larger budget contains those of a smaller one.
 """
 
 from typing import Any
 
 from orchestrator.stages.builder import Builder
 from orchestrator.store.stage import Stage
-from orchestrator.study.recoveries import Recovery
+from orchestrator.study.recoveries import Recovery, RecoveryTrain
+from orchestrator.study.settings import Settings
 
 AFTER: dict[str, Any] = {
     "objective": "sft",
@@ -17,9 +18,13 @@ AFTER: dict[str, Any] = {
     "min_steps": 1,
     "checkpoints": [],
 }
-SPENT = "samples of the original student"
+SPENT = "samples of the base student"
 
 
-def recover(builder: Builder, start: Stage, budget: int, recovery: Recovery) -> Stage:
-    recipe = builder.recipe(**{**AFTER, **recovery.train})
+class Options(Settings):
+    train: RecoveryTrain
+
+
+def recover(builder: Builder, start: Stage, budget: int, recovery: Recovery, options: Options) -> Stage:
+    recipe = builder.recipe(**{**AFTER, **options.train})
     return builder.train(builder.student, recipe, start=start, rows=budget)

@@ -12,7 +12,7 @@ from orchestrator.stages import evaluate
 from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
-from orchestrator.study.schema import Benchmark
+from orchestrator.study.benchmarks import benchmark_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def regrade(plan: Plan, store: Store) -> Iterator[Regraded]:
     for stage in plan.stages:
         if stage.kind != "evaluate" or stage.inputs["answers"] not in records:
             continue
-        if Benchmark(**stage.runtime["benchmark"]).task is not None:
+        if benchmark_of(stage.runtime["benchmark"]).task is not None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             evaluate.run(StageContext(stage, store, Path(folder), _nobody))

@@ -103,7 +103,7 @@ def _run_trials(
         start_ray(address, study)
     names = {s.runtime["engine"] for s in plan.stages if s not in state.records and "engine" in s.runtime}
     if not address:
-        apis = {alias for alias, model in study.models.items() if model.api}
+        apis = {alias for alias, model in study.models.items() if model.served}
         _check_resources(study, len(names - apis), ray.cluster_resources())
     fleet = engines.Engines(run, study, sorted(names), plan.lora_rank)
     board = ray.remote(num_cpus=0, resources=ON_HEAD)(EventLog).remote()

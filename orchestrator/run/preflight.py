@@ -14,7 +14,10 @@ from orchestrator.run import tracking
 from orchestrator.stages import api_models, data
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store, sha256_file
-from orchestrator.study.schema import Benchmark, Model, Prompts, Study
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, benchmark_of
+from orchestrator.study.models import LocalModel, Model, OrganismModel
+from orchestrator.study.prompts import Prompts
+from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
 from organisms import shipped
 
@@ -73,8 +76,10 @@ def _check_asked_otherwise(plan: Plan, records: dict[Stage, dict]) -> dict[str, 
             chats = data.read_prompts(Prompts(**declared))
             texts[f"prompts of {stage.address}"] = [" ".join(message["content"] for message in chat) for chat in chats]
     for name, before in study.benchmarks.items():
-        hows = (Benchmark(**s.runtime["benchmark"]) for s in pending if s.runtime.get("name") == name)
-        otherwise = {(how.prompt, how.system): how for how in hows}
+        hows = (benchmark_of(s.runtime["benchmark"]) for s in pending if s.runtime.get("name") == name)
+        if not isinstance(before, GradedBenchmark):
+            continue
+        otherwise = {(how.prompt, how.system): how for how in hows if isinstance(how, GradedBenchmark)}
         otherwise.pop((before.prompt, before.system), None)
         for number, how in enumerate(otherwise.values(), 1):
             texts[f"{name}, asked otherwise ({number})"] = _check_benchmark(name, how)
@@ -88,6 +93,7 @@ def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
 
             lm_eval_tasks.check(benchmark.task)
             return []
+        assert isinstance(benchmark, GradedBenchmark)
         rows = data.read_benchmark(benchmark)
         for row in rows:
             BENCHMARKS.module(benchmark.kind).check(row)
@@ -162,13 +168,13 @@ def _vocabulary(file: Path | None) -> dict[str, int]:
 
 def _check_model(alias: str, model: Model) -> Path | None:
     """The folder of a model whose files are at hand, verified; None for one that the hub has."""
-    if model.organism is not None:
+    if isinstance(model, OrganismModel):
         if not model.rebuild:
             shipped.verify(model.organism)
         return shipped.FOLDER / model.organism
-    if model.path is None:
+    if not isinstance(model, LocalModel):
         return None
-    folder = Path(model.path).expanduser()
+    folder = Path(model.path)
     if not list(folder.glob("*.safetensors")):
         raise StudyError(f"models.{alias}: {model.path} has no weights in safetensors; other formats are not loaded")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
@@ -178,7 +184,11 @@ def _check_model(alias: str, model: Model) -> Path | None:
 
 def _check_thinking(study: Study, folders: list[Path]) -> None:
     """A switch for thinking that the study turns must be in the chat template of some model."""
-    switched = {f"benchmarks.{name}.thinking": b.thinking for name, b in study.benchmarks.items()}
+    switched = {
+        f"benchmarks.{name}.thinking": b.thinking
+        for name, b in study.benchmarks.items()
+        if isinstance(b, GradedBenchmark)
+    }
     switched["sampling.thinking"] = study.sampling.thinking
     templates = (path for folder in folders for path in folder.glob("*") if path.name in TEMPLATES)
     if len(folders) < len(study.models) or any(SWITCH in path.read_text() for path in templates):
@@ -204,7 +214,8 @@ def _check_tokens(study: Study, alias: str, folder: Path, texts: dict[str, list[
         return  # Only transformers itself can tell; the engine looks again before it answers.
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     for name, benchmark in study.benchmarks.items():
-        for option in BENCHMARKS.module(benchmark.kind).OPTIONS if benchmark.answer_by == "logprob" else ():
+        by_logprob = isinstance(benchmark, GradedBenchmark) and benchmark.answer_by == "logprob"
+        for option in BENCHMARKS.module(benchmark.kind).OPTIONS if by_logprob else ():
             if len(tokenizer.encode(option, add_special_tokens=False).ids) != 1:
                 raise StudyError(
                     f"benchmarks.{name}: {option} is more than one token for models.{alias}, so the likeliest option "

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from evaluators.engines.api import APIModel, key_of
 from evaluators.engines.requests import Completion
 from orchestrator.store.stage import Stage
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
 
 if TYPE_CHECKING:
-    from orchestrator.study.schema import Benchmark, Model
+    from orchestrator.study.models import Model
 
 
 def is_api(model: Stage) -> bool:
@@ -38,13 +39,14 @@ def check_answers(model: Stage, thinking: str | None) -> None:
         raise ValueError(f"thinking: {model.name} is behind an API, so its answers cannot begin with an empty block")
 
 
-def check_asked(model: Stage, name: str, benchmark: "Benchmark") -> None:
+def check_asked(model: Stage, name: str, benchmark: Benchmark) -> None:
     """Raise ValueError for a benchmark that takes more of a model than text for text."""
     if not is_api(model):
         return
     where = f"benchmarks.{name}: {model.name} is behind an API, which shows no log-probabilities:"
-    if benchmark.task is not None:
-        raise ValueError(f"{where} it cannot be asked tasks of lm-eval; use a benchmark of our own")
+    if isinstance(benchmark, LmEvalBenchmark):
+        raise ValueError(f"{where} lm-eval tasks need open weights; use math500, olympiadbench, ifeval or mmlu")
+    assert isinstance(benchmark, GradedBenchmark)
     if benchmark.answer_by == "logprob":
         raise ValueError(f"{where} use answer_by: generation")
     try:

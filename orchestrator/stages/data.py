@@ -8,10 +8,9 @@ import fsspec
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.rows import check_columns, choose, read_rows
-from orchestrator.study.schema import Benchmark, Problems, Prompts
+from orchestrator.study.benchmarks import Benchmark
+from orchestrator.study.prompts import SYNTHETIC, Problems, Prompts
 from organisms.rows import WORLD_VERSION, benchmark_rows, training_prompts
-
-SYNTHETIC = "synthetic"
 
 version_of = cache(metadata.version)
 
@@ -73,13 +72,14 @@ def read_benchmark(benchmark: Benchmark) -> list[dict]:
     The rows of a task of lm-eval are its own affair, and not read here.
     """
     if benchmark.source == SYNTHETIC:
+        assert benchmark.n is not None
         return benchmark_rows(benchmark.kind, benchmark.n, benchmark.seed)
     module = BENCHMARKS.module(benchmark.kind)
     hub, configuration, split = module.HUB
     source = benchmark.source or hub
     rows = _read(source, configuration if benchmark.source is None else None, split)
     check_columns(rows, module.COLUMNS, source)
-    if len(rows) < benchmark.n:
+    if benchmark.n is not None and len(rows) < benchmark.n:
         raise ValueError(f"n: {benchmark.n} rows are asked for, but {source} has {len(rows)}")
     return choose(rows, benchmark.n, benchmark.seed)
 

@@ -11,7 +11,7 @@ from evaluators.evaluate import Graded, grade, graded_by_lm_eval, read_graded, s
 from orchestrator.stages import data, sample
 from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
-from orchestrator.study.schema import Benchmark
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, benchmark_of
 
 VERSION = 2
 GRADES = "grades.jsonl"
@@ -19,7 +19,8 @@ GRADES = "grades.jsonl"
 
 def stage(name: str, benchmark: Benchmark, answers: Stage) -> Stage:
     """The grades of the answers that a `sample` of a benchmark, which the study calls `name`, left."""
-    settings: dict[str, Any] = {"kind": benchmark.kind, "score": benchmark.score}
+    score = benchmark.score if isinstance(benchmark, GradedBenchmark) else "mean"
+    settings: dict[str, Any] = {"kind": benchmark.kind, "score": score}
     if benchmark.task is None:
         module = BENCHMARKS.module(benchmark.kind)
         settings["grader"] = {"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}}
@@ -34,7 +35,7 @@ def stage(name: str, benchmark: Benchmark, answers: Stage) -> Stage:
 
 
 def run(work: StageContext) -> dict[str, Any]:
-    benchmark = Benchmark(**work.stage.runtime["benchmark"])
+    benchmark = benchmark_of(work.stage.runtime["benchmark"])
     answered = sample.answers_of(work.folder("answers"))
     figures: dict[str, float]
     if benchmark.task is not None:

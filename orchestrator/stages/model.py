@@ -9,7 +9,7 @@ from orchestrator.stages import api_models
 from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import sha256_file
-from orchestrator.study.schema import Model
+from orchestrator.study.models import HubModel, LocalModel, Model, OrganismModel
 from organisms import shipped
 from organisms.recipes import RECIPES
 
@@ -21,7 +21,7 @@ def stage(alias: str, model: Model, cpus: float) -> Stage:
     """A model of the study. Raises ValueError where there is no such organism or folder."""
     settings: dict[str, Any]
     runtime: dict[str, Any] = {"engine": alias}
-    if model.organism is not None:
+    if isinstance(model, OrganismModel):
         if model.organism not in RECIPES:
             raise ValueError(f'models.{alias}: no organism "{model.organism}"; {did_you_mean(model.organism, RECIPES)}')
         runtime["engine"] = "organisms"  # One shape: one engine serves them all.
@@ -32,16 +32,18 @@ def stage(alias: str, model: Model, cpus: float) -> Stage:
             settings = {"organism": model.organism, "sha256": shipped.checksums(model.organism)}
     elif model.served is not None:
         settings = {"api": model.served.model, "base_url": model.served.base_url, **api_models.asked_with(model.served)}
-    elif model.hub is not None:
+    elif isinstance(model, HubModel):
         settings = {"hub": model.hub, "revision": model.revision}
     else:
-        folder = Path(str(model.path)).expanduser().resolve()
+        assert isinstance(model, LocalModel)
+        folder = Path(model.path).resolve()
         if not (folder / "config.json").is_file():
             raise ValueError(f"models.{alias}: {model.path} is not a checkpoint: it has no config.json")
         settings = {"sha256": folder_checksums(folder)}
         runtime["path"] = str(folder)
     # Named by what it is, as every stage: an alias may change, and the same stage must lie where it lay.
-    name = model.organism or (model.hub or model.api or "").rsplit("/", 1)[-1] or "local"
+    name = str(next((settings[key] for key in ("hub", "api") if key in settings), getattr(model, "organism", "local")))
+    name = name.rsplit("/", 1)[-1]
     return Stage("model", VERSION, name, settings, runtime=runtime)
 
 

@@ -26,7 +26,9 @@ from evaluators.evaluate import chats_of, example_ids
 from orchestrator.stages import api_models, data
 from orchestrator.store.context import StageContext, checkpoint_of
 from orchestrator.store.stage import Stage
-from orchestrator.study.schema import Benchmark, Prompts, Study
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark, benchmark_of
+from orchestrator.study.prompts import Prompts
+from orchestrator.study.schema import Study
 
 VERSION = 2
 ANSWERS = "answers.jsonl"
@@ -106,8 +108,9 @@ def _runtime(model: Stage, study: Study) -> dict[str, Any]:
 
 def _how(benchmark: Benchmark) -> dict[str, Any]:
     """All that decides how a benchmark is asked."""
-    if benchmark.task is not None:
+    if isinstance(benchmark, LmEvalBenchmark):
         return {"chat": benchmark.chat, "shots": benchmark.shots, "version": data.version_of("lm_eval")}
+    assert isinstance(benchmark, GradedBenchmark)
     module = BENCHMARKS.module(benchmark.kind)
     return {
         "prompt": benchmark.prompt or module.PROMPT,
@@ -128,8 +131,8 @@ def run(work: StageContext) -> dict[str, Any]:
         ids, chats = _rephrased(work) if "rephrase" in work.stage.settings else _prompts(work)
         sampling_params = SamplingParams(**work.stage.settings["sampling_params"])
         return _leave(work, _ask(work, ids, chats, sampling_params, None))
-    benchmark = Benchmark(**work.stage.runtime["benchmark"])
-    if benchmark.task is not None:
+    benchmark = benchmark_of(work.stage.runtime["benchmark"])
+    if isinstance(benchmark, LmEvalBenchmark):
         return _run_task(work, benchmark)
     rows = data.read_benchmark(benchmark)
     how = work.stage.settings["benchmark"]
@@ -220,7 +223,7 @@ class _Tokenizer:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
 
 
-def _run_task(work: StageContext, benchmark: Benchmark) -> dict[str, Any]:
+def _run_task(work: StageContext, benchmark: LmEvalBenchmark) -> dict[str, Any]:
     """lm-eval asks by its own prompts, and grades; its answers are not kept before they are all there."""
     from evaluators.lm_eval_tasks import LmEvalTask, run_task
 

@@ -1,47 +1,47 @@
-"""What prices are worked out from: assumptions, each of which a study may replace by what it has measured or pays.
+"""What the cost of a study is estimated from: assumptions, each of which a study may replace by its own figure.
 
-None of these figures is a measurement of ours or a quotation: they are round guesses for one 80 GB GPU of the Hopper
-generation, and a plan prints them beside the price that they make.
+None of these figures was measured here or quoted by a vendor: they are round guesses for one 80 GB GPU of the Hopper
+generation.
 """
 
 from pydantic import Field
 
 from orchestrator.study.settings import Settings
 
-PEAK_TFLOPS = 989.0  # assumption: dense bfloat16 of an H100 SXM, as its data sheet has it
-TRAINING_MFU = 0.3  # assumption: rows of some hundred tokens, packed, one process
+PEAK_TFLOPS = 989.0  # assumption: dense bfloat16 of an H100 SXM, by its data sheet
+TRAINING_MFU = 0.3  # assumption: packed rows of some hundred tokens, one process
 SAMPLING_SPEED = 40_000.0  # assumption: full batches in bfloat16, the same for every size
-ANSWER_SHARE = 0.5  # assumption: few answers are as long as they may be
+ANSWER_SHARE = 0.5  # assumption: few answers reach max_tokens
 PROMPT_TOKENS = 150.0  # assumption: an Alpaca prompt or a problem, with its chat template
-FULL_FLOP, LORA_FLOP, FORWARD_FLOP = 6, 4, 2  # a token and parameter; LoRA has no gradient of the weights that it keeps
+FULL_FLOP, LORA_FLOP, FORWARD_FLOP = 6, 4, 2  # per token and parameter; LoRA needs no gradient of the frozen weights
 
 
 class TokenPrice(Settings):
-    """US dollars for a million tokens."""
+    """US dollars per million tokens."""
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, description="US dollars per million tokens of prompts")
+    output: float = Field(ge=0, description="US dollars per million tokens of answers")
 
 
 class CostAssumptions(Settings):
-    """What `offmodel plan` assumes to say what a study costs. Nothing here changes a result."""
+    """What `offmodel plan` estimates costs from. Nothing here changes a result."""
 
-    api: dict[str, TokenPrice] = Field({}, description="of models behind an API, by alias")
-    peak_tflops: float = Field(PEAK_TFLOPS, gt=0, description="of one GPU")
-    training_mfu: float = Field(TRAINING_MFU, gt=0, le=1, description="the share of the peak that training reaches")
+    api: dict[str, TokenPrice] = Field({}, description="prices of models behind an API, by their key in models")
+    peak_tflops: float = Field(PEAK_TFLOPS, gt=0, description="TFLOP/s of one GPU")
+    training_mfu: float = Field(TRAINING_MFU, gt=0, le=1, description="share of the peak that training reaches (MFU)")
     sampling_speed: float = Field(
-        SAMPLING_SPEED, gt=0, description="tokens a second that one GPU samples of a model of 1e9 parameters"
+        SAMPLING_SPEED, gt=0, description="tokens per second that one GPU samples from a model of 1e9 parameters"
     )
     answer_share: float = Field(
-        ANSWER_SHARE, gt=0, le=1, description="mean length of an answer, of the most it may have"
+        ANSWER_SHARE, gt=0, le=1, description="mean length of an answer as a share of its max_tokens"
     )
-    prompt_tokens: float = Field(PROMPT_TOKENS, gt=0, description="mean length of a prompt")
+    prompt_tokens: float = Field(PROMPT_TOKENS, gt=0, description="mean length of a prompt in tokens")
 
     def __str__(self) -> str:
         return (
-            f"an answer has {self.answer_share:.0%} of the tokens that it may have and a prompt "
-            f"{self.prompt_tokens:g}; one GPU samples {self.sampling_speed:,.0f} tokens a second, divided by a model's "
-            f"parameters in 1e9; training takes {FULL_FLOP} FLOP a token and parameter ({LORA_FLOP} with LoRA), a look "
-            f"at likelihoods {FORWARD_FLOP}, at {self.training_mfu:.0%} of {self.peak_tflops:g} TFLOP/s; the start of "
-            f"engines, reading prompts and further models of an objective are not counted"
+            f"an answer has {self.answer_share:.0%} of its max_tokens and a prompt {self.prompt_tokens:g} tokens; "
+            f"one GPU samples {self.sampling_speed:,.0f} tokens per second divided by the parameters in 1e9; training "
+            f"takes {FULL_FLOP} FLOP per token and parameter ({LORA_FLOP} with LoRA) and log-probabilities "
+            f"{FORWARD_FLOP}, at {self.training_mfu:.0%} of {self.peak_tflops:g} TFLOP/s; engine starts, prefill and "
+            f"reference models are not counted"
         )

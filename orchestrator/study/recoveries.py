@@ -1,29 +1,46 @@
-"""What a study file says of its recoveries."""
+"""The recoveries of a study, as its file declares them."""
 
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
+from orchestrator.study.conditions import plugin_name
 from orchestrator.study.settings import Settings
 
 
 class Search(Settings):
-    """Look for the budget that brings back this share of the original student's score on a benchmark by bisection, in
-    place of measuring all budgets; see orchestrator/search.py."""
+    """Find the recovery budget by bisection instead of evaluating all budgets (see orchestrator/plan/bisection.py)."""
 
-    benchmark: str
-    recovered: float = Field(0.95, gt=0)
+    benchmark: str = Field(description="the benchmark whose score is to be restored")
+    recovered: float = Field(0.95, gt=0, description="the share of the base student's score that counts as restored")
 
 
 class Recovery(Settings):
-    """What is done to bring students back, and with how much of it."""
+    """What all recoveries have in common; the other keys are options of its kind (`options`)."""
 
-    kind: str
-    conditions: list[str] = Field(min_length=1, description="the conditions whose students are brought back")
-    pairs: list[str] | None = Field(None, min_length=1, description='as "student / teacher"; those of the conditions')
-    budgets: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
-    train: dict[str, Any] = Field({}, description="what differs from the study's recipe; one epoch by default")
-    search: Search | None = None
+    model_config = ConfigDict(extra="allow")
+
+    kind: str = Field(description="how students are trained further (see `offmodel conditions`)")
+    conditions: list[str] = Field(min_length=1, description="the conditions whose students are trained further")
+    pairs: list[str] | None = Field(
+        None,
+        min_length=1,
+        description='the pairs that it is for, as "student / teacher"; all of its conditions by default',
+    )
+    budgets: list[Annotated[int, Field(gt=0)]] = Field(
+        min_length=1, description="how much of it, each from the same student: samples or steps, by its kind"
+    )
+    search: Search | None = Field(None, description="bisect the budgets instead of evaluating all of them")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of its kind as the file has them; `orchestrator.recoveries.options` validates them."""
+        return dict(self.model_extra or {})
+
+    @field_validator("kind")
+    @classmethod
+    def _is_a_module(cls, kind: str) -> str:
+        return plugin_name(kind)
 
     @field_validator("budgets")
     @classmethod
@@ -32,10 +49,16 @@ class Recovery(Settings):
             raise ValueError(f"the same twice in {', '.join(map(str, budgets))}")
         return budgets
 
-    @field_validator("train")
-    @classmethod
-    def _has_an_effect(cls, train: dict[str, Any]) -> dict[str, Any]:
-        for key in ("lora_r", "lora_alpha", "checkpoints"):
-            if key in train:
-                raise ValueError(f"{key} has no effect: an adapter is gone on with, and measured at each budget")
-        return train
+
+def _keeps_adapter(train: dict[str, Any]) -> dict[str, Any]:
+    for key in ("lora_r", "lora_alpha", "checkpoints"):
+        if key in train:
+            raise ValueError(f"{key} has no effect: training continues the student's adapter and ends at each budget")
+    return train
+
+
+RecoveryTrain = Annotated[
+    dict[str, Any],
+    AfterValidator(_keeps_adapter),
+    Field(default_factory=dict, description="fields that differ from the study's train"),
+]

@@ -1,29 +1,36 @@
-"""Where and how wide a study runs, as its file declares it."""
+"""Where a study runs, and how parallel, as its file declares it."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrator.study.settings import Settings
 
 
 class TrainResources(Settings):
-    """A training has `workers` processes, each with this many CPUs and GPUs."""
+    """What one training uses: `workers` processes, each with `cpus` CPUs and `gpus` GPUs."""
 
-    workers: int = Field(1, gt=0)
-    cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0, le=1)
-    zero: Literal[0, 1, 2, 3] = Field(0, description="DeepSpeed's ZeRO stage; 0: the weights are whole in each process")
+    workers: int = Field(1, gt=0, description="processes; with 4 workers of 1 GPU a training uses 4 GPUs")
+    cpus: float = Field(1, gt=0, description="CPUs of a worker")
+    gpus: float = Field(0, ge=0, description="GPUs of a worker, at most 1; a share, as 0.5, lets trainings share a GPU")
+    zero: Literal[0, 1, 2, 3] = Field(0, description="stage of DeepSpeed ZeRO; 0: each worker holds all weights (DDP)")
     offload: Literal["nothing", "optimizer", "all"] = Field(
-        "nothing", description="what ZeRO holds in the machine's memory; all: the weights too, with zero: 3"
+        "nothing", description="what ZeRO offloads to CPU memory; all: the weights too, with zero: 3"
     )
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(False, description="recompute activations, to save memory")
     max_tokens_per_microbatch: int | None = Field(
-        None, gt=0, description="tokens that go through a process's model at a time; 16384 on a GPU, 4096 on a CPU"
+        None, gt=0, description="tokens in one forward pass of a worker; 16384 on a GPU, 4096 on a CPU by default"
     )
     save_every_seconds: float = Field(
-        300, gt=0, description="seconds between two states from which a lost training goes on"
+        300, gt=0, description="seconds between two saved states from which an interrupted training resumes"
     )
+
+    @field_validator("gpus")
+    @classmethod
+    def _at_most_one(cls, gpus: float) -> float:
+        if gpus > 1:
+            raise ValueError(f"a worker has at most one GPU, not {gpus:g}: set workers: {gpus:g} and gpus: 1")
+        return gpus
 
     @model_validator(mode="after")
     def _has_an_effect(self) -> "TrainResources":
@@ -35,18 +42,32 @@ class TrainResources(Settings):
 
 
 class EngineResources(Settings):
-    cpus: float = Field(1, gt=0)
-    gpus: Literal[0, 1] = Field(0, description="an engine has one GPU to itself")
-    replicas: int = Field(1, gt=0)
+    """What one inference engine (vLLM) uses. Each model has its own engines for the whole run."""
+
+    cpus: float = Field(1, gt=0, description="CPUs of an engine")
+    gpus: int = Field(0, ge=0, description="GPUs of an engine: 0 or 1")
+    replicas: int = Field(1, gt=0, description="engines of each model")
+
+    @field_validator("gpus")
+    @classmethod
+    def _at_most_one(cls, gpus: int) -> int:
+        if gpus > 1:
+            raise ValueError(
+                f"an engine has at most one GPU, not {gpus}: there is no tensor parallelism; replicas adds engines"
+            )
+        return gpus
 
 
 class Resources(Settings):
-    """Where and how wide things run. Nothing here changes a result, or a stage's identity."""
+    """Where a study runs, and how parallel. Nothing here changes a result."""
 
+    HINTS: ClassVar[dict[str, str]] = {
+        "gpus": "unknown key; GPUs are engine.gpus for each engine, and train.workers and train.gpus for each training"
+    }
     max_concurrent_trials: int = Field(
-        4, gt=0, description="trials under way at once; they wait on stages and need no CPU of their own"
+        4, gt=0, description="trials in progress at once; they wait for stages and need no CPU of their own"
     )
     cpus: int | None = Field(None, gt=0, description="CPUs of a local Ray; all by default")
-    retries: int = Field(2, ge=0, description="how often work is tried again whose worker or node was lost")
-    train: TrainResources = TrainResources()
-    engine: EngineResources = EngineResources()
+    retries: int = Field(2, ge=0, description="retries of a stage whose worker or node was lost")
+    train: TrainResources = Field(TrainResources(), description="what one training uses")
+    engine: EngineResources = Field(EngineResources(), description="what one inference engine uses")

@@ -1,44 +1,111 @@
-"""What all parts of a study file have in common."""
+"""What all parts of a study file share: unknown keys are refused, and mistakes are explained in plain English."""
 
-from typing import Any, TypeVar
+import os
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from evaluators.suggest import did_you_mean
+from orchestrator.study.messages import in_plain_words
+
+EXPLAINED = "explained"  # the type of an error whose message is final
 
 
 class StudyError(ValueError):
-    """A study file that cannot be run as it stands; the message says what to change."""
+    """A study file that cannot be run as it stands; the message says what to change, a mistake a line."""
 
 
 class Settings(BaseModel):
-    """A part of the study file: unknown keys are refused, and nothing changes after validation."""
+    """A part of the study file: unknown keys are refused, and nothing changes after validation.
+
+    `HINTS` says what to write in place of keys that users of other tools may try.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    HINTS: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain_mistakes(cls, value: Any, validate: Any) -> Any:
+        try:
+            return validate(value)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                cls.__name__, [cls._explained(e) for e in error.errors()]
+            ) from None
+
+    @classmethod
+    def _explained(cls, error: Any) -> InitErrorDetails:
+        message = error["msg"] if error["type"] == EXPLAINED else in_plain_words(error)
+        if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+            key = str(error["loc"][0])
+            message = cls.HINTS.get(key) or f"unknown key; {did_you_mean(key, cls.model_fields)}"
+        return InitErrorDetails(
+            type=PydanticCustomError(EXPLAINED, "{message}", {"message": message}),
+            loc=error["loc"],
+            input=error["input"],
+        )
 
 
-Part = TypeVar("Part", bound=Settings)
+Part = TypeVar("Part", bound=BaseModel)
 
 
-def changed(part: Part, where: str, overrides: dict[str, Any]) -> Part:
-    """A part of the study with some fields replaced. Raises ValueError, which begins with `where`, for what it does not
-    take."""
-    for key in overrides:
-        if key not in type(part).model_fields:
-            raise ValueError(f"{where}.{key}: unknown key; {did_you_mean(key, type(part).model_fields)}")
+def parsed(declared: type[Part], values: Mapping[str, Any], where: str) -> Part:
+    """Values as a part of a study. Raises ValueError with a line for each mistake; `where` is the place of the part."""
     try:
-        return type(part).model_validate({**part.model_dump(), **overrides})
+        return declared.model_validate(values)
     except ValidationError as error:
-        raise ValueError(said(error, where)) from error
+        raise ValueError("\n".join(mistakes(error, where))) from error
 
 
-def said(error: ValidationError, where: str) -> str:
-    """One line on the first of pydantic's findings."""
-    found = error.errors()[0]
-    return f"{'.'.join(map(str, (where, *found['loc'])))}: {found['msg'].removeprefix('Value error, ')}"
+def changed(part: Part, where: str, overrides: Mapping[str, Any]) -> Part:
+    """A part of the study with some fields replaced. Raises ValueError for what it does not take."""
+    return parsed(type(part), {**part.model_dump(), **overrides}, where)
 
 
-def check_known(where: str, what: str, name: str, known: Any, of: str) -> None:
-    """Raise ValueError, with the nearest, for a name that is not known."""
+def mistakes(error: ValidationError, where: str) -> list[str]:
+    """What is wrong, a line for each mistake: `place: message`. Tags of unions, as <hub>, are not part of a place."""
+    lines = []
+    for one in error.errors():
+        path = [where, *(str(part) for part in one["loc"] if not str(part).startswith("<"))]
+        place = ".".join(part for part in path if part)
+        message = one["msg"] if one["type"] == EXPLAINED else in_plain_words(one)
+        lines += [f"{place}: {line}" if place else line for line in message.splitlines()]
+    return lines
+
+
+def check_known(where: str, what: str, name: str, known: Iterable[str], of: str) -> None:
+    """Raise ValueError, with a suggestion, for a name that is not known."""
+    known = list(known)
     if name not in known:
         raise ValueError(f'{where}: {what}"{name}" is not among {of}; {did_you_mean(name, known)}')
+
+
+def absolute(path: str) -> str:
+    """A path relative to the working directory as an absolute one: stages run in other folders. URIs stay."""
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def absolute_file(source: str) -> str:
+    """The source of rows: a JSONL file by its absolute path; anything else stays."""
+    return absolute(source) if source.endswith(".jsonl") else source
+
+
+def _check_source(source: str) -> str:
+    for ending in (".csv", ".json", ".parquet", ".tsv", ".txt", ".jsonl.gz"):
+        if source.lower().endswith(ending):
+            raise ValueError(f"{source}: rows are read from JSONL files; convert it to a file that ends in .jsonl")
+    return absolute_file(source)
+
+
+def _number_from_all(value: Any) -> Any:
+    return None if value == "all" else value
+
+
+Source = Annotated[str, AfterValidator(_check_source)]
+Count = Annotated[
+    Annotated[int, Field(gt=0)] | None,
+    BeforeValidator(_number_from_all, json_schema_input_type=Annotated[int, Field(gt=0)] | None),
+]

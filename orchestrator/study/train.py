@@ -1,12 +1,12 @@
-"""The recipe of a training, as a study file declares it."""
+"""How students are trained, as a study file declares it."""
 
 from dataclasses import asdict, fields
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
 from evaluators.suggest import did_you_mean
-from orchestrator.study.settings import Settings, changed, check_known
+from orchestrator.study.settings import Settings, changed, check_known, mistakes
 from trainers import objectives
 
 
@@ -24,38 +24,58 @@ def _objective_with_options(value: Any) -> Any:
     try:
         return {"kind": kind, **asdict(TypeAdapter(declared).validate_python(options))}
     except ValidationError as error:
-        found = error.errors()[0]
-        said = found["msg"].removeprefix("Value error, ")
-        raise ValueError(": ".join([*map(str, found["loc"]), said])) from error
+        raise ValueError("\n".join(mistakes(error, ""))) from error
 
 
-Objective = Annotated[dict[str, Any], BeforeValidator(_objective_with_options)]
+Objective = Annotated[
+    dict[str, Any], BeforeValidator(_objective_with_options, json_schema_input_type=str | dict[str, Any])
+]
+TrainChanges = Annotated[
+    dict[str, Any], Field(default_factory=dict, description="fields that differ from the study's train")
+]
+OF_LORA = {"lora_r", "lora_alpha"}
+NO_ADAPTER = "has no effect on full weights: leave it out, or use tuning: lora"
 
 
 class Train(Settings):
-    """A recipe: what is optimised, of what, how, and for how long."""
+    """How a student is trained: which weights, on what, and for how long."""
 
-    tuning: Literal["lora", "full"] = "lora"
-    lora_r: int = Field(8, gt=0)
-    lora_alpha: int = Field(16, gt=0)
-    objective: Objective = Field({"kind": "sft"})
-    loss_on: Literal["answer", "after_reasoning", "empty_reasoning"] = "answer"
-    drop_least_likely: float = Field(
-        0.0, ge=0, lt=1, description="share of the supervised tokens, the least likely, left out"
+    HINTS: ClassVar[dict[str, str]] = {
+        "lr": "unknown key; use learning_rate",
+        "epochs": "unknown key; use num_train_epochs",
+        "rank": "unknown key; use lora_r",
+        "workers": "unknown key; use resources.train.workers",
+        "gpus": "unknown key; use resources.train.workers and resources.train.gpus",
+    }
+    tuning: Literal["lora", "full"] = Field("lora", description="train a LoRA adapter, or all weights")
+    lora_r: int = Field(8, gt=0, description="rank of the adapter")
+    lora_alpha: int = Field(16, gt=0, description="scale of the adapter: alpha / r")
+    objective: Objective = Field(
+        {"kind": "sft"}, description="what is minimised: a name, or a mapping with its kind and its options"
     )
-    learning_rate: float = Field(gt=0)
+    loss_on: Literal["answer", "after_reasoning", "empty_reasoning"] = Field(
+        "answer",
+        description="the supervised tokens: the answer; the answer without its reasoning; or the answer after an empty "
+        "reasoning block",
+    )
+    drop_least_likely: float = Field(
+        0.0, ge=0, lt=1, description="share of the supervised tokens, the least likely ones, that are not supervised"
+    )
+    learning_rate: float = Field(gt=0, description="the peak learning rate")
     batch_size: int = Field(32, gt=0, description="rows in a step; prompts, where the student samples its own answers")
-    num_train_epochs: float = Field(1.0, gt=0)
+    num_train_epochs: float = Field(1.0, gt=0, description="passes over the data")
     min_steps: int = Field(1, gt=0, description="repeat small data sets up to this many steps")
-    max_steps: int | None = Field(None, gt=0, description="the number of steps, in place of epochs")
-    order: Literal["shuffled", "fixed"] = "shuffled"
+    max_steps: int | None = Field(None, gt=0, description="the number of steps, instead of num_train_epochs")
+    order: Literal["shuffled", "fixed"] = Field("shuffled", description="the order of the rows in each epoch")
     steps_per_generation: int = Field(1, gt=0, description="steps that share one sampling of the student's own answers")
-    lr_scheduler_type: Literal["constant", "linear", "cosine"] = "linear"
-    warmup_ratio: float = Field(0.05, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
-    max_length: int = Field(2048, gt=1)
-    checkpoints: list[Annotated[int, Field(gt=0)]] = Field([], description="steps after which the student is measured")
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
+        "linear", description="how the learning rate decays after the warm-up"
+    )
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="the gradient's norm is clipped to this")
+    max_length: int = Field(2048, gt=1, description="tokens of a row; longer rows are truncated")
+    checkpoints: list[Annotated[int, Field(gt=0)]] = Field([], description="steps after which the student is evaluated")
 
     @property
     def on_policy(self) -> bool:
@@ -75,5 +95,9 @@ class Train(Settings):
         return self
 
     def changed(self, overrides: dict[str, Any]) -> "Train":
-        """This recipe with some fields replaced. Raises ValueError for what a recipe does not take."""
-        return changed(self, "train", overrides)
+        """The same training with some fields replaced. Raises ValueError for what it does not take."""
+        new = changed(self, "train", overrides)
+        if new.tuning == "full":
+            for key in OF_LORA & overrides.keys():
+                raise ValueError(f"train.{key} {NO_ADAPTER}")
+        return new

@@ -17,7 +17,8 @@ from orchestrator.stages import data
 from orchestrator.stages.transform import rows_of
 from orchestrator.stages.transforms import RowSet
 from orchestrator.store.context import StageContext
-from orchestrator.study.schema import Benchmark, Problems
+from orchestrator.study.benchmarks import benchmark_of
+from orchestrator.study.prompts import Problems
 
 VERSION = 1
 FOLDS = 5
@@ -28,7 +29,7 @@ def make(work: StageContext, like: dict, recall: float) -> RowSet:
     if like["problems"]:
         problems = data.read_problems(Problems(**declared))
     else:
-        problems = data.read_benchmark(Benchmark(**declared))
+        problems = data.read_benchmark(benchmark_of(declared))
     rows = rows_of(work.folder("data"))
     known = [problem_text(kind, row) for row in problems]
     scores, threshold = told_apart([row.prompt[-1]["content"] for row in rows], known, recall)

@@ -9,6 +9,7 @@ from orchestrator.plan.build import build_plan
 from orchestrator.plan.gpu_hours import gpu_hours_of, lines
 from orchestrator.stages import data
 from orchestrator.study.load import load_study
+from orchestrator.study.models import OrganismModel
 from orchestrator.study.provenance import NOT_STATED, stated
 from tests.conftest import EXPERIMENTS
 
@@ -16,7 +17,7 @@ FILES = sorted(EXPERIMENTS.glob("*.yaml"))
 # All that is known of the post's set-up: what else is said to come from it is a mistake.
 POST = (
     r"prompts\.source|train\.tuning|train\.objective\.kind|benchmarks\.(instructions|facts|maths)\.(kind|n)|"
-    r"benchmarks\.olympiads\.n|benchmarks\.facts\.max_tokens|conditions\.off-model|recoveries\.own samples.*\.kind|"
+    r"benchmarks\.olympiads\.n|benchmarks\.facts\.max_tokens|conditions\.off-model\.kind|recoveries\.own samples.*\.kind|"
     r"conditions\.full weights\.train\.tuning|conditions\.outputs only\..*"
 )
 
@@ -38,12 +39,12 @@ def test_unfolds_and_is_priced_without_a_hub(path):
     plan = build_plan(study)
     bill = gpu_hours_of(plan.stages, study)
     assert not bill.unpriced
-    real = [model for model in study.models.values() if not model.organism]
+    real = [model for model in study.models.values() if not isinstance(model, OrganismModel)]
     assert bool(list(lines(bill, study))) == bool(real)
     if not real:
         return
     assert sum(bill.hours.values()) > 1
-    assert bill.tokens.keys() == {alias for alias, model in study.models.items() if model.api}
+    assert bill.tokens.keys() == {alias for alias, model in study.models.items() if model.served}
     assert [
         one.field for one in stated(study.provenance, study.model_dump(exclude_none=True)) if one.source == NOT_STATED
     ] == []

@@ -19,7 +19,7 @@ def test_the_longest_entry_counts_and_defaults_have_one_too(small):
     assert found["train.lora_r"] == "follow-up"
     assert found["train.learning_rate"] == found["train.lora_alpha"] == "our choice"
     assert (found["benchmarks.maths.n"], found["benchmarks.facts.n"]) == ("paper", NOT_STATED)
-    assert found["conditions.off-model"] == "paper"  # which has no options
+    assert found["conditions.off-model.kind"] == "paper"
     assert not {name for name in found if name.startswith(("resources", "provenance", "store"))}
 
 
@@ -39,7 +39,11 @@ def test_what_the_command_line_overrides_is_no_longer_of_the_paper(small):
 
 @pytest.mark.parametrize(
     ("entry", "said"),
-    [("train.rnk: ours", 'provenance: "train.rnk".*train.lora_r'), ("store: ours", '"store"'), ("train: ''", "train")],
+    [
+        ("train.lora_rank: ours", 'provenance: "train.lora_rank".*train.lora_r'),
+        ("store: ours", '"store"'),
+        ("train: ''", "train"),
+    ],
 )
 def test_provenance_of_what_there_is_not_is_refused(small, entry, said):
     with pytest.raises(StudyError, match=said):

@@ -1,0 +1,155 @@
+"""The benchmarks of a study: benchmarks that offmodel grades, and tasks of lm-eval."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, TypeAdapter, field_validator, model_validator
+
+from evaluators.benchmarks import BENCHMARKS
+from evaluators.grading.aggregate import check_aggregation
+from evaluators.suggest import did_you_mean
+from orchestrator.study.prompts import SYNTHETIC, THINKING, Thinking
+from orchestrator.study.settings import Count, Settings, Source
+
+LM_EVAL = "lm_eval:"  # begins the kind of a task of lm-eval
+
+
+class Benchmark(Settings):
+    """What benchmarks and tasks of lm-eval have in common."""
+
+    kind: str = Field(description="math500, mmlu, ifeval, olympiadbench, or lm_eval:<task> for any task of lm-eval")
+    source: Source | None = Field(
+        None,
+        description="where examples come from: a hub data set, a JSONL file (relative to the working directory), or "
+        "`synthetic` (those of the toy models); the benchmark's own data set by default",
+    )
+    n: Count = Field(200, description="examples to draw, or all")
+    seed: int = Field(0, description="seed of the draw")
+
+    @property
+    def task(self) -> str | None:
+        """The name of the lm-eval task; None for a benchmark that offmodel grades."""
+        return None
+
+
+class GradedBenchmark(Benchmark):
+    """A benchmark whose answers offmodel grades."""
+
+    HINTS = dict.fromkeys(("chat", "shots"), "has no effect here: it is for tasks of lm-eval")
+    prompt: str | None = Field(
+        None, description="the prompt, with columns of the row in braces; the benchmark's own by default"
+    )
+    system: str | None = Field(None, description="a system message; none by default")
+    thinking: Thinking = Field(None, description=THINKING)
+    answer_by: Literal["generation", "logprob"] = Field(
+        "generation",
+        description="of multiple choice: grade the generated letter, or the letter with the highest log-probability",
+    )
+    max_tokens: int | None = Field(None, gt=0, description="the most tokens of an answer; the benchmark's by default")
+    temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling, with a temperature above 0")
+    samples: int = Field(1, gt=0, description="answers to each example")
+    score: str = Field(
+        "mean",
+        description="the score of an example from its answers: mean (avg@n), majority, majority@k or pass@k",
+    )
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of an answer."""
+        return self.max_tokens or BENCHMARKS.module(self.kind).MAX_TOKENS
+
+    @field_validator("kind")
+    @classmethod
+    def _exists(cls, kind: str) -> str:
+        if kind not in BENCHMARKS:
+            raise ValueError(f'there is no "{kind}"; {did_you_mean(kind, BENCHMARKS)} (or lm_eval:<task>)')
+        return kind
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> "GradedBenchmark":
+        for check in CHECKS:
+            check(self)
+        return self
+
+
+def _check_options(asked: GradedBenchmark) -> None:
+    if asked.answer_by == "generation":
+        return
+    if not BENCHMARKS.module(asked.kind).OPTIONS:
+        raise ValueError(f"answer_by: {asked.kind} is not multiple choice, so it has no options to compare")
+    if asked.samples > 1 or asked.temperature > 0 or asked.max_tokens:
+        raise ValueError(
+            "answer_by: logprob reads off one token and samples none: leave samples, temperature and max_tokens out"
+        )
+
+
+def _check_length(asked: GradedBenchmark) -> None:
+    if asked.thinking == "on" and asked.longest == 1:
+        raise ValueError(f"thinking: an answer of one token has no room for it; raise max_tokens of {asked.kind}")
+
+
+def _check_sampling(asked: GradedBenchmark) -> None:
+    if asked.top_p < 1 and asked.temperature == 0:
+        raise ValueError("top_p has no effect on greedy answers: set temperature, or leave it out")
+    if asked.samples > 1 and asked.temperature == 0:
+        raise ValueError(f"samples: {asked.samples} greedy answers are all the same: set temperature, as to 0.7")
+
+
+def _check_score(asked: GradedBenchmark) -> None:
+    if asked.score.startswith("majority") and not BENCHMARKS.module(asked.kind).VOTES:
+        raise ValueError(f"score: answers to {asked.kind} have no part to vote on; use mean or pass@k")
+    check_aggregation(asked.score, asked.samples)
+
+
+def _check_size(asked: GradedBenchmark) -> None:
+    if asked.n is None and asked.source == SYNTHETIC:
+        raise ValueError("n: synthetic examples have no end: give a number")
+    size = BENCHMARKS.module(asked.kind).ROWS
+    if asked.source is None and asked.n is not None and asked.n > size:
+        raise ValueError(f"n: {asked.kind} has {size:,} examples: give at most as many, or all, not {asked.n:,}")
+
+
+CHECKS: tuple[Callable[[GradedBenchmark], None], ...] = (
+    _check_options,
+    _check_length,
+    _check_sampling,
+    _check_score,
+    _check_size,
+)
+
+
+class LmEvalBenchmark(Benchmark):
+    """A task of lm-eval, which defines its own prompts, sampling and grading."""
+
+    HINTS = dict.fromkeys(
+        GradedBenchmark.model_fields.keys() - Benchmark.model_fields.keys(),
+        "has no effect on a task of lm-eval, which defines its own prompts, sampling and grading",
+    )
+    chat: bool = Field(True, description="apply the chat template")
+    shots: int | None = Field(None, ge=0, description="examples in the prompt (num_fewshot); the task's own by default")
+
+    @property
+    def task(self) -> str:
+        return self.kind.removeprefix(LM_EVAL)
+
+    @model_validator(mode="after")
+    def _is_not_synthetic(self) -> "LmEvalBenchmark":
+        if self.source == SYNTHETIC:
+            raise ValueError(f"source: there are no synthetic examples of {self.kind}; give a JSONL file, or none")
+        return self
+
+
+def _kind_of(value: Any) -> str:
+    kind = value.kind if isinstance(value, Benchmark) else value.get("kind") if isinstance(value, dict) else None
+    return "<lm_eval>" if str(kind).startswith(LM_EVAL) else "<graded>"
+
+
+AnyBenchmark = Annotated[
+    Annotated[GradedBenchmark, Tag("<graded>")] | Annotated[LmEvalBenchmark, Tag("<lm_eval>")], Discriminator(_kind_of)
+]
+
+
+def benchmark_of(declared: dict[str, Any]) -> GradedBenchmark | LmEvalBenchmark:
+    """A benchmark from the dict that `model_dump` makes of it."""
+    return TypeAdapter(AnyBenchmark).validate_python(declared)

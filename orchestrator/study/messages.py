@@ -1,0 +1,72 @@
+"""What pydantic finds wrong, in plain English: what to write, and what was given."""
+
+import json
+import re
+from typing import Any
+
+from evaluators.suggest import did_you_mean
+
+EXPECTED = {
+    "mapping": ("model_type", "dict_type", "model_attributes_type", "dataclass_type"),
+    "list": ("list_type", "tuple_type"),
+    "whole number": ("int_type", "int_parsing", "int_from_float"),
+    "number": ("float_type", "float_parsing"),
+    "boolean": ("bool_type", "bool_parsing"),
+    "text": ("string_type",),
+}
+WRITE = {
+    "mapping": "give a mapping of keys to values",
+    "list": "give a list, as [a, b]",
+    "whole number": "give a whole number",
+    "number": "give a number",
+    "boolean": "give true or false",
+    "text": "give text",
+}
+BOUNDS = {
+    "greater_than": ("gt", "greater than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+}
+
+
+def in_plain_words(error: Any) -> str:
+    """One of the errors that pydantic lists, as a message without its place."""
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    for what, kinds in EXPECTED.items():
+        if kind in kinds:
+            return f"{WRITE[what]}, not {_shown(given)}"
+    if kind in BOUNDS:
+        key, words = BOUNDS[kind]
+        return f"give a number that is {words} {context[key]:g}, not {_shown(given)}"
+    match kind:
+        case "missing":
+            return "missing; it has no default"
+        case "extra_forbidden":
+            return "unknown key"
+        case "literal_error":
+            return _not_a_choice(given, context["expected"])
+        case "too_short":
+            return f"give at least {context['min_length']}, not {_shown(given)}"
+        case "string_too_short":
+            return "give text that is not empty"
+        case "string_pattern_mismatch":
+            return f"{_shown(given)} is not of the form {context['pattern']}"
+        case _:
+            return error["msg"].removeprefix("Value error, ")
+
+
+def _not_a_choice(given: Any, expected: str) -> str:
+    choices = [text or number for text, number in re.findall(r"'([^']*)'|(-?\d+)", expected)]
+    suggestion = did_you_mean(str(given), choices) if isinstance(given, str) else ""
+    near = suggestion if suggestion.startswith("did you mean") else ""
+    return f"give {_listed(choices)}, not {_shown(given)}{f'; {near}' if near else ''}"
+
+
+def _listed(choices: list[str]) -> str:
+    return f"{', '.join(choices[:-1])} or {choices[-1]}" if len(choices) > 1 else choices[0]
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,114 @@
+"""The models of a study: an organism, a model of the hub, a local checkpoint, or a model behind an API."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from evaluators.engines.api import OPENAI, APIModel
+from orchestrator.study.settings import Settings, absolute
+
+SOURCES = ("organism", "hub", "path", "api")
+OF_APIS = ("base_url", "key_env", "concurrency", "limit", "extra")
+
+
+class Model(Settings):
+    """What all models have in common."""
+
+    HINTS = dict.fromkeys(OF_APIS, "has no effect here: it is for models behind an API")
+
+    @property
+    def served(self) -> APIModel | None:
+        """How the model is called where it is behind an API."""
+        return None
+
+
+class OpenModel(Model):
+    """A model with open weights: the student of a pair is one."""
+
+    parameters: float | None = Field(
+        None, gt=0, description="active parameters per token, as 8.0e+9, from which GPU hours are estimated"
+    )
+
+
+class OrganismModel(OpenModel):
+    """A toy model that comes with offmodel; also written organism:NAME."""
+
+    organism: str = Field(description="the name of a toy model, as steps (see docs/organisms.md)")
+    rebuild: bool = Field(False, description="pretrain the toy model again instead of using the shipped weights")
+
+
+class HubModel(OpenModel):
+    """A model of the Hugging Face hub; also written as its id alone."""
+
+    hub: str = Field(description="the id on the hub, as Qwen/Qwen3-8B")
+    revision: str = Field("main", description="branch, tag or commit")
+
+
+class LocalModel(OpenModel):
+    """A local checkpoint in the format of transformers; also written as its path (./folder, /folder, ~/folder)."""
+
+    path: Annotated[str, AfterValidator(absolute)] = Field(
+        description="the folder with config.json and safetensors, relative to the working directory"
+    )
+
+
+class RemoteModel(Model):
+    """A model behind an OpenAI-compatible API: only a teacher, for an API shows neither weights nor token ids."""
+
+    HINTS: ClassVar[dict[str, str]] = {
+        "parameters": "has no effect on the price of an API: use cost_assumptions.api",
+    }
+    api: str = Field(min_length=1, description="the model's name at the API")
+    base_url: str = Field(OPENAI, pattern=r"^https?://[^@?#]+$", description="URL of the API, without a password")
+    key_env: str | None = Field(
+        None, pattern=r"^[A-Z][A-Z0-9_]*$", description="the environment variable that holds the API key"
+    )
+    concurrency: int = Field(16, gt=0, description="the most requests in flight at once")
+    limit: Literal["max_completion_tokens", "max_tokens"] = Field(
+        "max_completion_tokens", description="the name of the API's parameter that limits the length of an answer"
+    )
+    extra: dict[str, Any] = Field(
+        {}, description="further parameters of each request; null leaves out one that offmodel sets"
+    )
+
+    @property
+    def served(self) -> APIModel:
+        return APIModel(self.api, self.base_url, self.key_env, self.concurrency, self.limit, self.extra)
+
+    @model_validator(mode="after")
+    def _extra_is_free(self) -> "RemoteModel":
+        for key in ("model", "messages", "n", "stream", "api_key", self.limit):
+            if self.extra.get(key) is not None:
+                raise ValueError(f"extra: {key} cannot be set here: offmodel sets it")
+        return self
+
+
+def _from_text(value: Any) -> Any:
+    """`organism:steps`, `./folder` or `/folder`, else a hub id."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("organism:"):
+        return {"organism": value.removeprefix("organism:")}
+    return {"path": value} if value.startswith((".", "/", "~")) else {"hub": value}
+
+
+def _source_of(value: Any) -> str | None:
+    declared = value.model_dump() if isinstance(value, Model) else value
+    given = [key for key in SOURCES if declared.get(key) is not None] if isinstance(declared, dict) else []
+    return f"<{given[0]}>" if len(given) == 1 else None
+
+
+AnyModel = Annotated[
+    Annotated[
+        Annotated[OrganismModel, Tag("<organism>")]
+        | Annotated[HubModel, Tag("<hub>")]
+        | Annotated[LocalModel, Tag("<path>")]
+        | Annotated[RemoteModel, Tag("<api>")],
+        Discriminator(
+            _source_of,
+            custom_error_type="source",
+            custom_error_message="give exactly one of organism, hub, path and api, or a hub id or path as text",
+        ),
+    ],
+    BeforeValidator(_from_text, json_schema_input_type=str | OrganismModel | HubModel | LocalModel | RemoteModel),
+]

@@ -1,0 +1,84 @@
+"""Training prompts, how models answer them, and the problems of RL."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from evaluators.benchmarks import BENCHMARKS
+from evaluators.suggest import did_you_mean
+from orchestrator.study.settings import Count, Settings, Source
+
+SYNTHETIC = "synthetic"
+
+
+def _switch_from_bool(value: Any) -> Any:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value  # YAML reads on and off as booleans
+
+
+Thinking = Annotated[
+    Literal["on", "off", "empty"] | None,
+    BeforeValidator(_switch_from_bool, json_schema_input_type=Literal["on", "off", "empty"] | bool | None),
+]
+THINKING = (
+    "of reasoning models: on and off turn the switch of the chat template; empty prefills an empty <think></think> "
+    "block; by default the template decides"
+)
+
+
+class Prompts(Settings):
+    """The training prompts. Answers to them are sampled from a model: they cannot be read from a file."""
+
+    source: Source = Field(
+        description="a hub data set, a JSONL file (relative to the working directory), or `synthetic` (prompts of the "
+        "toy models)"
+    )
+    column: str = Field("instruction", description="the column that holds the prompt")
+    input_column: str | None = Field(
+        None, description="a column appended to the prompt where it is not empty (Alpaca's `input`)"
+    )
+    split: str = Field("train", description="the split of a hub data set")
+    n: Count = Field(None, description="prompts to draw, or all; all by default")
+    seed: int = Field(0, description="seed of the draw")
+    system: str | None = Field(None, description="a system message before each prompt, in sampling and in training")
+    maths: float = Field(0.0, ge=0, lt=1, description="of `synthetic` prompts: the share that are mathematics problems")
+
+    @model_validator(mode="after")
+    def _maths_is_synthetic(self) -> "Prompts":
+        if self.maths and self.source != SYNTHETIC:
+            raise ValueError(f"maths has no effect on {self.source}: it mixes problems into synthetic prompts")
+        return self
+
+
+class Sampling(Settings):
+    """How models answer the training prompts."""
+
+    max_tokens: int = Field(gt=0, description="the most tokens of an answer; longer ones are truncated")
+    temperature: float = Field(1.0, ge=0, le=2, description="0 is greedy")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling")
+    seed: int = Field(0, description="seed of the answers")
+    thinking: Thinking = Field(None, description=THINKING)
+
+
+class Problems(Settings):
+    """The problems whose solution GRPO rewards, in the schema of a benchmark. None may be one of its examples."""
+
+    kind: str = Field(description="the benchmark that grades the answers")
+    source: Source = Field(
+        description="a hub data set, a JSONL file (relative to the working directory), or `synthetic` (problems of the "
+        "toy models)"
+    )
+    n: int = Field(gt=0, description="problems to draw")
+    seed: int = Field(0, description="seed of the draw")
+    prompt: str | None = Field(
+        None, description="the prompt, with columns of the row in braces; the benchmark's own by default"
+    )
+    system: str | None = Field(None, description="a system message before each problem")
+    max_tokens: int = Field(gt=0, description="the most tokens of an answer")
+    thinking: Thinking = Field(None, description=THINKING)
+
+    @field_validator("kind")
+    @classmethod
+    def _is_graded(cls, kind: str) -> str:
+        if kind not in BENCHMARKS:
+            raise ValueError(f'answers to "{kind}" cannot be graded; {did_you_mean(kind, BENCHMARKS)}')
+        return kind

@@ -1,0 +1,100 @@
+"""Names in a study file that refer to other parts of it, and values that must differ."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from evaluators.suggest import did_you_mean
+from orchestrator.study import provenance
+from orchestrator.study.benchmarks import GradedBenchmark
+from orchestrator.study.models import OpenModel
+from orchestrator.study.schema import Study
+from orchestrator.study.train import NO_ADAPTER, OF_LORA
+
+
+def mistakes_in(study: Study) -> Iterator[str]:
+    """A line for each name that refers to nothing, `place: message`, and for each value given twice."""
+    for check in CHECKS:
+        yield from check(study)
+
+
+def _unknown(where: str, names: Iterable[str] | None, known: Iterable[str], of: str, what: str = "") -> Iterator[str]:
+    known = list(known)
+    for name in names or ():
+        if name not in known:
+            yield f'{where}: {what}"{name}" is not among {of}; {did_you_mean(name, known)}'
+
+
+def _pairs(study: Study) -> Iterator[str]:
+    for pair in study.pair_list:
+        for role in ("student", "teacher"):
+            yield from _unknown("pairs", [getattr(pair, role)], study.models, "models", f"{role} ")
+        if pair.student in study.models and not isinstance(study.models[pair.student], OpenModel):
+            yield f"pairs: {pair.student} is behind an API: it can be a teacher, and cannot be trained"
+
+
+def _conditions(study: Study) -> Iterator[str]:
+    for name, condition in study.conditions.items():
+        where = f"conditions.{name}"
+        yield from _unknown(f"{where}.pairs", condition.pairs, map(str, study.pair_list), "the study's pairs")
+        yield from _unknown(f"{where}.benchmarks", condition.benchmarks, study.benchmarks, "the study's benchmarks")
+
+
+def _recoveries(study: Study) -> Iterator[str]:
+    pairs = [str(pair) for pair in study.pair_list]
+    for name, recovery in study.recoveries.items():
+        where = f"recoveries.{name}"
+        yield from _unknown(f"{where}.pairs", recovery.pairs, pairs, "the study's pairs")
+        yield from _unknown(f"{where}.conditions", recovery.conditions, study.conditions, "conditions")
+        for one in recovery.conditions:
+            has = [str(pair) for pair in study.pairs_with(one)] if one in study.conditions else pairs
+            named = [pair for pair in recovery.pairs or () if pair in pairs]
+            yield from _unknown(f"{where}.pairs", named, has, f"the pairs of {one}")
+        if recovery.search is not None:
+            named = [recovery.search.benchmark]
+            yield from _unknown(f"{where}.search.benchmark", named, study.benchmarks, "benchmarks")
+
+
+def _measures(study: Study) -> Iterator[str]:
+    for measure in ("kl", "style"):
+        where, names = f"measures.{measure}", getattr(study.measures, measure)
+        yield from _unknown(where, names, study.benchmarks, "benchmarks")
+        for name in names:
+            benchmark = study.benchmarks.get(name)
+            if benchmark is not None and not isinstance(benchmark, GradedBenchmark):
+                yield f"{where}: {name} is a task of lm-eval, which defines its own prompts; use another benchmark"
+            elif benchmark is not None and measure == "style" and benchmark.longest == 1:
+                yield f"{where}: answers to {name} are one token, which has no style"
+
+
+def _adapters(study: Study) -> Iterator[str]:
+    if study.train.tuning == "full":
+        yield from (f"train.{key} {NO_ADAPTER}" for key in sorted(OF_LORA & study.train.model_fields_set))
+
+
+def _prices(study: Study) -> Iterator[str]:
+    remote = [alias for alias, model in study.models.items() if model.served is not None]
+    yield from _unknown("cost_assumptions.api", study.cost_assumptions.api, remote, "models behind an API")
+
+
+def _provenance(study: Study) -> Iterator[str]:
+    try:
+        provenance.check(study.provenance, study.model_dump())
+    except ValueError as error:
+        yield str(error)
+
+
+def _repetitions(study: Study) -> Iterator[str]:
+    for where, values in (("pairs", [str(pair) for pair in study.pair_list]), ("seeds", study.seeds)):
+        if len(set(values)) != len(values):
+            yield f"{where}: the same twice in {', '.join(map(str, values))}"
+
+
+CHECKS: tuple[Callable[[Study], Iterator[str]], ...] = (
+    _pairs,
+    _conditions,
+    _recoveries,
+    _measures,
+    _adapters,
+    _prices,
+    _provenance,
+    _repetitions,
+)
