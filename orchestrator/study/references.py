@@ -24,11 +24,12 @@ def _unknown(where: str, names: Iterable[str] | None, known: Iterable[str], of: 
 
 
 def _pairs(study: Study) -> Iterator[str]:
-    for pair in study.pair_list:
-        for role in ("student", "teacher"):
-            yield from _unknown("pairs", [getattr(pair, role)], study.models, "models", f"{role} ")
-        if pair.student in study.models and not isinstance(study.models[pair.student], OpenModel):
-            yield f"pairs: {pair.student} is behind an API: it can be a teacher, and cannot be trained"
+    for role in ("student", "teacher"):
+        names = dict.fromkeys(getattr(pair, role) for pair in study.pair_list)
+        yield from _unknown("pairs", names, study.models, "models", f"{role} ")
+    for student in dict.fromkeys(pair.student for pair in study.pair_list):
+        if student in study.models and not isinstance(study.models[student], OpenModel):
+            yield f"pairs: {student} is behind an API: it can be a teacher, and cannot be trained"
 
 
 def _conditions(study: Study) -> Iterator[str]:

@@ -81,7 +81,7 @@ def test_a_plan_needs_no_hub(small, monkeypatch, capsys, tmp_path):
     assert ended.value.code == 0
     assert "GPU hours (sampling" in said
     assert "API terse: 0.00 million tokens to read" in said
-    assert "training takes 6 FLOP a token and parameter (4 with LoRA)" in said
+    assert "training takes 6 FLOP per token and parameter (4 with LoRA)" in said
 
 
 def test_prices_of_models_that_there_are_not_are_refused(small):

@@ -99,7 +99,7 @@ def test_a_training_and_the_way_back_are_drawn_beside_the_levels(reported):
     ]
     assert "95 % of maths is back, student / words: off-model at 0 [0, 0] own" in shown
     assert "What it takes to bring students back" in page
-    assert "samples of the original student" in page  # what a budget counts
+    assert "samples of the base student" in page  # what a budget counts
 
 
 def row(budget: int, at: int | None, value: float, recovery: str = "", benchmark: str = "maths") -> Row:

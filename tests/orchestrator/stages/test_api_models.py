@@ -210,11 +210,11 @@ def test_an_api_may_teach(small):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["models.student={api: far}"], "pairs: student is behind an API, so it can teach, but not be trained"),
+        (["models.student={api: far}"], "pairs: student is behind an API: it can be a teacher, and cannot be trained"),
         ([FAR, "benchmarks.facts.answer_by=logprob"], "benchmarks.facts: far is behind an API.*answer_by: generation"),
         (
             [FAR, "benchmarks.facts={kind: 'lm_eval:mmlu', n: 5}"],
-            "benchmarks.facts: far is behind an API.*cannot be asked tasks of lm-eval",
+            "benchmarks.facts: far is behind an API.*lm-eval tasks need open weights",
         ),
         ([FAR, "benchmarks.maths.thinking=empty"], r"benchmarks.maths.thinking: far .* cannot begin with an empty"),
         ([FAR, "sampling.thinking=empty"], "thinking: far is behind an API"),
@@ -227,8 +227,8 @@ def test_an_api_may_teach(small):
             "far is behind an API, which shows none: use an open",
         ),
         ([FAR, "models.words.path=here"], "exactly one of organism, hub, path and api"),
-        (["models.words={organism: words, key_env: KEY}"], "key_env has no effect"),
-        ([FAR, "models.words.extra={stream: true}"], "extra: stream is not to be set here"),
+        (["models.words={organism: words, key_env: KEY}"], "key_env: has no effect"),
+        ([FAR, "models.words.extra={stream: true}"], "extra: stream cannot be set here"),
         ([FAR, "models.words.base_url='https://me:secret@far.example/v1'"], "models.words.base_url"),
     ],
 )
