@@ -1,4 +1,4 @@
-"""A benchmark's rows as what a model is asked, and its answers as grades."""
+"""Builds the prompts of a benchmark from its rows, and grades the generations."""
 
 import json
 from collections import defaultdict
@@ -11,17 +11,17 @@ from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.generations import Generation, content_ids, to_jsonl
+from evaluators.engines.generations import Generation, content_ids, sampled_tokens, to_jsonl
 from evaluators.engines.thinking import strip_reasoning
 from evaluators.grading.aggregate import pass_at, score
 from evaluators.grading.verdict import Verdict
 
-GRADERS = 4  # answers graded at once; those that need symbolic algebra wait for processes of their own
+GRADERS = 4  # threads; symbolic comparisons run in worker processes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Graded:
-    """The verdicts on the answers to one example, its score, and the parts of the benchmark that it belongs to."""
+    """The verdicts on the completions of one example, their score, and the groups that the example belongs to."""
 
     id: str
     group: dict[str, str | int]
@@ -30,15 +30,18 @@ class Graded:
 
 
 def example_ids(kind: str, rows: list[dict]) -> list[str]:
-    """Ids that belong to the examples' content."""
+    """The ids of a benchmark's rows, derived from their content."""
     return content_ids([kind, row] for row in rows)
 
 
 def chats_of(kind: str, rows: list[dict], prompt: str | None, system: str | None = None) -> list[Chat]:
-    """What each row is asked with; `prompt` defaults to the benchmark's own. Raises ValueError for unusable rows."""
+    """The chat of each row. `prompt` is a format string, by default the benchmark's own.
+
+    Raises ValueError where the prompt does not fit the rows.
+    """
     benchmark = BENCHMARKS.module(kind)
     prompt = benchmark.PROMPT if prompt is None else prompt
-    begin = [{"role": "system", "content": system}] if system else []
+    system_messages = [{"role": "system", "content": system}] if system else []
     try:
         texts = [prompt.format(**benchmark.fields(row)) for row in rows]
     except KeyError as error:
@@ -47,62 +50,59 @@ def chats_of(kind: str, rows: list[dict], prompt: str | None, system: str | None
         raise ValueError(
             f"{kind}: its prompt has braces without a column's name; write {{{{ and }}}} for braces"
         ) from error
-    return [[*begin, {"role": "user", "content": text}] for text in texts]
+    return [[*system_messages, {"role": "user", "content": text}] for text in texts]
 
 
-def grade(kind: str, rows: list[dict], answered: list[Generation], way: str = "mean") -> list[Graded]:
-    """Grade the answers to each row; `way` makes one score of several answers (see score.py)."""
+def grade(kind: str, rows: list[dict], generations: list[Generation], aggregation: str = "mean") -> list[Graded]:
+    """Grade the completions of each row; `aggregation` combines several into one score (see grading/aggregate.py)."""
     benchmark = BENCHMARKS.module(kind)
-    for one, expected in zip(answered, example_ids(kind, rows), strict=True):
-        assert one.id == expected, f"the answers to {one.id} stand where those to {expected} should"
-    pairs = zip(rows, answered, strict=True)
+    for generation, id in zip(generations, example_ids(kind, rows), strict=True):
+        assert generation.id == id, f"generations do not match the rows: {generation.id} instead of {id}"
     texts = [
-        (row, answer.text if answer.option_logprobs else strip_reasoning(answer.text, one.prompt_opens_think_block))
-        for row, one in pairs
-        for answer in one.completions
+        (row, c.text if c.option_logprobs else strip_reasoning(c.text, generation.prompt_opens_think_block))
+        for row, generation in zip(rows, generations, strict=True)
+        for c in generation.completions
     ]
     with ThreadPoolExecutor(GRADERS) as graders:
-        verdicts = iter(list(graders.map(lambda pair: benchmark.grade(*pair), texts)))
+        verdicts = iter(list(graders.map(lambda text: benchmark.grade(*text), texts)))
     graded = []
-    for row, one in zip(rows, answered, strict=True):
-        own = tuple(next(verdicts) for _ in one.completions)
-        graded.append(Graded(id=one.id, group=benchmark.group(row), score=score(own, way), verdicts=own))
+    for row, generation in zip(rows, generations, strict=True):
+        own = tuple(next(verdicts) for _ in generation.completions)
+        graded.append(Graded(id=generation.id, group=benchmark.group(row), score=score(own, aggregation), verdicts=own))
     return graded
 
 
-def graded_by_lm_eval(answered: list[Generation]) -> list[Graded]:
-    """The grades that a harness gave the answers to its own tasks."""
+def graded_by_lm_eval(generations: list[Generation]) -> list[Graded]:
+    """The grades that lm-eval gave to the examples of its own tasks."""
     graded = []
-    for one in answered:
-        assert one.lm_eval is not None
-        score = one.lm_eval.score  # of the example: how a task makes it of several answers is its own affair
-        graded.append(
-            Graded(
-                id=one.id, group={"task": one.lm_eval.task}, score=score, verdicts=(Verdict(score=score, parsed=True),)
-            )
-        )
+    for generation in generations:
+        grade = generation.lm_eval
+        assert grade is not None
+        # One verdict for each example: lm-eval defines how several completions make a score.
+        verdict = Verdict(score=grade.score, parsed=True)
+        graded.append(Graded(id=generation.id, group={"task": grade.task}, score=grade.score, verdicts=(verdict,)))
     return graded
 
 
-def summary(answered: Sequence[Generation], graded: Sequence[Graded]) -> dict:
-    """The figures beside every score: n, samples, accuracy, shares cut off and without a gradable answer, lengths.
+def summary(generations: Sequence[Generation], graded: Sequence[Graded]) -> dict:
+    """Statistics of a graded benchmark.
 
-    `accuracy` is the mean of the examples' scores. Lengths are in tokens, with what the answer was made to begin with;
-    `tokens` counts what was sampled. `grading_failed` counts failed gradings. With several samples there
-    is `pass`, by k.
+    `accuracy` is the mean of the examples' scores; `truncated` and `unparsed` are shares of the completions, and
+    `grading_failed` is a number of completions. Lengths are in tokens and include prefills; `tokens` is the number of
+    sampled tokens. Several samples add `mean`, over all completions, and `pass`, which maps k to pass@k.
     """
     n = len(graded)
-    answers = [answer for one in answered for answer in one.completions]
-    verdicts = [verdict for one in graded for verdict in one.verdicts]
-    lengths = [answer.length for answer in answers]
+    completions = [completion for generation in generations for completion in generation.completions]
+    verdicts = [verdict for example in graded for verdict in example.verdicts]
+    lengths = [completion.length for completion in completions]
     facts: dict[str, Any] = {
         "n": n,
-        "samples": len(answers) / n,
-        "accuracy": fmean(one.score for one in graded),
-        "truncated": fmean(answer.truncated for answer in answers),
+        "samples": len(completions) / n,
+        "accuracy": fmean(example.score for example in graded),
+        "truncated": fmean(completion.truncated for completion in completions),
         "unparsed": fmean(not verdict.parsed for verdict in verdicts),
         "grading_failed": sum(bool(verdict.note) for verdict in verdicts),
-        "tokens": sum(a.length - len(one.prefill_token_ids) for one in answered for a in one.completions),
+        "tokens": sampled_tokens(generations),
         "mean_length": fmean(lengths),
         "median_length": median(lengths),
         "p95_length": quantiles(lengths, n=20, method="inclusive")[-1] if len(lengths) > 1 else lengths[0],
@@ -111,25 +111,27 @@ def summary(answered: Sequence[Generation], graded: Sequence[Graded]) -> dict:
     samples = len(graded[0].verdicts)
     if samples > 1:
         ks = [2**i for i in range(samples.bit_length()) if 2**i <= samples]
-        right = [sum(verdict.correct for verdict in one.verdicts) for one in graded]
-        facts["pass"] = {str(k): fmean(pass_at(k, samples, c) for c in right) for k in ks}
+        correct = [sum(verdict.correct for verdict in example.verdicts) for example in graded]
+        facts["pass"] = {str(k): fmean(pass_at(k, samples, c) for c in correct) for k in ks}
         facts["mean"] = fmean(verdict.score for verdict in verdicts)
     return facts
 
 
 def by_group(graded: Sequence[Graded]) -> dict[str, dict[str, float]]:
-    """Accuracy by each part of the benchmark: {"level": {"1": 0.9, ...}}."""
+    """The mean score of each group, such as {"level": {"1": 0.9, ...}}."""
     scores: dict[str, dict[str | int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for one in graded:
-        for name, value in one.group.items():
-            scores[name][value].append(one.score)
-    return {name: {str(v): fmean(s) for v, s in sorted(parts.items())} for name, parts in scores.items()}
+    for example in graded:
+        for name, value in example.group.items():
+            scores[name][value].append(example.score)
+    return {name: {str(v): fmean(s) for v, s in sorted(values.items())} for name, values in scores.items()}
 
 
 def write_graded(path: Path, graded: list[Graded]) -> None:
+    """Write grades as JSON lines."""
     path.write_text(to_jsonl(graded))
 
 
 def read_graded(path: Path) -> list[Graded]:
+    """The grades that `write_graded` wrote."""
     rows = (json.loads(line) for line in path.read_text().splitlines())
     return [Graded(**{**row, "verdicts": tuple(Verdict(**verdict) for verdict in row["verdicts"])}) for row in rows]

@@ -1,4 +1,4 @@
-"""Rows of prompts and benchmarks: from a JSONL file under any fsspec URI, or a data set on the hub."""
+"""Reads rows of prompts and benchmarks from a JSONL file, under any fsspec URI, or from a hub data set."""
 
 import json
 import random
@@ -8,9 +8,9 @@ import fsspec
 
 
 def read_rows(source: str, configuration: str | None = None, split: str = "train") -> list[dict]:
-    """All rows of a source. A name that ends in .jsonl is a file, anything else a hub id.
+    """All rows of a source: a JSONL file where its name ends in .jsonl, otherwise a data set id on the hub.
 
-    Raises ValueError naming the line that is not a JSON object.
+    Raises ValueError for a line that is not a JSON object, with its number.
     """
     if not source.endswith(".jsonl"):
         import datasets
@@ -26,20 +26,20 @@ def read_rows(source: str, configuration: str | None = None, split: str = "train
             except json.JSONDecodeError as error:
                 raise ValueError(f"{source}, line {number}: not JSON ({error})") from error
             if not isinstance(row, dict):
-                raise ValueError(f"{source}, line {number}: a row is an object, not {type(row).__name__}")
+                raise ValueError(f"{source}, line {number}: a row must be an object, not {type(row).__name__}")
             rows.append(row)
     return rows
 
 
 def choose(rows: list[dict], n: int | None, seed: int) -> list[dict]:
-    """`n` rows in an order drawn from the seed; a smaller `n` takes the first of them."""
+    """`n` rows in an order drawn from the seed (None: all); a smaller `n` gives the first of a larger `n`'s rows."""
     rows = list(rows)
     random.Random(seed).shuffle(rows)
     return rows if n is None else rows[:n]
 
 
 def check_columns(rows: list[dict], columns: Iterable[str], source: str) -> None:
-    """Raise ValueError where rows are missing, or miss a column."""
+    """Raise ValueError where there are no rows, or a row lacks a column."""
     if not rows:
         raise ValueError(f"{source}: no rows")
     for number, row in enumerate(rows, 1):

@@ -21,7 +21,7 @@ from pathlib import Path
 from evaluators.benchmarks import math500, olympiadbench
 from evaluators.grading import maths
 from evaluators.grading.boxed import last_boxed
-from evaluators.grading.symbolic import CPUS, same_mathematics
+from evaluators.grading.symbolic import CPUS, equivalent
 from evaluators.grading.verdict import Verdict
 
 FILES = {"MATH-500": ("math500.jsonl", math500), "OlympiadBench": ("olympiadbench.jsonl", olympiadbench)}
@@ -33,7 +33,7 @@ def read(folder: str, file: str) -> list[dict]:
 
 def boxed(answer: str) -> str:
     """In the sentence that lm-eval's minerva_math asks for."""
-    return f"Final Completion: The final answer is $\\boxed{{{answer}}}$. I hope it is correct."
+    return f"Final Answer: The final answer is $\\boxed{{{answer}}}$. I hope it is correct."
 
 
 # Perturbed gold answers ---------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def answers(rows: list[dict]) -> list[tuple[dict, str, str]]:
             (row, "another row's answer", boxed(gold_of(other))),
             (row, "two boxes, the last right", f"{boxed(wrong[0])} No, that is wrong. Once more: {boxed(gold)}"),
             (row, "two boxes, the last wrong", f"{boxed(gold)} No, that is wrong. Once more: {boxed(wrong[0])}"),
-            (row, "no box", f"Final Completion: The final answer is ${gold}$. I hope it is correct."),
+            (row, "no box", f"Final Answer: The final answer is ${gold}$. I hope it is correct."),
         ]
         solution = row["solution"]
         if isinstance(solution, str):
@@ -200,9 +200,9 @@ def show_answers(folder: str, n: int) -> None:
 
     made = answers(read(folder, FILES["MATH-500"][0]))[:n]
     print(f"\n{len(made)} answers to MATH-500 on {CPUS} CPUs")
-    same_mathematics.cache_clear()
+    equivalent.cache_clear()
     with ThreadPoolExecutor(CPUS) as pool:  # The processes are up when the clock starts, as lm-eval's imports are done.
-        list(pool.map(same_mathematics, [("1", "2")] * CPUS, [("2", str(n)) for n in range(CPUS)]))
+        list(pool.map(equivalent, [("1", "2")] * CPUS, [("2", str(n)) for n in range(CPUS)]))
     began = time.perf_counter()
     with ThreadPoolExecutor(CPUS) as pool:
         ours = list(pool.map(lambda one: math500.grade(one[0], one[2]), made))

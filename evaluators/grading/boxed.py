@@ -1,24 +1,24 @@
-"""Final answers in \\boxed{...}: where they begin and end in a text.
+"""Finds answers in \\boxed{...}.
 
-One pass, without recursion, so that a text of any length and nesting is read in time that grows with its length only.
+One pass without recursion: the time is linear in the length of the text, whatever its nesting.
 """
 
 import re
 from dataclasses import dataclass, replace
 
-# A brace after a backslash is printed, and groups nothing: \boxed{\left\{1\right.} closes.
+# A brace after a backslash is text and groups nothing: \boxed{\left\{1\right.} is closed.
 _TOKEN = re.compile(r"\\\\|\\[{}]|\\boxed\s*\{|[{}]")
 _BETWEEN = re.compile(r"(?:[\s$,;.()\[\]\\]|and|or|\\text\{\s*(?:and|or)\s*\})*")
 
 
 def last_boxed(text: str) -> str | None:
-    """What the last \\boxed{...} holds, its braces balanced; None where there is none or it never closes."""
+    """The content of the last \\boxed{...} with balanced braces; None where there is none or it never closes."""
     boxes = _boxes(text)
     return text[boxes[-1].begin : boxes[-1].end].strip() if boxes else None
 
 
 def last_boxes(text: str) -> str | None:
-    """As `last_boxed`, with the boxes before it that only commas and "and" stand between: `\\boxed{1}, \\boxed{2}`."""
+    """As `last_boxed`, with the boxes before it, if only commas or "and" are between them: `\\boxed{1}, \\boxed{2}`."""
     boxes = _boxes(text)
     together = boxes[-1:]
     for box in reversed(boxes[:-1]):
@@ -30,10 +30,10 @@ def last_boxes(text: str) -> str | None:
 
 
 def without_boxed(text: str) -> str:
-    """The text with nothing left in its boxes."""
+    """The text with the contents of its boxes removed."""
     pieces, at = [], 0
     for box in _boxes(text):
-        if box.start >= at:  # Else it is within one that was emptied.
+        if box.start >= at:  # Otherwise it is nested in a box whose content was removed.
             pieces.append(text[at : box.begin])
             at = box.end
     return "".join([*pieces, text[at:]])
@@ -41,7 +41,7 @@ def without_boxed(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Box:
-    """Where a box starts, and where what it holds begins and ends; the closing brace is at the end."""
+    """Where a box starts, and where its content begins and ends, which is at the closing brace."""
 
     start: int
     begin: int
@@ -49,9 +49,9 @@ class _Box:
 
 
 def _boxes(text: str) -> list[_Box]:
-    """The boxes in order; none where the last one never closes."""
+    """The boxes in order; an empty list where the last one never closes."""
     found: dict[int, _Box] = {}
-    opened: list[_Box | None] = []  # None for a brace that belongs to no box
+    opened: list[_Box | None] = []  # None for a brace without a box
     for token in _TOKEN.finditer(text):
         if token[0].startswith("\\boxed"):
             box = _Box(token.start(), token.end())
@@ -63,5 +63,5 @@ def _boxes(text: str) -> list[_Box]:
             closed = opened.pop()
             if closed is not None:
                 found[closed.start] = replace(closed, end=token.start())
-    boxes = list(found.values())  # in the order in which they were opened
+    boxes = list(found.values())  # in the order of their starts
     return [box for box in boxes if box.end >= 0] if boxes and boxes[-1].end >= 0 else []

@@ -1,14 +1,14 @@
-"""A process that answers questions on mathematics in LaTeX by math-verify: one line of JSON in, one out.
+"""A worker process that compares LaTeX by math-verify: one JSON line per request, one JSON line per reply.
 
-    python -m evaluators.judge CPU_SECONDS GIBIBYTES
+    python -m evaluators.grading.sympy_worker CPU_SECONDS GIBIBYTES
 
-It is `symbolic.py` that starts and asks it. Where it departs from `math_verify.verify(parse(gold), parse(answer))`:
+`symbolic.py` starts and calls it. Differences from `math_verify.verify(parse(gold), parse(answer))`:
 
-- a text is mathematics as a whole: no number is picked out of words around it;
-- `name = value` is read as `value` where math-verify cannot read the name (`m_{\\max} = 3`);
-- of `N = n` and `N = n + 1` the right sides are compared, where math-verify has no letter of either case twice;
+- a text is parsed as a whole: no number is extracted from the words around it;
+- `name = value` is parsed as `value` where math-verify cannot parse the name (`m_{\\max} = 3`);
+- of `N = n` and `N = n + 1` the right sides are compared, since math-verify does not tell `N` from `n`;
 - numbers below 0.001 are compared to three significant digits, where math-verify rounds to six decimals;
-- a number with a percent sign is itself and its hundredth.
+- a number with a percent sign equals itself and its hundredth.
 """
 
 import json
@@ -26,14 +26,14 @@ import psutil
 from math_verify import LatexExtractionConfig, grader, parser
 from sympy import Basic, MatrixBase
 
-READING = [LatexExtractionConfig()]
+EXTRACTION = [LatexExtractionConfig()]
 DECIMALS, DIGITS = 6, 3
 
-_given_up: list[str] = []
+_failures: list[str] = []  # names of the exceptions that math-verify swallowed during a request
 
 
-def same(golds: list[str], answers: list[str], tolerance: float | None) -> tuple[bool, str]:
-    """Whether each of the golds is another one of the answers."""
+def equivalent(golds: list[str], answers: list[str], tolerance: float | None) -> tuple[bool, str]:
+    """Whether golds and answers are equal one to one, in any order, with a note where the comparison failed."""
     left = list(answers)
     for gold in golds:
         match = next((answer for answer in left if _equal(gold, answer, tolerance)), None)
@@ -43,9 +43,9 @@ def same(golds: list[str], answers: list[str], tolerance: float | None) -> tuple
     return not left, ""
 
 
-def reads(text: str) -> tuple[bool, str]:
-    """Whether a text is mathematics."""
-    return any(isinstance(one, Basic | MatrixBase) for one in _read(text)), _note()
+def is_parsable(text: str) -> tuple[bool, str]:
+    """Whether math-verify can parse a text, with a note where parsing failed."""
+    return any(isinstance(one, Basic | MatrixBase) for one in _parse(text)), _note()
 
 
 def _equal(gold: str, answer: str, tolerance: float | None) -> bool:
@@ -54,17 +54,17 @@ def _equal(gold: str, answer: str, tolerance: float | None) -> bool:
             return True
     elif answer.endswith("%") and not gold.endswith("%") and _equal(gold, _hundredth(answer), tolerance):
         return True
-    name, named, value = gold.partition("=")
-    same_name, also_named, given = answer.partition("=")
-    if named and also_named and name.strip() == same_name.strip():
-        return _equal(value.strip(), given.strip(), tolerance)
-    ours, theirs = _read(gold), _read(answer)
+    gold_name, gold_named, gold_value = gold.partition("=")
+    name, named, value = answer.partition("=")
+    if gold_named and named and gold_name.strip() == name.strip():
+        return _equal(gold_value.strip(), value.strip(), tolerance)
+    parsed_gold, parsed_answer = _parse(gold), _parse(answer)
     if tolerance is not None:
-        number, other = _number(ours), _number(theirs)
-        # 1.01 as in OlympiadBench's own judge: the bound itself is within, however it is rounded.
+        number, other = _number(parsed_gold), _number(parsed_answer)
+        # 1.01 as in OlympiadBench's own grader: a difference of exactly the tolerance passes, in spite of rounding.
         if number is not None and other is not None and abs(number - other) <= tolerance * 1.01:
             return True
-    return math_verify.verify(ours, theirs, float_rounding=_decimals(ours), timeout_seconds=None)
+    return math_verify.verify(parsed_gold, parsed_answer, float_rounding=_decimals(parsed_gold), timeout_seconds=None)
 
 
 def _hundredth(percent: str) -> str:
@@ -75,28 +75,28 @@ def _unsigned(percent: str) -> str:
     return percent.rstrip("%").rstrip("\\ ")
 
 
-def _read(text: str) -> list:
-    """What math-verify makes of a text: an expression, where it can, and the text as it normalised it."""
-    found, grading_failed = _read_once(text)
-    _given_up.extend(grading_failed)
-    return found
+def _parse(text: str) -> list:
+    """math-verify's parse of a text: an expression, where there is one, and the normalised text."""
+    parsed, failures = _parse_cached(text)
+    _failures.extend(failures)
+    return parsed
 
 
 @lru_cache(4096)
-def _read_once(text: str) -> tuple[list, list[str]]:
-    known = len(_given_up)
-    found = math_verify.parse(f"${_unsigned(text)}$", READING, extraction_mode="first_match", parsing_timeout=None)
+def _parse_cached(text: str) -> tuple[list, list[str]]:
+    before = len(_failures)
+    parsed = math_verify.parse(f"${_unsigned(text)}$", EXTRACTION, extraction_mode="first_match", parsing_timeout=None)
     value = text.rpartition("=")[2].strip()
-    if value and value != text and not any(isinstance(one, Basic | MatrixBase) for one in found):
-        found = _read(value)
-    grading_failed = _given_up[known:]
-    del _given_up[known:]
-    return found, grading_failed
+    if value and value != text and not any(isinstance(one, Basic | MatrixBase) for one in parsed):
+        parsed = _parse(value)
+    failures = _failures[before:]
+    del _failures[before:]
+    return parsed, failures
 
 
-def _number(read: list) -> float | None:
+def _number(parsed: list) -> float | None:
     try:
-        number = float(read[0])
+        number = float(parsed[0])
     except (TypeError, ValueError, OverflowError, IndexError):
         return None
     return number if math.isfinite(number) else None
@@ -107,26 +107,26 @@ def _decimals(gold: list) -> int:
     return max(DECIMALS, DIGITS - 1 - math.floor(math.log10(size)))
 
 
-def _noted(function: Callable) -> Callable:
-    """math-verify takes every exception for "not the same"; a want of memory or of depth is to be told apart."""
+def _recording(function: Callable) -> Callable:
+    """Record exceptions that mean a failed comparison: math-verify takes every exception for "not equal"."""
 
-    def noted(*arguments, **options):
+    def recorded(*arguments, **options):
         try:
             return function(*arguments, **options)
         except (MemoryError, RecursionError, OverflowError) as error:
-            _given_up.append(type(error).__name__)
+            _failures.append(type(error).__name__)
             raise
 
-    return noted
+    return recorded
 
 
 def _note() -> str:
-    return f"symbolic algebra gave up: {_given_up[0]}" if _given_up else ""
+    return f"symbolic algebra failed: {_failures[0]}" if _failures else ""
 
 
 @contextmanager
-def _bounded(seconds: int) -> Iterator[None]:
-    """Ends this process where the body uses more CPU time; the signal interrupts arithmetic, too."""
+def _cpu_limit(seconds: int) -> Iterator[None]:
+    """A signal ends this process where the body uses more CPU time, even inside one arithmetic operation."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + seconds)
     yield
@@ -134,7 +134,7 @@ def _bounded(seconds: int) -> Iterator[None]:
 
 
 def _limit(kind: int, most: int | None) -> None:
-    """Sets a soft limit, under the hard one that this process was started with; None for none of our own."""
+    """Set a soft limit, at most the process's hard limit; None removes the soft limit."""
     _, hard = resource.getrlimit(kind)
     below = [value for value in (most, hard) if value is not None and value != resource.RLIM_INFINITY]
     resource.setrlimit(kind, (min(below, default=resource.RLIM_INFINITY), hard))
@@ -142,25 +142,25 @@ def _limit(kind: int, most: int | None) -> None:
 
 def main(seconds: int, gibibytes: int) -> None:
     for module, name in ((parser, "latex2sympy"), (grader, "simplify"), (grader, "solve"), (grader, "safe_sympy_doit")):
-        setattr(module, name, _noted(getattr(module, name)))
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # It warns that the bounds are ours.
+        setattr(module, name, _recording(getattr(module, name)))
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # It warns about its disabled timeouts.
     math_verify.verify(math_verify.parse("$x^2$", parsing_timeout=None), [], timeout_seconds=None)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, gibibytes << 30)
-    # Nothing that a library prints may look like an answer.
-    answers, silence = os.fdopen(os.dup(1), "w"), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    print("ready", file=answers, flush=True)
-    os.dup2(silence, 2)
+    # Output of libraries must not mix with the replies.
+    replies, devnull = os.fdopen(os.dup(1), "w"), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    print("ready", file=replies, flush=True)
+    os.dup2(devnull, 2)
     process = psutil.Process()
     for line in sys.stdin:
-        kind, *question = json.loads(line)
-        _given_up.clear()
-        with _bounded(seconds):
-            answer = same(*question) if kind == "same" else reads(*question)
-        print(json.dumps(answer), file=answers, flush=True)
-        # What it holds now, not its ru_maxrss: that begins with what the process that started it held.
-        if process.memory_info().rss > gibibytes << 29:  # half of the bound
+        function, *arguments = json.loads(line)
+        _failures.clear()
+        with _cpu_limit(seconds):
+            result = equivalent(*arguments) if function == "equivalent" else is_parsable(*arguments)
+        print(json.dumps(result), file=replies, flush=True)
+        # Not ru_maxrss, which a worker inherits from the process that started it.
+        if process.memory_info().rss > gibibytes << 29:  # half of the limit
             return
 
 

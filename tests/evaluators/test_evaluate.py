@@ -1,4 +1,4 @@
-"""A benchmark's rows as what is asked, its answers as grades, and the figures beside them."""
+"""Prompts, grades and summaries of a benchmark."""
 
 from dataclasses import replace
 
@@ -11,8 +11,8 @@ from evaluators.evaluate import chats_of, example_ids, grade, graded_by_lm_eval,
 ROWS = [{"problem": f"{i} + {i} = ?", "answer": str(2 * i), "level": i, "subject": "sums"} for i in (1, 2, 3)]
 
 
-def answered(*texts: tuple[str, ...], prefill: tuple[int, ...] = ()) -> list[Generation]:
-    """Answers to the rows, in as many tokens as they have words; the last answer of all was cut off."""
+def generations(*texts: tuple[str, ...], prefill: tuple[int, ...] = ()) -> list[Generation]:
+    """Generations for the rows, with one token for each word; the text "cut" is a truncated completion."""
     made = []
     for id, row, each in zip(example_ids("math500", ROWS), ROWS, texts, strict=True):
         answers = [
@@ -31,15 +31,15 @@ def answered(*texts: tuple[str, ...], prefill: tuple[int, ...] = ()) -> list[Gen
     return made
 
 
-ONE_EACH = answered(("it is 4",), ("so \\boxed{4}",), ("it is just \\boxed{4}",))
-FOUR_EACH = answered(
+ONE_EACH = generations(("it is 4",), ("so \\boxed{4}",), ("it is just \\boxed{4}",))
+FOUR_EACH = generations(
     ("\\boxed{2}", "\\boxed{2}", "\\boxed{3}", "cut"),
     ("\\boxed{3}", "\\boxed{3}", "\\boxed{4}", "cut"),
     ("cut", "cut", "cut", "cut"),
 )
 
 
-def test_an_id_belongs_to_the_content_and_repeated_content_is_told_apart():
+def test_an_id_depends_on_the_content_and_repeated_content_is_numbered():
     row = {"problem": "x", "answer": "1", "level": 2}
     first, second, third = content_ids([row, dict(reversed(row.items())), {**row, "level": 3}])
     assert second == f"{first}-2"
@@ -55,20 +55,20 @@ def test_examples_are_graded_in_the_order_of_the_rows():
     assert [one.id for one in graded] == example_ids("math500", ROWS)
 
 
-def test_answers_that_belong_to_other_rows_are_not_graded():
-    with pytest.raises(AssertionError, match="where those to"):
+def test_generations_of_other_rows_are_refused():
+    with pytest.raises(AssertionError, match="do not match the rows"):
         grade("math500", ROWS, [ONE_EACH[1], ONE_EACH[0], ONE_EACH[2]])
 
 
-def test_the_reasoning_of_a_reasoning_model_is_not_its_answer():
+def test_reasoning_is_not_graded():
     texts = ("\\boxed{2}</think>it is \\boxed{3}",), ("\\boxed{4}",), ("</think>\\boxed{6}",)
-    plain = answered(*texts)
+    plain = generations(*texts)
     assert [one.score for one in grade("math500", ROWS, plain)] == [0, 1, 1]
-    begun_by_the_prompt = [replace(one, prompt_opens_think_block=True) for one in plain]
-    assert [one.score for one in grade("math500", ROWS, begun_by_the_prompt)] == [0, 0, 1]
+    opened_by_the_prompt = [replace(one, prompt_opens_think_block=True) for one in plain]
+    assert [one.score for one in grade("math500", ROWS, opened_by_the_prompt)] == [0, 0, 1]
 
 
-def test_an_option_that_was_compared_is_an_answer_also_within_reasoning():
+def test_a_chosen_option_is_graded_also_inside_a_think_block():
     rows = [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 1}]
     chosen = Completion(token_ids=(1,), text="B", truncated=False, option_logprobs=(-2.0, -0.1, -3.0, -4.0))
     asked = [
@@ -85,15 +85,15 @@ def test_an_option_that_was_compared_is_an_answer_also_within_reasoning():
 
 
 @pytest.mark.parametrize(
-    ("way", "scores"), [("mean", [0.5, 0.25, 0]), ("majority", [1, 0, 0]), ("pass@2", [1 - 1 / 6, 0.5, 0])]
+    ("aggregation", "scores"), [("mean", [0.5, 0.25, 0]), ("majority", [1, 0, 0]), ("pass@2", [1 - 1 / 6, 0.5, 0])]
 )
-def test_several_answers_make_one_score(way, scores):
-    assert [one.score for one in grade("math500", ROWS, FOUR_EACH, way)] == pytest.approx(scores)
+def test_several_completions_make_one_score(aggregation, scores):
+    assert [one.score for one in grade("math500", ROWS, FOUR_EACH, aggregation)] == pytest.approx(scores)
 
 
-def test_the_summary_tells_what_is_beside_a_score():
-    opened = answered(("it is 4",), ("so \\boxed{4}",), ("cut",), prefill=(7, 7))
-    facts = summary(opened, grade("math500", ROWS, opened))
+def test_the_summary_of_one_sample():
+    prefilled = generations(("it is 4",), ("so \\boxed{4}",), ("cut",), prefill=(7, 7))
+    facts = summary(prefilled, grade("math500", ROWS, prefilled))
     assert (facts["n"], facts["samples"]) == (3, 1)
     assert facts["accuracy"] == pytest.approx(1 / 3)
     assert facts["truncated"] == pytest.approx(1 / 3)
@@ -106,7 +106,7 @@ def test_the_summary_tells_what_is_beside_a_score():
     assert "pass" not in facts
 
 
-def test_the_summary_of_several_answers_has_pass_at_k():
+def test_the_summary_of_several_samples_has_pass_at_k():
     facts = summary(FOUR_EACH, grade("math500", ROWS, FOUR_EACH, "majority"))
     assert facts["accuracy"] == pytest.approx(1 / 3)
     assert facts["mean"] == pytest.approx(0.25)
@@ -117,7 +117,7 @@ def test_the_summary_of_several_answers_has_pass_at_k():
     }
 
 
-def test_a_harness_grades_its_own_tasks():
+def test_lm_eval_grades_its_own_tasks():
     own = [
         Generation(
             id="a",
@@ -130,24 +130,24 @@ def test_a_harness_grades_its_own_tasks():
     ]
     (graded,) = graded_by_lm_eval(own)
     assert (graded.score, graded.group) == (0.25, {"task": "gsm8k"})
-    assert "pass" not in summary(own, [graded]), "the score is of all three answers together"
+    assert "pass" not in summary(own, [graded]), "the score is of all three completions"
     assert from_jsonl(to_jsonl(own)) == own
 
 
-def test_answers_and_grades_are_read_as_they_were_written(tmp_path):
+def test_generations_and_grades_are_read_as_written(tmp_path):
     assert from_jsonl(to_jsonl(FOUR_EACH)) == FOUR_EACH
     graded = grade("math500", ROWS, FOUR_EACH)
     write_graded(tmp_path / "grades.jsonl", graded)
     assert read_graded(tmp_path / "grades.jsonl") == graded
 
 
-def test_a_system_prompt_comes_first():
+def test_the_system_prompt_comes_first():
     chats = chats_of("math500", ROWS, "{problem}", system="be brief")
     assert [message["role"] for message in chats[0]] == ["system", "user"]
     assert chats[0][0]["content"] == "be brief"
     assert chats_of("math500", ROWS, "{problem}")[0] == chats[0][1:]
 
 
-def test_a_prompt_that_names_an_absent_column_is_refused():
+def test_a_prompt_that_names_a_missing_column_is_refused():
     with pytest.raises(ValueError, match=r"\{question\}"):
         chats_of("math500", ROWS, "{question}")

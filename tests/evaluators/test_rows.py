@@ -10,14 +10,14 @@ ROWS = [{"id": i} for i in range(50)]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_smaller_choice_is_the_beginning_of_a_larger_one(seed):
+def test_a_smaller_choice_is_a_prefix_of_a_larger_one(seed):
     every = choose(ROWS, None, seed)
     assert sorted(row["id"] for row in every) == list(range(50))
     for n in (1, 10, 49, 50):
         assert choose(ROWS, n, seed) == every[:n]
 
 
-def test_the_choice_belongs_to_the_seed_and_leaves_the_rows_as_they_are():
+def test_the_choice_depends_on_the_seed_and_does_not_change_the_rows():
     rows = list(ROWS)
     assert choose(rows, 10, 3) == choose(rows, 10, 3)
     assert choose(rows, 10, 3) != choose(rows, 10, 4)
@@ -25,7 +25,7 @@ def test_the_choice_belongs_to_the_seed_and_leaves_the_rows_as_they_are():
     assert rows == ROWS
 
 
-def test_rows_are_read_as_they_are_written(tmp_path):
+def test_rows_are_read_as_written(tmp_path):
     rows = [{"text": "gr\u00f6\u00dfer\nzweite Zeile", "n": 1.5}, {"text": None}]
     path = tmp_path / "rows.jsonl"
     path.write_text("\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n\n", encoding="utf-8")
@@ -34,7 +34,7 @@ def test_rows_are_read_as_they_are_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [('{"a": 1', "not JSON"), ("[1, 2]", "a row is an object, not list"), ("3", "not int")]
+    ("line", "message"), [('{"a": 1', "not JSON"), ("[1, 2]", "a row must be an object, not list"), ("3", "not int")]
 )
 def test_a_bad_line_is_named(tmp_path, line, message):
     path = tmp_path / "rows.jsonl"
@@ -43,7 +43,7 @@ def test_a_bad_line_is_named(tmp_path, line, message):
         read_rows(str(path))
 
 
-def test_missing_columns_are_named_with_what_there_is():
+def test_a_missing_column_is_named_with_the_columns_that_exist():
     check_columns([{"a": 1, "b": None}], ["a", "b"], "source")
     with pytest.raises(ValueError, match='source, row 2: the column "b" is missing; it has a, c'):
         check_columns([{"a": 1, "b": 2}, {"c": 1, "a": 1}], ["a", "b"], "source")

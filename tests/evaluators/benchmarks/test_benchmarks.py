@@ -46,7 +46,9 @@ def test_a_new_file_is_a_benchmark(tmp_path, monkeypatch, small):
     monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("yes", "no", "yes", "no", "yes")))
-    study = small(f"benchmarks.maths={{kind: echo, source: {rows}, n: 5, answer_by: logprob}}")
+    study = small(
+        f"benchmarks.maths={{kind: echo, source: {rows}, n: 5, answer_by: logprob}}", "conditions={off-model: }"
+    )
     plan = build_plan(study)
     stage = plan.trials[0].original["maths"]
     assert stage.inputs["answers"].settings["benchmark"]["sampling_params"]["options"] == ["yes", "no"]

@@ -1,4 +1,4 @@
-"""One score for several answers."""
+"""One score for several completions."""
 
 from itertools import combinations
 from statistics import fmean
@@ -14,12 +14,12 @@ def verdicts(*answers: str | None, right: str = "4") -> list[Verdict]:
 
 
 @pytest.mark.parametrize(("k", "n", "correct"), [(1, 5, 2), (2, 5, 2), (3, 6, 1), (4, 4, 0), (4, 4, 4), (5, 6, 2)])
-def test_pass_at_k_is_the_share_of_all_draws_that_hold_a_right_answer(k, n, correct):
+def test_pass_at_k_is_the_share_of_draws_with_a_correct_completion(k, n, correct):
     draws = list(combinations([True] * correct + [False] * (n - correct), k))
     assert pass_at(k, n, correct) == pytest.approx(fmean(any(draw) for draw in draws))
 
 
-def test_the_mean_is_the_share_of_right_answers():
+def test_the_mean_is_the_share_of_correct_completions():
     assert score(verdicts("4", "5", None, "4"), "mean") == 0.5
 
 
@@ -28,16 +28,15 @@ def test_the_mean_is_the_share_of_right_answers():
     [
         (("4", "5", "4"), 1),
         (("5", "4", "5"), 0),
-        (("5", "4"), 0),  # as often: the earlier one
+        (("5", "4"), 0),  # a tie: the first answer
         (("4", "5"), 1),
-        (("4 ", " 4", "5", "5", "4"), 1),  # the same but for blanks
-        ((None, None, None, "4"), 1),  # what has no answer does not vote
+        (("4 ", " 4", "5", "5", "4"), 1),  # the same without whitespace
+        ((None, None, None, "4"), 1),  # unparsed completions do not vote
         ((None, None), 0),
     ],
 )
-def test_the_majority_decides(answers, expected):
-    read = [None if a is None else a for a in answers]
-    given = [Verdict(score=float((a or "").strip() == "4"), parsed=a is not None, answer=a) for a in read]
+def test_the_most_frequent_answer_counts(answers, expected):
+    given = [Verdict(score=float((a or "").strip() == "4"), parsed=a is not None, answer=a) for a in answers]
     assert majority(given) == expected
     assert score(given, "majority") == expected
 
@@ -47,13 +46,13 @@ def test_pass_at_k_of_verdicts():
 
 
 @pytest.mark.parametrize(
-    ("way", "said"), [("best", "mean, majority"), ("pass@0", "mean, majority"), ("pass@5", "raise samples")]
+    ("aggregation", "message"), [("best", "mean, majority"), ("pass@0", "mean, majority"), ("pass@5", "raise samples")]
 )
-def test_ways_that_cannot_be(way, said):
-    with pytest.raises(ValueError, match=said):
-        check_aggregation(way, 4)
+def test_unknown_and_impossible_aggregations(aggregation, message):
+    with pytest.raises(ValueError, match=message):
+        check_aggregation(aggregation, 4)
 
 
-def test_ways_that_can_be():
-    for way in ("mean", "majority", "pass@1", "pass@4"):
-        check_aggregation(way, 4)
+def test_known_aggregations():
+    for aggregation in ("mean", "majority", "pass@1", "pass@4"):
+        check_aggregation(aggregation, 4)

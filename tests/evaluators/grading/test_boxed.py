@@ -1,4 +1,4 @@
-"""Final answers in braces."""
+"""Answers in boxes."""
 
 import time
 
@@ -8,7 +8,7 @@ from evaluators.grading.boxed import last_boxed, last_boxes
 
 
 @pytest.mark.parametrize(
-    ("text", "held"),
+    ("text", "content"),
     [
         ("so \\boxed{4}.", "4"),
         ("\\boxed{ 4 }", "4"),
@@ -30,12 +30,12 @@ from evaluators.grading.boxed import last_boxed, last_boxes
         ("", None),
     ],
 )
-def test_the_last_box_is_read_with_its_braces_balanced(text, held):
-    assert last_boxed(text) == held
+def test_the_last_box_is_read_with_balanced_braces(text, content):
+    assert last_boxed(text) == content
 
 
 @pytest.mark.parametrize(
-    ("text", "held"),
+    ("text", "content"),
     [
         ("\\boxed{1}", "1"),
         ("\\boxed{1}, \\boxed{2} and $\\boxed{3}$", "1, 2, 3"),
@@ -47,14 +47,14 @@ def test_the_last_box_is_read_with_its_braces_balanced(text, held):
         ("1", None),
     ],
 )
-def test_boxes_side_by_side_hold_one_list(text, held):
-    assert last_boxes(text) == held
+def test_adjacent_boxes_are_one_list(text, content):
+    assert last_boxes(text) == content
 
 
 @pytest.mark.parametrize(
     "text", ["\\boxed{" * 50_000, "\\boxed{" * 30_000 + "}" * 30_000, "\\boxed{" + "\\{" * 100_000]
 )
-def test_long_texts_take_no_time(text):
+def test_the_time_is_linear_for_long_texts(text):
     began = time.process_time()
     last_boxed(text)
     last_boxes(text)

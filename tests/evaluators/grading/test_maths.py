@@ -1,8 +1,8 @@
-"""Whether an answer in LaTeX is the gold answer."""
+"""Answers in LaTeX against gold answers."""
 
 import pytest
 
-from evaluators.grading.maths import LONGEST, Gold, check, compare, grade, split
+from evaluators.grading.maths import MAX_CHARACTERS, Gold, check, compare, grade, split
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ from evaluators.grading.maths import LONGEST, Gold, check, compare, grade, split
     ],
 )
 @pytest.mark.parametrize("short_cut", [True, False])
-def test_equal_answers(gold, answer, short_cut):
-    assert compare(Gold(gold), answer, short_cut).so
+def test_equivalent_answers(gold, answer, short_cut):
+    assert compare(Gold(gold), answer, short_cut).value
 
 
 @pytest.mark.parametrize(
@@ -93,12 +93,12 @@ def test_equal_answers(gold, answer, short_cut):
     ],
 )
 @pytest.mark.parametrize("short_cut", [True, False])
-def test_other_answers(gold, answer, short_cut):
-    assert not compare(Gold(gold), answer, short_cut).so
+def test_different_answers(gold, answer, short_cut):
+    assert not compare(Gold(gold), answer, short_cut).value
 
 
 @pytest.mark.parametrize(
-    ("gold", "answer", "so"),
+    ("gold", "answer", "expected"),
     [
         (Gold("2500,7500", several=True), "7500, 2500", True),
         (Gold("100,200", several=True), "100200", False),
@@ -115,16 +115,16 @@ def test_other_answers(gold, answer, short_cut):
         (Gold("4.2\\%", tolerance=0.1), "4.4", False),
     ],
 )
-def test_lists_units_and_tolerances(gold, answer, so):
-    assert compare(gold, answer).so is so
+def test_lists_units_and_tolerances(gold, answer, expected):
+    assert compare(gold, answer).value is expected
 
 
-def test_a_list_may_be_in_a_box_each():
+def test_a_list_may_have_one_box_for_each_answer():
     assert grade(Gold("1, 2"), "So \\boxed{2} and \\boxed{1}.").correct
     assert not grade(Gold("2"), "So \\boxed{2} and \\boxed{1}.").correct
 
 
-def test_the_answer_is_kept_as_it_was_read():
+def test_the_verdict_has_the_extracted_answer():
     assert grade(Gold("1"), "\\boxed{ $2$. }").answer == "2"
     assert grade(Gold("1"), "2").answer is None
 
@@ -132,11 +132,11 @@ def test_the_answer_is_kept_as_it_was_read():
 @pytest.mark.parametrize(
     ("answer", "note"),
     [
-        ("1+" * LONGEST + "1", "an answer of 20001 characters is not compared"),
-        ("(" * 200 + "1" + ")" * 200, "an answer of 200 brackets in one another is not compared"),
+        ("1+" * MAX_CHARACTERS + "1", "an answer of 20001 characters is not compared"),
+        ("(" * 200 + "1" + ")" * 200, "an answer with 200 levels of brackets is not compared"),
     ],
 )
-def test_what_is_not_compared_is_noted(answer, note):
+def test_answers_beyond_the_limits_are_noted(answer, note):
     verdict = grade(Gold("1"), f"\\boxed{{{answer}}}")
     assert (verdict.correct, verdict.parsed, verdict.note) == (False, True, note)
 
@@ -145,24 +145,24 @@ def test_what_is_not_compared_is_noted(answer, note):
     "noise", [" ", "~", "$", "\\", ",", "and ", "\\pm ", "\\text{", "where ", "1,234", "x=", "%", "\0", "\\!"]
 )
 def test_strange_answers_are_wrong(noise):
-    held = (noise * 9_000)[:9_000].replace("{", "")
-    verdict = grade(Gold("\\frac{1}{3}"), f"\\boxed{{{held}}}")
+    content = (noise * 9_000)[:9_000].replace("{", "")
+    verdict = grade(Gold("\\frac{1}{3}"), f"\\boxed{{{content}}}")
     assert verdict.parsed
     assert not verdict.correct
 
 
 @pytest.mark.parametrize("gold", ["\\frac{1}{", "", " ", "1, \\sqrt{"])
-def test_a_gold_answer_that_cannot_be_read_is_an_error(gold):
+def test_an_unparsable_gold_answer_is_an_error(gold):
     with pytest.raises(ValueError, match="row 7: its gold answer"):
         check(Gold(gold), "row 7")
 
 
 @pytest.mark.parametrize("gold", ["\\text{Evelyn}", "1, 2", "t(0,4]", "62.5%", "m_{\\max }=n"])
-def test_a_gold_answer_that_can_be_read_is_none(gold):
+def test_a_parsable_gold_answer_is_no_error(gold):
     check(Gold(gold), "row 7")
 
 
-def test_commas_in_brackets_divide_nothing():
+def test_commas_in_brackets_do_not_split():
     assert split("(1,2), [3,4]; \\{5,6\\}, \\begin{cases} 7, 8 \\end{cases}, 9") == [
         "(1,2)",
         "[3,4]",

@@ -1,4 +1,4 @@
-"""The grading of mathematics on all rows of the real data sets, which are not part of the project."""
+"""Grading of maths on all rows of the real data sets, which are not part of the repository."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -21,27 +21,27 @@ def benchmark_rows(request):
     return benchmark, read(FOLDER, file)
 
 
-def at_once(function, pairs: list) -> list:
+def in_threads(function, pairs: list) -> list:
     with ThreadPoolExecutor(CPUS) as pool:
         return list(pool.map(lambda pair: function(*pair), pairs))
 
 
-def test_every_gold_answer_can_be_read(benchmark_rows):
+def test_every_gold_answer_is_parsable(benchmark_rows):
     benchmark, rows = benchmark_rows
     check_columns(rows, benchmark.COLUMNS, "maths")
-    at_once(benchmark.check, [(row,) for row in rows])
+    in_threads(benchmark.check, [(row,) for row in rows])
 
 
 @pytest.mark.parametrize("short_cut", [True, False])
-def test_gold_answers_are_right(benchmark_rows, short_cut):
+def test_gold_answers_are_correct(benchmark_rows, short_cut):
     benchmark, rows = benchmark_rows
     pairs = [(benchmark.gold(row), f"\\boxed{{{gold_of(row)}}}", short_cut) for row in rows]
-    verdicts = at_once(maths.grade, pairs)
+    verdicts = in_threads(maths.grade, pairs)
     assert sum(verdict.correct for verdict in verdicts) >= 0.995 * len(rows)
     assert all(verdict.parsed and not verdict.note for verdict in verdicts)
 
 
-def test_solutions_are_right():
+def test_solutions_are_correct():
     file, benchmark = FILES["MATH-500"]
     rows = read(FOLDER, file)
     assert sum(benchmark.grade(row, row["solution"]).correct for row in rows) >= 0.995 * len(rows)
@@ -49,18 +49,20 @@ def test_solutions_are_right():
 
 def test_perturbed_gold_answers_are_wrong(benchmark_rows):
     benchmark, rows = benchmark_rows
-    # One of each row's; the benchmark takes them all.
+    # One perturbation of each row; perf.grading uses all.
     made = [(row, perturbed(gold_of(row)), n) for n, row in enumerate(rows)]
     pairs = [(row, f"\\boxed{{{wrong[n % len(wrong)]}}}") for row, wrong, n in made]
-    taken = [text for (_, text), verdict in zip(pairs, at_once(benchmark.grade, pairs), strict=True) if verdict.correct]
-    assert len(taken) <= 0.005 * len(pairs), taken
+    accepted = [
+        text for (_, text), verdict in zip(pairs, in_threads(benchmark.grade, pairs), strict=True) if verdict.correct
+    ]
+    assert len(accepted) <= 0.005 * len(pairs), accepted
 
 
-def test_verdicts_are_math_verifys_but_for_the_differences_that_the_docs_list():
+def test_verdicts_differ_from_math_verify_only_as_documented():
     file, benchmark = FILES["MATH-500"]
     listed = {"blanks and a full stop", "a name", "perturbed"}
     made = [(row, kind, text) for row, kind, text in answers(read(FOLDER, file)[::5]) if kind not in listed]
-    verdicts = at_once(benchmark.grade, [(row, text) for row, _, text in made])
+    verdicts = in_threads(benchmark.grade, [(row, text) for row, _, text in made])
     other = []
     for (row, kind, text), verdict in zip(made, verdicts, strict=True):
         held = last_boxed(text)
@@ -69,7 +71,7 @@ def test_verdicts_are_math_verifys_but_for_the_differences_that_the_docs_list():
     assert other == []
 
 
-def test_rows_are_grouped_by_what_they_are_about(benchmark_rows):
+def test_the_groups_of_real_rows(benchmark_rows):
     benchmark, rows = benchmark_rows
     names = {"level", "subject"} if "problem" in rows[0] else {"subfield"}
     assert all(set(benchmark.group(row)) == names for row in rows)
