@@ -1,19 +1,29 @@
-"""Which rows make up each step, who gets them, and their tensors."""
+"""Which rows make up each step, their micro-batches, and their tensors."""
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainers.tokens import Row
+from trainers.rows import Row
 
-ALIKE = 0.7  # the shortest row of a block, as a share of its longest: padding costs attention more than blocks do
+SHORTEST_IN_BLOCK = 0.7  # as a share of the block's longest row: padding costs attention more than further blocks
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """The rows of a step, how messages name them, and metrics of them. Completions that the student samples itself have
+    their mean length, truncated share, rewards, and staleness: the steps since the weights that sampled them."""
+
+    rows: list[Row]
+    name: str
+    metrics: dict[str, float]
 
 
 def row_order(
     rows: int, batch_size: int, steps: int, seed: int, order: Literal["shuffled", "fixed"] = "shuffled"
 ) -> Iterator[list[int]]:
-    """The row numbers of each step: every epoch goes once through all rows, in a new order drawn from the seed."""
+    """The row numbers of each step. Each epoch has every row once, in a new order drawn from the seed."""
     assert rows > 0
     rng = random.Random(seed)
     queue: list[int] = []
@@ -27,11 +37,12 @@ def row_order(
         del queue[:batch_size]
 
 
-def divide(lengths: Sequence[int], workers: int, limit: int, packed: bool) -> list[list[list[int]]]:
-    """A step's rows by worker and micro-batch, as places in `lengths`: equally many micro-batches for each worker.
+def microbatches(lengths: Sequence[int], workers: int, limit: int, packed: bool) -> list[list[list[int]]]:
+    """A step's rows by worker and micro-batch, as indices of `lengths`. All workers have the same number of
+    micro-batches, of which some may be empty.
 
-    Rows of like length go together, and every worker gets long ones and short ones. A micro-batch has at most `limit`
-    tokens, padding included where rows are not packed; a longer row goes alone. Some may be empty.
+    Rows of similar length go together, and every worker gets long and short ones. A micro-batch has at most `limit`
+    tokens, padding included where rows are not packed. A longer row makes a micro-batch of its own.
     """
     by_length = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     shares = []
@@ -39,7 +50,7 @@ def divide(lengths: Sequence[int], workers: int, limit: int, packed: bool) -> li
         batches: list[list[int]] = []
         tokens = 0
         for place in by_length[worker::workers]:
-            # Longest first: the first row of a micro-batch is as long as the padded others.
+            # Longest first: the other rows of a micro-batch are padded to the length of its first.
             more = lengths[place] if packed or not batches else lengths[batches[-1][0]]
             if not batches or tokens + more > limit:
                 batches.append([])
@@ -52,59 +63,59 @@ def divide(lengths: Sequence[int], workers: int, limit: int, packed: bool) -> li
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where the rows of a packed sequence of P tokens lie, for attention, which takes them side by side in blocks.
+class BlockLayout:
+    """How attention regroups a packed sequence of P tokens: into blocks of padded rows with N tokens in all.
 
-    `blocks` has each block's number of rows and longest row, `apart_N` the places of their tokens (padded with 0), row
-    after row and block after block, and `together_P` finds each token again among these N.
+    `blocks` has the number of rows and the longest row of each block. `gather_N` are the indices in the sequence of the
+    blocks' tokens (0 for padding), and `scatter_P` the indices in the blocks of the sequence's tokens.
     """
 
     blocks: tuple[tuple[int, int], ...]
-    apart_N: Any
-    together_P: Any
+    gather_N: Any
+    scatter_P: Any
 
 
 @dataclass(frozen=True)
 class Batch:
     """A micro-batch: rows packed into one sequence (1, P), or padded on the right (R, L).
 
-    The other tensors have one entry for each supervised token (T): the place in the flattened sequence that predicts
-    it, the token itself, the row it is of (a place among the rows given), and what the objective put beside it.
+    The other tensors have one entry for each supervised token (T): the index in the flattened sequence of the logits
+    that predict it, the token itself, the index of its row, and the numbers of the row's columns.
     """
 
     ids: Any
     positions: Any
-    layout: Layout | None
+    layout: BlockLayout | None
     places_T: Any
     targets_T: Any
     rows_T: Any
     columns: dict[str, Any]
 
 
-def lay_out(lengths: Sequence[int], starts: Sequence[int], device: Any = None) -> Layout:
-    """Blocks for rows of these lengths, which begin at these places of a packed sequence."""
+def block_layout(lengths: Sequence[int], starts: Sequence[int], device: Any = None) -> BlockLayout:
+    """Blocks of rows of similar length. The rows start at `starts` in the packed sequence."""
     import torch
 
     blocks: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if not blocks or lengths[i] < ALIKE * lengths[blocks[-1][0]]:
+        if not blocks or lengths[i] < SHORTEST_IN_BLOCK * lengths[blocks[-1][0]]:
             blocks.append([])
         blocks[-1].append(i)
     shapes = tuple((len(block), lengths[block[0]]) for block in blocks)
-    apart = torch.zeros(sum(rows * longest for rows, longest in shapes), dtype=torch.long)
-    together = torch.zeros(sum(lengths), dtype=torch.long)
+    gather = torch.zeros(sum(rows * longest for rows, longest in shapes), dtype=torch.long)
+    scatter = torch.zeros(sum(lengths), dtype=torch.long)
     at = 0
     for block, (_, longest) in zip(blocks, shapes, strict=True):
         for i in block:
             places = torch.arange(lengths[i])
-            apart[at : at + lengths[i]] = starts[i] + places
-            together[starts[i] : starts[i] + lengths[i]] = at + places
+            gather[at : at + lengths[i]] = starts[i] + places
+            scatter[starts[i] : starts[i] + lengths[i]] = at + places
             at += longest
-    return Layout(shapes, apart.to(device), together.to(device))
+    return BlockLayout(shapes, gather.to(device), scatter.to(device))
 
 
 def collate(rows: Sequence[Row], pad_id: int, packed: bool, device: Any = None) -> Batch:
-    """The tensors of some rows."""
+    """The tensors of one micro-batch."""
     import torch
 
     assert rows
@@ -114,7 +125,7 @@ def collate(rows: Sequence[Row], pad_id: int, packed: bool, device: Any = None) 
         starts = [sum(lengths[:i]) for i in range(len(rows))]
         ids = torch.tensor([[token for row in rows for token in row.ids]])
         positions = torch.cat([torch.arange(n) for n in lengths])[None]
-        layout = lay_out(lengths, starts, device)
+        layout = block_layout(lengths, starts, device)
     else:
         starts = [i * longest for i in range(len(rows))]
         ids = torch.full((len(rows), longest), pad_id)

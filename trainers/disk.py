@@ -1,4 +1,4 @@
-"""Disks that are full: one message that says so, in place of whatever the library that writes makes of it."""
+"""One error message for a full disk, in place of the different ones of the libraries that write."""
 
 import errno
 import os
@@ -8,16 +8,16 @@ from pathlib import Path
 
 
 class DiskFull(ValueError):
-    """There is no space left where something was to be written."""
+    """A file could not be written because the disk is full."""
 
 
 @contextmanager
 def explain_disk_full(folder: Path) -> Iterator[None]:
-    """Raise DiskFull in place of any error that a full disk brings about."""
+    """Raise DiskFull in place of any error that a full disk causes."""
     try:
         yield
     except Exception as error:
-        # safetensors has an error of its own kind, in which only the text is left of the system's.
+        # safetensors raises an error class of its own, which has only the text of the system's error.
         full = getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
         if not full:
             raise

@@ -1,18 +1,18 @@
-"""What is trained, from where, on what."""
+"""One training: model, data and settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainers.rows import Example
 from trainers.settings import TrainSettings
-from trainers.tokens import Example
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """`base` is the original model's checkpoint (a folder or a hub id), `start` what to go on from in its place: an
+    """`base` is the checkpoint of the base student (a folder or a hub id). Training begins from it, or from `start`: an
     adapter on it where `settings.lora` is set, else another checkpoint. `teacher` is the checkpoint of another model,
-    for the objective that has one. The trained student is saved into `out`.
+    for objectives that compare with one. The trained student is saved into `out`.
     """
 
     base: str
@@ -24,5 +24,5 @@ class TrainJob:
 
     @property
     def checkpoint(self) -> str:
-        """The whole weights that are loaded first."""
+        """The full weights that are loaded first."""
         return self.base if self.settings.lora or self.start is None else str(self.start)

@@ -1,4 +1,4 @@
-"""The student in training: rows in, a step of its weights out."""
+"""The student in training: it takes a step on rows, and is measured, saved and restored."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -10,92 +10,98 @@ from typing import Any
 import torch
 
 from trainers import objectives, state
-from trainers.batches import Batch, collate, divide
+from trainers.batches import Batch, collate, microbatches
 from trainers.job import TrainJob
-from trainers.lora import sum_layers
+from trainers.lora import merge_layers
+from trainers.losses.divergence import divergence, kl
+from trainers.losses.tokens import Tokens, log_prob
 from trainers.model import try_packing
-from trainers.objectives.divergence import divergence, kl
-from trainers.objectives.tokens import Tokens, log_prob
 from trainers.parallel import DDPEngine, ZeroEngine, zero_config
-from trainers.place import ProcessConfig
+from trainers.process import ProcessConfig
 from trainers.reference import FrozenReference, SelfReference, copy_for_reference
+from trainers.rows import Row
 from trainers.student import check_same_tokens, check_vocabulary, load_model, load_student, save_student
-from trainers.tokens import Row
 
 
 class Learner:
-    """A student with its optimiser and with whatever its objective compares it with.
+    """A student with its optimiser and the reference model of its objective.
 
-    Rows have at most `longest` tokens. With `watch_base` it can also tell how far it is from the original student.
+    Rows have at most `longest` tokens. `watch_base` loads what `kl_to_base` needs.
     """
 
-    def __init__(self, job: TrainJob, tokenizer: Any, place: ProcessConfig, longest: int, watch_base: bool):
-        self._job, self._place, self._settings, self._tokenizer = job, place, job.settings, tokenizer
+    def __init__(self, job: TrainJob, tokenizer: Any, process: ProcessConfig, longest: int, watch_base: bool):
+        self._job, self._process, self._settings, self._tokenizer = job, process, job.settings, tokenizer
         self._longest = longest
-        self._objective = objectives.module(job.settings.objective)
+        self._objective, self._options = objectives.get(job.settings.objective), job.settings.objective_options
         pad = tokenizer.pad_token_id
-        self._pad_id = pad if pad is not None else tokenizer.eos_token_id or 0  # Nothing that counts ever sees it.
-        if place.zero == 3:
+        self._pad_id = pad if pad is not None else tokenizer.eos_token_id or 0  # No supervised token sees padding.
+        if process.zero == 3:
             from transformers.integrations import HfDeepSpeedConfig
 
-            # It must be there, and held on to, when weights are loaded: else every process loads all of them.
-            self._zero_config = HfDeepSpeedConfig(zero_config(job.settings, place))
+            # While this object lives, transformers loads weights sharded; without it every process loads all of them.
+            self._zero_config = HfDeepSpeedConfig(zero_config(job.settings, process))
         model = self._load()
         check_vocabulary(tokenizer, model, job.checkpoint)
-        if place.recompute:
+        if process.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             model.enable_input_require_grads()
-        self._teacher: FrozenReference | SelfReference | None = self._own_teacher(model)
-        self.engine = (ZeroEngine if place.zero else DDPEngine)(model, job.settings, place)
-        self._device = torch.device(place.device)
+        needed = self._objective.reference(self._options)
+        kind = needed.model if needed is not None else None
+        copied = None
+        if kind in ("frozen", "ema"):
+            copied = self._frozen(copy_for_reference(model, process, self._load))
+        self.engine = (ZeroEngine if process.zero else DDPEngine)(model, job.settings, process)
+        self._device = torch.device(process.device)
         try_packing(self.engine.student, self.engine.forward, longest, self._pad_id, self._device)
-        penalised = job.settings.objective == "grpo" and job.settings.objective_options.beta
-        needs_base = self._objective.REFERENCE == "base" or penalised
-        self._base = self._original() if watch_base or needs_base else None
-        if self._teacher is None and self._objective.REFERENCE == "teacher":
-            self._teacher = self._teacher_of_job()
+        self._live = SelfReference(self.engine, adapter_off=False)
+        columns = self._objective.logprob_columns(self._options, job.settings.steps_per_generation)
+        needs_base = watch_base or kind == "base" or "base_logprob" in columns
+        self._base = self._load_base() if needs_base else None
+        self._reference: FrozenReference | SelfReference | None = {
+            "base": self._base,
+            "frozen": copied,
+            "ema": copied,
+            "live": self._live,
+        }.get(kind or "")
+        if kind == "teacher":
+            self._reference = self._load_teacher()
+        self._ema = copied if kind == "ema" else None
+        self._ema_rate = needed.ema_rate if needed is not None else 0.0
 
-    def _load(self):
+    def _load(self) -> Any:
         job = self._job
         start = job.start if job.settings.lora else None
         model = load_student(job.checkpoint, start, job.settings.lora, job.settings.dtype, job.settings.seed)
-        if job.settings.lora is not None and self._place.zero < 3:
-            sum_layers(model)
+        if job.settings.lora is not None and self._process.zero < 3:
+            merge_layers(model)
         return model
 
-    def _another(self, model) -> FrozenReference:
-        return FrozenReference(model, self._settings.dtype, self._place, self._longest, self._pad_id)
+    def _frozen(self, model: Any) -> FrozenReference:
+        return FrozenReference(model, self._settings.dtype, self._process, self._longest, self._pad_id)
 
-    def _own_teacher(self, model) -> FrozenReference | None:
-        """The student as it is before this training, where it is its own teacher, and not as it changes."""
-        if self._settings.objective != "sdft" or self._settings.objective_options.teacher == "live":
-            return None
-        return self._another(copy_for_reference(model, self._place, self._load))
-
-    def _teacher_of_job(self) -> FrozenReference | SelfReference:
-        if self._settings.objective == "sdft":
-            return SelfReference(self.engine, adapter_off=False)
-        assert self._job.teacher is not None
+    def _load_teacher(self) -> FrozenReference:
+        assert self._job.teacher is not None, f"{self._settings.objective} needs TrainJob(teacher=...)"
         check_same_tokens(self._tokenizer, self._job.teacher)
-        return self._another(load_model(self._job.teacher, self._settings.dtype))
+        return self._frozen(load_model(self._job.teacher, self._settings.dtype))
 
-    def _original(self) -> FrozenReference | SelfReference:
+    def _load_base(self) -> FrozenReference | SelfReference:
         if self._settings.lora is not None:
             return SelfReference(self.engine, adapter_off=True)
-        return self._another(load_model(self._job.base, self._settings.dtype))
+        return self._frozen(load_model(self._job.base, self._settings.dtype))
 
     @property
     def packed(self) -> bool:
+        """Whether the rows of a micro-batch are packed into one sequence."""
         return self.engine.student.packed
 
-    def learn(self, rows: Sequence[Row], rate: float) -> tuple[float, float]:
-        """Take a step on rows; returns its loss and the norm of its gradient. The loss may not be finite."""
-        reference = {None: None, "base": self._base, "teacher": self._teacher}[self._objective.REFERENCE]
+    def step(self, rows: Sequence[Row], learning_rate: float) -> tuple[float, float]:
+        """Take a step on rows; returns its loss and the norm of its gradient. Either may not be finite."""
+        reference = self._reference
         supervised = sum(len(row.supervised) for row in rows)
         loss = torch.zeros((), device=self._device)
-        shares = self._mine(rows)
+        shares = self._microbatches(rows)
         for i, share in enumerate(shares):
-            # Every process makes as many passes: one that has no rows left repeats one, at no weight.
+            # All processes make the same number of passes: one without rows repeats a row with weight 0.
             group = [rows[place] for place in share] or [replace(rows[0], weight=0.0)]
             batch = self._collate(group, self.packed)
             weights_T = self._weights(group, len(rows), supervised)[batch.rows_T]
@@ -104,139 +110,130 @@ class Learner:
                 seen = reference.logits(self._collate([row.reference or row for row in group], reference.packed))
             loss += self.engine.backward(batch, self._loss(batch, weights_T, seen), last=i == len(shares) - 1)
         (total,) = self._sum(float(loss))
-        return total, self.engine.step(rate) if math.isfinite(total) else math.nan
+        return total, self.engine.step(learning_rate) if math.isfinite(total) else math.nan
 
-    def _loss(self, batch: Batch, weights_T, seen) -> Callable:
+    def _loss(self, batch: Batch, weights_T: Any, reference_T_V: Any) -> Callable:
         def loss(logits_T_V):
-            tokens = Tokens(logits_T_V, batch.targets_T, seen, batch.columns)
-            return (self._objective.token_loss(tokens, self._settings.objective_options) * weights_T).sum()
+            tokens = Tokens(logits_T_V, batch.targets_T, reference_T_V, batch.columns)
+            return (self._objective.token_loss(tokens, self._options) * weights_T).sum()
 
         return loss
 
-    def _weights(self, rows: Sequence[Row], rows_in_step: int, supervised: int):
-        """The share of a step's loss that each row's tokens have."""
-        if self._objective.MEAN_OVER == "tokens":
+    def _weights(self, rows: Sequence[Row], rows_in_step: int, supervised: int) -> Any:
+        """The share of the step's loss that each token of a row has, of shape (R,)."""
+        if self._objective.mean_over == "tokens":
             shares = [row.weight / supervised for row in rows]
         else:
             shares = [row.weight / rows_in_step / len(row.supervised) for row in rows]
         return torch.tensor(shares, device=self._device)
 
-    def after_step(self) -> None:
-        """Have a teacher that follows the student take its step."""
-        if self._follows is not None:
-            self._follows.follow(self.engine, self._settings.objective_options.ema_rate)
-
-    @property
-    def _follows(self) -> FrozenReference | None:
-        if (
-            isinstance(self._teacher, FrozenReference)
-            and getattr(self._settings.objective_options, "teacher", None) == "ema"
-        ):
-            return self._teacher
-        return None
+    def update_reference(self) -> None:
+        """Update the moving average of the student after a step, if it is the reference model."""
+        if self._ema is not None:
+            self._ema.ema_update(self.engine, self._ema_rate)
 
     def log_probs(self, rows: Sequence[Row], of_base: bool = False) -> list[list[float]]:
-        """The log-probability of every supervised token, under the student as it is or the original one, in nats, at
-        the objective's temperature."""
-        model = self._base if of_base else SelfReference(self.engine, adapter_off=False)
+        """The log-probability of every supervised token under the student (or the base student), in nats, at the
+        objective's sampling temperature."""
+        model = self._base if of_base else self._live
         assert model is not None
-        temperature = getattr(self._settings.objective_options, "temperature", 1.0)
+        temperature = self._objective.sampling(self._options).temperature
         found: dict[int, list[float]] = {}
-        for share in self._mine(rows):
+        for share in self._microbatches(rows):
             group = [rows[place] for place in share] or [rows[0]]
             batch = self._collate(group, model.packed)
             logp = log_prob(model.logits(batch) / temperature, batch.targets_T).tolist()
             for place, row in zip(share, group, strict=False):
                 found[place], logp = logp[: len(row.supervised)], logp[len(row.supervised) :]
         parts: list[Any] = [found]
-        if self._place.workers > 1:
-            parts = [None] * self._place.workers
+        if self._process.workers > 1:
+            parts = [None] * self._process.workers
             torch.distributed.all_gather_object(parts, found)
         merged = {place: values for part in parts for place, values in part.items()}
         return [merged[i] for i in range(len(rows))]
 
     def kl_to_base(self, rows: Sequence[Row]) -> float:
-        """KL(student || original student) in nats a token, on the supervised tokens of one micro-batch."""
+        """KL(student || base student) in nats per token, on the supervised tokens of the first micro-batch."""
         assert self._base is not None
-        share = self._mine(rows)[0]
+        share = self._microbatches(rows)[0]
         group = [rows[place] for place in share] or [rows[0]]
-        ours = SelfReference(self.engine, adapter_off=False).logits(self._collate(group, self.packed))
-        kl_T = divergence(ours, self._base.logits(self._collate(group, self._base.packed)), kl)
+        student_T_V = self._live.logits(self._collate(group, self.packed))
+        kl_T = divergence(student_T_V, self._base.logits(self._collate(group, self._base.packed)), kl)
         total, tokens = self._sum(float(kl_T.sum()) if share else 0.0, len(kl_T) if share else 0)
         return total / tokens
 
-    def _mine(self, rows: Sequence[Row]) -> list[list[int]]:
+    def _microbatches(self, rows: Sequence[Row]) -> list[list[int]]:
+        """The micro-batches of this process, as indices of rows."""
         lengths = [max(len(row.ids), len(row.reference.ids) if row.reference else 0) for row in rows]
-        return divide(lengths, self._place.workers, self._place.max_tokens_per_microbatch, self.packed)[
-            self._place.rank
-        ]
+        limit = self._process.max_tokens_per_microbatch
+        return microbatches(lengths, self._process.workers, limit, self.packed)[self._process.rank]
 
     def _collate(self, rows: Sequence[Row], packed: bool) -> Batch:
         return collate(rows, self._pad_id, packed, self._device)
 
     def _sum(self, *values: float) -> list[float]:
         """The sums over all processes."""
-        if self._place.workers == 1:
+        if self._process.workers == 1:
             return list(values)
-        together = torch.tensor(values, dtype=torch.float64, device=self._device)
-        torch.distributed.all_reduce(together)
-        return together.tolist()
+        sums = torch.tensor(values, dtype=torch.float64, device=self._device)
+        torch.distributed.all_reduce(sums)
+        return sums.tolist()
 
     def any(self, here: bool) -> bool:
-        """Whether it is so in any process."""
+        """Whether it holds in any process. All processes must call it."""
         return self._sum(float(here))[0] > 0
 
     def save_weights(self, folder: Path) -> None:
-        """Write the student as it is; all processes must take part."""
-        whole = self._on_first(self.engine.weights())
-        if self._place.rank == 0:
+        """Write the student's adapter or checkpoint. All processes must call it."""
+        whole = self._on_rank_0(self.engine.weights())
+        if self._process.rank == 0:
             save_student(self.engine.student.model, self._tokenizer, whole, self._settings.dtype, folder)
-        self._wait()
+        self._barrier()
 
     def save_state(self, folder: Path, progress: dict[str, Any]) -> None:
-        """Write all that is needed to go on from here; all processes must take part."""
+        """Write all that is needed to resume from here. All processes must call it."""
         parts: dict[str, Iterable] = {"weights": self.engine.weights()}
         parts |= {moment: self.engine.moments(moment) for moment in state.MOMENTS}
-        if self._follows is not None:
-            parts["average"] = self._follows.averages()
+        if self._ema is not None:
+            parts["average"] = self._ema.averages()
         for part, tensors in parts.items():
-            whole = self._on_first(tensors)
-            if self._place.rank == 0:
+            whole = self._on_rank_0(tensors)
+            if self._process.rank == 0:
                 state.save_part(folder, part, whole)
-        if self._place.rank == 0:
+        if self._process.rank == 0:
             state.save_progress(folder, progress)
-        self._wait()
+        self._barrier()
 
     def load_state(self, folder: Path) -> dict[str, Any]:
-        """Go on from what `save_state` wrote; returns the progress."""
+        """Restore what `save_state` wrote; returns the progress."""
         progress = state.load_progress(folder)
-        if self._place.zero:
-            self._make_optimiser_state()
+        if self._process.zero:
+            self._make_optimizer_state()
         moments = {moment: state.load_part(folder, moment) for moment in state.MOMENTS}
         self.engine.restore(state.load_part(folder, "weights"), moments, progress["step"])
-        if self._follows is not None:
-            self._follows.restore(state.load_part(folder, "average"))
+        if self._ema is not None:
+            self._ema.restore(state.load_part(folder, "average"))
         return progress
 
-    def _make_optimiser_state(self) -> None:
-        # DeepSpeed makes it with the first step: one that changes nothing.
+    def _make_optimizer_state(self) -> None:
+        # DeepSpeed makes its optimiser state in the first step: take one that changes nothing.
         row = Row([0, 0], [1], weight=0.0)
         batch = self._collate([row], self.packed)
         self.engine.backward(batch, lambda logits_T_V: logits_T_V.sum() * 0, last=True)
         self.engine.step(0.0)
 
-    def _on_first(self, tensors: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """Whole tensors in the memory of the first process; the others only take part in putting them together."""
-        return {name: tensor.cpu().contiguous() for name, tensor in tensors if self._place.rank == 0}
+    def _on_rank_0(self, tensors: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """Whole tensors in the CPU memory of rank 0. The other processes take part in gathering them, and get none."""
+        return {name: tensor.cpu().contiguous() for name, tensor in tensors if self._process.rank == 0}
 
-    def _wait(self) -> None:
-        if self._place.workers > 1:
+    def _barrier(self) -> None:
+        if self._process.workers > 1:
             torch.distributed.barrier()
 
 
-def clipped(rows: Sequence[Row], log_probs: list[list[float]], share: float) -> list[Row]:
-    """The rows without the supervision of that share of all supervised tokens which is least likely; rows that have
-    none left are gone."""
+def drop_least_likely(rows: Sequence[Row], log_probs: list[list[float]], share: float) -> list[Row]:
+    """The rows without supervision of the share of all supervised tokens with the lowest log-probabilities. Rows
+    without a supervised token are left out."""
     likelihoods = torch.tensor([value for each in log_probs for value in each])
     drop = torch.zeros(len(likelihoods), dtype=torch.bool)
     drop[likelihoods.argsort(stable=True)[: int(share * len(likelihoods))]] = True

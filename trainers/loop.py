@@ -5,150 +5,207 @@ import resource
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainers import objectives
-from trainers.batches import row_order
+from trainers.batches import StepBatch, row_order
+from trainers.callbacks import Callbacks
 from trainers.job import TrainJob
-from trainers.place import Callbacks, ProcessConfig
-from trainers.rollouts import Sampled, sampled_steps
+from trainers.process import ProcessConfig
+from trainers.rollouts import RolloutSampler
+from trainers.rows import Row
 from trainers.settings import TrainSettings
-from trainers.tokens import Row, streams, tokenize
+from trainers.tokenization import tokenize, tokenize_streams
 
-NO_ROWS = "there are no rows to train on: every answer may have been cut off; raise sampling.max_tokens"
+if TYPE_CHECKING:
+    from trainers.learner import Learner
+
+NO_ROWS = "there are no rows to train on: every answer may have been truncated; raise sampling.max_tokens"
 
 
-def train(job: TrainJob, place: ProcessConfig | None = None, host: Callbacks | None = None) -> dict[str, Any]:
-    """Fine-tune a student and save it into `job.out`; returns the run's figures. Every process of a training calls it.
+@dataclass
+class Progress:
+    """What a training has done so far, over all attempts."""
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    tokens: int = 0
+    seconds: float = 0.0  # of earlier attempts
+
+
+def train(job: TrainJob, process: ProcessConfig | None = None, callbacks: Callbacks | None = None) -> dict[str, Any]:
+    """Fine-tune a student and save it into `job.out`; returns figures of the training. Every process calls it.
 
     Raises ValueError for rows, weights and settings that cannot be used, and FloatingPointError, with the step, its
     rows and the settings, for a loss or a gradient that is not finite.
     """
-    import torch
     from transformers import AutoTokenizer
 
-    place, host, settings = place or ProcessConfig(), host or Callbacks(), job.settings
-    if not job.examples:
-        raise ValueError(NO_ROWS)
-    if settings.lora is None and job.start is not None and (job.start / "adapter_config.json").is_file():
-        raise ValueError("full-weight training cannot start from a LoRA adapter: merge it into a checkpoint first")
+    process, callbacks, settings = process or ProcessConfig(), callbacks or Callbacks(), job.settings
+    _check(job)
     tokenizer = AutoTokenizer.from_pretrained(job.checkpoint)
-    on_policy = settings.objective in objectives.ON_POLICY
-    rows: list[Row] = []
-    if settings.objective == "lm":
-        rows = streams(job.examples, tokenizer, settings.max_length)
-    elif not on_policy:
-        rows = tokenize(job.examples, tokenizer, settings.max_length, settings.loss_on)
+    rows = _tokenize(job, tokenizer)
 
-    from trainers.learner import Learner, clipped
+    from trainers.learner import Learner, drop_least_likely
 
     longest = max((len(row.ids) for row in rows), default=settings.max_length)
-    learner = Learner(job, tokenizer, place, longest, watch_base=host.kl_every > 0)
-    supervised = sum(len(row.supervised) for row in rows)
+    learner = Learner(job, tokenizer, process, longest, watch_base=callbacks.kl_every_steps > 0)
+    dropped = {}
     if settings.drop_least_likely:
-        rows = clipped(rows, learner.log_probs(rows), settings.drop_least_likely)
-    total = settings.steps(len(job.examples) if on_policy else len(rows))
+        before = _supervised(rows)
+        rows = drop_least_likely(rows, learner.log_probs(rows), settings.drop_least_likely)
+        dropped = {"dropped_share": 1 - _supervised(rows) / before}
+    total = settings.steps(len(rows or job.examples))
     end = settings.stop_after or total
-    late = [step for step in (*host.checkpoints, end) if step > total]
-    if late:
-        raise ValueError(f"the training has {total} steps, but is to be measured at step {late[0]}: leave that out")
-    done: dict[str, Any] = {"step": 0, "losses": [], "tokens": 0, "seconds": 0.0}
-    if host.resume is not None:
-        done = learner.load_state(host.resume)
-    steps = range(done["step"], end)
-    if on_policy:
-        batches = sampled_steps(job, steps, total, tokenizer, place, host, learner)
-    else:
-        batches = _fixed(rows, settings, steps, total)
-    began = kept = time.monotonic()
-    warned = False
+    _check_steps((*callbacks.checkpoint_steps, end), total)
 
+    progress = Progress()
+    if callbacks.resume_from is not None:
+        progress = Progress(**learner.load_state(callbacks.resume_from))
+    steps = range(progress.step, end)
+    if objectives.get(settings.objective).on_policy:
+        batches = RolloutSampler(job, tokenizer, process, callbacks, learner).batches(steps, total)
+    else:
+        batches = _batches(rows, settings, steps, total)
+    saver = _StateSaver(learner, process, callbacks)
     for step, batch in zip(steps, batches, strict=True):
-        at = time.monotonic()
-        torch.manual_seed(settings.seed * 1_000_003 + step * place.workers + place.rank)
-        rate = settings.learning_rate * _rate(step, total, settings)
-        loss, norm = learner.learn(batch.rows, rate)
-        for what, figure in (("loss", loss), ("norm of the gradient", norm)):
-            if not math.isfinite(figure):
-                raise FloatingPointError(f"the {what} is {figure} at step {step} ({batch.name}) with {settings}")
-        learner.after_step()
-        tokens = sum(len(row.supervised) for row in batch.rows)
-        done["losses"].append(loss)
-        done["tokens"] += tokens
-        done["step"] = step + 1
-        seen = sum(len(row.ids) for row in batch.rows)
-        facts = {
-            "step": step,
-            "loss": loss,
-            "grad_norm": norm,
-            "learning_rate": rate,
-            "tokens_per_second": seen / (time.monotonic() - at),
-            "supervised_share": tokens / seen,
-            "peak_memory": peak_memory(place),
-            **batch.facts,
-        }
-        if host.kl_every and (step % host.kl_every == 0 or step + 1 == end):
-            facts["kl_to_base"] = learner.kl_to_base(batch.rows)
-        if place.rank == 0:
-            host.report(facts)
-        if step + 1 in host.checkpoints:
-            _leave(learner, step + 1, place, host)
-        urgent = learner.any(host.urgent()) and not warned
-        due = learner.any(place.rank == 0 and time.monotonic() - kept > host.save_every_seconds)
-        if (urgent or due) and step + 1 < end:
-            warned = warned or urgent
-            _keep(learner, {**done, "seconds": done["seconds"] + time.monotonic() - began}, place, host)
-            kept = time.monotonic()
+        metrics = _train_step(learner, step, total, batch, settings, process)
+        progress.step = step + 1
+        progress.losses.append(metrics["loss"])
+        progress.tokens += _supervised(batch.rows)
+        if callbacks.kl_every_steps and (step % callbacks.kl_every_steps == 0 or step + 1 == end):
+            metrics["kl_to_base"] = learner.kl_to_base(batch.rows)
+        if process.rank == 0:
+            callbacks.report(metrics)
+        if step + 1 in callbacks.checkpoint_steps:
+            _save_checkpoint(learner, step + 1, process, callbacks)
+        if step + 1 < end:
+            saver.save_if_due(progress)
 
     learner.save_weights(job.out)
     return {
         "steps": end,
         "rows": len(job.examples),
-        "tokens": done["tokens"],
-        "seconds": done["seconds"] + time.monotonic() - began,
+        "tokens": progress.tokens,
+        "seconds": progress.seconds + saver.elapsed(),
         "packed": learner.packed,
-        "first_loss": done["losses"][0],
-        "last_loss": done["losses"][-1],
-        "losses": done["losses"],
-        **(
-            {"clipped": 1 - sum(len(row.supervised) for row in rows) / supervised} if settings.drop_least_likely else {}
-        ),
+        "first_loss": progress.losses[0],
+        "last_loss": progress.losses[-1],
+        "losses": progress.losses,
+        **dropped,
     }
 
 
-def _fixed(rows: list[Row], settings: TrainSettings, steps: range, total: int) -> Iterator[Sampled]:
+def _check(job: TrainJob) -> None:
+    if not job.examples:
+        raise ValueError(NO_ROWS)
+    if job.settings.lora is None and job.start is not None and (job.start / "adapter_config.json").is_file():
+        raise ValueError("full-weight training cannot start from a LoRA adapter: merge it into a checkpoint first")
+
+
+def _check_steps(wanted: tuple[int, ...], total: int) -> None:
+    late = [step for step in wanted if step > total]
+    if late:
+        raise ValueError(f"the training has {total} steps, but is to be measured at step {late[0]}: leave that out")
+
+
+def _tokenize(job: TrainJob, tokenizer: Any) -> list[Row]:
+    """The rows of the examples; none where the student samples its own."""
+    settings = job.settings
+    objective = objectives.get(settings.objective)
+    if objective.on_policy:
+        return []
+    if objective.data == "token_streams":
+        return tokenize_streams(job.examples, tokenizer, settings.max_length)
+    return tokenize(job.examples, tokenizer, settings.max_length, settings.loss_on)
+
+
+def _batches(rows: list[Row], settings: TrainSettings, steps: range, total: int) -> Iterator[StepBatch]:
     order = row_order(len(rows), settings.batch_size, total, settings.seed, settings.order)
     for numbers in islice(order, steps.start, steps.stop):
-        yield Sampled([rows[i] for i in numbers], f"rows {numbers}", {})
+        yield StepBatch([rows[i] for i in numbers], f"rows {numbers}", {})
 
 
-def _leave(learner: Any, step: int, place: ProcessConfig, host: Callbacks) -> None:
-    with tempfile.TemporaryDirectory(prefix="offmodel-checkpoint-") as scratch:
-        learner.save_weights(Path(scratch))
-        if place.rank == 0:
-            host.leave(step, Path(scratch))
-
-
-def _keep(learner: Any, progress: dict[str, Any], place: ProcessConfig, host: Callbacks) -> None:
-    with tempfile.TemporaryDirectory(prefix="offmodel-state-") as scratch:
-        learner.save_state(Path(scratch), progress)
-        if place.rank == 0:
-            host.keep(Path(scratch))
-
-
-def peak_memory(place: ProcessConfig) -> int:
-    """The most memory in bytes that this process has had: the GPU's, or the machine's where there is none."""
+def _train_step(
+    learner: "Learner", step: int, total: int, batch: StepBatch, settings: TrainSettings, process: ProcessConfig
+) -> dict[str, float]:
+    """Take one step; returns its metrics. Raises FloatingPointError for a loss or a gradient that is not finite."""
     import torch
 
-    if place.device.startswith("cuda"):
+    began = time.monotonic()
+    torch.manual_seed(settings.seed * 1_000_003 + step * process.workers + process.rank)
+    learning_rate = settings.learning_rate * _schedule(step, total, settings)
+    loss, norm = learner.step(batch.rows, learning_rate)
+    for what, figure in (("loss", loss), ("norm of the gradient", norm)):
+        if not math.isfinite(figure):
+            raise FloatingPointError(f"the {what} is {figure} at step {step} ({batch.name}) with {settings}")
+    learner.update_reference()
+    tokens = sum(len(row.ids) for row in batch.rows)
+    return {
+        "step": step,
+        "loss": loss,
+        "grad_norm": norm,
+        "learning_rate": learning_rate,
+        "tokens_per_second": tokens / (time.monotonic() - began),
+        "supervised_share": _supervised(batch.rows) / tokens,
+        "peak_memory": peak_memory(process),
+        **batch.metrics,
+    }
+
+
+def _supervised(rows: list[Row]) -> int:
+    return sum(len(row.supervised) for row in rows)
+
+
+def _save_checkpoint(learner: "Learner", step: int, process: ProcessConfig, callbacks: Callbacks) -> None:
+    with tempfile.TemporaryDirectory(prefix="offmodel-checkpoint-") as scratch:
+        learner.save_weights(Path(scratch))
+        if process.rank == 0:
+            callbacks.save_checkpoint(step, Path(scratch))
+
+
+class _StateSaver:
+    """Saves resumable states: every `save_every_seconds`, and once after preemption is requested."""
+
+    def __init__(self, learner: "Learner", process: ProcessConfig, callbacks: Callbacks):
+        self._learner, self._process, self._callbacks = learner, process, callbacks
+        self._began = self._saved = time.monotonic()
+        self._preempted = False
+
+    def elapsed(self) -> float:
+        """Seconds of this attempt."""
+        return time.monotonic() - self._began
+
+    def save_if_due(self, progress: Progress) -> None:
+        # All processes must decide alike, since all of them take part in saving.
+        preempted = self._learner.any(self._callbacks.preemption_requested()) and not self._preempted
+        overdue = time.monotonic() - self._saved > self._callbacks.save_every_seconds
+        overdue = self._learner.any(self._process.rank == 0 and overdue)
+        if not (preempted or overdue):
+            return
+        self._preempted = self._preempted or preempted
+        state = asdict(progress) | {"seconds": progress.seconds + self.elapsed()}
+        with tempfile.TemporaryDirectory(prefix="offmodel-state-") as scratch:
+            self._learner.save_state(Path(scratch), state)
+            if self._process.rank == 0:
+                self._callbacks.save_state(Path(scratch))
+        self._saved = time.monotonic()
+
+
+def peak_memory(process: ProcessConfig) -> int:
+    """The peak memory of this process in bytes: of the GPU, or of the CPU where there is none."""
+    import torch
+
+    if process.device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB.
 
 
-def _rate(step: int, steps: int, settings: TrainSettings) -> float:
-    """The learning rate at a step as a share of the peak: linear warm-up, then the schedule towards 0."""
+def _schedule(step: int, steps: int, settings: TrainSettings) -> float:
+    """The learning rate at a step as a share of the peak: linear warm-up, then the decay towards 0."""
     warmup = round(settings.warmup_ratio * steps)
     if step < warmup:
         return (step + 1) / warmup

@@ -1,16 +1,16 @@
-"""LoRA layers made for training: the same product, in the order that takes the least time."""
+"""LoRA layers for training: PEFT's result, computed in the fastest order."""
 
 import torch
 from peft.tuners.lora import Linear
 from torch import nn
 
 
-class Product(torch.autograd.Function):
+class MergedProduct(torch.autograd.Function):
     """x (W + s B A)^T + b, with gradients of x, A and B; W and b are frozen.
 
-    The sum of weights meets the tokens once each way, where PEFT's order has three products and two passes over what
-    comes out. It is made again for the way back, for holding it would take the memory of a second model. The thin
-    products have the rank in front: (r, T) is made in long rows, (T, r) in short ones, which is slower.
+    The merged weights are multiplied with the tokens once per direction. PEFT's order has three products and two passes
+    over the outputs. The backward pass merges the weights again, since keeping them takes the memory of a second model.
+    MergedProducts with the rank come as (r, T), which has long rows and is faster to compute than (T, r).
     """
 
     @staticmethod
@@ -30,28 +30,28 @@ class Product(torch.autograd.Function):
         return to_x, None, None, to_down, to_up, None
 
 
-class Summed(Linear):
-    """A linear layer with an adapter that is added to the weights before they meet the tokens."""
+class MergedLinear(Linear):
+    """A linear layer that merges its adapter into its weights before it multiplies them with the tokens."""
 
     def forward(self, x, *args, **kwargs):
         if self.disable_adapters:
             return self.base_layer(x)
         (name,) = self.active_adapters
         down, up = self.lora_A[name].weight, self.lora_B[name].weight
-        return Product.apply(x, self.base_layer.weight, self.base_layer.bias, down, up, self.scaling[name])
+        return MergedProduct.apply(x, self.base_layer.weight, self.base_layer.bias, down, up, self.scaling[name])
 
 
-def sum_layers(model) -> None:
-    """Have a model's float32 LoRA layers add their adapter to their weights first.
+def merge_layers(model) -> None:
+    """Replace a model's float32 LoRA layers by `MergedLinear`.
 
-    In lower precision the sum would round an adapter away, and of weights that are partitioned there is no sum.
+    In lower precision merging would round the adapter away, and sharded weights cannot be merged.
     """
     for layer in model.modules():
         if type(layer) is Linear and _is_plain(layer) and layer.base_layer.weight.dtype == torch.float32:
-            layer.__class__ = Summed
+            layer.__class__ = MergedLinear
 
 
 def _is_plain(layer: Linear) -> bool:
-    """Whether a layer is (W + B A alpha / rank) x + b, and nothing else."""
+    """Whether a layer is (W + B A lora_alpha / r) x + b, without any extra."""
     bare = not layer.lora_variant and not any(layer.lora_bias.values()) and not layer.fan_in_fan_out
     return bare and all(isinstance(dropout, nn.Identity) for dropout in layer.lora_dropout.values())

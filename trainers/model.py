@@ -1,17 +1,17 @@
-"""The model as it is trained: a pass over a micro-batch that makes logits only where a token is supervised."""
+"""The model in training: a forward pass over a micro-batch that computes logits for supervised tokens only."""
 
 import torch
 from torch import nn
 
 from trainers import packing
 from trainers.batches import Batch, collate
-from trainers.tokens import Row
+from trainers.rows import Row
 
-APART = 3e-2  # of the logits' size: what two ways of computing them in bfloat16 differ by at most
+TOLERANCE = 3e-2  # of the largest logit: two ways of computing them in bfloat16 differ by less
 
 
 class Student(nn.Module):
-    """A causal language model with its loss. `packed` tells whether its rows may lie in one sequence."""
+    """A causal language model with its loss. `packed`: whether rows may be packed into one sequence."""
 
     def __init__(self, model):
         super().__init__()
@@ -19,7 +19,7 @@ class Student(nn.Module):
         self.packed = False
 
     def forward(self, batch: Batch, loss=None):
-        """The logits (T, V) of a micro-batch's supervised tokens in float32, or what `loss` makes of them."""
+        """The logits (T, V) of a micro-batch's supervised tokens in float32, or `loss(logits)`."""
         logits = self._logits(batch).float()
         return logits if loss is None else loss(logits)
 
@@ -33,13 +33,13 @@ class Student(nn.Module):
 
 
 def try_packing(student: Student, forward, longest: int, pad_id: int, device) -> bool:
-    """Have the student's rows packed if its layers see no further than a row's ends: measured, not read off its config.
+    """Enable packing if the student's layers do not mix rows of one sequence, which is measured.
 
-    Some models mix tokens by other means than attention (linear attention, convolutions), or by attention with more to
-    it than the common kind. Two rows in one sequence must give what one of them gives by itself, and what they give
-    must not depend on the other. That one is short, and then as long as the `longest` that will be seen: what is near
-    hides in a long row, and some models look otherwise at what is far. `forward(batch)` calls the student by way of
-    whatever wraps it.
+    Some models mix tokens by other means than attention (linear attention, convolutions), or by attention with special
+    features. A row after another in one sequence must give the logits that it gives alone, and they must not depend on
+    the other row. This is measured for a short row, where effects of neighbouring tokens are large, and for one of
+    `longest` tokens, since some models treat distant tokens differently. `forward(batch)` calls the student through its
+    wrapper.
     """
     config = student.model.config
     own = config._attn_implementation
@@ -61,13 +61,13 @@ def try_packing(student: Student, forward, longest: int, pad_id: int, device) ->
             try:
                 student.model.set_attn_implementation(packing.register())
                 after = [[seen([row(other, 5), one], packed=True) for other in (1, 2)] for one in measured]
-            except (AssertionError, TypeError, ValueError, RuntimeError):  # It has no use for such an attention.
+            except (AssertionError, TypeError, ValueError, RuntimeError):  # The model does not support this attention.
                 after = []
     finally:
         student.train(was_training)
     student.packed = bool(after) and all(
-        torch.equal(one, other) and (one - by_itself).abs().max() < APART * by_itself.abs().max()
-        for (one, other), by_itself in zip(after, alone, strict=True)
+        torch.equal(one, other) and (one - expected).abs().max() < TOLERANCE * expected.abs().max()
+        for (one, other), expected in zip(after, alone, strict=True)
     )
     if not student.packed:
         student.model.set_attn_implementation(own)

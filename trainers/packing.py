@@ -1,17 +1,17 @@
-"""Attention over rows that lie in one sequence, each of which sees itself alone.
+"""Attention over rows packed into one sequence. Each row attends only to itself.
 
-Everything but attention takes tokens one by one, so a packed sequence wastes nothing on padding there. In attention
-rows of like length are laid side by side by their explicit places, attended to causally, and put back: nothing is
-inferred from position ids, and no mask of P x P is made. What is beyond a row's end is seen by no token of it.
+All layers but attention work token by token, so a packed sequence needs no padding there. Attention gathers rows of
+similar length into blocks by explicit indices, attends causally, and scatters the results back. It does not depend on
+position ids, and needs no mask of P x P. Causality hides the padding at the end of a row.
 """
 
-from trainers.batches import Layout
+from trainers.batches import BlockLayout
 
 NAME = "offmodel_packed"
 
 
 def register() -> str:
-    """Make the attention known to transformers; returns its name."""
+    """Register the attention with transformers; returns its name."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attend)
@@ -27,28 +27,28 @@ def attend(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
-    rows: Layout | None = None,
+    rows: BlockLayout | None = None,
     **_,
 ):
-    """Causal attention as transformers calls it: (1, heads, P, d) to (1, P, heads, d). `rows` has the rows' places."""
+    """Causal attention as transformers calls it: (1, heads, P, d) to (1, P, heads, d)."""
     import torch
 
     assert rows is not None
     assert query.shape[0] == 1
-    blocks = zip(_apart(query, rows), _apart(key, rows), _apart(value, rows), strict=True)
-    done = [_attend_alike(q, k, v, sliding_window, dropout, scaling) for q, k, v in blocks]
-    return torch.cat(done).index_select(0, rows.together_P)[None], None
+    blocks = zip(_gather(query, rows), _gather(key, rows), _gather(value, rows), strict=True)
+    done = [_attend_block(q, k, v, sliding_window, dropout, scaling) for q, k, v in blocks]
+    return torch.cat(done).index_select(0, rows.scatter_P)[None], None
 
 
-def _apart(x, rows: Layout) -> list:
-    """(1, heads, P, d) to the (R, heads, L, d) of each block."""
-    laid = x[0].transpose(0, 1).index_select(0, rows.apart_N)
-    parts = laid.split([R * L for R, L in rows.blocks])
+def _gather(x, rows: BlockLayout) -> list:
+    """(1, heads, P, d) to (R, heads, L, d) for each block."""
+    gathered = x[0].transpose(0, 1).index_select(0, rows.gather_N)
+    parts = gathered.split([R * L for R, L in rows.blocks])
     return [part.unflatten(0, shape).transpose(1, 2) for part, shape in zip(parts, rows.blocks, strict=True)]
 
 
-def _attend_alike(query, key, value, window: int | None, dropout: float, scale: float | None):
-    """Causal attention of rows side by side: (R, heads, L, d) to (R x L, heads, d)."""
+def _attend_block(query, key, value, window: int | None, dropout: float, scale: float | None):
+    """Causal attention within the rows of a block: (R, heads, L, d) to (R x L, heads, d)."""
     import torch
 
     L, near = query.shape[2], None

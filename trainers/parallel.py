@@ -1,7 +1,8 @@
-"""How the weights of a student are held and stepped: whole in every process, or sharded by DeepSpeed's ZeRO.
+"""Engines that hold and update the weights of a student: replicated (DDP), or sharded by DeepSpeed's ZeRO.
 
-Both ways are used alike. Losses are shares of a step's loss, so gradients are summed over micro-batches and workers.
-What is saved has whole float32 tensors by the names in the model, so it does not depend on how many workers saved it.
+Both have the same interface. The loss of a micro-batch is its share of the step's loss, so gradients are summed over
+micro-batches and workers. Saved tensors are whole, in float32, with their names in the model, for any number of
+workers.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,27 +13,27 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from trainers.model import Student
-from trainers.place import ProcessConfig
+from trainers.process import ProcessConfig
 from trainers.settings import TrainSettings
 from trainers.state import MOMENTS
 
 
 class DDPEngine:
-    """Every process holds all: a single one, or several by PyTorch's DistributedDataParallel."""
+    """Every process holds all weights: one process, or several with PyTorch's DistributedDataParallel."""
 
-    def __init__(self, model, settings: TrainSettings, place: ProcessConfig):
-        self.student = Student(model.to(place.device).train())
-        self._workers, self._max_norm = place.workers, settings.max_grad_norm
+    def __init__(self, model, settings: TrainSettings, process: ProcessConfig):
+        self.student = Student(model.to(process.device).train())
+        self._workers, self._max_norm = process.workers, settings.max_grad_norm
         self._weights = [p for p in self.student.parameters() if p.requires_grad]
         self._optimizer = adamw(self._weights, settings)
         self._wrapped: Any = self.student
-        if place.workers > 1:
+        if process.workers > 1:
             self._wrapped = DistributedDataParallel(
-                self.student, device_ids=[place.device] if place.device.startswith("cuda") else None
+                self.student, device_ids=[process.device] if process.device.startswith("cuda") else None
             )
         mixed = settings.lora is None and settings.dtype != "float32"
         self._precision = torch.autocast(
-            torch.device(place.device).type, dtype=getattr(torch, settings.dtype), enabled=mixed
+            torch.device(process.device).type, dtype=getattr(torch, settings.dtype), enabled=mixed
         )
 
     def forward(self, batch, loss=None):
@@ -40,15 +41,15 @@ class DDPEngine:
             return self._wrapped(batch, loss)
 
     def backward(self, batch, loss, last: bool):
-        """Add the gradient of one micro-batch; `last`: of this step. Returns its share of the loss."""
-        waiting = nullcontext() if last or self._workers == 1 else self._wrapped.no_sync()
-        with waiting:
+        """Add the gradient of one micro-batch; returns its share of the loss. `last`: the last of the step."""
+        sync = nullcontext() if last or self._workers == 1 else self._wrapped.no_sync()
+        with sync:
             share = self.forward(batch, loss)
             (share * self._workers).backward()
         return share.detach()
 
     def step(self, rate: float) -> float:
-        """Take the step with a learning rate; returns the norm of the gradient before it was clipped."""
+        """Update the weights with a learning rate; returns the norm of the gradient before clipping."""
         norm = torch.nn.utils.clip_grad_norm_(self._weights, self._max_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -57,16 +58,16 @@ class DDPEngine:
         return float(norm)
 
     def weights(self) -> Iterator[tuple[str, Any]]:
-        for name, weight in trained(self.student.model):
+        for name, weight in trainable(self.student.model):
             yield name, weight.detach()
 
     def moments(self, moment: str) -> Iterator[tuple[str, Any]]:
-        for name, weight in trained(self.student.model):
+        for name, weight in trainable(self.student.model):
             yield name, self._optimizer.state[weight][moment]
 
     def restore(self, weights: Mapping, moments: Mapping[str, Mapping], steps: int) -> None:
-        """Go on from what `weights` and `moments` gave after that many steps."""
-        for name, weight in trained(self.student.model):
+        """Restore the results of `weights` and `moments` after that many steps."""
+        for name, weight in trainable(self.student.model):
             weight.data.copy_(weights[name])
             self._optimizer.state[weight] = {
                 "step": torch.tensor(float(steps), device=weight.device),
@@ -75,23 +76,23 @@ class DDPEngine:
 
 
 class ZeroEngine:
-    """DeepSpeed's ZeRO: optimiser state (1), gradients (2) and weights (3) are shared out among the processes."""
+    """DeepSpeed's ZeRO: optimiser state (1), gradients (2) and weights (3) are sharded over the processes."""
 
-    def __init__(self, model, settings: TrainSettings, place: ProcessConfig):
+    def __init__(self, model, settings: TrainSettings, process: ProcessConfig):
         import deepspeed
 
-        if place.device == "cpu":
-            deepspeed.ops.__compatible_ops__ = {}  # Else it compiles one for the processes of a machine.
+        if process.device == "cpu":
+            deepspeed.ops.__compatible_ops__ = {}  # Else it compiles a communication library.
         self.student = Student(model.train())
         weights = [p for p in self.student.parameters() if p.requires_grad]
-        self._stage = place.zero
+        self._stage = process.zero
         self._engine, *_ = deepspeed.initialize(
             model=self.student,
             optimizer=adamw(weights, settings),
-            config=zero_config(settings, place),
+            config=zero_config(settings, process),
             dist_init_required=False,
         )
-        self._workers = place.workers
+        self._workers = process.workers
 
     def forward(self, batch, loss=None):
         return self._engine(batch, loss)
@@ -111,20 +112,20 @@ class ZeroEngine:
     def weights(self) -> Iterator[tuple[str, Any]]:
         from deepspeed.utils import safe_get_full_fp32_param
 
-        for name, weight in trained(self.student.model):
+        for name, weight in trainable(self.student.model):
             yield name, safe_get_full_fp32_param(weight)
 
     def moments(self, moment: str) -> Iterator[tuple[str, Any]]:
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        for name, weight in trained(self.student.model):
+        for name, weight in trainable(self.student.model):
             yield name, safe_get_full_optimizer_state(weight, moment)
 
     def restore(self, weights: Mapping, moments: Mapping[str, Mapping], steps: int) -> None:
-        """Call it after a step with learning rate 0, which is what makes DeepSpeed's optimiser state."""
+        """As in DDPEngine. Call it after a step with learning rate 0, which makes DeepSpeed's optimiser state."""
         from deepspeed import zero
 
-        for name, weight in trained(self.student.model):
+        for name, weight in trainable(self.student.model):
             with zero.GatheredParameters([weight], modifier_rank=0, enabled=self._stage == 3):
                 weight.data.copy_(weights[name])
             self._put(weight, weights[name], None)
@@ -155,18 +156,18 @@ def adamw(weights: list, settings: TrainSettings):
     return torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
-def trained(model) -> Iterator[tuple[str, Any]]:
+def trainable(model) -> Iterator[tuple[str, Any]]:
     return ((name, weight) for name, weight in model.named_parameters() if weight.requires_grad)
 
 
-def zero_config(settings: TrainSettings, place: ProcessConfig) -> dict[str, Any]:
-    """DeepSpeed's configuration. The sizes of batches in it are of no account: the loop makes them."""
-    on_gpu = place.device.startswith("cuda")
+def zero_config(settings: TrainSettings, process: ProcessConfig) -> dict[str, Any]:
+    """DeepSpeed's configuration. Its batch sizes have no effect: the loop makes the batches."""
+    on_gpu = process.device.startswith("cuda")
     held = {"device": "cpu", "pin_memory": on_gpu}
-    zero: dict[str, Any] = {"stage": place.zero, "overlap_comm": on_gpu}
-    if place.offload != "nothing":
+    zero: dict[str, Any] = {"stage": process.zero, "overlap_comm": on_gpu}
+    if process.offload != "nothing":
         zero["offload_optimizer"] = held
-    if place.offload == "all":
+    if process.offload == "all":
         zero["offload_param"] = held
     return {
         "train_micro_batch_size_per_gpu": 1,

@@ -1,7 +1,6 @@
-"""What an objective compares the student with: itself without what it has learnt, as it was, or another model.
+"""Reference models: the student with its adapter disabled, a frozen or EMA copy of it, or a separate model.
 
-Where the student is an adapter its base is itself with the adapter off; all else is a second model, whose frozen
-weights are the student's own where those are frozen too.
+A copy shares those weights with the student that are frozen there too.
 """
 
 import copy
@@ -12,12 +11,12 @@ from typing import Any
 import torch
 
 from trainers.model import Student, try_packing
-from trainers.parallel import DDPEngine, ZeroEngine, trained
-from trainers.place import ProcessConfig
+from trainers.parallel import DDPEngine, ZeroEngine, trainable
+from trainers.process import ProcessConfig
 
 
 class SelfReference:
-    """The student's own weights as they are now, or, with the adapter off, those that it is on."""
+    """The student with its current weights, or with its adapter disabled."""
 
     def __init__(self, engine: DDPEngine | ZeroEngine, adapter_off: bool):
         self._engine, self._adapter_off = engine, adapter_off
@@ -27,25 +26,25 @@ class SelfReference:
         return self._engine.student.packed
 
     def logits(self, batch):
-        """Of shape (T, V), without a gradient."""
+        """The logits of the supervised tokens, of shape (T, V), without gradient."""
         student = self._engine.student
-        without: AbstractContextManager = nullcontext()
+        adapter: AbstractContextManager = nullcontext()
         if self._adapter_off:
-            without = student.model.disable_adapter()
-        student.eval()  # What is measured is the model, and not the model at some draw of its dropout.
+            adapter = student.model.disable_adapter()
+        student.eval()  # Without dropout.
         try:
-            with torch.no_grad(), without:
+            with torch.no_grad(), adapter:
                 return self._engine.forward(batch)
         finally:
             student.train()
 
 
 class FrozenReference:
-    """A model beside the student: frozen, but for `follow`, by which it comes after the student."""
+    """A second model. Its weights change by `ema_update` only."""
 
-    def __init__(self, model, dtype: str, place: ProcessConfig, longest: int, pad_id: int):
-        self._student = Student(model.to(place.device) if place.zero < 3 else model).eval().requires_grad_(False)
-        self._sharded = place.zero == 3
+    def __init__(self, model, dtype: str, process: ProcessConfig, longest: int, pad_id: int):
+        self._student = Student(model.to(process.device) if process.zero < 3 else model).eval().requires_grad_(False)
+        self._sharded = process.zero == 3
         self._forward: Any = self._student
         if self._sharded:
             import deepspeed
@@ -57,9 +56,9 @@ class FrozenReference:
             }
             self._forward, *_ = deepspeed.initialize(model=self._student, config=config, dist_init_required=False)
         self._precision = torch.autocast(
-            torch.device(place.device).type, dtype=getattr(torch, dtype), enabled=dtype != "float32"
+            torch.device(process.device).type, dtype=getattr(torch, dtype), enabled=dtype != "float32"
         )
-        try_packing(self._student, self._forward, longest, pad_id, place.device)
+        try_packing(self._student, self._forward, longest, pad_id, process.device)
         self._averages: dict[str, torch.Tensor] = {}
 
     @property
@@ -67,11 +66,12 @@ class FrozenReference:
         return self._student.packed
 
     def logits(self, batch):
+        """The logits of the supervised tokens, of shape (T, V), without gradient."""
         with torch.no_grad(), self._precision:
             return self._forward(batch)
 
-    def follow(self, engine: DDPEngine | ZeroEngine, rate: float) -> None:
-        """phi <- rate * theta + (1 - rate) * phi, with theta the student's trained weights. Averages are in float32."""
+    def ema_update(self, engine: DDPEngine | ZeroEngine, rate: float) -> None:
+        """phi <- rate * theta + (1 - rate) * phi, with the student's trained weights theta. Averages are in float32."""
         mine = dict(self._student.model.named_parameters())
         for name, theta in self._theta(engine):
             phi = mine[name].ds_tensor if self._sharded else mine[name].data
@@ -86,11 +86,11 @@ class FrozenReference:
             return
         from deepspeed.utils import safe_get_local_fp32_param
 
-        for name, weight in trained(engine.student.model):
+        for name, weight in trainable(engine.student.model):
             yield name, safe_get_local_fp32_param(weight)
 
     def averages(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """The followed weights, whole."""
+        """The averaged weights, as whole tensors by name."""
         mine = dict(self._student.model.named_parameters())
         for name, average in self._averages.items():
             if not self._sharded:
@@ -101,6 +101,7 @@ class FrozenReference:
             yield name, torch.cat(parts)[: mine[name].ds_numel].view(mine[name].ds_shape)
 
     def restore(self, averages: Mapping[str, torch.Tensor]) -> None:
+        """Restore the result of `averages`."""
         mine = dict(self._student.model.named_parameters())
         for name, whole in averages.items():
             phi = mine[name].ds_tensor if self._sharded else mine[name].data
@@ -115,10 +116,10 @@ class FrozenReference:
                 self._averages[name] = phi
 
 
-def copy_for_reference(model, place: ProcessConfig, load: Callable[[], Any]):
-    """A second model with the student's weights as they are now; those that are frozen are shared. `load` loads it
-    again where its weights are sharded. To be made before the student is wrapped."""
-    if place.zero == 3:
+def copy_for_reference(model, process: ProcessConfig, load: Callable[[], Any]):
+    """A second model with the student's current weights; frozen ones are shared. Call it before the student is wrapped.
+    `load` loads the model again where weights are sharded."""
+    if process.zero == 3:
         return load()
     frozen = {id(p): p for p in model.parameters() if not p.requires_grad}
     return copy.deepcopy(model, memo=frozen)

@@ -1,31 +1,32 @@
-"""The settings of one training run: all that decides its result, and nothing that does not."""
+"""The settings of one training: all that decides its result, and nothing else."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from trainers import objectives
 
-LearnFrom = Literal["answer", "after_reasoning", "empty_reasoning"]
+LossOn = Literal["answer", "after_reasoning", "empty_reasoning"]
 
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA adapter on every linear layer (the output head excepted), in PEFT's format."""
+    """A LoRA adapter on every linear layer except the output head, with PEFT's `r` and `lora_alpha`."""
 
-    rank: int = 8
-    alpha: int = 16
+    r: int = 8
+    lora_alpha: int = 16
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """`lora=None` trains the full weights. `warmup` is a share of all steps.
+    """`lora=None` trains the full weights. `options` are those of the objective, its defaults where None.
 
-    `batch_size` counts rows; where the student samples its own rows, prompts. `min_steps` repeats small data sets: a
-    run has at least that many steps, however few its rows; `max_steps` is their number in place of epochs. A run ends
-    at `stop_after`, with the learning rates of the whole one. `options` are those of the objective
-    (`trainers/objectives/`), its defaults where None. `loss_on` and `clip` say which of a row's tokens
-    are supervised (`trainers/tokens.py`): `clip` leaves out that share of them, the least likely under the student.
-    `steps_per_generation` steps share one sampling, where the student samples its own rows.
+    - `batch_size` counts rows, or prompts where the student samples its own completions;
+    - `min_steps` is the least number of steps: small data sets are repeated. `max_steps` takes the place of epochs;
+    - `stop_after` ends a training at that step, with the learning rates of the whole one;
+    - `warmup_ratio` is a share of all steps;
+    - `loss_on` says which tokens of an answer are supervised (`trainers/tokenization.py`). `drop_least_likely` leaves
+      out that share of them: those with the lowest probability under the student;
+    - `steps_per_generation` steps share one sampling of the student's own completions.
     """
 
     learning_rate: float
@@ -34,7 +35,7 @@ class TrainSettings:
     lora: Lora | None = Lora()
     objective: str = "sft"
     options: Any = None
-    loss_on: LearnFrom = "answer"
+    loss_on: LossOn = "answer"
     drop_least_likely: float = 0.0
     batch_size: int = 32
     num_train_epochs: float = 1.0
@@ -52,8 +53,8 @@ class TrainSettings:
     @property
     def objective_options(self) -> Any:
         """The objective's options, its defaults where none are given."""
-        return objectives.module(self.objective).Options() if self.options is None else self.options
+        return objectives.get(self.objective).options() if self.options is None else self.options
 
     def steps(self, rows: int) -> int:
-        """Optimiser steps of the whole run over `rows` rows."""
+        """Optimiser steps of the whole training over `rows` rows."""
         return self.max_steps or max(self.min_steps, round(self.num_train_epochs * rows / self.batch_size), 1)

@@ -1,8 +1,8 @@
-"""An unfinished training on disk, to go on from: safetensors and one JSON file, however many processes wrote it.
+"""The resumable state of a training on disk: safetensors and one JSON file, for any number of processes.
 
 weights.safetensors, exp_avg.safetensors, exp_avg_sq.safetensors    the trained weights and AdamW's moments, float32
-average.safetensors                                                 those of a teacher that follows the student
-progress.json                                                       written last: the steps done, and their figures
+average.safetensors                                                 the moving average of the weights, if there is one
+progress.json                                                       written last: completed steps and their losses
 """
 
 import json

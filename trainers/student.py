@@ -1,4 +1,4 @@
-"""A student's weights: loaded for training, saved as what vLLM and PEFT load as they are."""
+"""A student's weights: loaded for training, and saved in the formats that vLLM and PEFT load."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -9,10 +9,10 @@ from trainers.settings import Lora
 
 
 def load_student(checkpoint: str, adapter: Path | None, lora: Lora | None, dtype: str, seed: int):
-    """A model to train: its full weights, a new LoRA adapter, or `adapter` further. `checkpoint`: folder or hub id.
+    """A model to train: its full weights, a new LoRA adapter, or an existing `adapter`. `checkpoint`: folder or hub id.
 
-    Weights that are trained are held in float32, for in bfloat16 most of their small updates would round to nothing;
-    `dtype` is that of the frozen weights under an adapter. Raises ValueError for an adapter that does not fit.
+    Trained weights are in float32, since bfloat16 would round most of their small updates to zero. `dtype` is that of
+    the frozen weights under an adapter. Raises ValueError for an adapter of another model.
     """
     import torch
 
@@ -25,7 +25,7 @@ def load_student(checkpoint: str, adapter: Path | None, lora: Lora | None, dtype
     model = load_model(checkpoint, dtype)
     if adapter is None:
         torch.manual_seed(seed)
-        config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        config = LoraConfig(r=lora.r, lora_alpha=lora.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
         return get_peft_model(model, config)
 
     def misfit(why: str) -> ValueError:
@@ -38,7 +38,7 @@ def load_student(checkpoint: str, adapter: Path | None, lora: Lora | None, dtype
         student = PeftModel.from_pretrained(model, adapter, is_trainable=True)
     except (RuntimeError, ValueError) as error:
         raise misfit(str(error).strip().splitlines()[-1].strip()) from error
-    # PEFT passes over tensors that have no place in the model, and draws those that the file lacks.
+    # PEFT ignores tensors that the model does not have, and initialises those that the file lacks.
     with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
         differing = sorted(set(file.keys()) ^ get_peft_model_state_dict(student, save_embedding_layers=False).keys())
     if differing:
@@ -47,7 +47,7 @@ def load_student(checkpoint: str, adapter: Path | None, lora: Lora | None, dtype
 
 
 def load_model(checkpoint: str, dtype: str):
-    """A causal language model from safetensors. Raises ValueError for weights that are not those of its config."""
+    """A causal language model from safetensors. Raises ValueError for weights that do not fit its config."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -62,13 +62,13 @@ def load_model(checkpoint: str, dtype: str):
         ) from error
     except RuntimeError as error:
         raise ValueError(
-            f"the checkpoint {checkpoint} does not have the shape that its config.json says: "
+            f"the checkpoint {checkpoint} does not have the shapes of its config.json: "
             f"{str(error).strip().splitlines()[-1].strip()}"
         ) from error
     if found["missing_keys"]:
         raise ValueError(
-            f"the checkpoint {checkpoint} lacks {len(found['missing_keys'])} of the weights that its config.json asks "
-            f"for ({min(found['missing_keys'])}): fetch or write it again"
+            f"the checkpoint {checkpoint} lacks {len(found['missing_keys'])} of the weights that its config.json "
+            f"describes ({min(found['missing_keys'])}): fetch or write it again"
         )
     return model
 
@@ -84,21 +84,22 @@ def check_vocabulary(tokenizer, model, checkpoint: str) -> None:
 
 
 def check_same_tokens(tokenizer, teacher: str) -> None:
-    """Raise ValueError for a teacher's checkpoint whose token ids do not mean what the student's do."""
+    """Raise ValueError for a teacher whose vocabulary differs from the student's."""
     from transformers import AutoTokenizer
 
     ours, theirs = tokenizer.get_vocab(), AutoTokenizer.from_pretrained(teacher).get_vocab()
     if ours != theirs:
-        apart = next(token for token in {**ours, **theirs} if ours.get(token) != theirs.get(token))
+        differing = next(token for token in {**ours, **theirs} if ours.get(token) != theirs.get(token))
         raise ValueError(
-            f"the teacher {teacher} has another tokenizer than the student (they differ on {apart!r}), so it cannot "
-            f"judge the student's tokens one by one: take a teacher of the student's family, or learn from its answers"
+            f"the teacher {teacher} has another tokenizer than the student (they differ on {differing!r}), so their "
+            f"next-token distributions cannot be compared: take a teacher of the student's family, or learn from its "
+            f"answers"
         )
 
 
 def save_student(model, tokenizer, weights: Mapping, dtype: str, folder: Path) -> None:
-    """Write a PEFT adapter, or a whole checkpoint in `dtype` with its tokenizer, in safetensors. `weights` are the
-    trained ones, whole, by their names in the model. Raises ValueError where the disk is full."""
+    """Write a PEFT adapter, or a checkpoint in `dtype` with its tokenizer, in safetensors. `weights` are the trained
+    weights as whole tensors, by their names in the model. Raises DiskFull."""
     import torch
 
     with explain_disk_full(folder):
@@ -106,11 +107,11 @@ def save_student(model, tokenizer, weights: Mapping, dtype: str, folder: Path) -
             model.save_pretrained(folder, state_dict=dict(weights))
         else:
             held = {name: weight.to(getattr(torch, dtype)) for name, weight in weights.items()}
-            # What belongs to a checkpoint and is not trained, such as the biases of some routers.
+            # Buffers that belong to the checkpoint and are not trained, such as the biases of some routers.
             buffers = dict(model.named_buffers())
             held |= {name: tensor for name, tensor in model.state_dict().items() if name in buffers}
             model.save_pretrained(folder, state_dict=held)
-            # It has noted the dtype of the weights in memory.
+            # `save_pretrained` has written the dtype of the weights in memory.
             config = copy(model.config)
             config.dtype = getattr(torch, dtype)
             config.save_pretrained(folder)

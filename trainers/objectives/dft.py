@@ -2,8 +2,8 @@
 
 loss_t = -sg(p_t) log p_t,   p_t = p(y_t | x, y_<t), sg: no gradient
 
-The weight cancels the 1 / p_t in SFT's gradient, so that unlikely tokens pull no harder than likely ones. Source:
-"On the Generalization of SFT" (arXiv 2508.05629); the mean is over tokens, as in TRL's `loss_type="dft"`.
+The weight cancels the factor 1 / p_t in SFT's gradient, so unlikely tokens do not dominate it. Source: "On the
+Generalization of SFT" (arXiv 2508.05629). The mean is over tokens, as in TRL's `loss_type="dft"`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainers.objectives.tokens import Tokens, log_prob
+from trainers.losses.tokens import Tokens, log_prob
+from trainers.objective import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MEAN_OVER = "tokens"
-REFERENCE = None
 
 
 @dataclass(frozen=True)
@@ -29,3 +27,6 @@ def token_loss(tokens: Tokens, options: Options) -> Tensor:
     """-sg(p) log p of each supervised token, of shape (T,); between 0 and 1 / e."""
     logp_T = log_prob(tokens.logits_T_V, tokens.targets_T)
     return -logp_T.detach().exp() * logp_T
+
+
+OBJECTIVE = Objective(options=Options, token_loss=token_loss)

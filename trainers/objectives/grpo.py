@@ -1,72 +1,76 @@
-"""GRPO: clipped policy gradient on rewards that are compared within a group of answers to one prompt.
+"""GRPO: clipped policy gradient on rewards that are compared within the group of completions of one prompt.
 
 loss_t = -min(r_t A, clip(r_t, 1 - epsilon, 1 + epsilon_high) A) + beta r_t (exp(d_t) - d_t - 1)
 r_t    = p(y_t) / p_old(y_t),   d_t = log p_base(y_t) - log p(y_t),   p at the sampling temperature
 A      = (reward - mean of its group) / (standard deviation of its group + 1e-4)
 
-Source: DeepSeekMath (arXiv 2402.03300), as TRL's GRPOTrainer computes it. Where the rows carry no old log-probability
-the answers are the student's own of this very step, and p_old is p without gradient.
+Source: DeepSeekMath (arXiv 2402.03300), as TRL's GRPOTrainer computes it. Rows without an old log-probability were
+sampled by the weights of this step; there p_old is p without gradient.
 
 A step's loss is the mean over its tokens. That is TRL's default `loss_type="dapo"` (arXiv 2503.14476) where a step
-trains on all answers of one generation, and else its "bnpo" over the whole step. TRL's "grpo", DeepSeekMath's own,
-takes the mean over each answer first, which favours short right answers and long wrong ones. Its "dr_grpo" (arXiv
-2503.20783) divides by the most tokens that the answers could have had, so that with `scale="none"` its gradient is this
-one times a number that differs between steps. Both are left out, as are TRL's two-sided clipping, masks and entropy
-bonus.
+trains on all completions of one generation, and else its "bnpo" over the whole step. TRL's "grpo", which is
+DeepSeekMath's, takes the mean over each completion first, which favours short correct and long wrong completions. Its
+"dr_grpo" (arXiv 2503.20783) divides by the largest possible number of tokens. With `scale_rewards="none"` its gradient
+is the one here times a number that differs between steps. Neither is implemented, nor are TRL's two-sided clipping,
+masks and entropy bonus.
 
-DeepSeekMath has no r_t before the KL estimate. With it, which is TRL's default, the gradient is on average over the
-student's tokens that of KL(student || base). `beta` is 0 by default, as in TRL; DeepSeekMath has 0.04.
+DeepSeekMath has no r_t before the KL estimate. TRL has it by default, and then the expected gradient over the student's
+tokens is that of KL(student || base). `beta` is 0 by default, as in TRL; DeepSeekMath has 0.04.
 """
 
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from trainers.objectives.tokens import Tokens, log_prob
+from trainers.losses.tokens import Tokens, log_prob
+from trainers.objective import LogprobColumn, Objective, Sampling
+from trainers.rows import Rollout, Row, completion_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MEAN_OVER = "tokens"
-REFERENCE = None
 SCALES = ("group", "none")
 
 
 @dataclass(frozen=True)
 class Options:
-    """`group`: answers to each prompt. `epsilon_high` is `epsilon` where it is not given; DAPO has 0.28.
+    """`num_generations`: completions of each prompt. `epsilon_high` is `epsilon` where it is not given; DAPO has 0.28.
 
-    `scale`: advantages in units of their group's standard deviation, or "none" (Dr. GRPO). `temperature` is that of
-    sampling, and divides the logits.
+    `scale_rewards`: "group" divides advantages by the standard deviation of their group, "none" does not (Dr. GRPO).
+    `temperature` is that of sampling, and divides the logits. Names and defaults are those of TRL's GRPOConfig.
     """
 
-    group: int = 8
+    num_generations: int = 8
     epsilon: float = 0.2
     epsilon_high: float | None = None
     beta: float = 0.0
-    scale: Literal["group", "none"] = "group"
+    scale_rewards: Literal["group", "none"] = "group"
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.group < 2:
-            raise ValueError(f"grpo: group is {self.group}; give at least 2, for answers are compared with each other")
+        if self.num_generations < 2:
+            raise ValueError(
+                f"grpo: num_generations is {self.num_generations}; give at least 2, for the completions of a prompt "
+                f"are compared with each other"
+            )
         if not 0 <= self.epsilon < 1:
             raise ValueError(f"grpo: epsilon is {self.epsilon}; give one of at least 0 and below 1")
         if self.epsilon_high is not None and not 0 <= self.epsilon_high < float("inf"):
             raise ValueError(f"grpo: epsilon_high is {self.epsilon_high}; give a finite number of at least 0")
         if not 0 <= self.beta < float("inf"):
             raise ValueError(f"grpo: beta is {self.beta}; give a finite number of at least 0")
-        if self.scale not in SCALES:
-            raise ValueError(f"grpo: scale is {self.scale!r}; give one of {', '.join(SCALES)}")
+        if self.scale_rewards not in SCALES:
+            raise ValueError(f"grpo: scale_rewards is {self.scale_rewards!r}; give one of {', '.join(SCALES)}")
         if not 0 < self.temperature < float("inf"):
             raise ValueError(f"grpo: temperature is {self.temperature}; give one above 0")
 
 
 def token_loss(tokens: Tokens, options: Options) -> Tensor:
-    """The loss of each supervised token, of shape (T,), from its "advantage" and, where they are, "old_logprob" and
-    (needed with beta) "base_logprob", which are log-probabilities at the sampling temperature.
+    """The loss of each supervised token, of shape (T,), from the columns "advantage", "old_logprob" (if there) and
+    "base_logprob" (if beta > 0). Both are log-probabilities at the sampling temperature.
     """
     import torch
 
@@ -81,12 +85,44 @@ def token_loss(tokens: Tokens, options: Options) -> Tensor:
     return loss_T + options.beta * ratio_T * (d_T.expm1() - d_T)
 
 
+def rollout_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: Options) -> list[list[Row]]:
+    """Each completion after its prompt, of shape (P, N), with its advantage over its group at each token."""
+    rewards_P_N = [list(one.rewards or ()) for one in rollouts]
+    rows_P_N = []
+    for one, advantages_N in zip(rollouts, advantages(rewards_P_N, options.scale_rewards), strict=True):
+        rows_P_N.append(
+            [
+                replace(completion_row(one.prompt_ids, ids), columns={"advantage": [advantage] * len(ids)})
+                for ids, advantage in zip(one.completions, advantages_N, strict=True)
+            ]
+        )
+    return rows_P_N
+
+
 def advantages(rewards_P_N: list[list[float]], scale: Literal["group", "none"]) -> list[list[float]]:
-    """How much better each of a prompt's N answers was than their mean, of shape (P, N); all 0 where all are alike."""
-    return [_compared(rewards_N, scale) for rewards_N in rewards_P_N]
+    """The advantage of each of N completions of P prompts over the mean of its prompt, of shape (P, N)."""
+    return [_advantages_in_group(rewards_N, scale) for rewards_N in rewards_P_N]
 
 
-def _compared(rewards_N: list[float], scale: str) -> list[float]:
+def _advantages_in_group(rewards_N: list[float], scale: str) -> list[float]:
     mean = statistics.mean(rewards_N)  # Exact, so that a group of equal rewards has advantages of exactly 0.
     unit = statistics.stdev(rewards_N) + 1e-4 if scale == "group" else 1.0
     return [(reward - mean) / unit for reward in rewards_N]
+
+
+def logprob_columns(options: Options, steps_per_generation: int) -> Iterator[LogprobColumn]:
+    """p_old differs from p in steps that share a sampling; the KL penalty needs the base student."""
+    if steps_per_generation > 1:
+        yield "old_logprob"
+    if options.beta:
+        yield "base_logprob"
+
+
+OBJECTIVE = Objective(
+    options=Options,
+    token_loss=token_loss,
+    data="problems",
+    rollout_rows=rollout_rows,
+    sampling=lambda options: Sampling(num_generations=options.num_generations, temperature=options.temperature),
+    logprob_columns=logprob_columns,
+)

@@ -1,9 +1,9 @@
-"""LM: plain language modelling, on text that is no chat.
+"""LM: plain language modelling, on text without a chat template.
 
 loss_t = -log p(x_t | x_<t)
 
-The formula is that of SFT; what differs are the rows: there is no prompt, every token after the first is supervised.
-This is the continued pre-training (CPT) of the literature.
+The formula is that of SFT. The rows differ: there is no prompt, and every token after the first is supervised. The
+literature calls this continued pre-training (CPT).
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainers.objectives.tokens import Tokens, log_prob
+from trainers.losses.tokens import Tokens, log_prob
+from trainers.objective import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MEAN_OVER = "tokens"
-REFERENCE = None
 
 
 @dataclass(frozen=True)
@@ -28,3 +26,6 @@ class Options:
 def token_loss(tokens: Tokens, options: Options) -> Tensor:
     """-log p of each token, in nats, of shape (T,)."""
     return -log_prob(tokens.logits_T_V, tokens.targets_T)
+
+
+OBJECTIVE = Objective(options=Options, token_loss=token_loss, data="token_streams")

@@ -1,37 +1,39 @@
-"""On-policy distillation: the student answers by itself, and at each token moves towards another model, which has the
-same tokenizer and reads the same prompt and answer.
+"""On-policy distillation: the student samples completions and learns a teacher's next-token distributions on them. The
+teacher has the same tokenizer and sees the same prompt and completion.
 
 loss_t = KL(student || teacher)  for direction "student_teacher", the default
          KL(teacher || student)  for direction "teacher_student"
          at (x, y_<t),   y ~ student(. | x)
 
 Source: "On-Policy Distillation" (Thinking Machines Lab, October 2025), after GKD (arXiv 2306.13649) and MiniLLM (arXiv
-2306.08543). The blog takes log p_teacher - log p_student of the one token that was sampled as that token's advantage.
-Here the divergence is summed over the vocabulary instead: its gradient is the mean of the blog's over that token, and
-so has less noise. A token counts the same in a long and in a short answer.
+2306.08543). The blog takes log p_teacher - log p_student of the sampled token as its advantage. Here the divergence
+is summed over the vocabulary instead: its gradient is the expectation of the blog's, and so has less noise. The mean is
+over tokens, so tokens of long and of short completions have equal weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from trainers.objectives.divergence import divergence, kl
+from trainers.losses.divergence import divergence, kl
+from trainers.objective import Objective, Reference
+from trainers.rows import completion_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.objectives.divergence import Formula
-    from trainers.objectives.tokens import Tokens
+    from trainers.losses.divergence import Formula
+    from trainers.losses.tokens import Tokens
+    from trainers.rows import Rollout, Row
 
-MEAN_OVER = "tokens"
-REFERENCE = "teacher"
 FORMULAS: dict[str, Formula] = {"student_teacher": kl, "teacher_student": lambda student, teacher: kl(teacher, student)}
 
 
 @dataclass(frozen=True)
 class Options:
-    """`top_k` takes the divergence over the student's likeliest tokens only, renormalised; none: all of them."""
+    """`top_k` restricts the divergence to the student's likeliest tokens, renormalised; none: all of them."""
 
     direction: Literal["student_teacher", "teacher_student"] = "student_teacher"
     top_k: int | None = None
@@ -56,3 +58,17 @@ def token_loss(tokens: Tokens, options: Options) -> Tensor:
     return divergence(
         student_T_V[:, :shared], teacher_T_V[:, :shared], FORMULAS[options.direction], top_k=options.top_k
     )
+
+
+def rollout_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: Options) -> list[list[Row]]:
+    """Each completion after its prompt, of shape (P, N). The teacher sees the same."""
+    return [[completion_row(one.prompt_ids, ids) for ids in one.completions] for one in rollouts]
+
+
+OBJECTIVE = Objective(
+    options=Options,
+    token_loss=token_loss,
+    data="prompts",
+    rollout_rows=rollout_rows,
+    reference=lambda options: Reference("teacher"),
+)

@@ -1,42 +1,44 @@
-"""SDFT: self-distillation fine-tuning. The student answers a question by itself, and at each token of its own answer
-moves towards a teacher that is also itself, but has seen a demonstration of the answer.
+"""SDFT: self-distillation fine-tuning. The student samples a completion and learns a teacher's next-token distributions
+on it. The teacher is the student itself with a demonstration of the answer in its prompt.
 
 loss_t = D(student(. | x, y_<t), teacher(. | x, demonstration, y_<t)),   y ~ student(. | x)
 D      = KL(teacher || student)      for direction "teacher_student"
          KL(student || teacher)      for direction "student_teacher"
-         jsd(student, teacher, beta) for direction "jsd", as in `divergence.py`
+         jsd(student, teacher, beta) for direction "jsd", as in `trainers/losses/divergence.py`
 
 Source: "Self-Distillation Enables Continual Learning" (arXiv 2601.19897), its code, and TRL's experimental SDFTTrainer.
-The mean is over each answer's tokens, then over answers, as in both. The defaults are those of the paper's results:
+The mean is over each completion's tokens, then over completions, as in both. Defaults are those of the paper's results:
 
-- direction: the paper writes KL(student || teacher); its results are KL(teacher || student), by its author's word and
-  its code (alpha=0). TRL's `distillation_alpha` is 0, 1 or beta in the order above, and 0.5 by default.
+- direction: the paper writes KL(student || teacher). Its results are KL(teacher || student), according to its author
+  and its code (alpha=0). TRL's `distillation_alpha` is 0, 1 or beta in the order above, and 0.5 by default.
 - the full vocabulary, as in the paper. TRL's default is `top_k=100`, renormalised.
-- 3 tokens skipped: the student would learn how a teacher with a demonstration begins ("Based on the example").
-- the teacher follows the student: phi <- ema_rate theta + (1 - ema_rate) phi after each step; 0.01 is the code's rate,
-  the paper's are 0.01, 0.02 and 0.05. TRL's default is the frozen teacher.
+- 3 tokens skipped: else the student learns how a teacher with a demonstration begins ("Based on the example").
+- the teacher is the moving average phi <- ema_rate theta + (1 - ema_rate) phi of the student. The rate is 0.01 in the
+  code, and 0.01, 0.02 or 0.05 in the paper. TRL's default is the frozen teacher.
 - the template is the code's; as the paper prints it, it ends in a colon.
 
-Left out: the weights that the paper's code and TRL give to what an engine sampled with slightly other probabilities
-than the student's own, and TRL's sampled-token estimator.
+Not implemented: the importance weights of the paper's code and TRL, which correct for the difference between the
+probabilities of engine and trainer, and TRL's sampled-token estimator.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from string import Formatter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from trainers.objectives.divergence import divergence, jsd, kl
+from evaluators.engines.chat_template import encode
+from trainers.losses.divergence import divergence, jsd, kl
+from trainers.objective import Objective, Reference, Sampling
+from trainers.rows import Example, Rollout, Row, completion_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.objectives.divergence import Formula
-    from trainers.objectives.tokens import Tokens
+    from trainers.losses.divergence import Formula
+    from trainers.losses.tokens import Tokens
 
-MEAN_OVER = "rows"
-REFERENCE = "teacher"
 DIRECTIONS = ("teacher_student", "student_teacher", "jsd")
 TEACHERS = ("frozen", "ema", "live")
 TEMPLATE = """
@@ -51,14 +53,14 @@ Now answer with a response of your own, including the thinking process.
 
 @dataclass(frozen=True)
 class Options:
-    """The divergence (direction, beta, top_k, add_tail, temperature), and the teacher that it is taken from.
+    """`direction`, `beta`, `top_k`, `add_tail` and `temperature` define the divergence, the others the teacher's side.
 
-    `beta` is the teacher's share in the mixture, of "jsd" alone. `top_k` takes the divergence over the student's
-    likeliest tokens only, `add_tail` with one bucket for all others. `temperature` is that of sampling, and divides
-    both models' logits. `skip_tokens`: how many tokens at the start of an answer have no loss.
+    `beta` is the teacher's share in the mixture of "jsd". `top_k` restricts the divergence to the student's likeliest
+    tokens, `add_tail` adds one bucket for all others. `temperature` is that of sampling, and divides the logits of
+    both models. `skip_tokens`: how many tokens at the start of a completion have no loss.
 
-    `teacher`: the student as it was ("frozen"), as it is ("live"), or its moving average ("ema", by `ema_rate`).
-    `template` is what the teacher is asked, by `str.format`.
+    `teacher`: the student before this training ("frozen"), at each step ("live"), or its moving average ("ema", by
+    `ema_rate`). `template` is the teacher's prompt, filled in by `str.format`.
     """
 
     direction: Literal["teacher_student", "student_teacher", "jsd"] = "teacher_student"
@@ -112,6 +114,33 @@ def token_loss(tokens: Tokens, options: Options) -> Tensor:
     )
 
 
+def rollout_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: Options) -> list[list[Row]]:
+    """Each completion after its prompt, of shape (P, N). The teacher's prompt also has the example's answer as a
+    demonstration. Raises ValueError for an example without an answer.
+    """
+    rows = []
+    for one in rollouts:
+        teacher_prompt_ids = encode(tokenizer, _teacher_prompt(one.example, options.template))
+        rows.append(
+            [
+                replace(
+                    completion_row(one.prompt_ids, ids, options.skip_tokens),
+                    reference=completion_row(teacher_prompt_ids, ids, options.skip_tokens),
+                )
+                for ids in one.completions
+            ]
+        )
+    return rows
+
+
+def _teacher_prompt(example: Example, template: str) -> list[dict[str, str]]:
+    *before, question, answer = example.chat
+    if answer["role"] != "assistant":
+        raise ValueError("sdft: an example has no answer to use as its demonstration")
+    content = template.format(question=question["content"], demonstration=answer["content"])
+    return [*before, {**question, "content": content}]
+
+
 def _formula(options: Options) -> Formula:
     if options.beta is not None:
         beta = options.beta
@@ -125,3 +154,13 @@ def _is_template(template: str) -> bool:
     except ValueError:
         return False
     return fields == {"question", "demonstration"}
+
+
+OBJECTIVE = Objective(
+    options=Options,
+    token_loss=token_loss,
+    mean_over="rows",
+    rollout_rows=rollout_rows,
+    sampling=lambda options: Sampling(temperature=options.temperature),
+    reference=lambda options: Reference(options.teacher, options.ema_rate),
+)

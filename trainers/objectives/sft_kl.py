@@ -1,12 +1,11 @@
-"""SFT with a KL penalty: the student learns the answers, and pays for moving away from the original one.
+"""SFT with a penalty on the KL divergence between the student and the base student.
 
 loss_t = -log p(y_t) + weight * KL_t,   KL_t = KL(student || base)  for direction "student_base"
                                                KL(base || student)  for direction "base_student"
 
-KL_t is over the full vocabulary, at the supervised tokens of the training rows; the base is the original student, also
-where a training goes on from another. There is no canonical source, TRL's SFTTrainer has no such penalty, and the
-default weight is no one's recommendation. "student_base" is the direction of RLHF's penalty, and of the KL that reports
-measure.
+KL_t is over the full vocabulary, at the supervised tokens of the training rows. The base is the base student, also
+where a training starts from another checkpoint. There is no canonical source: TRL's SFTTrainer has no such penalty, and
+the default weight is arbitrary. "student_base" is the direction of RLHF's penalty, and of the KL in reports.
 """
 
 from __future__ import annotations
@@ -14,22 +13,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trainers.objectives.divergence import divergence, kl
-from trainers.objectives.tokens import Tokens, log_prob
+from trainers.losses.divergence import divergence, kl
+from trainers.losses.tokens import Tokens, log_prob
+from trainers.objective import Objective, Reference
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.objectives.divergence import Formula
+    from trainers.losses.divergence import Formula
 
-MEAN_OVER = "tokens"
-REFERENCE = "base"
 FORMULAS: dict[str, Formula] = {"student_base": kl, "base_student": lambda student, base: kl(base, student)}
 
 
 @dataclass(frozen=True)
 class Options:
-    """`weight`: what a nat of KL costs, in nats of log-likelihood."""
+    """`weight` multiplies the KL divergence, which is in nats like the log-likelihood."""
 
     weight: float = 1.0
     direction: Literal["student_base", "base_student"] = "student_base"
@@ -46,3 +44,6 @@ def token_loss(tokens: Tokens, options: Options) -> Tensor:
     assert tokens.reference_T_V is not None
     kl_T = divergence(tokens.logits_T_V, tokens.reference_T_V, FORMULAS[options.direction])
     return -log_prob(tokens.logits_T_V, tokens.targets_T) + options.weight * kl_T
+
+
+OBJECTIVE = Objective(options=Options, token_loss=token_loss, reference=lambda options: Reference("base"))

@@ -1,9 +1,9 @@
-"""Divergences between the student's and a reference's next-token distributions, each by its formula.
+"""Divergences between the next-token distributions of student and reference model.
 
 kl(p, q)     = sum_v p_v (log p_v - log q_v)
 jsd(p, q, b) = b kl(q, m) + (1 - b) kl(p, m),   m = (1 - b) p + b q
 
-Nothing is called forward or reverse here, for the literature gives either name to either direction. jsd is the
+The words "forward" and "reverse" are avoided, since the literature uses either for either direction. jsd is the
 generalised Jensen-Shannon divergence of GKD (arXiv 2306.13649) with q as the teacher; jsd / b tends to kl(q, p) as b
 tends to 0, and jsd / (1 - b) to kl(p, q) as b tends to 1.
 """
@@ -24,7 +24,7 @@ TOKENS_AT_A_TIME = 256
 
 
 def kl(log_p_T_K: Tensor, log_q_T_K: Tensor) -> Tensor:
-    """KL(p || q) of each token, in nats, of shape (T,), from log-probabilities that are normalised."""
+    """KL(p || q) of each token, in nats, of shape (T,), from normalised log-probabilities."""
     return (log_p_T_K.exp() * (log_p_T_K - log_q_T_K)).sum(-1)
 
 
@@ -45,19 +45,19 @@ def divergence(
     """`formula(log_student_T_K, log_reference_T_K)` of each token, of shape (T,), from float32 logits.
 
     Both logits are divided by the temperature first. The distributions are over the full vocabulary, or over the
-    student's `top_k` likeliest tokens: renormalised, or with one more bucket that holds the rest (`add_tail`). Both are
-    as in TRL, but that its bucket is never below 1e-7.
+    student's `top_k` likeliest tokens: renormalised, or with one more bucket for the rest (`add_tail`). Both are as in
+    TRL, except that TRL's bucket is never below 1e-7.
     """
     from torch import cat
     from torch.utils.checkpoint import checkpoint
 
-    def of_some(student: Tensor, reference: Tensor) -> Tensor:
+    def of_part(student: Tensor, reference: Tensor) -> Tensor:
         return formula(*_log_probs(student / temperature, reference / temperature, top_k, add_tail))
 
-    # For its backward pass a formula keeps several tensors as large as the logits. Computed again there, a few tokens
-    # at a time, they never all exist; and by `split`, for the gradient of each slice would be as large as the whole.
+    # For its backward pass a formula keeps several tensors as large as the logits. Recomputing them there, a few tokens
+    # at a time, saves that memory. `split` and not slices, whose gradients would each be as large as the whole.
     parts = zip(student_T_V.split(TOKENS_AT_A_TIME), reference_T_V.split(TOKENS_AT_A_TIME), strict=True)
-    return cat([checkpoint(of_some, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
+    return cat([checkpoint(of_part, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
 
 
 def _log_probs(student_T_V: Tensor, reference_T_V: Tensor, top_k: int | None, add_tail: bool) -> tuple[Tensor, Tensor]:
@@ -69,12 +69,12 @@ def _log_probs(student_T_V: Tensor, reference_T_V: Tensor, top_k: int | None, ad
 
 
 def _project(logits_T_V: Tensor, support_T_K: Tensor, add_tail: bool) -> Tensor:
-    """The logits of some tokens, of shape (T, K), and with the tail (T, K + 1): the last is of all other tokens."""
+    """The logits of the support, of shape (T, K), or (T, K + 1) with the tail: the last is of all other tokens."""
     from torch import cat
 
     kept_T_K = logits_T_V.gather(-1, support_T_K)
     if not add_tail:
         return kept_T_K
-    # From the other tokens' own logits: one minus what is kept has no digits left once that is nearly all.
+    # From the other tokens' logits: 1 - (probability of the support) loses all digits where the support has nearly all.
     tail_T_1 = logits_T_V.scatter(-1, support_T_K, -math.inf).logsumexp(-1, keepdim=True)
     return cat([kept_T_K, tail_T_1], -1)
