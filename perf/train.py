@@ -38,11 +38,13 @@ from pathlib import Path
 from typing import Any
 
 from organisms import shipped, world
+from trainers.callbacks import Callbacks
 from trainers.job import TrainJob
 from trainers.loop import peak_memory, train
-from trainers.place import Callbacks, ProcessConfig
+from trainers.process import ProcessConfig
+from trainers.rows import Example, Row
 from trainers.settings import Lora, TrainSettings
-from trainers.tokens import Example, Row, tokenize
+from trainers.tokenization import tokenize
 
 OURS = "offmodel"
 ROWS = 32  # in a step

@@ -30,9 +30,9 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
     if n is None:
         raise ValueError("n: say how many streams, since the study does not say how many prompts it takes")
     recipe = builder.recipe(**{**BY_LM, **options.train})
-    if recipe.objective["kind"] != "lm":
+    if recipe.traits.data != "token_streams":
         raise ValueError(
-            f"train.objective: streams have no prompt, so they are learnt by lm, not {recipe.objective['kind']}"
+            f"train.objective: token streams have no prompt, and {recipe.objective['kind']} needs one; use lm"
         )
     if options.length > recipe.max_length:
         raise ValueError(f"length: {options.length} tokens are more than the {recipe.max_length} of train.max_length")

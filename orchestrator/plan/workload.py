@@ -1,7 +1,7 @@
 """What stages will ask of the fleet, before they do, and how many a run can come to."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -14,6 +14,7 @@ from orchestrator.stages.transform import origin
 from orchestrator.store.stage import Stage, canonical_json, closure
 from orchestrator.study.hypotheses import Point, points
 from orchestrator.study.schema import Prompts, Study
+from trainers import objectives
 
 
 def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
@@ -57,8 +58,14 @@ def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
     how = settings.get("rl_problems") or settings.get("sampling_params")
     if how is None:
         return 0, 0
-    n = steps_of(stage, study) * settings["batch_size"] * settings["objective"].get("group", 1)
+    n = steps_of(stage, study) * settings["batch_size"] * _completions_per_prompt(settings["objective"])
     return n, how["max_tokens"]
+
+
+def _completions_per_prompt(objective: Mapping[str, Any]) -> int:
+    declared = objectives.get(objective["kind"])
+    options = declared.options(**{key: value for key, value in objective.items() if key != "kind"})
+    return declared.sampling(options).num_generations
 
 
 def steps_of(train: Stage, study: Study) -> int:

@@ -1,8 +1,8 @@
-"""Recovery by RL: GRPO on problems whose answers can be checked; a budget counts steps.
+"""Recovery by RL on problems whose answers can be checked, by default with GRPO; a budget counts steps.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), appendix 1c, which does not name its
-algorithm: GRPO is our choice. All budgets are steps of one training, as long as the largest of them, so that a search
-among them saves evaluations and no training.
+algorithm. All budgets are steps of one training, as long as the largest of them, so that `search` saves evaluations and
+no training. `train.objective` takes any objective that learns from problems with a reward.
 """
 
 from orchestrator.stages.builder import Builder
@@ -11,7 +11,7 @@ from orchestrator.store.stage import Stage
 from orchestrator.study.recoveries import Recovery, RecoveryTrain
 from orchestrator.study.settings import Settings
 
-SPENT = "steps of GRPO"
+SPENT = "steps of RL"
 
 
 class Options(Settings):
@@ -20,11 +20,14 @@ class Options(Settings):
 
 def recover(builder: Builder, start: Stage, budget: int, recovery: Recovery, options: Options) -> Stage:
     longest = max(recovery.budgets)
-    on_its_way = [step for step in sorted(recovery.budgets) if step < longest]
+    checkpoints = [step for step in sorted(recovery.budgets) if step < longest]
     if "max_steps" in options.train:
-        raise ValueError("train.max_steps: a budget of grpo is its steps: leave this out")
-    recipe = builder.recipe(**{"objective": "grpo", **options.train, "max_steps": longest, "checkpoints": on_its_way})
-    if recipe.objective["kind"] != "grpo":
-        raise ValueError(f"train.objective: this method is grpo, and not {recipe.objective['kind']}")
+        raise ValueError("train.max_steps: the budgets of this recovery are its steps: leave this out")
+    recipe = builder.recipe(**{"objective": "grpo", **options.train, "max_steps": longest, "checkpoints": checkpoints})
+    if recipe.traits.data != "problems":
+        raise ValueError(
+            f"train.objective: this recovery trains on problems with a reward, and {recipe.objective['kind']} does "
+            f"not: use grpo"
+        )
     whole = builder.train(builder.student, recipe, start=start)
     return whole if budget == longest else stopped(whole, budget)

@@ -105,18 +105,19 @@ class Builder:
         `data`, a sample or rows, takes the place of those answers.
         """
         recipe = recipe or self.study.train
-        kind = recipe.objective["kind"]
+        objective, kind = recipe.traits, recipe.objective["kind"]
         common: dict[str, Any] = {"start": start, "rows": rows}
-        if data is not None and kind in ("grpo", "on_policy_distillation"):
-            raise ValueError(f"train.objective: {kind} learns from no answers that were sampled before it: use another")
-        if kind == "grpo":
-            if self.study.rl_problems is None:
-                raise ValueError("grpo needs problems to be rewarded for: give the study some (problems)")
-            common["rows"] = None
-        elif kind == "on_policy_distillation":
-            common["teacher"] = self.model(on)
-        else:
+        if objective.data in ("completions", "token_streams"):
             common["data"] = data or self.sample(on)
+        elif data is not None:
+            raise ValueError(f"train.objective: {kind} does not learn from given rows: use another objective")
+        if objective.data == "problems":
+            if self.study.rl_problems is None:
+                raise ValueError(f"train.objective: {kind} needs problems with a reward: give the study rl_problems")
+            common["rows"] = None
+        reference = objective.reference(recipe.objective_options)
+        if reference is not None and reference.model == "teacher":
+            common["teacher"] = self.model(on)
         base = self.model(self.student)
         if start is not None and recipe.tuning == "full" and leaves_adapter(start):
             raise ValueError("train.tuning: full weights cannot go on from a LoRA adapter: use one for both")

@@ -1,5 +1,4 @@
-"""Notices that this process is about to be taken away: a SIGTERM, or Ray draining its node, as before a spot instance
-is reclaimed."""
+"""Notice of preemption: a SIGTERM, or Ray draining this node, as before a spot instance is reclaimed."""
 
 import signal
 import threading
@@ -7,22 +6,22 @@ from types import TracebackType
 
 import ray
 
-LOOK_EVERY = 5.0  # seconds between two looks at Ray's nodes
+POLL_SECONDS = 5.0  # between two looks at Ray's nodes
 
 
 class PreemptionNotice:
-    """Use it as a context around the work; `given()` turns true once there is a notice."""
+    """A context manager around the work; `requested()` turns true when the process is about to be preempted."""
 
     def __init__(self) -> None:
-        self._given, self._over, self._told = threading.Event(), threading.Event(), False
+        self._requested, self._over, self._signalled = threading.Event(), threading.Event(), False
         self._before: object = None
 
-    def given(self) -> bool:
-        return self._given.is_set()
+    def requested(self) -> bool:
+        return self._requested.is_set()
 
-    def obey(self) -> None:
-        """End this process if it has been told to; call it once there is nothing more to save."""
-        if self._told:
+    def exit_if_requested(self) -> None:
+        """End this process if it got a SIGTERM. Call it once the state is saved."""
+        if self._signalled:
             raise SystemExit(143)
 
     def __enter__(self) -> "PreemptionNotice":
@@ -38,14 +37,14 @@ class PreemptionNotice:
             signal.signal(signal.SIGTERM, self._before)  # type: ignore[arg-type]
 
     def _on_signal(self, *_: object) -> None:
-        self.obey()  # Whoever says it twice does not want to wait.
-        self._told = True
-        self._given.set()
+        self.exit_if_requested()  # A second SIGTERM ends the process at once.
+        self._signalled = True
+        self._requested.set()
 
     def _watch(self) -> None:
         here = ray.get_runtime_context().get_node_id()
-        while not self._over.wait(LOOK_EVERY):
-            # Ray has no public way to ask this; it is what Ray Train's own watcher asks.
+        while not self._over.wait(POLL_SECONDS):
+            # Ray has no public API for this; Ray Train's own watcher calls the same function.
             if here in ray._private.state.state.get_draining_nodes():
-                self._given.set()
+                self._requested.set()
                 return

@@ -25,10 +25,11 @@ from orchestrator.stages.transform import rows_of
 from orchestrator.store.context import StageContext, Weights, checkpoint_of
 from orchestrator.study.schema import Problems, Prompts
 from trainers import objectives
+from trainers.callbacks import Callbacks
 from trainers.job import TrainJob
-from trainers.place import Callbacks, ProcessConfig
+from trainers.process import ProcessConfig
+from trainers.rows import Example
 from trainers.settings import Lora, TrainSettings
-from trainers.tokens import Example
 
 FIGURES = "training.json"
 MICRO_TOKENS = {"cuda": 16384, "cpu": 4096}  # what does not fit into a CPU's caches is no faster for being more
@@ -113,7 +114,7 @@ def _in_worker(config: dict[str, Any]) -> None:
         device=device,
         zero=how["zero"],
         offload=how["offload"],
-        recompute=how["gradient_checkpointing"],
+        gradient_checkpointing=how["gradient_checkpointing"],
         max_tokens_per_microbatch=how["max_tokens_per_microbatch"] or MICRO_TOKENS[device.partition(":")[0]],
     )
     with PreemptionNotice() as notice, tempfile.TemporaryDirectory(prefix="offmodel-train-") as scratch:
@@ -131,7 +132,7 @@ def _in_worker(config: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class TrainingAdapter:
-    """A stage's work as what the trainer asks for (see trainers/place.py). `scratch` is a folder of this process."""
+    """A stage's work as what the trainer asks for (see trainers/callbacks.py). `scratch` is a folder of this process."""
 
     work: StageContext
     scratch: Path
@@ -166,19 +167,19 @@ class TrainingAdapter:
         def keep(folder: Path) -> None:
             shutil.copyfile(work.out / STEPS, folder / STEPS)
             work.store.save_state(work.stage, folder)
-            notice.obey()
+            notice.exit_if_requested()
 
         return Callbacks(
             report=self._report,
-            leave=self._leave,
-            checkpoints=runtime["checkpoints"],
-            resume=kept,
-            keep=keep,
+            save_checkpoint=self._leave,
+            checkpoint_steps=runtime["checkpoints"],
+            resume_from=kept,
+            save_state=keep,
             save_every_seconds=runtime["place"]["save_every_seconds"],
-            urgent=notice.given,
-            sample=self._sample,
+            preemption_requested=notice.requested,
+            generate=self._sample,
             reward=self._reward if graded else None,
-            kl_every=runtime["kl_every"],
+            kl_every_steps=runtime["kl_every"],
         )
 
     def _chats(self) -> list[Chat]:
@@ -211,11 +212,13 @@ class TrainingAdapter:
 
     def _sample(self, folder: Path, step: int, prompts: list[Chat]) -> list[RequestOutput]:
         work, settings = self.work, self.work.stage.settings
-        options, how = settings["objective"], settings.get("rl_problems") or settings["sampling_params"]
+        how = settings.get("rl_problems") or settings["sampling_params"]
+        train = settings_of(settings)
+        sampling = objectives.get(train.objective).sampling(train.objective_options)
         sampling_params = SamplingParams(
             max_tokens=how["max_tokens"],
-            temperature=options.get("temperature", 1.0),
-            n=options.get("group", 1),
+            temperature=sampling.temperature,
+            n=sampling.num_generations,
             # Each step draws anew; requests of one step have seeds of their own.
             seed=settings["seed"] * 1_000_003 + step,
             thinking=how["thinking"],
@@ -254,7 +257,7 @@ def settings_of(settings: Any) -> TrainSettings:
         **{key: value for key, value in settings.items() if key not in NOT_SETTINGS},
         lora=Lora(settings["lora_r"], settings["lora_alpha"]) if settings["tuning"] == "lora" else None,
         objective=kind,
-        options=objectives.module(kind).Options(**options),
+        options=objectives.get(kind).options(**options),
     )
 
 

@@ -11,7 +11,6 @@ from orchestrator.study.train import Train
 VERSION = 2
 STEPS = "steps.jsonl"  # what was watched, a line for each step
 SAMPLED_BY = {"max_tokens", "thinking"}  # all else of a rollout's sampling is the objective's affair
-OFFLINE_ONLY, ON_POLICY_ONLY = ("loss_on", "drop_least_likely"), ("steps_per_generation",)
 
 
 def stage(
@@ -32,7 +31,7 @@ def stage(
     if recipe.tuning == "full" and study.dtype == "float16":
         raise ValueError("dtype: full weights are not trained in float16, which loses small gradients; use bfloat16")
     settings: dict[str, Any] = recipe.model_dump(exclude={"checkpoints"})
-    for key in OFFLINE_ONLY if recipe.on_policy else ON_POLICY_ONLY:
+    for key in recipe.traits.unused_settings:
         del settings[key]
     if recipe.tuning == "full":
         del settings["lora_r"], settings["lora_alpha"]
@@ -41,7 +40,9 @@ def stage(
     settings |= {"seed": seed, "dtype": study.dtype, "rows": rows, "stop_after": None}
     runtime = _runtime(study, base) | {"checkpoints": list(recipe.checkpoints)}
     kind = recipe.objective["kind"]
-    if kind == "grpo":
+    if teacher is not None:
+        api_models.check_judges(teacher, kind)
+    if recipe.traits.data == "problems":
         assert study.rl_problems is not None
         settings["rl_problems"] = _problems(study.rl_problems)
         settings["max_model_len"] = study.max_model_len
@@ -49,14 +50,12 @@ def stage(
         on = "problems"
     elif data is not None:
         on = data.name if rows is None else f"{rows}-{data.name}"
-        if recipe.on_policy:
+        if recipe.traits.on_policy:
             settings |= {
                 "sampling_params": study.sampling.model_dump(include=SAMPLED_BY),
                 "max_model_len": study.max_model_len,
             }
     else:
-        assert teacher is not None
-        api_models.check_judges(teacher, kind)
         sampling_params = study.sampling.model_dump(include=SAMPLED_BY)
         settings |= {
             "prompts": _prompts(study),
@@ -64,8 +63,9 @@ def stage(
             "max_model_len": study.max_model_len,
         }
         runtime["prompts"] = study.prompts.model_dump()
-        on = teacher.name if rows is None else f"{rows}-{teacher.name}"
-    if kind != "sft":
+        on = teacher.name if teacher is not None else "prompts"
+        on = on if rows is None else f"{rows}-{on}"
+    if recipe.objective != type(recipe).model_fields["objective"].default:
         on += f"-by-{kind}"
     inputs = {"base": base, "data": data, "teacher": teacher, "start": start}
     return Stage(

@@ -5,9 +5,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from evaluators.suggest import did_you_mean
 from orchestrator.study.settings import Settings, changed, check_known, mistakes
 from trainers import objectives
+from trainers.objective import Objective as Traits
 
 
 def _objective_with_options(value: Any) -> Any:
@@ -16,9 +16,7 @@ def _objective_with_options(value: Any) -> Any:
     if not isinstance(given, dict) or "kind" not in given:
         raise ValueError("give the objective's name, or a mapping with its name as kind and its options")
     kind, options = given["kind"], {key: option for key, option in given.items() if key != "kind"}
-    if kind not in objectives.OBJECTIVES:
-        raise ValueError(f'there is no objective "{kind}"; {did_you_mean(str(kind), objectives.OBJECTIVES)}')
-    declared = objectives.module(kind).Options
+    declared = objectives.get(str(kind)).options
     for key in options:
         check_known(kind, "", key, [field.name for field in fields(declared)], "its options")
     try:
@@ -78,20 +76,20 @@ class Train(Settings):
     checkpoints: list[Annotated[int, Field(gt=0)]] = Field([], description="steps after which the student is evaluated")
 
     @property
-    def on_policy(self) -> bool:
-        """Whether the student learns from answers that it samples itself."""
-        return self.objective["kind"] in objectives.ON_POLICY
+    def traits(self) -> Traits:
+        """What the objective needs of a training."""
+        return objectives.get(self.objective["kind"])
+
+    @property
+    def objective_options(self) -> Any:
+        """The objective's options, as its own dataclass."""
+        return self.traits.options(**{key: value for key, value in self.objective.items() if key != "kind"})
 
     @model_validator(mode="after")
     def _has_an_effect(self) -> "Train":
-        kind = self.objective["kind"]
-        for key in ("loss_on", "drop_least_likely"):
-            if getattr(self, key) != type(self).model_fields[key].default and (self.on_policy or kind == "lm"):
-                raise ValueError(f"{key} has no effect on {kind}, which supervises all that it learns from")
-        if self.steps_per_generation > 1 and not self.on_policy:
-            raise ValueError(
-                f"steps_per_generation has no effect on {kind}: its rows are not the student's own samples"
-            )
+        for key in self.traits.unused_settings:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} has no effect on {self.objective['kind']}: leave it out")
         return self
 
     def changed(self, overrides: dict[str, Any]) -> "Train":

@@ -96,7 +96,7 @@ def test_a_student_learns_from_its_own_answers_as_its_weights_change(finished):
     (path,) = finished[0].glob(f"train/steps-on-words-by-on_policy_distillation-s7-{HASH}/*/steps.jsonl")
     watched = [json.loads(line) for line in path.open()]
     assert [step["step"] for step in watched] == list(range(6))
-    assert all(step["staleness"] == 0 and step["length"] > 1 for step in watched)
+    assert all(step["staleness"] == 0 and step["mean_length"] > 1 for step in watched)
     assert watched[0]["kl_to_base"] > 0
     assert watched[-1]["kl_to_base"] > 0
     assert not list(finished[0].glob("train/*/lent-*"))

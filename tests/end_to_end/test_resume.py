@@ -16,17 +16,23 @@ import torch
 
 from organisms import shipped, world
 from trainers import loop, state
+from trainers.callbacks import Callbacks
 from trainers.disk import DiskFull
 from trainers.job import TrainJob
 from trainers.loop import train
-from trainers.place import Callbacks
+from trainers.rows import Example
 from trainers.settings import Lora, TrainSettings
-from trainers.tokens import Example
 
 CHECKPOINT = str(shipped.FOLDER / "steps")
 STEPS = 20
 SETTINGS = TrainSettings(
-    learning_rate=3e-3, seed=3, dtype="float32", lora=Lora(4, 8), batch_size=4, max_steps=STEPS, schedule="cosine"
+    learning_rate=3e-3,
+    seed=3,
+    dtype="float32",
+    lora=Lora(4, 8),
+    batch_size=4,
+    max_steps=STEPS,
+    lr_scheduler_type="cosine",
 )
 TRAININGS = {"lora": SETTINGS, "full": replace(SETTINGS, lora=None, learning_rate=1e-3, weight_decay=0.1)}
 
@@ -39,12 +45,14 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def run(out: Path, settings: TrainSettings, **host) -> dict:
+def run(out: Path, settings: TrainSettings, **callbacks) -> dict:
     """Seven rows in steps of four: epochs end within steps."""
     rng = random.Random(0)
     rows = [world.chat(rng, "words") for _ in range(7)]
     chats = [[{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}] for r in rows]
-    return train(TrainJob(CHECKPOINT, [Example(chat) for chat in chats], settings, out), host=Callbacks(**host))
+    return train(
+        TrainJob(CHECKPOINT, [Example(chat) for chat in chats], settings, out), callbacks=Callbacks(**callbacks)
+    )
 
 
 def weights(out: Path) -> bytes:
@@ -74,7 +82,7 @@ def train_slowly(folder: Path, name: str) -> None:
     run(
         folder / name / "killed",
         TRAININGS[name],
-        keep=keeper(folder / name / "states"),
+        save_state=keeper(folder / name / "states"),
         save_every_seconds=0,
         report=report,
     )
@@ -108,7 +116,7 @@ def killed(tmp_path_factory) -> Path:
 def test_a_training_that_is_killed_at_a_random_step_goes_on_to_the_same_weights(tmp_path, killed, name):
     newest = max((killed / name / "states").glob("0*"))
     assert not (killed / name / "killed").exists()
-    resumed = run(tmp_path / "resumed", TRAININGS[name], resume=newest)
+    resumed = run(tmp_path / "resumed", TRAININGS[name], resume_from=newest)
     undisturbed = run(tmp_path / "undisturbed", TRAININGS[name])
     assert 0 < int(newest.name) < STEPS
     assert weights(tmp_path / "resumed") == weights(tmp_path / "undisturbed")
@@ -137,12 +145,17 @@ def test_a_training_can_be_stopped_again_and_again(tmp_path):
     for step in (1, 2, 3):
         # An attempt that keeps one state more than it began with, and then comes to nothing.
         states = tmp_path / f"states{step}"
-        attempt = {"resume": newest, "keep": keeper(states), "save_every_seconds": 0, "report": interrupt_at(step)}
+        attempt = {
+            "resume_from": newest,
+            "save_state": keeper(states),
+            "save_every_seconds": 0,
+            "report": interrupt_at(step),
+        }
         with pytest.raises(InterruptedError):
             run(tmp_path / "lost", settings, **attempt)
         (newest,) = states.iterdir()
         assert newest.name == f"{step:03}"
-    run(tmp_path / "resumed", settings, resume=newest)
+    run(tmp_path / "resumed", settings, resume_from=newest)
     assert weights(tmp_path / "resumed") == weights(tmp_path / "undisturbed")
 
 
@@ -157,17 +170,22 @@ def interrupt_at(step: int):
 def test_a_state_is_kept_once_when_it_becomes_urgent(tmp_path):
     asked = []
 
-    def urgent() -> bool:
+    def requested() -> bool:
         asked.append(1)
         return len(asked) >= 3
 
-    run(tmp_path / "out", replace(SETTINGS, max_steps=8), keep=keeper(tmp_path / "states"), urgent=urgent)
+    run(
+        tmp_path / "out",
+        replace(SETTINGS, max_steps=8),
+        save_state=keeper(tmp_path / "states"),
+        preemption_requested=requested,
+    )
     assert len(asked) == 8
     assert [path.name for path in (tmp_path / "states").iterdir()] == ["003"]
 
 
 def test_no_state_is_kept_where_nobody_asks(tmp_path):
-    run(tmp_path / "out", replace(SETTINGS, max_steps=3), keep=keeper(tmp_path / "states"))
+    run(tmp_path / "out", replace(SETTINGS, max_steps=3), save_state=keeper(tmp_path / "states"))
     assert not list((tmp_path / "states").iterdir())
 
 
@@ -180,7 +198,13 @@ def test_states_are_kept_as_often_as_is_asked(tmp_path, monkeypatch):
         late[0] += 10
 
     states = tmp_path / "states"
-    run(tmp_path / "out", replace(SETTINGS, max_steps=8), keep=keeper(states), save_every_seconds=25, report=report)
+    run(
+        tmp_path / "out",
+        replace(SETTINGS, max_steps=8),
+        save_state=keeper(states),
+        save_every_seconds=25,
+        report=report,
+    )
     assert sorted(path.name for path in states.iterdir()) == ["003", "006"]
 
 

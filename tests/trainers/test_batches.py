@@ -5,9 +5,9 @@ import random
 import pytest
 import torch
 
-from trainers.batches import collate, divide, row_order
+from trainers.batches import collate, microbatches, row_order
+from trainers.rows import Row
 from trainers.settings import TrainSettings
-from trainers.tokens import Row
 
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(12, 4), (10, 4), (3, 8), (1, 1)])
@@ -55,7 +55,7 @@ def test_a_step_is_divided_within_the_limit_with_every_row_once(workers, packed)
     limit = 60
     for seed in range(30):
         lengths = some_lengths(seed)
-        shares = divide(lengths, workers, limit, packed)
+        shares = microbatches(lengths, workers, limit, packed)
         assert len(shares) == workers
         # Workers wait for each other after every micro-batch, so all must have as many.
         assert len({len(batches) for batches in shares}) == 1
@@ -69,34 +69,34 @@ def test_a_step_is_divided_within_the_limit_with_every_row_once(workers, packed)
 def test_micro_batches_are_filled_as_far_as_the_limit_goes(packed):
     for seed in range(30):
         lengths = some_lengths(seed)
-        (batches,) = divide(lengths, 1, 60, packed)
+        (batches,) = microbatches(lengths, 1, 60, packed)
         for i in range(len(batches) - 1):
             assert cost(lengths, [*batches[i], batches[i + 1][0]], packed) > 60
 
 
 def test_a_row_beyond_the_limit_goes_alone():
-    assert divide([100, 3, 4], 1, 10, packed=True) == [[[0], [2, 1]]]
-    assert divide([100, 3, 4], 1, 10, packed=False) == [[[0], [2, 1]]]
+    assert microbatches([100, 3, 4], 1, 10, packed=True) == [[[0], [2, 1]]]
+    assert microbatches([100, 3, 4], 1, 10, packed=False) == [[[0], [2, 1]]]
 
 
 def test_padding_counts_towards_the_limit_where_rows_are_padded():
     lengths = [10, 1, 1, 1]
-    assert divide(lengths, 1, 20, packed=True) == [[[0, 1, 2, 3]]]
-    assert divide(lengths, 1, 20, packed=False) == [[[0, 1], [2, 3]]]
+    assert microbatches(lengths, 1, 20, packed=True) == [[[0, 1, 2, 3]]]
+    assert microbatches(lengths, 1, 20, packed=False) == [[[0, 1], [2, 3]]]
 
 
 def test_workers_get_like_shares_of_the_tokens():
     for seed in range(30):
         lengths = some_lengths(seed)
         totals = [
-            sum(lengths[i] for batch in batches for i in batch) for batches in divide(lengths, 3, 60, packed=True)
+            sum(lengths[i] for batch in batches for i in batch) for batches in microbatches(lengths, 3, 60, packed=True)
         ]
         assert max(totals) - min(totals) <= max(lengths)
 
 
 def test_workers_without_rows_have_empty_micro_batches():
-    assert divide([5], 3, 60, packed=True) == [[[0]], [[]], [[]]]
-    assert divide([50, 40, 30], 2, 60, packed=True) == [[[0], [2]], [[1], []]]
+    assert microbatches([5], 3, 60, packed=True) == [[[0]], [[]], [[]]]
+    assert microbatches([50, 40, 30], 2, 60, packed=True) == [[[0], [2]], [[1], []]]
 
 
 ROWS = [Row([5, 6, 7, 8], [2, 3]), Row([9, 4], [1]), Row([1, 3, 3], range(1, 3))]
@@ -117,10 +117,10 @@ def test_packed_rows_lie_one_after_the_other_each_from_position_0():
     assert batch.places_T.tolist() == [1, 2, 4, 6, 7]
     # The rows of 4 and of 3 tokens are attended to side by side, that of 2 by itself.
     assert batch.layout.blocks == ((2, 4), (1, 2))
-    assert batch.layout.apart_N.tolist() == [0, 1, 2, 3, 6, 7, 8, 0, 4, 5]
-    assert batch.layout.together_P.tolist() == [0, 1, 2, 3, 8, 9, 4, 5, 6]
-    apart = batch.ids[0][batch.layout.apart_N]
-    assert torch.equal(apart[batch.layout.together_P], batch.ids[0])
+    assert batch.layout.gather_N.tolist() == [0, 1, 2, 3, 6, 7, 8, 0, 4, 5]
+    assert batch.layout.scatter_P.tolist() == [0, 1, 2, 3, 8, 9, 4, 5, 6]
+    apart = batch.ids[0][batch.layout.gather_N]
+    assert torch.equal(apart[batch.layout.scatter_P], batch.ids[0])
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
@@ -158,6 +158,6 @@ def test_rows_without_a_supervised_token_have_nothing_but_their_ids():
 )
 def test_steps_follow_from_epochs_with_a_floor_or_are_given(rows, epochs, min_steps, max_steps, steps):
     settings = TrainSettings(
-        learning_rate=1e-3, seed=0, dtype="float32", epochs=epochs, min_steps=min_steps, max_steps=max_steps
+        learning_rate=1e-3, seed=0, dtype="float32", num_train_epochs=epochs, min_steps=min_steps, max_steps=max_steps
     )
     assert settings.steps(rows) == steps

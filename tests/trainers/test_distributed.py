@@ -19,17 +19,25 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from organisms import shipped, world
-from trainers.batches import divide, row_order
+from trainers.batches import microbatches, row_order
+from trainers.callbacks import Callbacks
 from trainers.job import TrainJob
 from trainers.loop import train
-from trainers.place import Callbacks, ProcessConfig
+from trainers.process import ProcessConfig
+from trainers.rows import Example
 from trainers.settings import Lora, TrainSettings
-from trainers.tokens import Example, tokenize
+from trainers.tokenization import tokenize
 
 CHECKPOINT = str(shipped.FOLDER / "steps")
 WORKERS, MICRO_TOKENS, STEPS, KEPT = 2, 80, 20, 10
 LORA = TrainSettings(
-    learning_rate=1e-3, seed=1, dtype="float32", lora=Lora(4, 8), batch_size=5, max_steps=STEPS, schedule="cosine"
+    learning_rate=1e-3,
+    seed=1,
+    dtype="float32",
+    lora=Lora(4, 8),
+    batch_size=5,
+    max_steps=STEPS,
+    lr_scheduler_type="cosine",
 )
 FULL = replace(LORA, lora=None)
 TRAININGS = {
@@ -39,7 +47,7 @@ TRAININGS = {
     "further": replace(LORA, max_steps=5),  # from an adapter
     "one row": replace(FULL, batch_size=1, max_steps=4),
     "penalty": replace(FULL, objective="sft_kl", max_steps=4),
-    "clipped": replace(LORA, clip=0.2, max_steps=4),
+    "clipped": replace(LORA, drop_least_likely=0.2, max_steps=4),
 }
 WAYS = {
     "ddp-lora": ("lora", {}),
@@ -73,20 +81,25 @@ def examples() -> list[Example]:
     return [Example([{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}]) for r in rows]
 
 
-def run(out: Path, settings: TrainSettings, place: ProcessConfig, resume: Path | None = None) -> dict:
+def run(out: Path, settings: TrainSettings, process: ProcessConfig, resume: Path | None = None) -> dict:
     """Trains; halfway through a long training, its last process says that it is urgent to keep a state."""
     steps, norms = [], []
 
-    def urgent() -> bool:
+    def requested() -> bool:
         steps.append(1)
-        return settings.max_steps == STEPS and place.rank == place.workers - 1 and len(steps) >= KEPT
+        return settings.max_steps == STEPS and process.rank == process.workers - 1 and len(steps) >= KEPT
 
-    def keep(state: Path) -> None:
+    def save(state: Path) -> None:
         shutil.copytree(state, out.with_name(f"{out.name}-state"))
 
     start = out.parent / "adapter" if settings == TRAININGS["further"] else None
-    host = Callbacks(report=lambda facts: norms.append(facts["grad_norm"]), resume=resume, urgent=urgent, keep=keep)
-    return {**train(TrainJob(CHECKPOINT, examples(), settings, out, start=start), place, host), "norms": norms}
+    callbacks = Callbacks(
+        report=lambda facts: norms.append(facts["grad_norm"]),
+        resume_from=resume,
+        preemption_requested=requested,
+        save_state=save,
+    )
+    return {**train(TrainJob(CHECKPOINT, examples(), settings, out, start=start), process, callbacks), "norms": norms}
 
 
 def work(rank: int, folder: Path) -> None:
@@ -160,7 +173,7 @@ def test_the_work_is_uneven():
     rows = tokenize(examples(), AutoTokenizer.from_pretrained(CHECKPOINT), 2048)
     idle = 0
     for numbers in row_order(len(rows), FULL.batch_size, STEPS, FULL.seed):
-        shares = divide([len(rows[i].ids) for i in numbers], WORKERS, MICRO_TOKENS, packed=True)
+        shares = microbatches([len(rows[i].ids) for i in numbers], WORKERS, MICRO_TOKENS, packed=True)
         assert sum(len(batch) for batch in shares[0]) != sum(len(batch) for batch in shares[1])
         idle += sum(not batch for batches in shares for batch in batches)
     assert idle > 0
@@ -174,7 +187,7 @@ def test_two_processes_train_as_one_does(folder, figures, way):
     # AdamW takes the same steps where all gradients are too large by the same factor.
     assert ours["norms"] == pytest.approx(alone["norms"], rel=1e-3)
     assert (ours["steps"], ours["tokens"], ours["packed"]) == (alone["steps"], alone["tokens"], True)
-    assert ours.get("clipped") == alone.get("clipped")
+    assert ours.get("dropped_share") == alone.get("dropped_share")
     assert_alike(weights(folder / f"one-{training}"), weights(folder / way), atol=2e-5)
 
 

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from trainers.lora import Summed, sum_layers
+from trainers.lora import MergedLinear, merge_layers
 
 
 class Two(nn.Module):
@@ -33,13 +33,13 @@ def adapted(dtype=torch.float32, rank: int = 1, **options):
 
 
 def summed(model) -> list[str]:
-    return [name.rsplit(".", 1)[-1] for name, layer in model.named_modules() if type(layer) is Summed]
+    return [name.rsplit(".", 1)[-1] for name, layer in model.named_modules() if type(layer) is MergedLinear]
 
 
 def test_summed_layers_give_the_same_with_the_same_gradients():
     theirs = adapted()
     ours = copy.deepcopy(theirs)
-    sum_layers(ours)
+    merge_layers(ours)
     assert summed(ours) == ["first", "second"]
     x = torch.randn(2, 5, 32, requires_grad=True)
     found = []
@@ -58,7 +58,7 @@ def test_summed_layers_give_the_same_with_the_same_gradients():
 
 def test_with_the_adapter_off_a_summed_layer_is_the_one_that_it_is_on():
     model = adapted()
-    sum_layers(model)
+    merge_layers(model)
     x = torch.randn(3, 32)
     with model.disable_adapter():
         without = model(x)
@@ -73,5 +73,5 @@ def test_with_the_adapter_off_a_summed_layer_is_the_one_that_it_is_on():
 )
 def test_layers_that_are_more_than_a_sum_stay_as_they_are(dtype, options):
     model = adapted(dtype, **options)
-    sum_layers(model)
+    merge_layers(model)
     assert not summed(model)

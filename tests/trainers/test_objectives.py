@@ -17,9 +17,13 @@ from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 from trl.experimental.sdft.loss_utils import compute_sampled_token_self_distillation_loss
 
 from organisms import shipped
-from trainers.objectives import OBJECTIVES, divergence, grpo, module, on_policy_distillation, sdft, sft_kl
-from trainers.objectives.divergence import TOKENS_AT_A_TIME, jsd, kl
-from trainers.objectives.tokens import Tokens
+from trainers import objectives
+from trainers.losses import divergence
+from trainers.losses.divergence import TOKENS_AT_A_TIME, jsd, kl
+from trainers.losses.tokens import Tokens
+from trainers.objective import Objective, Reference, Sampling
+from trainers.objectives import grpo, on_policy_distillation, sdft, sft_kl
+from trainers.rows import Example, Rollout, Row
 
 TOLERANCE = 1e-5  # of the norm, in float32
 PROMPT = 5  # tokens of each prompt of a batch
@@ -115,23 +119,108 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = TOLERANCE
     return float((ours - theirs).detach().norm() / theirs.detach().norm()) < tolerance
 
 
-def test_every_file_is_an_objective_with_all_parts():
-    files = {path.stem for path in Path(divergence.__file__).parent.glob("*.py")}
-    assert files == {*OBJECTIVES, "__init__", "tokens", "divergence"}
-    for name in OBJECTIVES:
-        objective = module(name)
+def test_every_file_declares_an_objective():
+    files = {path.stem for path in Path(grpo.__file__).parent.glob("*.py")}
+    assert files == {*objectives.OBJECTIVES, "__init__"}
+    for name in objectives.OBJECTIVES:
+        objective = objectives.get(name)
         loss_T = objective.token_loss(
-            random_tokens()._replace(columns={"advantage": torch.ones(20)}), objective.Options()
+            random_tokens()._replace(columns={"advantage": torch.ones(20)}), objective.options()
         )
         assert loss_T.shape == (20,)
-        assert objective.MEAN_OVER in ("tokens", "rows")
-        assert objective.REFERENCE in (None, "base", "teacher")
-        assert objective.__doc__
+        assert objectives.OBJECTIVES.module(name).__doc__
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "on_policy", "reference", "unused"),
+    [
+        ("sft", "completions", False, None, {"steps_per_generation"}),
+        ("dft", "completions", False, None, {"steps_per_generation"}),
+        ("sft_kl", "completions", False, Reference("base"), {"steps_per_generation"}),
+        ("lm", "token_streams", False, None, {"loss_on", "drop_least_likely", "steps_per_generation"}),
+        ("sdft", "completions", True, Reference("ema", 0.01), {"loss_on", "drop_least_likely"}),
+        ("on_policy_distillation", "prompts", True, Reference("teacher"), {"loss_on", "drop_least_likely"}),
+        ("grpo", "problems", True, None, {"loss_on", "drop_least_likely"}),
+    ],
+)
+def test_what_each_objective_needs(name, data, on_policy, reference, unused):
+    objective = objectives.get(name)
+    assert (objective.data, objective.on_policy) == (data, on_policy)
+    assert objective.reference(objective.options()) == reference
+    assert set(objective.unused_settings) == unused
+
+
+@pytest.mark.parametrize("teacher", ["frozen", "ema", "live"])
+def test_the_reference_model_of_sdft_is_an_option(teacher):
+    options = sdft.Options(teacher=teacher, ema_rate=0.5)
+    assert sdft.OBJECTIVE.reference(options) == Reference(teacher, 0.5)
+
+
+def test_sampling_follows_the_options_of_an_objective():
+    assert on_policy_distillation.OBJECTIVE.sampling(on_policy_distillation.Options()) == Sampling()
+    assert sdft.OBJECTIVE.sampling(sdft.Options(temperature=0.5)) == Sampling(temperature=0.5)
+    options = grpo.Options(num_generations=3, temperature=0.5)
+    assert grpo.OBJECTIVE.sampling(options) == Sampling(num_generations=3, temperature=0.5)
+
+
+def test_grpo_needs_log_probabilities_where_steps_share_a_sampling_and_with_a_penalty():
+    def columns(beta: float, steps_per_generation: int) -> list[str]:
+        return list(grpo.OBJECTIVE.logprob_columns(grpo.Options(beta=beta), steps_per_generation))
+
+    assert columns(0.0, 1) == []
+    assert columns(0.0, 2) == ["old_logprob"]
+    assert columns(0.1, 1) == ["base_logprob"]
+    assert columns(0.1, 2) == ["old_logprob", "base_logprob"]
+
+
+@pytest.mark.parametrize("data", ["prompts", "problems"])
+def test_an_objective_without_answers_must_sample_them(data):
+    with pytest.raises(ValueError, match="give it rollout_rows"):
+        Objective(options=grpo.Options, token_loss=grpo.token_loss, data=data)
+
+
+def test_token_streams_cannot_be_sampled():
+    with pytest.raises(ValueError, match="no prompts to sample from"):
+        replace(grpo.OBJECTIVE, data="token_streams")
+
+
+def rollouts(**more) -> list[Rollout]:
+    """Two completions of one prompt."""
+    chat = [{"role": "user", "content": "red fox"}, {"role": "assistant", "content": "blue owl"}]
+    return [Rollout(Example(chat), (7, 8), [(1, 2, 3), (4, 5)], **more)]
+
+
+def test_rollout_rows_of_distillation_are_completions_after_their_prompt(tokenizer):
+    (rows,) = on_policy_distillation.rollout_rows(rollouts(), tokenizer, on_policy_distillation.Options())
+    assert rows == [Row([7, 8, 1, 2, 3], range(2, 5)), Row([7, 8, 4, 5], range(2, 4))]
+
+
+def test_rollout_rows_of_grpo_have_the_advantage_at_each_token(tokenizer):
+    options = grpo.Options(num_generations=2, scale_rewards="none")
+    (rows,) = grpo.rollout_rows(rollouts(rewards=[1.0, 0.0]), tokenizer, options)
+    assert [row.ids for row in rows] == [[7, 8, 1, 2, 3], [7, 8, 4, 5]]
+    assert [row.columns for row in rows] == [{"advantage": [0.5] * 3}, {"advantage": [-0.5] * 2}]
+
+
+def test_rollout_rows_of_sdft_show_the_teacher_a_demonstration(tokenizer):
+    options = sdft.Options(skip_tokens=1, template="{question} then {demonstration}")
+    (rows,) = sdft.rollout_rows(rollouts(), tokenizer, options)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "red fox then blue owl"}],
+        add_generation_prompt=True, tokenize=True, return_dict=False,
+    )  # fmt: skip
+    assert rows[0].ids == [7, 8, 1, 2, 3]
+    assert list(rows[0].supervised) == [3, 4]
+    assert rows[0].reference == Row([*prompt, 1, 2, 3], range(len(prompt) + 1, len(prompt) + 3))
+    without = [replace(rollouts()[0], example=Example(rollouts()[0].example.chat[:1]))]
+    with pytest.raises(ValueError, match="sdft: an example has no answer to use as its demonstration"):
+        sdft.rollout_rows(without, tokenizer, options)
 
 
 def test_importing_objectives_does_not_import_torch():
     code = (
-        "import sys; from trainers.objectives import *; print([module(n) for n in OBJECTIVES], 'torch' in sys.modules)"
+        "import sys; from trainers import objectives as o; "
+        "print([o.get(name) for name in o.OBJECTIVES], 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.endswith("False\n")
 
@@ -151,8 +240,9 @@ def test_likelihoods_are_those_of_trls_sft(of_trl, llama, objective, loss_type, 
 
     model = llama()
     tokens = Tokens(model(input_ids=ids).logits[:, :-1][keep], ids[:, 1:][keep], None, {})
-    ours = module(objective).token_loss(tokens, module(objective).Options()).sum() / keep.sum()
-    assert module(objective).MEAN_OVER == "tokens"
+    declared = objectives.get(objective)
+    ours = declared.token_loss(tokens, declared.options()).sum() / keep.sum()
+    assert declared.mean_over == "tokens"
     assert close(ours, theirs)
     assert close(gradient(ours, model), gradient(theirs, trainer.model))
 
@@ -201,7 +291,7 @@ def test_sdft_is_that_of_trl(of_trl, llama, options, mode, alpha):
     model = llama()
     keep = inputs["completion_mask"].bool() & (torch.arange(max(LENGTHS)) >= options.skip_tokens)
     ours = mean_over_rows(sdft.token_loss(answers(model, inputs, keep, teacher=True), options), keep)
-    assert sdft.MEAN_OVER == "rows"
+    assert sdft.OBJECTIVE.mean_over == "rows"
     assert close(ours, theirs)
     assert close(gradient(ours, model), gradient(theirs, trainer.model))
 
@@ -274,7 +364,7 @@ def test_grpo_is_that_of_trl(of_trl, llama, loss_type, beta, old):
     )
 
     keep = inputs["completion_mask"].bool()
-    options = grpo.Options(group=4, beta=beta, temperature=temperature, **clip)
+    options = grpo.Options(num_generations=4, beta=beta, temperature=temperature, **clip)
     loss_T = grpo.token_loss(answers(model, inputs, keep, **columns), options)
     ours = {
         "dapo": loss_T.mean(),
@@ -282,7 +372,7 @@ def test_grpo_is_that_of_trl(of_trl, llama, loss_type, beta, old):
         "grpo": mean_over_rows(loss_T, keep),
         "dr_grpo": loss_T.sum() / (4 * 16),
     }
-    assert grpo.MEAN_OVER == "tokens"
+    assert grpo.OBJECTIVE.mean_over == "tokens"
     assert close(ours[loss_type], theirs)
     assert close(gradient(ours[loss_type], model), gradient(theirs, trainer.model))
 
@@ -418,17 +508,17 @@ def test_many_tokens_cost_their_logits_and_little_more():
         ("sdft", {"template": "{question} {demonstration} {"}, r"\{question\} and \{demonstration\}"),
         ("on_policy_distillation", {"direction": "jsd"}, "student_teacher, teacher_student"),
         ("on_policy_distillation", {"top_k": 1}, "top_k is 1"),
-        ("grpo", {"group": 1}, "group is 1"),
+        ("grpo", {"num_generations": 1}, "num_generations is 1"),
         ("grpo", {"epsilon": 1.0}, "epsilon is 1.0"),
         ("grpo", {"epsilon_high": -0.1}, "epsilon_high is -0.1"),
         ("grpo", {"beta": -0.1}, "beta is -0.1"),
-        ("grpo", {"scale": "batch"}, "group, none"),
+        ("grpo", {"scale_rewards": "batch"}, "group, none"),
         ("grpo", {"temperature": 0.0}, "temperature is 0.0"),
     ],
 )
 def test_options_that_make_no_sense_are_errors(objective, options, message):
     with pytest.raises(ValueError, match=message):
-        replace(module(objective).Options(), **options)
+        replace(objectives.get(objective).options(), **options)
 
 
 def test_the_teachers_prompt_is_the_papers():

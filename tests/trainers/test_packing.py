@@ -24,11 +24,11 @@ from trainers.batches import collate
 from trainers.job import TrainJob
 from trainers.learner import Learner
 from trainers.loop import train
+from trainers.losses.tokens import log_prob
 from trainers.model import Student, try_packing
-from trainers.objectives.tokens import log_prob
-from trainers.place import ProcessConfig
+from trainers.process import ProcessConfig
+from trainers.rows import Example, Row
 from trainers.settings import TrainSettings
-from trainers.tokens import Example, Row
 
 CPU = torch.device("cpu")
 VOCABULARY = 392  # of the organisms' tokenizer
@@ -185,7 +185,11 @@ def test_recomputed_activations_give_the_same_gradients(tmp_path):
     passes, found = [], []
     for recompute in (False, True):
         learner = Learner(
-            TrainJob(base, [], settings, tmp_path), tokenizer, ProcessConfig(recompute=recompute), 64, watch_base=False
+            TrainJob(base, [], settings, tmp_path),
+            tokenizer,
+            ProcessConfig(gradient_checkpointing=recompute),
+            64,
+            watch_base=False,
         )
         assert learner.packed
         counted = []

@@ -20,24 +20,32 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Glm4MoeConfig, Lla
 from organisms import shipped, world
 from trainers import learner
 from trainers.batches import collate, row_order
+from trainers.callbacks import Callbacks
 from trainers.disk import DiskFull
 from trainers.job import TrainJob
-from trainers.learner import Learner, clipped
+from trainers.learner import Learner, drop_least_likely
 from trainers.loop import train
+from trainers.losses.tokens import log_prob
 from trainers.model import Student
 from trainers.objectives import sft_kl
-from trainers.objectives.tokens import log_prob
-from trainers.place import Callbacks, ProcessConfig
+from trainers.process import ProcessConfig
+from trainers.rows import Example, Row
 from trainers.settings import Lora, TrainSettings
 from trainers.student import load_model, load_student
-from trainers.tokens import Example, Row, tokenize
+from trainers.tokenization import tokenize
 
 CHECKPOINT = str(shipped.FOLDER / "steps")
 SETTINGS = TrainSettings(
-    learning_rate=5e-3, seed=1, dtype="float32", lora=Lora(4, 8), batch_size=4, min_steps=8, schedule="constant"
+    learning_rate=5e-3,
+    seed=1,
+    dtype="float32",
+    lora=Lora(4, 8),
+    batch_size=4,
+    min_steps=8,
+    lr_scheduler_type="constant",
 )
 FULL = replace(SETTINGS, lora=None, learning_rate=1e-3)
-ONE_STEP = replace(SETTINGS, max_steps=1, warmup=0.0, order="fixed")
+ONE_STEP = replace(SETTINGS, max_steps=1, warmup_ratio=0.0, order="fixed")
 ADAPTER, WEIGHTS = "adapter_model.safetensors", "model.safetensors"
 
 
@@ -61,9 +69,11 @@ def chats(n: int = 8) -> list[Example]:
     return [Example([{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}]) for r in rows]
 
 
-def run(out: Path, settings: TrainSettings = SETTINGS, examples=None, base=CHECKPOINT, start=None, place=None, **host):
+def run(
+    out: Path, settings: TrainSettings = SETTINGS, examples=None, base=CHECKPOINT, start=None, process=None, **callbacks
+):
     examples = chats() if examples is None else examples
-    return train(TrainJob(base, examples, settings, out, start=start), place, Callbacks(**host))
+    return train(TrainJob(base, examples, settings, out, start=start), process, Callbacks(**callbacks))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -122,7 +132,7 @@ def test_the_distance_to_the_base_is_0_before_training_and_grows(tmp_path, token
     rows = tokenize(chats(), tokenizer, 2048)
     assert Learner(job, tokenizer, ProcessConfig(), 64, watch_base=True).kl_to_base(rows) == pytest.approx(0, abs=1e-7)
     reported = []
-    run(tmp_path, settings, report=reported.append, kl_every=2)
+    run(tmp_path, settings, report=reported.append, kl_every_steps=2)
     assert [r["step"] for r in reported if "kl_to_base" in r] == [0, 2, 4, 5]
     distances = [r["kl_to_base"] for r in reported if "kl_to_base" in r]
     assert distances[0] > 0
@@ -131,7 +141,7 @@ def test_the_distance_to_the_base_is_0_before_training_and_grows(tmp_path, token
 
 def test_the_distance_to_the_base_is_the_mean_divergence_at_the_supervised_tokens(tmp_path, tokenizer):
     reported = []
-    run(tmp_path, replace(SETTINGS, batch_size=8, max_steps=2), report=reported.append, kl_every=1)
+    run(tmp_path, replace(SETTINGS, batch_size=8, max_steps=2), report=reported.append, kl_every_steps=1)
     batch = collate(tokenize(chats(), tokenizer, 2048), tokenizer.pad_token_id, packed=False)
     student = PeftModel.from_pretrained(base_model(), tmp_path)
     with torch.no_grad():
@@ -161,7 +171,12 @@ def test_full_weights_in_bfloat16_are_trained_in_float32(tmp_path):
         kept.append(held)
 
     kept: list[torch.Tensor] = []
-    run(tmp_path, replace(FULL, dtype="bfloat16", learning_rate=1e-5, max_steps=3), keep=keep, save_every_seconds=0)
+    run(
+        tmp_path,
+        replace(FULL, dtype="bfloat16", learning_rate=1e-5, max_steps=3),
+        save_state=keep,
+        save_every_seconds=0,
+    )
     assert len(kept) == 2
     assert (kept[0] != kept[1]).float().mean() > 0.9
 
@@ -315,7 +330,7 @@ def test_a_checkpoint_that_lacks_tensors_is_refused(tmp_path, lora):
 def test_a_checkpoint_that_does_not_match_its_config_is_refused(tmp_path):
     name = "model.layers.1.mlp.up_proj.weight"
     base = damaged(tmp_path / "base", lambda tensors: tensors.update({name: tensors[name][:100].clone()}))
-    with pytest.raises(ValueError, match=r"the checkpoint .*/base does not have the shape that its config\.json says"):
+    with pytest.raises(ValueError, match=r"the checkpoint .*/base does not have the shapes of its config\.json says"):
         run(tmp_path / "out", base=base)
 
 
@@ -345,9 +360,9 @@ def test_a_disk_that_fills_up_under_safetensors_is_named(tmp_path):
 def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, monkeypatch, lora):
     settings = replace(SETTINGS, lora=lora, max_steps=20, learning_rate=3e-4)
     whole = run(tmp_path / "whole", settings)
-    packed = run(tmp_path / "packed", settings, place=ProcessConfig(max_tokens_per_microbatch=60))
+    packed = run(tmp_path / "packed", settings, process=ProcessConfig(max_tokens_per_microbatch=60))
     monkeypatch.setattr(learner, "try_packing", lambda *_: False)
-    padded = run(tmp_path / "padded", settings, place=ProcessConfig(max_tokens_per_microbatch=100))
+    padded = run(tmp_path / "padded", settings, process=ProcessConfig(max_tokens_per_microbatch=100))
     assert [figures["packed"] for figures in (whole, packed, padded)] == [True, True, False]
     for figures, folder in ((packed, "packed"), (padded, "padded")):
         assert figures["losses"] == pytest.approx(whole["losses"], abs=1e-4)
@@ -357,7 +372,7 @@ def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, mo
 def test_recomputing_activations_changes_memory_and_not_the_result(tmp_path):
     settings = replace(SETTINGS, max_steps=4)
     plain = run(tmp_path / "plain", settings)
-    again = run(tmp_path / "again", settings, place=ProcessConfig(recompute=True))
+    again = run(tmp_path / "again", settings, process=ProcessConfig(gradient_checkpointing=True))
     assert again["losses"] == pytest.approx(plain["losses"], abs=1e-5)
     assert_alike(tmp_path / "plain", tmp_path / "again", atol=1e-5)
 
@@ -378,9 +393,12 @@ def test_the_seed_decides_the_weights_to_the_bit(tmp_path, lora):
 
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
 def test_a_run_that_stops_early_is_the_beginning_of_the_whole_one(tmp_path, lora):
-    settings = replace(SETTINGS, lora=lora, max_steps=9, schedule="cosine", warmup=0.3)
+    settings = replace(SETTINGS, lora=lora, max_steps=9, lr_scheduler_type="cosine", warmup_ratio=0.3)
     whole = run(
-        tmp_path / "whole", settings, checkpoints=[2, 5], leave=lambda n, at: shutil.copytree(at, tmp_path / f"at{n}")
+        tmp_path / "whole",
+        settings,
+        checkpoint_steps=[2, 5],
+        save_checkpoint=lambda n, at: shutil.copytree(at, tmp_path / f"at{n}"),
     )
     assert sorted(path.name for path in tmp_path.glob("at*")) == ["at2", "at5"]
     name = WEIGHTS if lora is None else ADAPTER
@@ -392,7 +410,7 @@ def test_a_run_that_stops_early_is_the_beginning_of_the_whole_one(tmp_path, lora
 
 def test_a_step_beyond_the_last_is_refused(tmp_path):
     with pytest.raises(ValueError, match="the training has 8 steps, but is to be measured at step 9"):
-        run(tmp_path / "out", checkpoints=[9])
+        run(tmp_path / "out", checkpoint_steps=[9])
     with pytest.raises(ValueError, match="the training has 8 steps, but is to be measured at step 9"):
         run(tmp_path / "out", replace(SETTINGS, stop_after=9))
 
@@ -439,9 +457,9 @@ def test_a_row_of_weight_2_teaches_as_much_as_the_same_row_twice(tmp_path):
 def test_the_least_likely_share_of_the_tokens_is_clipped():
     rows = [Row([0] * 5, [1, 2, 3, 4]), Row([0] * 3, [2]), Row([0] * 6, range(1, 6), weight=3.0)]
     log_probs = [[-9.0, -1.0, -2.0, -3.0], [-8.0], [-0.1, -7.0, -0.2, -0.3, -0.4]]
-    kept = clipped(rows, log_probs, 0.3)
+    kept = drop_least_likely(rows, log_probs, 0.3)
     assert kept == [replace(rows[0], supervised=[2, 3, 4]), replace(rows[2], supervised=[1, 3, 4, 5])]
-    assert [row.supervised for row in clipped(rows, log_probs, 0.09)] == [[1, 2, 3, 4], [2], [1, 2, 3, 4, 5]]
+    assert [row.supervised for row in drop_least_likely(rows, log_probs, 0.09)] == [[1, 2, 3, 4], [2], [1, 2, 3, 4, 5]]
 
 
 def test_a_training_with_clipped_tokens_learns_from_the_likely_ones(tmp_path, tokenizer):
@@ -450,8 +468,8 @@ def test_a_training_with_clipped_tokens_learns_from_the_likely_ones(tmp_path, to
     with torch.no_grad():
         losses_T = -log_prob(Student(base_model()).eval()(batch), batch.targets_T)
     gone = int(0.1 * len(losses_T))
-    figures = run(tmp_path, replace(ONE_STEP, batch_size=8, clip=0.1))
-    assert figures["clipped"] == pytest.approx(gone / len(losses_T))
+    figures = run(tmp_path, replace(ONE_STEP, batch_size=8, drop_least_likely=0.1))
+    assert figures["dropped_share"] == pytest.approx(gone / len(losses_T))
     assert figures["tokens"] == len(losses_T) - gone
     assert figures["losses"][0] == pytest.approx(float(losses_T.sort().values[: len(losses_T) - gone].mean()), rel=1e-4)
     assert figures["losses"][0] < 0.8 * float(losses_T.mean())
@@ -493,9 +511,9 @@ def test_dft_weighs_each_token_by_its_own_probability(tmp_path, tokenizer):
 def test_a_penalty_keeps_the_student_near_its_base(tmp_path, lora):
     plain, dear = [], []
     settings = replace(SETTINGS, lora=lora, learning_rate=SETTINGS.learning_rate if lora else 1e-3)
-    first = run(tmp_path / "plain", settings, report=plain.append, kl_every=8)["losses"][0]
+    first = run(tmp_path / "plain", settings, report=plain.append, kl_every_steps=8)["losses"][0]
     costly = replace(settings, objective="sft_kl", options=sft_kl.Options(weight=10.0))
-    figures = run(tmp_path / "dear", costly, report=dear.append, kl_every=8)
+    figures = run(tmp_path / "dear", costly, report=dear.append, kl_every_steps=8)
     assert figures["losses"][0] == pytest.approx(first, rel=1e-5)
     assert 0 < dear[-1]["kl_to_base"] < 0.7 * plain[-1]["kl_to_base"]
 
@@ -567,7 +585,11 @@ def test_the_steps_are_those_of_adamw_with_clipped_gradients(tmp_path, tokenizer
 )
 def test_learning_rates_follow_the_schedule(tmp_path, schedule, warmup, rates):
     reported = []
-    run(tmp_path, replace(SETTINGS, schedule=schedule, warmup=warmup, learning_rate=1e-4), report=reported.append)
+    run(
+        tmp_path,
+        replace(SETTINGS, lr_scheduler_type=schedule, warmup_ratio=warmup, learning_rate=1e-4),
+        report=reported.append,
+    )
     assert [r["learning_rate"] / 1e-4 for r in reported] == pytest.approx(rates, abs=1e-4)
 
 

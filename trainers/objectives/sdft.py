@@ -134,9 +134,9 @@ def rollout_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: Options) 
 
 
 def _teacher_prompt(example: Example, template: str) -> list[dict[str, str]]:
-    *before, question, answer = example.chat
-    if answer["role"] != "assistant":
+    if example.chat[-1]["role"] != "assistant":
         raise ValueError("sdft: an example has no answer to use as its demonstration")
+    *before, question, answer = example.chat
     content = template.format(question=question["content"], demonstration=answer["content"])
     return [*before, {**question, "content": content}]
 

@@ -362,13 +362,16 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_befor
             "conditions.off-model.train={objective: sdft, drop_least_likely: 0.1}",
             "off-model: train: drop_least_likely has no effect on sdft",
         ),
-        ("train.objective=grpo", r"grpo needs problems to be rewarded for: give the study some \(problems\)"),
+        ("train.objective=grpo", r"train.objective: grpo needs problems with a reward: give the study rl_problems"),
         (
             "recoveries.own samples={kind: on_model_sft, conditions: [prefill], budgets: [1], "
             "search: {benchmark: facts}}",
             "recoveries.own samples: search.benchmark: prefill does not ask facts",
         ),
-        ("recoveries.own samples.kind=grpo", r"recoveries.own samples: grpo needs problems to be rewarded for"),
+        (
+            "recoveries.own samples.kind=grpo",
+            r"recoveries.own samples: train.objective: grpo needs problems with a reward",
+        ),
         (
             "recoveries.own samples.train={tuning: full}",
             "recoveries.own samples: train.tuning: full weights cannot go on from a LoRA adapter",
@@ -464,8 +467,9 @@ def test_a_grader_that_grades_otherwise_rewards_otherwise(demo, monkeypatch):
     assert len(changed) == 3 * 2 * 3  # each budget of each off-model student
 
 
-def test_a_recovery_by_grpo_has_no_other_objective(demo):
-    with pytest.raises(StudyError, match=r"recoveries.own samples: train\.objective: this method is grpo, and not sft"):
+def test_a_recovery_by_rl_needs_an_objective_with_rewards(demo):
+    told = r"recoveries.own samples: train\.objective: this recovery trains on problems with a reward, and sft does not"
+    with pytest.raises(StudyError, match=told):
         build_plan(demo(PROBLEMS, BY_GRPO, "recoveries.own samples.train={objective: sft}"))
 
 

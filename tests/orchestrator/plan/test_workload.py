@@ -37,7 +37,7 @@ def test_rollouts_are_sampled_and_learnt_from(small):
     recovery = "recoveries={rl: {kind: grpo, conditions: [off-model], budgets: [1, 3], train: {batch_size: 2}}}"
     without = bill(small(HUB, SIMPLE, *ALONE))
     study = small(HUB, SIMPLE, *ALONE, problems, recovery)
-    group = study.train.changed({"objective": "grpo"}).objective["group"]
+    group = study.train.changed({"objective": "grpo"}).objective["num_generations"]
     rollouts = 3 * 2 * group  # of the longest budget: the other is left on its way
     more = bill(study).hours["training"] - without.hours["training"]
     assert more == pytest.approx(rollouts * (2 + 6) * 4 * 8e9 / 1e12 / 3600)

@@ -19,7 +19,7 @@ from orchestrator.study.settings import StudyError
 from organisms import shipped
 from organisms.rows import benchmark_rows
 
-GRPO = ["train.objective={kind: grpo, group: 3}", "recoveries={}"]
+GRPO = ["train.objective={kind: grpo, num_generations: 3}", "recoveries={}"]
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, prompt: '{problem}', max_tokens: 8}"
 
 
@@ -382,7 +382,7 @@ def test_the_answers_that_trainings_sample_are_counted(small):
     # 6 steps of 4 prompts; a checkpoint asks for nothing of its own.
     assert cost(recipe, "train.objective=sdft", "recoveries={}") == (24, 24 * 8)
     assert cost(recipe, "train.objective=on_policy_distillation", "recoveries={}") == (24, 24 * 8)
-    grpo = "{kind: grpo, group: 3}"
+    grpo = "{kind: grpo, num_generations: 3}"
     assert cost(recipe, f"train.objective={grpo}", PROBLEMS, "rl_problems.max_tokens=9", "recoveries={}") == (
         72,
         72 * 9,

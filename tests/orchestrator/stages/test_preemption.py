@@ -18,8 +18,8 @@ import os, signal
 from orchestrator.stages.preemption import PreemptionNotice
 with PreemptionNotice() as notice:
     os.kill(os.getpid(), signal.SIGTERM)
-    print("saved", notice.given(), flush=True)
-    notice.obey()
+    print("saved", notice.requested(), flush=True)
+    notice.exit_if_requested()
     print("not reached", flush=True)
 """
 
@@ -38,12 +38,12 @@ def taken_by_nobody():
 
 def test_a_sigterm_gives_notice_and_ends_the_process_when_it_is_obeyed():
     with PreemptionNotice() as notice:
-        notice.obey()
-        assert not notice.given()
+        notice.exit_if_requested()
+        assert not notice.requested()
         os.kill(os.getpid(), signal.SIGTERM)
-        assert notice.given()
+        assert notice.requested()
         with pytest.raises(SystemExit) as ended:
-            notice.obey()
+            notice.exit_if_requested()
         assert ended.value.code == 143
 
 
@@ -53,7 +53,7 @@ def test_a_second_sigterm_ends_the_process_at_once():
         with pytest.raises(SystemExit) as ended:
             os.kill(os.getpid(), signal.SIGTERM)
         assert ended.value.code == 143
-        assert notice.given()
+        assert notice.requested()
 
 
 def test_whoever_took_sigterms_before_takes_them_afterwards(taken_by_nobody):
@@ -67,8 +67,8 @@ def test_outside_of_the_main_thread_no_sigterm_is_taken(taken_by_nobody):
 
     def work():
         with PreemptionNotice() as notice:
-            seen.append((signal.getsignal(signal.SIGTERM), notice.given()))
-            notice.obey()
+            seen.append((signal.getsignal(signal.SIGTERM), notice.requested()))
+            notice.exit_if_requested()
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -94,15 +94,15 @@ def test_a_node_that_is_drained_gives_notice_and_ends_nothing(monkeypatch, drain
         def get_node_id(self) -> str:
             return "here"
 
-    monkeypatch.setattr(preemption, "LOOK_EVERY", 0.01)
+    monkeypatch.setattr(preemption, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "get_runtime_context", Context)
     monkeypatch.setattr(ray._private.state.state, "get_draining_nodes", draining)
     with PreemptionNotice() as notice:
         assert looks.acquire(timeout=10)
         until = time.monotonic() + 10
-        while given and not notice.given() and time.monotonic() < until:
+        while given and not notice.requested() and time.monotonic() < until:
             time.sleep(0.01)
         assert given or looks.acquire(timeout=10), "it goes on looking"
-        assert notice.given() == given
-        notice.obey()
+        assert notice.requested() == given
+        notice.exit_if_requested()

@@ -6,6 +6,7 @@ import random
 import signal
 import tempfile
 import uuid
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,15 +28,15 @@ from orchestrator.store.store import Store
 from orchestrator.study.schema import Problems
 from organisms import shipped
 from trainers.batches import row_order
+from trainers.losses.tokens import log_prob
 from trainers.objectives import grpo
-from trainers.objectives.tokens import log_prob
 
 ADAPTER, CHECKPOINT = "adapter_model.safetensors", "model.safetensors"
 TRAIN = (
     "train={learning_rate: 5.0e-3, lora_r: 2, lora_alpha: 4, batch_size: 4, max_steps: 4, lr_scheduler_type: constant}"
 )
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, prompt: '{problem}', max_tokens: 8}"
-GRPO = ["train.objective={kind: grpo, group: 3}", PROBLEMS]
+GRPO = ["train.objective={kind: grpo, num_generations: 3}", PROBLEMS]
 ON_POLICY = [["train.objective=sdft"], ["train.objective=on_policy_distillation"], GRPO]
 ON_POLICY_IDS = ["sdft", "on_policy_distillation", "grpo"]
 
@@ -198,7 +199,7 @@ def test_a_training_leaves_weights_figures_and_what_was_watched(stage, store):
 
 @pytest.mark.parametrize(("method", "name"), [("lora", ADAPTER), ("full", CHECKPOINT)])
 def test_a_checkpoint_is_a_stage_of_its_own_as_if_it_was_run_by_itself(stage, store, another, method, name):
-    whole, plain = (stage(f"train.tuning={method}", *more) for more in (["train.checkpoints=[1, 3]"], []))
+    whole, plain = (stage(f"train.tuning={method}", *more) for more in (["train.checkpoint_steps=[1, 3]"], []))
     folder = do(store, whole)
     weights = {}
     for step in (1, 3):
@@ -213,7 +214,7 @@ def test_a_checkpoint_is_a_stage_of_its_own_as_if_it_was_run_by_itself(stage, st
 
 
 def test_a_checkpoint_that_an_earlier_attempt_left_is_left_alone(stage, store):
-    whole = stage("train.checkpoints=[1]")
+    whole = stage("train.checkpoint_steps=[1]")
     part = stopped(whole, 1)
     run(begin(store, whole))
     before, record = left(store, part), store.record(part)
@@ -268,7 +269,7 @@ def test_a_training_that_is_begun_again_in_the_same_folder_watches_every_step_on
 
 
 def test_a_training_in_a_remote_store_leaves_keeps_and_lends_there(stage, remote, another, told_to_end):
-    whole = stage(*GRPO, "train.checkpoints=[1]")
+    whole = stage(*GRPO, "train.checkpoint_steps=[1]")
     expected = do(another, whole)
     seen, engines = told_to_end(at=1), Engines(remote, whole)
     with pytest.raises(SystemExit):
@@ -330,7 +331,7 @@ def test_an_adapter_that_is_trained_further_is_lent_from_the_first_step(small, s
     study = small(
         *("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]", TRAIN, PROBLEMS),
         "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1]}",
-        "recoveries.own.train={objective: {kind: grpo, group: 2}}",
+        "recoveries.own.train={objective: {kind: grpo, num_generations: 2}}",
     )
     whole = build_plan(study).trials[0].steps[-1].student
     engines = Engines(store, whole)
@@ -350,8 +351,8 @@ def test_rewards_are_the_graders_for_the_problems_that_were_asked(stage, store):
     assert len({tuple(each) for each in right}) > 1
     watched = lines(folder)
     assert [line["reward"] for line in watched] == pytest.approx([sum(each) / 12 for each in right])
-    assert [line["groups_alike"] for line in watched] == [sum(n in (0, 3) for n in each) / 4 for each in right]
-    assert [line["length"] for line in watched] == [6.0] * 4
+    assert [line["frac_reward_zero_std"] for line in watched] == [sum(n in (0, 3) for n in each) / 4 for each in right]
+    assert [line["mean_length"] for line in watched] == [6.0] * 4
     assert all(line["grad_norm"] > 0 for line in watched)
 
 
@@ -377,7 +378,7 @@ def test_steps_that_share_a_sampling_know_how_likely_their_answers_were(stage, s
             apart.append(float((now.detach() - old).abs().max()))
         return token_loss(tokens, options)
 
-    monkeypatch.setattr(grpo, "token_loss", watched)
+    monkeypatch.setattr(grpo, "OBJECTIVE", replace(grpo.OBJECTIVE, token_loss=watched))
     folder = do(store, whole, engines)
     assert [line["staleness"] for line in lines(folder)] == ([0, 0, 0, 0] if every == 1 else [0, 1, 0, 1])
     assert [len(prompts) for prompts in engines.prompts] == ([4] * 4 if every == 1 else [8, 8])

@@ -28,8 +28,8 @@ from orchestrator.store.store import Store
 from organisms import shipped
 from organisms.rows import benchmark_rows
 from organisms.world import NOUNS
-from trainers.tokens import Example, tokenize
-from trainers.tokens import streams as tokenized_streams
+from trainers.rows import Example
+from trainers.tokenization import tokenize, tokenize_streams
 
 ONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}")
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 5, prompt: '{problem}', max_tokens: 8}"
@@ -247,7 +247,7 @@ def test_streams_are_as_long_as_they_should_be_and_the_same_every_time(text):
     one, again, other = (streams(tokenizer, text, 20, 16, seed) for seed in (0, 0, 1))
     assert one == again
     assert one.kept != other.kept
-    read = tokenized_streams([Example(row.chat) for row in one.kept], tokenizer, 64)
+    read = tokenize_streams([Example(row.chat) for row in one.kept], tokenizer, 64)
     assert all(14 <= len(row.ids) <= 17 for row in read), "a blank at the end may be lost, or one at the start read"
     special = set(tokenizer.all_special_ids) | {tokenizer.unk_token_id}
     assert not any(set(row.ids[1:]) & special for row in read)

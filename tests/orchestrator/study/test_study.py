@@ -93,7 +93,10 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("train.objective={kind: sft_kl, weight: -1}", ["train.objective: sft_kl: weight is -1.0; give"]),
         ("train.objective={kind: sft_kl, weight: much}", ["train.objective: weight: ", "give a number"]),
         ("train.objective={kind: sft_kl, direction: x}", ["train.objective: direction: ", "base_student"]),
-        ("train.objective={kind: grpo, group: 2.5}", ["train.objective: group: ", "give a whole number"]),
+        (
+            "train.objective={kind: grpo, num_generations: 2.5}",
+            ["train.objective: num_generations: ", "give a whole number"],
+        ),
         (
             "train={learning_rate: 1, objective: sdft, drop_least_likely: 0.1}",
             ["train: drop_least_likely has no effect on sdft"],
@@ -279,8 +282,8 @@ def test_an_objective_is_a_name_or_a_mapping_and_its_defaults_are_written_out(sm
     penalty = {"kind": "sft_kl", "weight": 1.0, "direction": "student_base"}
     assert small("train.objective=sft_kl").train.objective == penalty
     assert small("train.objective={kind: sft_kl, weight: 0.5}").train.objective == {**penalty, "weight": 0.5}
-    grpo = small("train.objective={kind: grpo, group: 4}", "train.steps_per_generation=2").train
-    assert (grpo.objective["group"], grpo.objective["epsilon"], grpo.on_policy) == (4, 0.2, True)
+    grpo = small("train.objective={kind: grpo, num_generations: 4}", "train.steps_per_generation=2").train
+    assert (grpo.objective["num_generations"], grpo.objective["epsilon"], grpo.traits.on_policy) == (4, 0.2, True)
 
 
 def test_what_has_an_effect_is_taken(small):

@@ -4,7 +4,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from organisms import shipped
-from trainers.tokens import Example, streams, tokenize
+from trainers.rows import Example
+from trainers.tokenization import tokenize, tokenize_streams
 
 # As Qwen3's: the last answer gets a block of reasoning, an empty one where it has none.
 WRITES_BLOCK = (
@@ -135,7 +136,7 @@ def test_an_answer_that_is_cut_off_within_its_reasoning_is_refused_with_its_row(
     rows = [example("red", "a</think> red"), example("red", "<think>\n" + "hmm " * 9 + "</think> red")]
     begin = tokenize(rows, tokenizer, 100, "after_reasoning")[1].supervised[0]
     tokenize(rows, tokenizer, begin + 1, "after_reasoning")
-    why = rf"training row 1: nothing of it is supervised within max_length={begin} .*raise train\.max_length"
+    why = rf"training row 1: with loss_on=after_reasoning none .* within max_length={begin} .*raise train\.max_length"
     refused(tokenizer, rows, why, begin, "after_reasoning")
 
 
@@ -159,18 +160,18 @@ def test_a_template_that_rewrites_the_prompt_is_refused_with_the_row(tokenizer):
     tokenizer.chat_template = REWRITES_PROMPT
     fine, rewritten = example("red fox", "one"), example("think red fox", "one")
     assert len(tokenize([fine], tokenizer, 100)) == 1
-    refused(tokenizer, [fine, rewritten], "training row 1: the chat template does not keep the prompt")
+    refused(tokenizer, [fine, rewritten], "training row 1: the chat template changes the prompt")
 
 
 def test_a_stream_is_the_answer_alone_and_all_but_its_first_token_are_supervised(tokenizer):
-    (row,) = streams([example("never told", "the fox is red", "nor this", weight=2.0)], tokenizer, 100)
+    (row,) = tokenize_streams([example("never told", "the fox is red", "nor this", weight=2.0)], tokenizer, 100)
     assert row.ids == tokenizer("the fox is red").input_ids
     assert list(row.supervised) == list(range(1, len(row.ids)))
     assert row.weight == 2.0
 
 
 def test_a_stream_is_cut_at_max_length(tokenizer):
-    (row,) = streams([example("", "the fox is red")], tokenizer, 3)
+    (row,) = tokenize_streams([example("", "the fox is red")], tokenizer, 3)
     assert row.ids == tokenizer("the fox is red").input_ids[:3]
     assert list(row.supervised) == [1, 2]
 
@@ -178,4 +179,4 @@ def test_a_stream_is_cut_at_max_length(tokenizer):
 @pytest.mark.parametrize("text", ["", "red"])
 def test_a_stream_that_is_too_short_is_refused_with_its_row(tokenizer, text):
     with pytest.raises(ValueError, match=rf"training row 1: a stream of {len(text) // 3} tokens"):
-        streams([example("", "red fox"), example("", text)], tokenizer, 100)
+        tokenize_streams([example("", "red fox"), example("", text)], tokenizer, 100)
