@@ -199,7 +199,7 @@ def test_a_training_leaves_weights_figures_and_what_was_watched(stage, store):
 
 @pytest.mark.parametrize(("method", "name"), [("lora", ADAPTER), ("full", CHECKPOINT)])
 def test_a_checkpoint_is_a_stage_of_its_own_as_if_it_was_run_by_itself(stage, store, another, method, name):
-    whole, plain = (stage(f"train.tuning={method}", *more) for more in (["train.checkpoint_steps=[1, 3]"], []))
+    whole, plain = (stage(f"train.tuning={method}", *more) for more in (["train.checkpoints=[1, 3]"], []))
     folder = do(store, whole)
     weights = {}
     for step in (1, 3):
@@ -214,7 +214,7 @@ def test_a_checkpoint_is_a_stage_of_its_own_as_if_it_was_run_by_itself(stage, st
 
 
 def test_a_checkpoint_that_an_earlier_attempt_left_is_left_alone(stage, store):
-    whole = stage("train.checkpoint_steps=[1]")
+    whole = stage("train.checkpoints=[1]")
     part = stopped(whole, 1)
     run(begin(store, whole))
     before, record = left(store, part), store.record(part)
@@ -269,7 +269,7 @@ def test_a_training_that_is_begun_again_in_the_same_folder_watches_every_step_on
 
 
 def test_a_training_in_a_remote_store_leaves_keeps_and_lends_there(stage, remote, another, told_to_end):
-    whole = stage(*GRPO, "train.checkpoint_steps=[1]")
+    whole = stage(*GRPO, "train.checkpoints=[1]")
     expected = do(another, whole)
     seen, engines = told_to_end(at=1), Engines(remote, whole)
     with pytest.raises(SystemExit):
