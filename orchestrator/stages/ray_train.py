@@ -132,7 +132,7 @@ def _in_worker(config: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class TrainingAdapter:
-    """A stage's work as what the trainer asks for (see trainers/callbacks.py). `scratch` is a folder of this process."""
+    """A stage's training as the trainer's callbacks. `scratch` is a folder of this process."""
 
     work: StageContext
     scratch: Path

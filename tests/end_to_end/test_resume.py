@@ -180,7 +180,7 @@ def test_a_state_is_kept_once_when_it_becomes_urgent(tmp_path):
         save_state=keeper(tmp_path / "states"),
         preemption_requested=requested,
     )
-    assert len(asked) == 8
+    assert len(asked) == 7  # After the last step there is nothing to resume.
     assert [path.name for path in (tmp_path / "states").iterdir()] == ["003"]
 
 

@@ -330,7 +330,7 @@ def test_a_checkpoint_that_lacks_tensors_is_refused(tmp_path, lora):
 def test_a_checkpoint_that_does_not_match_its_config_is_refused(tmp_path):
     name = "model.layers.1.mlp.up_proj.weight"
     base = damaged(tmp_path / "base", lambda tensors: tensors.update({name: tensors[name][:100].clone()}))
-    with pytest.raises(ValueError, match=r"the checkpoint .*/base does not have the shapes of its config\.json says"):
+    with pytest.raises(ValueError, match=r"the checkpoint .*/base does not have the shapes of its config\.json"):
         run(tmp_path / "out", base=base)
 
 
