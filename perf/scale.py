@@ -45,7 +45,7 @@ GRADES = [
 FACTS = {
     "model": {},
     "sample": {"n": 2, "tokens": 0, "truncated": 0.0},
-    "train": {"weights": "adapter", "tokens": 0},
+    "train": {"tokens": 0},
     "evaluate": {**summary(GENERATIONS, GRADES), "figures": {}},
 }
 FILES = {

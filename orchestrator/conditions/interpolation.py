@@ -8,6 +8,7 @@ without a checkpoint of their own. The off-model student is that of `off_model`,
 from pydantic import Field
 
 from orchestrator.stages.builder import Builder, ConditionSpec
+from orchestrator.stages.weights import Interpolate, Scale
 from orchestrator.study.settings import Settings
 
 
@@ -19,6 +20,6 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.share == 0:
         raise ValueError("share: 0 is the original student, which is asked anyway; give another one")
     student = builder.train(builder.teacher)
-    if student.settings["tuning"] == "lora":
-        return ConditionSpec(builder.weights(student, how="scale", factor=options.share))
-    return ConditionSpec(builder.weights(student, how="interpolate", share=options.share))
+    if student.settings.leaves_adapter:
+        return ConditionSpec(builder.weights(student, Scale(factor=options.share)))
+    return ConditionSpec(builder.weights(student, Interpolate(share=options.share)))

@@ -9,6 +9,7 @@ is that of the student of `off_model`, trained once for both; the draw belongs t
 from pydantic import Field
 
 from orchestrator.stages.builder import Builder, ConditionSpec
+from orchestrator.stages.weights import Noise
 from orchestrator.study.settings import Settings
 
 SEEDS_APART = 1_000_003  # between two draws, so that one of a trial's seed is none of another's
@@ -20,4 +21,4 @@ class Options(Settings):
 
 def build(builder: Builder, options: Options) -> ConditionSpec:
     student = builder.train(builder.teacher)
-    return ConditionSpec(builder.weights(student, how="noise", seed=builder.seed + SEEDS_APART * options.draw))
+    return ConditionSpec(builder.weights(student, Noise(seed=builder.seed + SEEDS_APART * options.draw)))

@@ -29,7 +29,7 @@ def gpu_hours_of(stages: Iterable[Stage], study: Study) -> GpuHours:
     """What these stages will cost, every budget of a search among them."""
     bill, prices = GpuHours(), study.cost_assumptions
     for stage in stages:
-        alias = stage.runtime.get("engine")
+        alias = stage.runtime.engine
         if alias not in study.models or stage.kind not in ("sample", "train", "logprobs"):
             continue
         answers, longest = asked_of(stage, study)
@@ -54,7 +54,7 @@ def _flop_a_parameter(stage: Stage, study: Study) -> float:
     prices = study.cost_assumptions
     if stage.kind == "logprobs":
         return FORWARD_FLOP * rows_in(stage.inputs["data"], study) * _row(_longest(stage.inputs["data"], study), study)
-    if stage.kind != "train" or "whole" in stage.runtime:
+    if stage.kind != "train" or stage.runtime.published_by is not None:
         return 0.0
     each = LORA_FLOP if stage.settings["tuning"] == "lora" else FULL_FLOP
     rollouts, longest = asked_of(stage, study)

@@ -25,7 +25,7 @@ def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
 
 def asked_of(stage: Stage, study: Study) -> tuple[int, int]:
     """How many answers a stage will sample, and how many tokens one can have at most."""
-    if stage.kind == "train" and "whole" not in stage.runtime:  # A checkpoint is left by the whole training.
+    if stage.kind == "train" and stage.runtime.published_by is None:  # A training publishes its checkpoints.
         return _rollouts(stage, study)
     if stage.kind != "sample":
         return 0, 0
@@ -139,5 +139,5 @@ def most_to_run(plan: Plan, records: dict[Stage, dict[str, Any]]) -> int:
 
 def _needed(step: EvaluationPoint) -> Iterator[Stage]:
     yield from step.stages()
-    if step.student is not None and "whole" in step.student.runtime:
-        yield step.student.runtime["whole"]  # leaves this one on its way
+    if step.student is not None and step.student.runtime.published_by is not None:
+        yield step.student.runtime.published_by

@@ -101,7 +101,7 @@ def _run_trials(
     study = plan.study
     if not ray.is_initialized():
         start_ray(address, study)
-    names = {s.runtime["engine"] for s in plan.stages if s not in state.records and "engine" in s.runtime}
+    names = {s.runtime.engine for s in plan.stages if s not in state.records and s.runtime.engine is not None}
     if not address:
         apis = {alias for alias, model in study.models.items() if model.served}
         _check_resources(study, len(names - apis), ray.cluster_resources())

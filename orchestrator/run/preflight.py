@@ -31,13 +31,13 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
         prompts = _check_prompts(plan)
-        pending = {stage.runtime.get("name") for stage in plan.stages if stage not in records}
+        pending = {getattr(stage.runtime, "name", None) for stage in plan.stages if stage not in records}
         asked = {name: _check_benchmark(name, b) for name, b in plan.study.benchmarks.items() if name in pending}
         asked |= _check_asked_otherwise(plan, records)
         problems = _check_problems(plan.study)
         hypotheses.check_parts(plan.study)
         folders: list[Path] = []
-        to_ask = {stage.runtime["engine"] for stage in plan.stages if stage.kind == "sample" and stage not in records}
+        to_ask = {stage.runtime.engine for stage in plan.stages if stage.kind == "sample" and stage not in records}
         for alias, model in plan.study.models.items():
             if alias in to_ask:
                 api_models.check_key(alias, model)

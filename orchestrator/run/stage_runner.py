@@ -81,8 +81,8 @@ class StageRunner:
         return self.records[stage.address]
 
     def _get_done(self, stage: Stage) -> None:
-        if "whole" in stage.runtime:
-            self._wait_for_part(stage, stage.runtime["whole"])
+        if stage.runtime.published_by is not None:
+            self._wait_for_part(stage, stage.runtime.published_by)
         contender, wait = LeaseRequest(self.store, stage.address), FIRST_WAIT
         while self._known(stage) is None:
             claim = contender.attempt()
@@ -119,14 +119,14 @@ class StageRunner:
         failure = ray.get(self.board.start.remote(stage, self.trial))
         if failure is not None:
             raise StageFailed(stage, failure, here=False)
-        parts = [train.stopped(stage, step) for step in stage.runtime.get("checkpoints", ())]
+        parts = [train.stopped(stage, step) for step in (stage.runtime.checkpoints if stage.kind == "train" else ())]
         parts = [part for part in parts if self._known(part) is None]
         try:
-            if "cpus" in stage.runtime:
+            if stage.runtime.cpus is not None:
                 options = {
-                    "num_cpus": stage.runtime["cpus"],
-                    "num_gpus": stage.runtime.get("gpus", 0),
-                    "max_retries": stage.runtime.get("retries", 0),  # of a lost worker; an exception is not retried
+                    "num_cpus": stage.runtime.cpus,
+                    "num_gpus": stage.runtime.gpus,
+                    "max_retries": stage.runtime.retries,  # of a lost worker; an exception is not retried
                     "scheduling_strategy": "DEFAULT",  # anywhere, not in the placement group of the trial
                 }
                 ray.get(_perform_elsewhere.options(**options).remote(stage, self.store.uri, self.run))
@@ -152,7 +152,7 @@ def perform(stage: Stage, store: Store, run: str) -> None:
     out = store.new_folder(stage, attempt)
     started = time.time()
     try:
-        work = StageContext(stage, store, out, partial(engines.ask, run, stage.runtime.get("retries", 0)), run)
+        work = StageContext(stage, store, out, partial(engines.ask, run, stage.runtime.retries), run)
         with explain_disk_full(out):
             work.publish(stage, out, attempt, started, KINDS[stage.kind].run(work))
     except Exception:

@@ -189,7 +189,7 @@ class _Log:
 
     def _curve(self, step: EvaluationPoint) -> Iterator[tuple[str, float, int]]:
         """What was watched while a step's student was trained, by the step of the training."""
-        if step.student is None or step.student.kind != "train" or "whole" in step.student.runtime:
+        if step.student is None or step.student.kind != "train" or step.student.runtime.published_by is not None:
             return  # A checkpoint's curve is the beginning of its training's.
         record = self._store.record(step.student)
         assert record is not None

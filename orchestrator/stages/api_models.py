@@ -1,7 +1,8 @@
-"""Models behind an API, as a study meets them: what cannot be had of one, said before any work; what one counted."""
+"""Models behind an API: their identity, checks for what an API cannot do, and its token counts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evaluators.engines.api import APIModel, key_of
@@ -13,18 +14,29 @@ if TYPE_CHECKING:
     from orchestrator.study.models import Model
 
 
+@dataclass(frozen=True, kw_only=True)
+class APISettings:
+    """What decides the completions of a model behind an API; see APIModel."""
+
+    model: str
+    base_url: str
+    max_tokens_field: str
+    extra: Mapping[str, Any]
+
+
+def api_settings(served: APIModel) -> APISettings:
+    return APISettings(
+        model=served.model, base_url=served.base_url, max_tokens_field=served.max_tokens_field, extra=served.extra
+    )
+
+
 def is_api(model: Stage) -> bool:
-    """Whether a stage `model` is of one behind an API."""
-    return "api" in model.settings
-
-
-def asked_with(served: APIModel) -> dict[str, Any]:
-    """What of how an API is asked decides its answers."""
-    return {"limit": served.max_tokens_field, "extra": dict(served.extra)}
+    """Whether a stage `model` is a model behind an API."""
+    return isinstance(model.settings, APISettings)
 
 
 def check_key(alias: str, model: "Model") -> None:
-    """Raise ValueError where an API wants a key and the environment has none."""
+    """Raise ValueError if an API needs a key and the environment has none."""
     if model.served is not None:
         try:
             key_of(model.served)
@@ -33,14 +45,18 @@ def check_key(alias: str, model: "Model") -> None:
 
 
 def check_answers(model: Stage, thinking: str | None) -> None:
-    """Raise ValueError where an API is to begin its answers as a study says. That thinking is on or off is the affair
-    of a chat template; for an API it is in `extra`."""
+    """Raise ValueError for `thinking: empty` with an API, which takes no prefill.
+
+    `on` and `off` are switches of a chat template; an API has them in `extra`.
+    """
     if is_api(model) and thinking == "empty":
-        raise ValueError(f"thinking: {model.name} is behind an API, so its answers cannot begin with an empty block")
+        raise ValueError(
+            f"thinking: {model.name} is behind an API, which takes no prefill such as an empty think block"
+        )
 
 
 def check_asked(model: Stage, name: str, benchmark: Benchmark) -> None:
-    """Raise ValueError for a benchmark that takes more of a model than text for text."""
+    """Raise ValueError for a benchmark that needs log-probabilities or a prefill of an API."""
     if not is_api(model):
         return
     where = f"benchmarks.{name}: {model.name} is behind an API, which shows no log-probabilities:"
@@ -56,7 +72,7 @@ def check_asked(model: Stage, name: str, benchmark: Benchmark) -> None:
 
 
 def check_judges(teacher: Stage, objective: str) -> None:
-    """Raise ValueError where an API is to judge a student's tokens one by one."""
+    """Raise ValueError for an objective that needs the token probabilities of a teacher behind an API."""
     if is_api(teacher):
         raise ValueError(
             f"{objective} learns from a teacher's probabilities, and {teacher.name} is behind an API, which shows "
@@ -64,9 +80,9 @@ def check_judges(teacher: Stage, objective: str) -> None:
         )
 
 
-def counted(answers: Sequence[Completion]) -> dict[str, Any]:
-    """Of answers of an API, for their record: the tokens that it read, and the models that it says have answered."""
-    usages = [answer.usage for answer in answers if answer.usage is not None]
+def counted(completions: Sequence[Completion]) -> dict[str, Any]:
+    """Facts on the completions of an API: prompt tokens, and completions by the model that the API names."""
+    usages = [completion.usage for completion in completions if completion.usage is not None]
     if not usages:
         return {}
     return {

@@ -17,16 +17,11 @@ DRAWN = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answe
 SAME_EXAMPLES = {"kind", "source", "n", "seed", "shots", "chat"}  # of a benchmark: what decides which examples it has
 
 
-def leaves_adapter(student: Stage) -> bool:
-    """Whether a student's weights are an adapter on its base, or a checkpoint of its own."""
-    return student.settings.get("tuning") == "lora" or student.settings.get("how") == "scale"
-
-
 def _shape_of(adapter: Stage) -> dict[str, int]:
-    """The rank and alpha of a student's adapter, with which it is gone on."""
-    while "lora_r" not in adapter.settings:
+    """The rank and alpha of a student's adapter, which further training keeps."""
+    while adapter.kind != "train":  # An adapter that is scaled has the shape of the one that was trained.
         adapter = adapter.inputs["student"]
-    return {key: adapter.settings[key] for key in ("lora_r", "lora_alpha")}
+    return {"lora_r": adapter.settings.lora_r, "lora_alpha": adapter.settings.lora_alpha}
 
 
 @dataclass(frozen=True)
@@ -119,18 +114,18 @@ class Builder:
         if reference is not None and reference.model == "teacher":
             common["teacher"] = self.model(on)
         base = self.model(self.student)
-        if start is not None and recipe.tuning == "full" and leaves_adapter(start):
+        if start is not None and recipe.tuning == "full" and start.settings.leaves_adapter:
             raise ValueError("train.tuning: full weights cannot go on from a LoRA adapter: use one for both")
         if start is not None and recipe.tuning == "lora":
-            if leaves_adapter(start):
+            if start.settings.leaves_adapter:
                 recipe = recipe.changed(_shape_of(start))
             else:
                 base, common["start"] = start, None
         return train.stage(self.study, recipe, base, self.seed, **common)
 
-    def weights(self, student: Stage, **how: Any) -> Stage:
-        """What is made of a trained student's weights and its original ones without training; see stages/weights.py."""
-        return weights.stage(self.study, self.model(self.student), student, how)
+    def weights(self, student: Stage, change: weights.Noise | weights.Interpolate | weights.Scale) -> Stage:
+        """A student made from the weights of a trained one and of the base student, without training."""
+        return weights.stage(self.study, self.model(self.student), student, change)
 
     def benchmark(self, name: str, **changes: Any) -> Benchmark:
         """A benchmark of the study with some fields replaced. Its examples stay the same, so that scores pair.

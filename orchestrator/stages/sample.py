@@ -103,7 +103,7 @@ def _numerics(model: Stage, study: Study) -> dict[str, Any]:
 
 
 def _runtime(model: Stage, study: Study) -> dict[str, Any]:
-    return {"retries": study.resources.retries, "engine": model.runtime["engine"]}
+    return {"retries": study.resources.retries, "engine": model.runtime.engine}
 
 
 def _how(benchmark: Benchmark) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""The stage `style`: whether answers to a benchmark read like the original student's or like the teacher's."""
+"""The stage `style`: whether completions for a benchmark read like the base student's or like the teacher's."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -15,20 +16,22 @@ VERSION = 1
 READ = "read.jsonl"
 
 
+@dataclass(frozen=True, kw_only=True)
+class StyleSettings:
+    scikit_learn: str  # its version: the classifier may differ between versions
+
+
 def stage(student: Stage, original: Stage, teacher: Stage) -> Stage:
-    """Of three samples of the same benchmark; the probe is fitted on the last two."""
+    """The style of the sample `student`; the classifier is fitted on the other two samples of the same benchmark."""
+    settings = StyleSettings(scikit_learn=data.version_of("scikit-learn"))
     return Stage(
-        "style",
-        VERSION,
-        student.name,
-        {"scikit-learn": data.version_of("scikit-learn")},
-        {"student": student, "original": original, "teacher": teacher},
+        "style", VERSION, student.name, settings, {"student": student, "original": original, "teacher": teacher}
     )
 
 
-def run(work: StageContext) -> dict[str, Any]:
-    found = read(*(answers_of(work.folder(whose)) for whose in ("original", "teacher", "student")))
-    (work.out / READ).write_text(to_jsonl(found))
+def run(context: StageContext) -> dict[str, Any]:
+    found = read(*(answers_of(context.folder(role)) for role in ("original", "teacher", "student")))
+    (context.out / READ).write_text(to_jsonl(found))
     return {"n": len(found), "share": fmean(one.student for one in found), "accuracy": accuracy(found)}
 
 

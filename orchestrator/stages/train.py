@@ -86,7 +86,7 @@ def stopped(whole: Stage, step: int) -> Stage:
         f"{whole.name}-at-{step}",
         {**whole.settings, "stop_after": step},
         whole.inputs,
-        {**whole.runtime, "checkpoints": [], "whole": whole},
+        {**whole.runtime, "checkpoints": [], "published_by": whole},
     )
 
 
@@ -100,7 +100,7 @@ def _runtime(study: Study, base: Stage) -> dict[str, Any]:
         "place": resources.model_dump(),
         "kl_every": study.measures.kl_every_steps,
         "retries": study.resources.retries,
-        "engine": base.runtime["engine"],
+        "engine": base.runtime.engine,
     }
 
 

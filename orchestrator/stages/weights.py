@@ -1,46 +1,77 @@
-"""The stage `weights`: a student made from another one's weights and the original ones, without training."""
+"""The stage `weights`: a student made from the weights of a trained one and of the base student, without training."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.store.context import StageContext, checkpoint_of
-from orchestrator.store.stage import Stage
+from orchestrator.store.stage import Runtime, Stage
 from orchestrator.study.schema import Study
 from trainers.weights import interpolate, noise, relative_norm, scale
 
 VERSION = 1
 
 
-def stage(study: Study, base: Stage, student: Stage, how: dict[str, Any]) -> Stage:
-    """What is made of `student`, trained from `base`: `how` names a function of trainers/weights.py and has its
-    options, as {"how": "noise", "seed": 1}, {"how": "interpolate", "share": 0.5} or {"how": "scale", "factor": 0.5}."""
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """The base student with Gaussian noise as large as the update."""
+
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpolate:
+    """base + `share` * update, as a checkpoint."""
+
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """base + `factor` * update, as an adapter; only of an adapter."""
+
+    factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsSettings:
+    change: Noise | Interpolate | Scale
+    dtype: str
+
+    @property
+    def leaves_adapter(self) -> bool:
+        """Whether the stage's files are an adapter on its base, or a checkpoint."""
+        return isinstance(self.change, Scale)
+
+
+def stage(study: Study, base: Stage, student: Stage, change: Noise | Interpolate | Scale) -> Stage:
+    """A change to the update that `student`, trained from `base`, has learned."""
+    values = [str(value) for value in asdict(change).values()]
     return Stage(
         "weights",
         VERSION,
-        "-".join([student.name, *map(str, how.values())]),
-        {**how, "dtype": study.dtype},
+        "-".join([student.name, type(change).__name__.lower(), *values]),
+        WeightsSettings(change=change, dtype=study.dtype),
         {"base": base, "student": student},
-        {
-            "cpus": study.resources.train.cpus,
-            "retries": study.resources.retries,
-            "engine": base.runtime["engine"],
-        },
+        Runtime(
+            cpus=study.resources.train.cpus,
+            retries=study.resources.retries,
+            engine=base.runtime.engine,
+        ),
     )
 
 
-def run(work: StageContext) -> dict[str, Any]:
+def run(context: StageContext) -> dict[str, Any]:
     import torch
 
-    torch.set_num_threads(max(1, int(work.stage.runtime["cpus"])))
-    settings, dtype = work.stage.settings, work.stage.settings["dtype"]
-    base, student = Path(checkpoint_of(work.store, work.stage.inputs["base"].address)), work.folder("student")
-    if settings["how"] == "scale":
-        scale(student, settings["factor"], work.out)
-    elif settings["how"] == "noise":
-        noise(base, student, settings["seed"], dtype, work.out)
+    torch.set_num_threads(max(1, int(context.stage.runtime.cpus)))
+    change, dtype = context.stage.settings.change, context.stage.settings.dtype
+    base = Path(checkpoint_of(context.store, context.stage.inputs["base"].address))
+    student = context.folder("student")
+    if isinstance(change, Scale):
+        scale(student, change.factor, context.out)
+    elif isinstance(change, Noise):
+        noise(base, student, change.seed, dtype, context.out)
     else:
-        interpolate(base, student, settings["share"], dtype, work.out)
-    return {
-        "weights": "adapter" if settings["how"] == "scale" else "checkpoint",
-        "norm": relative_norm(base, work.out, dtype),
-    }
+        interpolate(base, student, change.share, dtype, context.out)
+    return {"norm": relative_norm(base, context.out, dtype)}

@@ -48,7 +48,7 @@ class StageContext:
     def ask(self, what: str, requests: list, *how: Any) -> Iterator[list[tuple[int, Any]]]:
         """Have the stage's model do `what` ("generate" or "score", see Engine) with requests. Results come in the
         order in which they are finished, in chunks, each with its request's place."""
-        return self.fleet(self.stage.runtime["engine"], self.weights, what, requests, *how)
+        return self.fleet(self.stage.runtime.engine, self.weights, what, requests, *how)
 
     def publish(self, stage: Stage, out: Path, attempt: str, started: float, facts: dict[str, Any]) -> bool:
         """Make what lies in `out` the result of a stage: of this one, or of one that this one leaves on its way."""
@@ -81,12 +81,12 @@ class StageContext:
 
     @property
     def weights(self) -> Weights:
-        """The weights to ask: those of the input `student` where there is one, else of `base`."""
+        """The weights that generate: those of the input `student` if there is one, otherwise those of `base`."""
         base, student = self.stage.inputs["base"], self.stage.inputs.get("student")
         if student is None:
             return Weights(base.address, None)
-        if "adapter" in self.records["student"]["facts"]["weights"]:
-            # Which need not be the original model: a student with noise in its weights may have been trained further.
+        if student.settings.leaves_adapter:
+            # Its base need not be the base student: a student with noise in its weights may have been trained further.
             return Weights(student.inputs["base"].address, student.address)
         return Weights(student.address, None)
 

@@ -1,7 +1,7 @@
-"""A stage: one piece of work, known by its settings and its inputs.
+"""A stage: a node of a study's graph, identified by its settings and its inputs.
 
 The identity of a stage is its kind, the version of that kind's code, its settings and the identities of its inputs.
-Resources, addresses and retries are not part of it, so the same stage is the same on a laptop and on a cluster.
+Resources, paths and retries are not part of it, so a stage has the same identity on a laptop and on a cluster.
 """
 
 import hashlib
@@ -9,32 +9,65 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any
 
 HASH_DIGITS = 10
 
 
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How a stage is run. Nothing here changes its result. Kinds of stages add fields in subclasses.
+
+    A stage with `cpus` runs as a Ray task of its own, on `cpus` CPUs and `gpus` GPUs. A stage without runs in the
+    process of its trial. `retries` counts retries after a lost worker or engine. `engine` names the engine that
+    generates for the stage. `published_by` is the stage that publishes this one during its own run.
+    """
+
+    cpus: float | None = None
+    gpus: float = 0
+    retries: int = 0
+    engine: str | None = None
+    published_by: "Stage | None" = None
+
+
+class _Fields(dict):
+    """A mapping with attributes, None for a missing one: for the kind `train` until it has dataclasses of its own."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.get("tuning") == "lora" if name == "leaves_adapter" else self.get(name)
+
+
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One node of a study's graph. `name` is for people, and `runtime` (paths, resources) is for whoever runs it:
-    neither is part of its identity."""
+    """One node of a study's graph. `settings` is a frozen dataclass of the stage's kind and decides the result.
+
+    `name` makes the address readable, and `runtime` says how to run the stage. Neither is part of the identity.
+    """
 
     kind: str
     version: int
     name: str
-    settings: Mapping[str, Any]
+    settings: Any
     inputs: Mapping[str, "Stage"] = field(default_factory=dict)
-    runtime: Mapping[str, Any] = field(default_factory=dict)
+    runtime: Any = Runtime()  # a Runtime; its fields beyond those belong to the kind
+
+    def __post_init__(self) -> None:
+        if isinstance(self.settings, dict):
+            object.__setattr__(self, "settings", _Fields(self.settings))
+        if isinstance(self.runtime, dict):
+            object.__setattr__(self, "runtime", _Fields(self.runtime))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """All that decides the stage's result."""
+        """All that decides the stage's result, as plain JSON values."""
         return {
             "kind": self.kind,
             "version": self.version,
-            "settings": dict(self.settings),
+            "settings": _plain(self.settings),
             "inputs": {role: stage.fingerprint for role, stage in self.inputs.items()},
         }
 
@@ -44,7 +77,7 @@ class Stage:
 
     @cached_property
     def address(self) -> str:
-        """Where the stage's results lie in the store: readable, and unique by its last part."""
+        """The stage's folder in the store: a readable name, and a hash that makes it unique."""
         readable = re.sub(r"[^A-Za-z0-9_.]+", "-", self.name)
         return f"{self.kind}/{readable}-{self.fingerprint[:HASH_DIGITS]}"
 
@@ -55,8 +88,17 @@ class Stage:
         return hash(self.fingerprint)
 
 
+def _plain(value: Any) -> Any:
+    """Dataclasses as dicts, at any depth; other values unchanged."""
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def canonical_json(value: Any) -> str:
-    """JSON that is the same for the same value, always. Raises ValueError for what has no such form."""
+    """The same JSON text for equal values. Raises ValueError for a value without such a form."""
     _refuse_ambiguous(value, "")
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
@@ -67,7 +109,7 @@ def _refuse_ambiguous(value: Any, where: str) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(
-                f"{where or 'the value'} is {value}, which has no form in JSON: use a finite number or null"
+                f"{where or 'the value'} is {value}, which JSON cannot represent: use a finite number or null"
             )
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
@@ -79,13 +121,13 @@ def _refuse_ambiguous(value: Any, where: str) -> None:
             _refuse_ambiguous(item, f"{where}.{key}" if where else key)
     else:
         raise ValueError(
-            f"{where or 'the value'} is a {type(value).__name__}, which cannot be written the same way every time: "
+            f"{where or 'the value'} is a {type(value).__name__}, which has no canonical JSON form: "
             f"use strings, numbers, booleans, null, lists and mappings"
         )
 
 
 def closure(stages: Iterable[Stage]) -> list[Stage]:
-    """These stages and all that they need, each once, inputs before those that need them."""
+    """These stages and all their inputs, direct and indirect, each once; inputs come before the stages that use them."""
     ordered: dict[str, Stage] = {}
 
     def visit(stage: Stage) -> None:

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from orchestrator.plan.build import build_plan
 from orchestrator.run import preflight
 from orchestrator.run.stage_runner import KINDS
+from orchestrator.stages.weights import Interpolate, Noise, Scale, WeightsSettings
 from orchestrator.store.context import StageContext, Weights, checkpoint_of
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
@@ -288,19 +289,19 @@ def test_both_conditions_start_from_the_off_model_student(small, method):
 
 def test_noise_is_drawn_anew_for_every_seed_and_draw(small):
     plan = build_plan(small(CONDITIONS))
-    drawn = [made.settings["seed"] for name in ("weight-noise", "more-noise") for made in students(plan, name).values()]
+    drawn = [
+        made.settings.change.seed for name in ("weight-noise", "more-noise") for made in students(plan, name).values()
+    ]
     assert len(set(drawn)) == 4
-    assert {made.settings["how"] for made in students(plan, "weight-noise").values()} == {"noise"}
+    assert {type(made.settings.change) for made in students(plan, "weight-noise").values()} == {Noise}
 
 
 def test_a_lora_student_is_interpolated_by_its_adapter(small):
-    def how(method: str) -> dict:
-        settings = dict(students(build_plan(small(CONDITIONS, f"train.tuning={method}")), "half")[1].settings)
-        assert settings.pop("dtype") == "float32"
-        return settings
+    def settings(method: str) -> WeightsSettings:
+        return students(build_plan(small(CONDITIONS, f"train.tuning={method}")), "half")[1].settings
 
-    assert how("lora") == {"how": "scale", "factor": 0.5}
-    assert how("full") == {"how": "interpolate", "share": 0.5}
+    assert settings("lora") == WeightsSettings(change=Scale(factor=0.5), dtype="float32")
+    assert settings("full") == WeightsSettings(change=Interpolate(share=0.5), dtype="float32")
     with pytest.raises(StudyError, match=r"conditions\.half: share: 0 is the original student"):
         build_plan(small(CONDITIONS, "conditions.half.share=0"))
 
@@ -316,13 +317,14 @@ def test_the_stage_leaves_what_an_engine_serves(small, trained, tmp_path, publis
     kind = "adapter" if method == "lora" else "checkpoint"
     work = StageContext(base, store, store.new_folder(base, "one"), None)
     store.publish(base, work.out, "one", {"facts": KINDS["model"].run(work)})
-    publish(store, learnt, {path.name: path.read_bytes() for path in trained[kind].iterdir()}, weights=kind)
+    publish(store, learnt, {path.name: path.read_bytes() for path in trained[kind].iterdir()})
     work = StageContext(made, store, store.new_folder(made, "one"), None)
     facts = KINDS["weights"].run(work)
     store.publish(made, work.out, "one", {"facts": facts})
     of_update = relative_norm(BASE, trained[kind], "float32")
     expected = of_update if condition == "weight-noise" else of_update / 2
-    assert facts == {"weights": left, "norm": pytest.approx(expected, rel=1e-5)}
+    assert made.settings.leaves_adapter == (left == "adapter")
+    assert facts == {"norm": pytest.approx(expected, rel=1e-5)}
     asked = next(s for s in plan.stages if s.kind == "sample" and s.inputs.get("student") == made)
     served = StageContext(asked, store, tmp_path, None).weights
     assert served == (Weights(made.address, None) if left == "checkpoint" else Weights(base.address, made.address))

@@ -216,7 +216,7 @@ def test_an_api_may_teach(small):
             [FAR, "benchmarks.facts={kind: 'lm_eval:mmlu', n: 5}"],
             "benchmarks.facts: far is behind an API.*lm-eval tasks need open weights",
         ),
-        ([FAR, "benchmarks.maths.thinking=empty"], r"benchmarks.maths.thinking: far .* cannot begin with an empty"),
+        ([FAR, "benchmarks.maths.thinking=empty"], r"benchmarks.maths.thinking: far .* takes no prefill"),
         ([FAR, "sampling.thinking=empty"], "thinking: far is behind an API"),
         (
             [FAR, "conditions.prefill={tokens: 2, from_model: words, benchmarks: [maths]}"],

@@ -85,7 +85,11 @@ def remote(tmp_path, monkeypatch):
 
 
 def problems_of(stage) -> list[dict]:
-    return read_problems(Problems(**stage.runtime["rl_problems"])) if "rl_problems" in stage.runtime else []
+    return (
+        read_problems(Problems(**stage.runtime["rl_problems"]))
+        if stage.kind == "train" and "rl_problems" in stage.runtime
+        else []
+    )
 
 
 class Engines:

@@ -97,7 +97,7 @@ def test_a_local_checkpoint_is_referred_to(small, store, perform):
 
 
 def test_answers_are_written_with_their_prompts_and_cut_off_ones_teach_nothing(plan, perform):
-    stage = next(s for s in plan.stages if "prompts" in s.settings)
+    stage = next(s for s in plan.stages if s.kind == "sample" and "prompts" in s.settings)
     facts, folder = perform(sample.run, stage)
     rows = [json.loads(line) for line in (folder / sample.ANSWERS).read_text().splitlines()]
     assert [row["prompt"] for row in rows] == read_prompts(plan.study.prompts)
@@ -116,7 +116,7 @@ def test_answers_are_written_with_their_prompts_and_cut_off_ones_teach_nothing(p
 
 
 def test_an_attempt_goes_on_where_the_last_one_was_cut_short(plan, store, perform):
-    stage, asked = next(s for s in plan.stages if "prompts" in s.settings), []
+    stage, asked = next(s for s in plan.stages if s.kind == "sample" and "prompts" in s.settings), []
 
     def dying(engine, weights, what, requests, *how):
         for number, chunk in enumerate(ask(engine, weights, what, requests, *how)):
@@ -168,7 +168,7 @@ def test_a_prefilled_answer_begins_with_the_original_students_tokens(plan, store
     stage = next(t for t in plan.trials if t.condition == "prefill").steps[0].scores["maths"].inputs["answers"]
     asked = []
     publish(store, stage.inputs["base"], {})
-    publish(store, stage.inputs["student"], {}, weights="adapter")
+    publish(store, stage.inputs["student"], {})
     perform(sample.run, stage.inputs["prefill"])
     perform(sample.run, stage, remembering(asked))
     ((weights, requests, _),) = asked
@@ -183,7 +183,7 @@ def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, p
     stage = plan.trials[0].steps[0].scores["maths"].inputs["answers"]
     asked = []
     publish(store, stage.inputs["base"], {})
-    publish(store, stage.inputs["student"], {}, weights="adapter")
+    publish(store, stage.inputs["student"], {})
     perform(model.run, stage.inputs["prefill"].inputs["base"])
     perform(sample.run, stage.inputs["prefill"])
     perform(sample.run, stage, remembering(asked))
@@ -246,15 +246,17 @@ def by_ids(engine, weights, what, requests, *how):
     ]
 
 
-def test_full_weights_are_asked_as_a_checkpoint_of_their_own(plan, store, publish, tmp_path):
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_a_student_generates_from_its_checkpoint_or_its_adapter(small, store, tmp_path, tuning):
+    plan = build_plan(small(f"train.tuning={tuning}"))
     stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"].inputs["answers"]
-    publish(store, stage.inputs["base"], {})
-    publish(store, stage.inputs["student"], {}, weights="checkpoint")
-    assert StageContext(stage, store, tmp_path, ask).weights == Weights(stage.inputs["student"].address, None)
+    student, base = stage.inputs["student"].address, stage.inputs["base"].address
+    expected = Weights(student, None) if tuning == "full" else Weights(base, student)
+    assert StageContext(stage, store, tmp_path, ask).weights == expected
 
 
 def test_a_stage_is_not_run_before_its_inputs(plan, store, publish, tmp_path):
     stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"].inputs["answers"]
     publish(store, stage.inputs["base"], {})
     with pytest.raises(AssertionError, match="before its input student was done"):
-        sample.run(StageContext(stage, store, tmp_path, ask))
+        StageContext(stage, store, tmp_path, ask).folder("student")
