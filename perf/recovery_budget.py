@@ -1,11 +1,11 @@
-"""How often the 95 % interval of the budget that brings a student back holds the truth, in simulated studies.
+"""How often the 95 % interval of the recovery budget contains the true value, in simulated studies of each design.
 
-    python -m benchmarks.recovered [studies]
+    python -m perf.recovery_budget [studies]
 
-A trained student has lost half of its score of 0.9, and comes back over log(1 + budget) either on a line or ever more
-slowly; it is at 95 % at a budget that is normal over seeds on that axis, of which the median, 100, is the truth. An
-example is right where the student's share exceeds the example's difficulty, or, 3 times of 10, by chance of the same
-size. Budgets are the powers of 2 up to 2,048, all of them or those of a search.
+Training has taken half of a base score of 0.9. The student recovers over log(1 + budget), on a line or more and more
+slowly. It has 95 % of the base score at a budget that is normal over seeds on that axis. The median, 100, is the true
+value. An example is correct if the student's share exceeds the difficulty of the example. In 3 of 10 cases the
+difficulty is drawn anew. Budgets are the powers of 2 up to 2,048: all of them, or those that a bisection chooses.
 """
 
 import sys
@@ -17,59 +17,64 @@ import numpy as np
 from evaluators.analysis.recovery_budget import recovery_budget
 from orchestrator.plan.bisection import next_budget
 
-TRUTH, ENOUGH, LOSS, ORIGINAL, BY_CHANCE = 100, 0.95, 0.5, 0.9, 0.3
+TRUTH, SHARE, LOSS, BASE_SCORE, RANDOM = 100, 0.95, 0.5, 0.9, 0.3
 BUDGETS = [2**k for k in range(1, 12)]
+LINE, SLOWER = "line", "slower and slower"
 DESIGNS = [(1, 200, 0.0), (3, 200, 0.0), (3, 200, 0.3), (5, 200, 0.3), (3, 500, 0.3), (3, 200, 0.8)]
 
 
-def share(way: str, budget: int, back_at: float) -> float:
-    """The share of its score that a student has after a budget, which is 95 % where log(1 + budget) is `back_at`."""
-    part = np.log1p(budget) / back_at
-    lost = LOSS * (1 - ENOUGH) ** part / LOSS**part if way == "slower and slower" else LOSS + (1 - ENOUGH - LOSS) * part
+def restored(shape: str, budget: int, recovered_at: float) -> float:
+    """The share of the base score after a budget; it is SHARE where log(1 + budget) is `recovered_at`."""
+    part = np.log1p(budget) / recovered_at
+    lost = LOSS * ((1 - SHARE) / LOSS) ** part if shape == SLOWER else LOSS + (1 - SHARE - LOSS) * part
     return min(1.0, 1 - lost)
 
 
-def study(
-    rng: np.random.Generator, way: str, search: bool, seeds: int, n: int, apart: float
+def simulate(
+    rng: np.random.Generator, shape: str, search: bool, seeds: int, n: int, spread: float
 ) -> tuple[np.ndarray, list[dict[int, np.ndarray]]]:
-    """The original student's scores, and those of each seed by budget."""
-    before_E, difficulty_E = (rng.random(n) < ORIGINAL).astype(float), rng.random(n)
-    walks = []
+    """The scores of the base student, and those of each seed by budget. Suffix E: examples."""
+    base_E, difficulty_E = (rng.random(n) < BASE_SCORE).astype(float), rng.random(n)
+    by_seed = []
     for _ in range(seeds):
-        back_at = np.log1p(TRUTH) + apart * rng.standard_normal()
-        walk: dict[int, np.ndarray] = {}
-        for budget in _walked(before_E, walk) if search else [0, *BUDGETS]:
-            mark_E = np.where(rng.random(n) < BY_CHANCE, rng.random(n), difficulty_E)
-            walk[budget] = before_E * (mark_E < share(way, budget, back_at))
-        walks.append(walk)
-    return before_E, walks
+        recovered_at = np.log1p(TRUTH) + spread * rng.standard_normal()
+        scores: dict[int, np.ndarray] = {}
+        for budget in _searched(base_E, scores) if search else [0, *BUDGETS]:
+            drawn_E = np.where(rng.random(n) < RANDOM, rng.random(n), difficulty_E)
+            scores[budget] = base_E * (drawn_E < restored(shape, budget, recovered_at))
+        by_seed.append(scores)
+    return base_E, by_seed
 
 
-def _walked(before_E: np.ndarray, walk: dict[int, np.ndarray]) -> Iterator[int]:
+def _searched(base_E: np.ndarray, scores: dict[int, np.ndarray]) -> Iterator[int]:
+    """The budgets that a bisection chooses; the caller adds each one's scores."""
+
     def shares() -> dict[int, float]:
-        return {budget: float(after_E.sum() / before_E.sum()) for budget, after_E in walk.items()}
+        return {budget: float(after_E.sum() / base_E.sum()) for budget, after_E in scores.items()}
 
-    while (budget := next_budget(BUDGETS, shares(), ENOUGH)) is not None:
+    while (budget := next_budget(BUDGETS, shares(), SHARE)) is not None:
         yield budget
 
 
 def main(studies: int = 500) -> None:
     """Print the table."""
-    print("| way back | budgets | seeds, examples, seeds apart | coverage | below | above | width | trainings a seed |")
+    print(
+        "| recovery | budgets | seeds, examples, spread of seeds | coverage | below | above | width | trainings a seed |"
+    )
     print("|---|---|---|---|---|---|---|---|")
-    for way, search, (seeds, n, apart) in product(("line", "slower and slower"), (False, True), DESIGNS):
+    for shape, search, (seeds, n, spread) in product((LINE, SLOWER), (False, True), DESIGNS):
         rng, below, above, widths, trainings = np.random.default_rng(seeds * n), 0, 0, [], 0
         for _ in range(studies):
-            before_E, walks = study(rng, way, search, seeds, n, apart)
-            found = recovery_budget(before_E, walks, ENOUGH)
-            below += found.high.value < TRUTH and not found.high.beyond
-            above += found.low.value > TRUTH
-            widths.append(np.log1p(found.high.value) - np.log1p(found.low.value))
-            trainings += sum(len(walk) - 1 for walk in walks)
+            base_E, by_seed = simulate(rng, shape, search, seeds, n, spread)
+            interval = recovery_budget(base_E, by_seed, SHARE)
+            below += interval.high.value < TRUTH and not interval.high.beyond
+            above += interval.low.value > TRUTH
+            widths.append(np.log1p(interval.high.value) - np.log1p(interval.low.value))
+            trainings += sum(len(scores) - 1 for scores in by_seed)
         missed = (below / studies, above / studies)
-        design = f"{way} | {'search' if search else 'all'} | {seeds}, {n}, {apart}"
-        told = f"{1 - sum(missed):.3f} | {missed[0]:.3f} | {missed[1]:.3f} | x {np.exp(np.mean(widths)):.1f}"
-        print(f"| {design} | {told} | {trainings / studies / seeds:.1f} |", flush=True)
+        design = f"{shape} | {'search' if search else 'all'} | {seeds}, {n}, {spread}"
+        coverage = f"{1 - sum(missed):.3f} | {missed[0]:.3f} | {missed[1]:.3f} | x {np.exp(np.mean(widths)):.1f}"
+        print(f"| {design} | {coverage} | {trainings / studies / seeds:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

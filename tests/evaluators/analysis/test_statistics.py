@@ -1,11 +1,13 @@
 """Intervals, tests and power, on simulated studies and against scipy where it has the simple case."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from evaluators.analysis.simulation import Design, simulate, simulate_parts, simulate_two
 from evaluators.analysis.statistics import (
     Interval,
     corrected,
@@ -16,7 +18,6 @@ from evaluators.analysis.statistics import (
     paired_difference,
     smallest_effect,
 )
-from perf.coverage import PARTS, TWO, Design, measure_parts, measure_two, simulate
 
 
 def coverage(design: Design, studies: int = 400) -> tuple[float, float]:
@@ -26,7 +27,7 @@ def coverage(design: Design, studies: int = 400) -> tuple[float, float]:
     for _ in range(studies):
         before, after, truth = simulate(design, rng)
         change, score = paired_change(before, after), mean_score(after)
-        held.append((change.low <= truth - design.original <= change.high, score.low <= truth <= score.high))
+        held.append((change.low <= truth - design.base <= change.high, score.low <= truth <= score.high))
     return tuple(np.mean(held, axis=0))
 
 
@@ -44,14 +45,28 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say(design):
     assert all(0.92 <= share <= 0.985 for share in coverage(design))
 
 
-@pytest.mark.parametrize(
-    ("measure", "designs"), [(measure_two, TWO), (measure_parts, PARTS)], ids=["two students", "two parts"]
-)
-def test_differences_hold_the_truth_as_often_as_they_say(measure, designs):
-    for name, both in list(designs.items())[:3]:
-        _, intervals, truths = measure(name, both, 300)
-        held = [one.low <= truth <= one.high for one, truth in zip(intervals, truths, strict=True)]
-        assert 0.92 <= np.mean(held) <= 0.99, name
+HARM, LESS = Design("harm"), Design("less", change=-0.05)
+HIGHER = Design("higher levels", examples=80, base=0.5, change=-0.3)
+LOWER = Design("lower levels", examples=80, base=0.85, change=-0.1)
+
+
+def one_seed(*designs: Design) -> list[Design]:
+    return [replace(design, seeds=1) for design in designs]
+
+
+@pytest.mark.parametrize("designs", [(HARM, LESS), one_seed(HARM, LESS), (HARM, HARM)])
+def test_the_interval_of_the_difference_between_two_students_contains_the_true_value(designs):
+    rng = np.random.default_rng(0)
+    simulated = [simulate_two(*designs, rng) for _ in range(300)]
+    intervals = [(paired_difference(one, other), truth) for one, other, truth in simulated]
+    assert 0.92 <= np.mean([interval.low <= truth <= interval.high for interval, truth in intervals]) <= 0.99
+
+
+@pytest.mark.parametrize("designs", [(HIGHER, LOWER), one_seed(HIGHER, LOWER), (HARM, HARM)])
+def test_the_interval_of_the_difference_between_two_parts_contains_the_true_value(designs):
+    rng = np.random.default_rng(0)
+    intervals = [simulate_parts(*designs, rng) for _ in range(300)]
+    assert 0.92 <= np.mean([interval.low <= truth <= interval.high for interval, truth in intervals]) <= 0.99
 
 
 def test_a_difference_is_paired_by_examples_and_by_seeds():
@@ -78,7 +93,7 @@ def test_two_proportions_have_newcombes_interval():
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
-def test_the_benchmark_knows_the_truth():
+def test_simulated_studies_know_their_true_values():
     rng = np.random.default_rng(0)
     before, after, truth = simulate(Design("large", examples=20_000, seeds=100, change=-0.3, between_seeds=0.5), rng)
     assert (before.mean(), after.mean(), truth) == pytest.approx((0.7, 0.4, 0.4), abs=0.03)

@@ -359,7 +359,7 @@ def test_only_a_share_is_a_score(tmp_path, monkeypatch, rows, settings, metric, 
 def test_another_thread_gets_the_grades_that_need_a_main_thread(rows):
     # lm-eval gives symbolic algebra a time limit by a signal; where there can be none, it finds every answer wrong.
     row = {"problem": "1 / 2 ?", "solution": "$\\boxed{\\frac{1}{2}}$", "answer": "1/2", "level": "1", "type": "a"}
-    text = "Final Completion: The final answer is $\\frac{2}{4}$. I hope it is correct."
+    text = "Final Answer: The final answer is $\\frac{2}{4}$. I hope it is correct."
     with ThreadPoolExecutor(1) as pool:
         task = LmEvalTask(name="minerva_math500", tokenizer=STEPS, max_model_len=2048, rows=rows([row]))
         assert [one.score for one in pool.submit(run_task, task, says(text), weighs).result().examples] == [1.0]
