@@ -58,9 +58,7 @@ def _searched(base_E: np.ndarray, scores: dict[int, np.ndarray]) -> Iterator[int
 
 def main(studies: int = 500) -> None:
     """Print the table."""
-    print(
-        "| recovery | budgets | seeds, examples, spread of seeds | coverage | below | above | width | trainings a seed |"
-    )
+    print("| recovery | budgets | seeds, examples, seeds apart | coverage | below | above | width | trainings a seed |")
     print("|---|---|---|---|---|---|---|---|")
     for shape, search, (seeds, n, spread) in product((LINE, SLOWER), (False, True), DESIGNS):
         rng, below, above, widths, trainings = np.random.default_rng(seeds * n), 0, 0, [], 0

@@ -1,10 +1,13 @@
 """Every measurement runs in a small form."""
 
+import json
 import re
 import subprocess
 import sys
 
 import pytest
+
+pytestmark = pytest.mark.slow
 
 
 def start(module: str, *arguments: str) -> str:
@@ -16,17 +19,63 @@ def start(module: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
 def test_scale():
     printed = start("scale", "20")
     assert printed.startswith("20 trials, ")
     assert [line.split(":")[0] for line in printed.splitlines()[1:]] == ["plan", "start Ray", "run", "cached re-run"]
 
 
-@pytest.mark.slow
 def test_kills():
     small = ["pairs.teachers=[number-words]", "prompts.n=64", "conditions={off-model: }", "recoveries={}", "seeds=[7]"]
     benchmarks = "benchmarks={maths: {kind: math500, source: synthetic, n: 20, max_tokens: 96}}"
     printed = start("kills", "1", *small, benchmarks)
     assert re.search(r"^killed \d+ processes with [1-9]", printed, re.MULTILINE)
     assert printed.endswith("the same stages, each executed once, and the same scores\n")
+
+
+def test_train():
+    printed = start("train", "0", "--small")
+    rows = {
+        cells[1].strip(): cells[2:-1] for cells in (line.split("|") for line in printed.splitlines() if "|" in line)
+    }
+    assert rows.keys() >= {"offmodel", "TRL, 4 x 8 rows, sorted", "TRL, packed *"}
+    first_loss = list(rows[""]).index(" first loss ")
+    ours, theirs = (float(rows[who][first_loss]) for who in ("offmodel", "TRL, 4 x 8 rows, sorted"))
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_the_share_of_the_peak():
+    printed = start("train", "--mfu", "--shape", "tiny")
+    assert len(re.findall(r"on (CPU|NVIDIA.*): [\d,]+ tokens/s, [\d.e-]+ TFLOP/s", printed)) == 2
+
+
+def test_coverage():
+    printed = start("coverage", "2")
+    assert re.findall(r"all (\d+) designs", printed) == ["14", "14", "9", "9", "6", "4"]
+
+
+def test_recovery_budget():
+    rows = start("recovery_budget", "1").splitlines()[2:]
+    assert len(rows) == 24
+    assert {row.split("|")[2].strip() for row in rows} == {"all", "search"}
+
+
+def test_grading(tmp_path, monkeypatch):
+    answers = ["3", "\\frac{1}{2}", "(1, 2)", "x + 1"]
+    math500 = [
+        {"problem": "?", "solution": f"It is $\\boxed{{{answer}}}$.", "answer": answer, "unique_id": str(i)}
+        | {"subject": "Algebra", "level": 1}
+        for i, answer in enumerate(answers)
+    ]
+    olympiadbench = [
+        {"id": i, "question": "?", "solution": ["?"], "final_answer": [f"${answer}$"], "subfield": "Algebra"}
+        | {"answer_type": "Numerical", "unit": None, "error": None, "is_multiple_answer": False}
+        for i, answer in enumerate(answers)
+    ]
+    for name, rows in (("math500", math500), ("olympiadbench", olympiadbench)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    monkeypatch.setenv("OFFMODEL_REAL_DATA", str(tmp_path))
+    printed = start("grading", "50")
+    assert "| math500.jsonl | 4 | 4 | 4 |" in printed
+    assert "solutions of MATH-500: 4 of 4 correct" in printed
+    assert "| lm-eval's sentence | 3 | 3 | 3 |" in printed
