@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -42,7 +43,7 @@ GRADES = [
     Graded(id=str(i), group={}, score=float(i), verdicts=(Verdict(score=float(i), parsed=True),)) for i in range(2)
 ]
 # Of each kind of stage: the facts that it returns, and the files that its readers need.
-FACTS = {
+FACTS: dict[str, dict[str, Any]] = {
     "model": {},
     "sample": {"n": 2, "tokens": 0, "truncated": 0.0},
     "train": {"tokens": 0},
@@ -69,7 +70,8 @@ class EmptyStage:
 
 def use_empty_stages() -> None:
     """Replace the stages that work; Ray calls this in every process that it starts."""
-    stage_runner.KINDS.update({kind: EmptyStage(kind) for kind in FACTS})
+    kinds: Any = stage_runner.KINDS
+    kinds.update({kind: EmptyStage(kind) for kind in FACTS})
 
 
 class NoEngines:
@@ -129,7 +131,8 @@ def timed(what: str, function: Callable, *arguments: object) -> None:
 
 def main(trials: int = 1000) -> None:
     """Print the figures."""
-    driver.engines.Engines = NoEngines
+    engines: Any = driver.engines
+    engines.Engines = NoEngines
     use_empty_stages()
     with tempfile.TemporaryDirectory() as folder:
         study = make_study(trials, str(Path(folder, "store")))

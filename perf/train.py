@@ -93,7 +93,7 @@ class Case:
             learning_rate=1e-3 if self.rank else 1e-4,
             seed=1,
             dtype=self.dtype,
-            lora=Lora(rank=self.rank, alpha=2 * self.rank) if self.rank else None,
+            lora=Lora(r=self.rank, lora_alpha=2 * self.rank) if self.rank else None,
             batch_size=self.rows,
             max_steps=self.steps,
             order="fixed",
@@ -233,6 +233,7 @@ def run_trl(case, options: dict, model, base: str, rows: Sequence[Row], out: str
 
 def flops(case: Case, rows: Sequence[Row]) -> float:
     """The FLOP that a model needs for these rows, as described at the top of this file."""
+    assert case.shape is not None
     _, vocabulary, hidden, inner, layers, heads, key_heads, head = SHAPES[case.shape]
     linear = [(hidden, heads * head), (heads * head, hidden)] + 2 * [(hidden, key_heads * head)] + 3 * [(hidden, inner)]
     each, rank = (4, case.rank) if case.rank else (6, 0)
