@@ -168,7 +168,9 @@ def test_every_make_target_exists(command):
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"-m ([\w.]+)", "\n".join(COMMANDS)))))
 def test_every_module_that_is_run_exists(module):
-    assert importlib.util.find_spec(module)
+    package, *path = module.split(".")
+    (folder,) = importlib.util.find_spec(package).submodule_search_locations  # Does not import the package.
+    assert not path or Path(folder, *path).with_suffix(".py").exists()
 
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"-m perf\.(\w+)", "\n".join(COMMANDS)))))
@@ -223,6 +225,21 @@ def test_the_readmes_rows_are_in_what_the_demo_prints():
         shown = re.findall(NUMBERS, row)
         assert shown == re.findall(NUMBERS, line)[: len(shown)]
         assert shown
+
+
+def test_counts_of_stages_are_those_of_the_plan(desk, monkeypatch, capsys):
+    readme, report = (ROOT / "README.md").read_text(), (ROOT / "docs" / "offmodel_study.md").read_text()
+    assert run_cli(monkeypatch, ["plan", "experiments/demo.yaml"]) == 0
+    printed = capsys.readouterr().out
+    trials = re.search(r"^demo: (\d+) trials", printed)[1]
+    alone, together = (
+        sum(map(int, counts)) for counts in zip(*re.findall(r"^[a-z]+ +(\d+) +(\d+)", printed, re.M), strict=True)
+    )
+    claims = rf"demo's\s+{trials} trials need {together} stages in place of {alone}"
+    assert re.search(claims, readme)
+    assert run_cli(monkeypatch, ["plan", "experiments/offmodel-nano.yaml"]) == 0
+    alone, together = re.search(r"experiments\D+(\d+)\D+(\d+)\s+together", capsys.readouterr().out).groups()
+    assert f"need {int(alone):,} stages if each ran alone, and need {int(together):,} together" in report
 
 
 def test_the_readme_is_short():
