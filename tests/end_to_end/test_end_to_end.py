@@ -1,23 +1,30 @@
-"""The whole path once, with real Ray, Ray Train, vLLM and MLflow on the organisms, through the command line."""
+"""Whole studies through the command line, with real Ray, Ray Train, vLLM and MLflow, on the organisms."""
 
 import json
 import re
 import shutil
 import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
+from orchestrator.plan.build import build_plan
+from orchestrator.plan.trial import Plan
+from orchestrator.study.load import load_study
 from organisms import shipped
-from perf.kills import OFFMODEL, kill_all, records, start, table
+
+pytestmark = pytest.mark.slow
 
 STUDY = Path(__file__).parents[2] / "experiments" / "demo.yaml"
+OFFMODEL = str(Path(sys.executable).with_name("offmodel"))
 HASH = "[0-9a-f]" * 10
 SMALL = [
     "pairs.teachers=[number-words]",
     "prompts.n=320",
-    "train.num_train_epochs=8",  # enough for the student to answer otherwise
+    "train.num_train_epochs=8",  # enough to change the student's completions
     "recoveries.own samples.budgets=[64]",
     "seeds=[7]",
     "benchmarks.maths.n=25",
@@ -26,7 +33,7 @@ SMALL = [
     "benchmarks.facts.answer_by=logprob",
     "benchmarks.instructions={kind: ifeval, source: synthetic, n: 20, max_tokens: 24, samples: 4, temperature: 1.0}",
     "measures={perplexity: true, kl: [maths]}",
-    # From here on the student samples, and is served, while it is trained.
+    # This objective samples from the student during training.
     "conditions.on-policy={kind: off_model, train: "
     "{objective: on_policy_distillation, max_steps: 6, checkpoints: [2]}}",
 ]
@@ -36,32 +43,53 @@ def offmodel(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run([OFFMODEL, *arguments], capture_output=True, text=True, check=False)
 
 
+def plan_of(*overrides: str) -> Plan:
+    return build_plan(load_study(STUDY, [*SMALL, *overrides]))
+
+
+def count(plan: Plan) -> Counter[str]:
+    """The number of distinct stages by kind."""
+    return Counter(stage.kind for stage in plan.stages)
+
+
+def records(store: Path) -> dict[str, str]:
+    """Every record in a store, by its path."""
+    return {str(path.relative_to(store)): path.read_text() for path in store.glob("*/*/record.json")}
+
+
+def results(store: Path) -> dict:
+    """The store's one report."""
+    (path,) = store.glob("reports/*/results.json")
+    return json.loads(path.read_text())
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, str]:
-    """A store with the small study done, and what the run printed."""
+    """A store with the finished small study, and what the run printed."""
     store = tmp_path_factory.mktemp("study") / "runs"
     run = offmodel("run", str(STUDY), f"store={store}", *SMALL)
     assert run.returncode == 0, run.stdout + run.stderr
     return store, run.stdout
 
 
-def test_every_distinct_stage_runs_once_and_as_planned(finished):
+def test_every_distinct_stage_of_the_plan_runs_once(finished):
     store, printed = finished
-    told = " ".join(printed.split())
-    assert "Executed: 2 model, 37 sample, 30 evaluate, 12 likelihood, 5 train (of 2, 37, 30, 12, 5 distinct)" in told
-    kinds = [path.split("/")[0] for path in records(store)]
-    assert {kind: kinds.count(kind) for kind in kinds} == {
-        "model": 2,
-        "sample": 37,
-        "evaluate": 30,
-        "logprobs": 12,
-        "train": 5,
+    plan, planned = plan_of(), count(plan_of())
+    executed, distinct = re.search(r"Executed: (.*) \(of (.*) distinct\)", " ".join(printed.split())).groups()
+    assert executed == ", ".join(f"{number} {kind}" for kind, number in planned.items())
+    assert distinct == ", ".join(map(str, planned.values()))
+    assert {path.removesuffix("/record.json") for path in records(store)} == {stage.address for stage in plan.stages}
+    assert planned.total() < plan.count_without_sharing().total(), "trials share stages"
+
+
+def test_the_report_pairs_every_evaluation_with_the_base_student(finished):
+    rows = {(r["condition"], r["budget"], r["at"], r["benchmark"]): r for r in results(finished[0])["rows"]}
+    assert rows.keys() == {
+        (trial.condition, point.budget, point.at, benchmark)
+        for trial in plan_of().trials
+        for point in trial.steps
+        for benchmark in point.scores
     }
-
-
-def test_the_report_pairs_every_condition_with_the_original_student(finished):
-    rows = {(r["condition"], r["budget"], r["at"], r["benchmark"]): r for r in table(finished[0])}
-    assert len(rows) == 2 * 4 + 4 + 2 + 2 * 4
     assert rows["on-model", 0, None, "maths"]["change"]["value"] >= -0.1
     assert all(r["change"]["low"] <= r["change"]["value"] <= r["change"]["high"] for r in rows.values())
     page = next(finished[0].glob("reports/*/report.html")).read_text()
@@ -69,116 +97,102 @@ def test_the_report_pairs_every_condition_with_the_original_student(finished):
     assert not re.search(r"""(src|href|action)\s*=\s*["']?\s*(https?:)?//|url\(\s*["']?https?:|@import""", page)
 
 
-def test_answers_of_an_adapter_differ_from_those_of_the_base(finished):
-    def answers(pattern: str) -> set[str]:
-        paths = list(finished[0].glob(f"sample/{pattern}/*/answers.jsonl"))
+def test_completions_with_an_adapter_differ_from_those_of_the_base_student(finished):
+    def completions(pattern: str) -> set[str]:
+        paths = list(finished[0].glob(f"sample/{pattern}/*/*.jsonl"))
         assert paths
-        return {json.loads(line)["answers"][0]["text"] for path in paths for line in path.open()}
+        return {json.loads(line)["completions"][0]["text"] for path in paths for line in path.open()}
 
-    assert not answers(f"steps-on-words-answers-s7-math500-{HASH}") <= answers(f"steps-math500-{HASH}")
+    assert not completions(f"steps-on-words-answers-s7-math500-{HASH}") <= completions(f"steps-math500-{HASH}")
 
 
-def test_what_a_student_learnt_is_measured_beside_its_scores(finished):
-    (path,) = finished[0].glob("reports/*/results.json")
-    results = json.loads(path.read_text())
-    nll = {one["condition"]: one["nll"]["all"] for one in results["surprises"]}
-    assert nll["on-model"]["high"] < nll["off-model"]["low"], "its own answers are less of a surprise to a model"
-    kl = {(one["condition"], one["budget"], one["at"]): one["kl"]["all"] for one in results["divergences"]}
-    after_training = {("off-model", 0, None), ("off-model", 64, None), ("on-model", 0, None), ("prefill", 0, None)}
-    assert kl.keys() == after_training | {("on-policy", 0, 2), ("on-policy", 0, None)}
+def test_perplexity_kl_and_figures_of_a_benchmark_are_in_the_report(finished):
+    found = results(finished[0])
+    nll = {one["condition"]: one["nll"]["all"] for one in found["training_perplexities"]}
+    assert nll["on-model"]["high"] < nll["off-model"]["low"], "self-generated data have a lower NLL"
+    kl = {(one["condition"], one["budget"], one["at"]): one["kl"]["all"] for one in found["divergences"]}
+    assert kl.keys() == {(t.condition, p.budget, p.at) for t in plan_of().trials for p in t.steps if p.divergence}
     assert kl["on-model", 0, None]["high"] < kl["off-model", 0, None]["low"]
-    asked = next(row for row in results["rows"] if row["benchmark"] == "instructions")
-    assert asked["diagnostics"]["samples"] == 4
-    assert {"pass@1", "pass@4", "prompt_loose"} <= asked["diagnostics"]["figures"].keys()
+    row = next(row for row in found["rows"] if row["benchmark"] == "instructions")
+    assert row["diagnostics"]["samples"] == 4
+    assert {"pass@1", "pass@4", "prompt_loose"} <= row["diagnostics"]["figures"].keys()
 
 
-def test_a_student_learns_from_its_own_answers_as_its_weights_change(finished):
+def test_an_on_policy_student_samples_with_its_newest_weights(finished):
     (path,) = finished[0].glob(f"train/steps-on-words-by-on_policy_distillation-s7-{HASH}/*/steps.jsonl")
-    watched = [json.loads(line) for line in path.open()]
-    assert [step["step"] for step in watched] == list(range(6))
-    assert all(step["staleness"] == 0 and step["mean_length"] > 1 for step in watched)
-    assert watched[0]["kl_to_base"] > 0
-    assert watched[-1]["kl_to_base"] > 0
-    assert not list(finished[0].glob("train/*/lent-*"))
-    assert not list(finished[0].glob("train/*/state-*"))
+    steps = [json.loads(line) for line in path.open()]
+    assert [step["step"] for step in steps] == list(range(6))
+    assert all(step["staleness"] == 0 and step["length"] > 1 for step in steps)
+    assert steps[0]["kl_to_base"] > 0
+    assert steps[-1]["kl_to_base"] > 0
+    left = {path.name for path in finished[0].glob("train/*/*") if path.is_dir()}
+    assert all(re.fullmatch("[0-9a-f]{8}", name) for name in left), "temporary weights or training states are left"
 
 
-def test_stored_answers_are_graded_again_without_being_sampled(finished):
+def test_regrading_samples_nothing_and_changes_nothing(finished):
     store, _ = finished
     before = records(store)
     regraded = offmodel("regrade", str(STUDY), f"store={store}", *SMALL)
     assert regraded.returncode == 0, regraded.stdout + regraded.stderr
-    assert "560 examples graded again" in regraded.stdout
+    examples = sum(len(path.read_text().splitlines()) for path in store.glob("evaluate/*/*/grades.jsonl"))
+    assert f"{examples} examples graded again" in regraded.stdout
     assert " 0 grades differ from the stored ones; 0 evaluations have none" in regraded.stdout
     assert records(store) == before
 
 
-def test_a_second_run_finds_everything_done(finished):
+def test_a_second_run_executes_nothing_and_prints_the_same_table(finished):
     store, printed = finished
     before = records(store)
     again = offmodel("run", str(STUDY), f"store={store}", *SMALL)
     assert again.returncode == 0
     assert "Executed" not in again.stdout
     assert records(store) == before
-    cells = [line for line in printed.splitlines() if line.startswith("student / ")]
-    assert cells
-    assert [line for line in again.stdout.splitlines() if line.startswith("student / ")] == cells
+    table = [line for line in printed.splitlines() if line.startswith("student / ")]
+    assert table
+    assert [line for line in again.stdout.splitlines() if line.startswith("student / ")] == table
 
 
-def test_mlflow_has_a_run_for_the_study_and_one_for_each_trial(finished):
+def test_mlflow_has_one_run_for_the_study_and_one_for_each_trial(finished):
     from mlflow import MlflowClient
 
+    plan = plan_of()
     client = MlflowClient(f"sqlite:///{finished[0]}/mlflow.db")
     experiment = client.get_experiment_by_name("offmodel")
     runs = client.search_runs([experiment.experiment_id])
-    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)  # Two runs of the study share one.
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    assert len(parents) == 1, "the second run of the same study is the same run"
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
-    assert {run.data.params["condition"] for run in children} == {
-        "off-model",
-        "on-model",
-        "prefill",
-        "on-policy",
-    }
-    walked = next(run for run in children if run.data.params["condition"] == "off-model")
-    assert [m.step for m in client.get_metric_history(walked.info.run_id, "maths")] == [0, 64]
-    assert len(client.get_metric_history(walked.info.run_id, "training/loss")) == 80
-    assert {i.dataset.name for i in parents[0].inputs.dataset_inputs} >= {"training prompts", "maths", "facts"}
-    assert len({i.dataset.digest for i in parents[0].inputs.dataset_inputs}) == 5, (
-        "each data set has a digest of its own"
-    )
-    assert "report.html" in {artifact.path for artifact in client.list_artifacts(parents[0].info.run_id)}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert sorted(run.data.params["condition"] for run in children) == sorted(trial.condition for trial in plan.trials)
+    (trial,) = (trial for trial in plan.trials if trial.condition == "off-model")
+    (child,) = (run for run in children if run.data.params["condition"] == "off-model")
+    history = client.get_metric_history(child.info.run_id, "maths")
+    assert [metric.step for metric in history] == [point.budget for point in trial.steps]
+    train, prompts = plan.study.train, plan.study.prompts
+    steps = train.num_train_epochs * prompts.n // train.batch_size
+    assert len(client.get_metric_history(child.info.run_id, "training/loss")) == steps
+    datasets = {i.dataset.name: i.dataset.digest for i in parent.inputs.dataset_inputs}
+    assert datasets.keys() == {"training prompts", *plan.study.benchmarks}
+    assert len(set(datasets.values())) == len(datasets), "two data sets have the same digest"
+    assert "report.html" in {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
 
 
 def test_plan_and_explain_of_a_changed_study(finished):
-    changed = [f"store={finished[0]}", *SMALL, "train.learning_rate=5.0e-4"]
-    plan = offmodel("plan", str(STUDY), *changed).stdout
-    assert [line.split()[1:5] for line in plan.splitlines() if line.startswith("train")] == [["6", "5", "0", "5"]]
-    assert [line.split()[1:5] for line in plan.splitlines() if line.startswith("sample")] == [["64", "37", "10", "27"]]
-    told = offmodel("explain", str(STUDY), *changed, "--stage", "train/steps-on-words").stdout
-    assert "settings.learning_rate: 0.0005 here, 0.001 there" in told
+    change = [f"store={finished[0]}", "train.learning_rate=5.0e-4"]
+    changed, before = plan_of(*change), {stage.address for stage in plan_of().stages}
+    done = Counter(stage.kind for stage in changed.stages if stage.address in before)
+    distinct, without_sharing = count(changed), changed.count_without_sharing()
+    assert done["sample"] > 0
+    assert done["train"] == 0
+    printed = offmodel("plan", str(STUDY), *SMALL, *change).stdout
+    for kind in ("train", "sample"):
+        numbers = without_sharing[kind], distinct[kind], done[kind], distinct[kind] - done[kind]
+        (line,) = (line for line in printed.splitlines() if line.startswith(kind))
+        assert line.split()[1:5] == [str(number) for number in numbers]
+    explained = offmodel("explain", str(STUDY), *SMALL, *change, "--stage", "train/steps-on-words").stdout
+    assert "settings.learning_rate: 0.0005 here, 0.001 there" in explained
 
 
-def test_a_killed_run_goes_on_where_it_stopped_and_ends_the_same(finished, tmp_path):
-    store, log = tmp_path / "runs", tmp_path / "log"
-    overrides = [f"store={store}", *SMALL, "conditions={off-model: }"]
-    driver = start(str(STUDY), overrides, log)
-    while not list(store.glob("train/*/record.json")):
-        assert driver.poll() is None, log.read_text()
-    assert kill_all(driver) > 3, "Ray's processes were to die with the driver"
-    before = records(store)
-    again = offmodel("run", str(STUDY), *overrides)
-    assert again.returncode == 0, again.stdout + again.stderr
-    after = records(store)
-    assert {path: after[path] for path in before} == before
-    assert after.keys() < records(finished[0]).keys()
-    undisturbed = [row for row in table(finished[0]) if row["condition"] == "off-model"]
-    # It is corrected for as many cells as a study has.
-    assert [{**row, "q": 0} for row in table(store)] == [{**row, "q": 0} for row in undisturbed]
-
-
-def test_a_failing_trial_is_told_the_others_finish_and_a_search_trains_no_more_than_it_must(tmp_path):
+def test_one_failing_trial_does_not_stop_the_others_and_a_search_trains_no_more_than_needed(tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(shipped.FOLDER / "words", broken)
     (broken / "chat_template.jinja").write_text("{{ raise_exception('no such role') }}")
@@ -192,9 +206,9 @@ def test_a_failing_trial_is_told_the_others_finish_and_a_search_trains_no_more_t
     run = offmodel("run", str(tmp_path / "study.yaml"), *small, pairs, engines, "benchmarks.harder maths.n=10")
     assert run.returncode == 1, run.stdout + run.stderr
     assert "no such role" in run.stdout
-    told = [line for line in run.stdout.splitlines() if line.startswith("student.broken.")]
-    assert any(" failed: sample/local-" in line for line in told)
-    assert any(" not run: needs sample/local-" in line for line in told), "the trials that wait for the same stage"
-    assert len({line.split()[0] for line in told}) == 3
-    assert {row["teacher"] for row in table(tmp_path / "runs")} == {"answer-only"}
-    assert "-then-" not in " ".join(records(tmp_path / "runs")), "a recovery ran although none was needed"
+    failures = [line for line in run.stdout.splitlines() if line.startswith("student.broken.")]
+    assert any(" failed: sample/local-" in line for line in failures)
+    assert any(" not run: needs sample/local-" in line for line in failures), "trials that wait for the same stage"
+    assert {line.split()[0].split(".")[2] for line in failures} == study["conditions"].keys()
+    assert {row["teacher"] for row in results(tmp_path / "runs")["rows"]} == {"answer-only"}
+    assert "-then-" not in " ".join(records(tmp_path / "runs")), "a recovery was trained although none was needed"
