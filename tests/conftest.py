@@ -1,5 +1,7 @@
-"""What several test files share: a small study of their own, and the shipped one."""
+"""Fixtures of several test files: a small study, the demo study, publishing a stage, and time without waiting."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,7 @@ def demo():
 
 @pytest.fixture
 def publish():
-    """Publishes a stage with the given files (name to bytes) and facts; true where it was the first to."""
+    """Publishes a stage with the given files (name to bytes) and facts; returns True for the first attempt."""
 
     def act(store: Store, stage: Stage, files: dict[str, bytes], attempt: str = "one", **facts) -> bool:
         folder = store.new_folder(stage, attempt)
@@ -56,3 +58,39 @@ def publish():
         return store.publish(stage, folder, attempt, {"facts": facts})
 
     return act
+
+
+class Intervals:
+    """`wait` takes the place of `threading.Event.wait` in a thread that works at intervals, which the test ends."""
+
+    def __init__(self) -> None:
+        self._waiting, self._over, self._closed = threading.Semaphore(0), threading.Semaphore(0), False
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        self._waiting.release()
+        self._over.acquire()
+        return self._closed or event.is_set()
+
+    def end(self) -> None:
+        """End the interval at which the thread waits, once it does."""
+        assert self._waiting.acquire(timeout=60)
+        self._over.release()
+
+    def end_and_work(self) -> None:
+        """The same, and wait until the thread has done the work of the interval and waits for the next."""
+        self.end()
+        assert self._waiting.acquire(timeout=60)
+        self._waiting.release()
+
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._closed = True
+        self._over.release()
+
+
+@pytest.fixture
+def intervals() -> Iterator[Intervals]:
+    made = Intervals()
+    yield made
+    made.close()

@@ -10,7 +10,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,15 +121,15 @@ class Replica:
         return checkpoint_of(self._store, weights.base), self._store.folder(weights.adapter, record)
 
 
-def in_chunks(results: Iterable, seconds: float) -> Iterator[list]:
+def in_chunks(results: Iterable, seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[list]:
     """Results in lists: one when so much time has passed since the last, and one with the rest."""
-    chunk, last = [], time.monotonic()
+    chunk, last = [], clock()
     try:
         for result in results:
             chunk.append(result)
-            if time.monotonic() - last > seconds:
+            if clock() - last > seconds:
                 yield chunk
-                chunk, last = [], time.monotonic()
+                chunk, last = [], clock()
     except Exception:
         if chunk:  # What was paid for before the failure is kept.
             yield chunk

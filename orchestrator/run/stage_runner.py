@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -54,6 +54,7 @@ class StageRunner:
     board: Any
     trial: str
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sleep: Callable[[float], None] = time.sleep
     _trainings: dict[str, Future] = field(default_factory=dict)
     _starting: threading.Lock = field(default_factory=threading.Lock)
     _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(TRAININGS))
@@ -90,7 +91,7 @@ class StageRunner:
                 failure = ray.get(self.board.failure.remote(stage.address))
                 if failure is not None:
                     raise StageFailed(stage, failure, here=False)
-                time.sleep(wait)
+                self.sleep(wait)
                 wait = min(wait * 1.5, LONGEST_WAIT)
                 continue
             try:
@@ -110,7 +111,7 @@ class StageRunner:
                 self._trainings[whole.address] = self._background.submit(self.ensure, [whole])
         training, wait = self._trainings[whole.address], FIRST_WAIT
         while self._known(stage) is None and not training.done():
-            time.sleep(wait)
+            self.sleep(wait)
             wait = min(wait * 1.5, LONGEST_WAIT)
         if self._known(stage) is None:
             training.result()

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 import ray
@@ -12,7 +13,8 @@ POLL_SECONDS = 5.0  # between two looks at Ray's nodes
 class PreemptionNotice:
     """A context manager around the work; `requested()` turns true when the process is about to be preempted."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait: Callable[[threading.Event, float], bool] = threading.Event.wait) -> None:
+        self._wait = wait
         self._requested, self._over, self._signalled = threading.Event(), threading.Event(), False
         self._before: object = None
 
@@ -43,7 +45,7 @@ class PreemptionNotice:
 
     def _watch(self) -> None:
         here = ray.get_runtime_context().get_node_id()
-        while not self._over.wait(POLL_SECONDS):
+        while not self._wait(self._over, POLL_SECONDS):
             # Ray has no public API for this; Ray Train's own watcher calls the same function.
             if here in ray._private.state.state.get_draining_nodes():
                 self._requested.set()

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import psutil
 from orchestrator.store.store import Store
 
 LEASE_SECONDS = 60.0
+Wait = Callable[[threading.Event, float], bool]  # waits for an event or the seconds; True if it was the event
 
 
 @cache
@@ -33,9 +35,9 @@ def _machine() -> str:
 class Lease:
     """A held claim. It stays alive until `release`, or until this process ends."""
 
-    def __init__(self, store: Store, folder: str, number: int, lease: float):
+    def __init__(self, store: Store, folder: str, number: int, lease: float, wait: Wait):
         self.number = number
-        self._store, self._path, self._lease = store, f"{folder}/claim-{number}", lease
+        self._store, self._path, self._lease, self._wait = store, f"{folder}/claim-{number}", lease, wait
         self._owner = {
             "machine": _machine(),
             "host": socket.gethostname(),
@@ -52,7 +54,7 @@ class Lease:
 
     def _beat(self) -> None:
         beat = 0
-        while not self._released.wait(self._lease / 6):
+        while not self._wait(self._released, self._lease / 6):
             beat += 1
             with self._writing:
                 if not self._released.is_set():
@@ -71,8 +73,16 @@ class Lease:
 class LeaseRequest:
     """One who wants a stage's claim and remembers how long the present one has been still."""
 
-    def __init__(self, store: Store, address: str, lease: float = LEASE_SECONDS):
+    def __init__(
+        self,
+        store: Store,
+        address: str,
+        lease: float = LEASE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Wait = threading.Event.wait,
+    ):
         self._store, self._folder, self._lease = store, f"{store.root}/{address}", lease
+        self._clock, self._wait = clock, wait
         self._seen: tuple[int, bytes] | None = None
         self._since = 0.0
 
@@ -83,7 +93,7 @@ class LeaseRequest:
             return None
         number = 1 if present is None else present[0] + 1
         try:
-            return Lease(self._store, self._folder, number, self._lease)
+            return Lease(self._store, self._folder, number, self._lease, self._wait)
         except FileExistsError:
             return None
 
@@ -105,8 +115,8 @@ class LeaseRequest:
         if owner["machine"] == _machine() and not _runs(owner["pid"], owner["process_started"]):
             return False
         if self._seen != (number, content):
-            self._seen, self._since = (number, content), time.monotonic()
-        return time.monotonic() - self._since < self._lease
+            self._seen, self._since = (number, content), self._clock()
+        return self._clock() - self._since < self._lease
 
 
 def _runs(pid: int, started: float) -> bool:

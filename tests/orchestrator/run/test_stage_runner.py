@@ -1,8 +1,8 @@
 """Getting stages done: what runs, in which order, and what is told of failures. Ray's part is played by functions."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -90,9 +90,20 @@ def test_what_a_stage_needs_is_done_first_and_nothing_twice(site, ran):
 
 
 def test_trials_share_one_execution(site, ran):
-    ran.does("model", lambda work: time.sleep(0.1))
-    with ThreadPoolExecutor(4) as pool:
-        records = list(pool.map(lambda i: site(f"trial {i}").ensure([BASE]), range(4)))
+    trials, contended = 4, threading.Event()
+    waiting: set[int] = set()
+
+    def sleep(seconds: float) -> None:
+        """The stage ends when all other trials wait for it."""
+        waiting.add(threading.get_ident())
+        if len(waiting) == trials - 1:
+            contended.set()
+        contended.wait(LONG)
+
+    ran.does("model", lambda work: contended.wait(LONG))
+    with ThreadPoolExecutor(trials) as pool:
+        records = list(pool.map(lambda i: replace(site(f"trial {i}"), sleep=sleep).ensure([BASE]), range(trials)))
+    assert contended.is_set()
     assert ran.names == ["base"]
     assert len({record["attempt"] for (record,) in records}) == 1
 

@@ -5,12 +5,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import ray
 
-from orchestrator.stages import preemption
 from orchestrator.stages.preemption import PreemptionNotice
 
 WORKER = """
@@ -82,27 +80,21 @@ def test_a_process_that_was_told_to_end_ends_as_one():
     assert (worker.returncode, worker.stdout) == (128 + signal.SIGTERM, "saved True\n"), worker.stderr
 
 
-@pytest.mark.parametrize(("drained", "given"), [("here", True), ("elsewhere", False)])
-def test_a_node_that_is_drained_gives_notice_and_ends_nothing(monkeypatch, drained, given):
-    looks = threading.Semaphore(0)
-
-    def draining() -> dict[str, int]:
-        looks.release()
-        return {drained: 0}
-
+@pytest.mark.parametrize(("drained", "requested"), [("here", True), ("elsewhere", False)])
+def test_draining_this_node_requests_preemption_and_ends_no_process(monkeypatch, intervals, drained, requested):
     class Context:
         def get_node_id(self) -> str:
             return "here"
 
-    monkeypatch.setattr(preemption, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "get_runtime_context", Context)
-    monkeypatch.setattr(ray._private.state.state, "get_draining_nodes", draining)
-    with PreemptionNotice() as notice:
-        assert looks.acquire(timeout=10)
-        until = time.monotonic() + 10
-        while given and not notice.requested() and time.monotonic() < until:
-            time.sleep(0.01)
-        assert given or looks.acquire(timeout=10), "it goes on looking"
-        assert notice.requested() == given
+    monkeypatch.setattr(ray._private.state.state, "get_draining_nodes", lambda: {drained: 0})
+    with PreemptionNotice(intervals.wait) as notice:
+        assert not notice.requested()
+        intervals.end()
+        if requested:
+            assert notice._requested.wait(60)
+        else:
+            intervals.end_and_work()  # It keeps polling.
+            assert not notice.requested()
         notice.exit_if_requested()

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,8 +14,8 @@ import pytest
 from orchestrator.store.leases import Lease, LeaseRequest
 from orchestrator.store.store import Store
 
-LONG = 1000.0  # a lease that no test outlives
-LEASE = 0.5
+LONG = 1000.0  # seconds; no test runs longer than this lease
+LEASE = 60.0
 FOREIGN = {"machine": "elsewhere", "host": "elsewhere", "pid": 1, "process_started": 0.0, "beat": 0}
 
 OWNER = """
@@ -112,60 +111,76 @@ def test_a_process_id_that_was_given_out_again_is_not_its_owner(store):
     assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
 
 
-def test_a_silent_claim_of_another_machine_expires_after_the_lease_and_not_before(store):
-    write_claim(store)
-    contender, began = LeaseRequest(store, "train/stage", LEASE), time.monotonic()
-    while (claim := contender.attempt()) is None:
-        assert time.monotonic() - began < 20, "never taken over"
-        time.sleep(0.02)
-    assert time.monotonic() - began >= LEASE
-    assert claim.number == 2
+@pytest.fixture
+def now():
+    """A clock that the test sets: now[0]."""
+    return [0.0]
 
 
-def test_the_lease_is_counted_from_the_last_sign_of_life(store):
+def test_a_lease_of_another_machine_without_heartbeats_is_taken_over_after_its_length_and_not_before(store, now):
     write_claim(store)
-    contender = LeaseRequest(store, "train/stage", LEASE)
-    assert contender.attempt() is None
-    time.sleep(LEASE * 0.7)
+    request = LeaseRequest(store, "train/stage", LEASE, lambda: now[0])
+    for now[0] in (0.0, 0.5 * LEASE, 0.99 * LEASE):
+        assert request.attempt() is None
+    now[0] = LEASE
+    lease = request.attempt()
+    assert lease is not None
+    assert lease.number == 2
+
+
+def test_the_length_of_a_lease_counts_from_the_last_heartbeat(store, now):
+    write_claim(store)
+    request = LeaseRequest(store, "train/stage", LEASE, lambda: now[0])
+    assert request.attempt() is None
+    now[0] = 0.7 * LEASE
     store.overwrite(claim_path(store), json.dumps({**FOREIGN, "beat": 1}).encode())
-    seen = time.monotonic()
-    assert contender.attempt() is None
-    while (claim := contender.attempt()) is None:
-        time.sleep(0.02)
-    assert time.monotonic() - seen >= LEASE
-    assert claim.number == 2
+    for now[0] in (0.7 * LEASE, 1.2 * LEASE, 1.69 * LEASE):
+        assert request.attempt() is None
+    now[0] = 1.71 * LEASE
+    assert request.attempt() is not None
 
 
-def test_an_owner_that_beats_is_not_taken_over(store):
-    lease = 1.2  # long enough that a busy machine does not delay six beats
-    claim = LeaseRequest(store, "train/stage", lease).attempt()
-    contender, until = LeaseRequest(store, "train/stage", lease), time.monotonic() + 2 * lease
-    while time.monotonic() < until:
-        assert contender.attempt() is None
-        time.sleep(0.05)
-    assert json.loads(store.read(claim_path(store)))["beat"] > 1
-    claim.release()
-    assert contender.attempt() is not None
+def test_an_owner_with_heartbeats_keeps_its_lease(store, now, intervals):
+    lease = LeaseRequest(store, "train/stage", LEASE, wait=intervals.wait).attempt()
+    request = LeaseRequest(store, "train/stage", LEASE, lambda: now[0])
+    for number in range(20):
+        now[0] = number * LEASE / 6
+        assert request.attempt() is None
+        intervals.end_and_work()
+    assert json.loads(store.read(claim_path(store)))["beat"] == 20
+    lease.release()
+    assert request.attempt() is not None
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_owner_beats_on_after_a_write_that_failed(store, tmp_path):
-    claim = LeaseRequest(store, "train/stage", lease=0.3).attempt()
+def test_heartbeats_continue_after_a_failed_write(store, tmp_path, intervals):
+    lease = LeaseRequest(store, "train/stage", LEASE, wait=intervals.wait).attempt()
     (tmp_path / "runs").rename(tmp_path / "away")
-    time.sleep(0.3)
+    (tmp_path / "runs").write_text("a file in the place of the store, so that a write fails")
+    intervals.end_and_work()
+    (tmp_path / "runs").unlink()
     (tmp_path / "away").rename(tmp_path / "runs")
-    before = json.loads(store.read(claim_path(store)))["beat"]
-    time.sleep(0.3)
-    after = json.loads(store.read(claim_path(store)))["beat"]
-    claim.release()
-    assert after > before
+    assert json.loads(store.read(claim_path(store)))["beat"] == 0
+    intervals.end_and_work()
+    assert json.loads(store.read(claim_path(store)))["beat"] == 2
+    lease.release()
 
 
-def test_a_released_claim_does_not_come_back(store):
-    claim = LeaseRequest(store, "train/stage", lease=0.06).attempt()
-    time.sleep(0.03)
-    claim.release()
-    time.sleep(0.1)
+def test_a_heartbeat_does_not_restore_a_released_lease(store):
+    begun, released, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def wait(event: threading.Event, seconds: float) -> bool:
+        """The heartbeat begins before the release, and comes to its write after it."""
+        if begun.is_set():
+            ended.set()
+            return True
+        begun.set()
+        assert released.wait(60)
+        return False
+
+    lease = LeaseRequest(store, "train/stage", LEASE, wait=wait).attempt()
+    lease.release()
+    released.set()
+    assert ended.wait(60)
     assert store.read(claim_path(store)) is None
 
 
