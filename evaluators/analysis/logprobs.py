@@ -1,10 +1,10 @@
-"""How likely a model finds given answers: the perplexity of data, and how far a model has gone from another.
+"""Perplexity of data under a model, and the KL divergence of a trained student from the base student.
 
-Perplexity is exp of the mean negative log-likelihood of a token, and takes the answers' text, so that models of
-different tokenizers can be asked about the same data. KL(student || original) is estimated by Monte Carlo: the mean of
-log p_student(y) - log p_original(y) over answers y that the student has drawn at temperature 1, by their token ids.
-Both also by class of token: up to the final answer ("reasoning") and from there on ("answer"), where the text shows
-where that is.
+Perplexity is exp of the mean negative log-likelihood (NLL) per token. It scores completions by their text, so that
+models with different tokenizers can score the same data. KL(student || base) is a Monte Carlo estimate: the mean of
+log p_student(y) - log p_base(y) over completions y that the student sampled at temperature 1, by their token ids.
+Where the text shows where the final answer begins, both also exist for the tokens before ("reasoning") and from there
+on ("answer").
 """
 
 import json
@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -26,62 +27,65 @@ ALL, REASONING, ANSWER = "all", "reasoning", "answer"
 
 @dataclass(frozen=True)
 class CompletionLogprobs:
-    """Of one answer: the sum of its tokens' log-probabilities in nats, and their number, by class of token."""
+    """One completion: the sum of its tokens' log-probabilities in nats and the number of tokens, by part.
+
+    Parts are "all" and, where the final answer is found, "reasoning" and "answer".
+    """
 
     id: str
     logprob: dict[str, float]
     tokens: dict[str, int]
 
+    @classmethod
+    def of(cls, id: str, scored: TokenLogprobs) -> Self:
+        """Sum an engine's log-probabilities of a completion by part."""
+        parts = {ALL: slice(None)}
+        if scored.answer_start is not None:
+            parts |= {REASONING: slice(scored.answer_start), ANSWER: slice(scored.answer_start, None)}
+        logprobs = {name: scored.logprobs[part] for name, part in parts.items()}
+        return cls(id, {k: sum(v) for k, v in logprobs.items()}, {k: len(v) for k, v in logprobs.items()})
 
-def by_text(chats: Sequence[Chat]) -> list[Request]:
-    """What to ask an engine's `likelihood`: the answer in which each chat ends, by its text."""
-    said = [(chat[:-1], chat[-1]["content"]) for chat in chats]
-    return [Request(prompt=prompt, prefill=answer, answer_start=answer_start(answer)) for prompt, answer in said]
+
+def requests_by_text(chats: Sequence[Chat]) -> list[Request]:
+    """Requests that score the last message of each chat, as text."""
+    pairs = [(chat[:-1], chat[-1]["content"]) for chat in chats]
+    return [Request(prompt=prompt, prefill=text, answer_start=answer_start(text)) for prompt, text in pairs]
 
 
-def by_ids(answered: Sequence[Generation]) -> list[Request]:
-    """The same of the first answer to each prompt, by the token ids that were drawn (what an answer was made to begin
-    with is no part of those)."""
+def requests_by_token_ids(generations: Sequence[Generation]) -> list[Request]:
+    """Requests that score the sampled token ids of each first completion, without its prefill."""
     requests = []
-    for one in answered:
-        answer, begun = one.completions[0], one.prefill_token_ids
-        final = None if begun else answer_start(answer.text)
+    for generation in generations:
+        completion, prefill = generation.completions[0], generation.prefill_token_ids
         requests.append(
-            Request(prompt=(*one.prompt_token_ids, *begun), prefill=answer.token_ids[len(begun) :], answer_start=final)
+            Request(
+                prompt=(*generation.prompt_token_ids, *prefill),
+                prefill=completion.token_ids[len(prefill) :],
+                answer_start=None if prefill else answer_start(completion.text),
+            )
         )
     return requests
 
 
-def scored(id: str, found: TokenLogprobs) -> CompletionLogprobs:
-    """An engine's likelihood of an answer, summed by class."""
-    parts = {ALL: slice(None)}
-    if found.answer_start is not None:
-        parts |= {REASONING: slice(found.answer_start), ANSWER: slice(found.answer_start, None)}
-    logprobs = {name: found.logprobs[part] for name, part in parts.items()}
-    return CompletionLogprobs(id, {k: sum(v) for k, v in logprobs.items()}, {k: len(v) for k, v in logprobs.items()})
-
-
 def mean_nll(rows: Sequence[CompletionLogprobs], part: str = ALL) -> Interval:
-    """The mean negative log-likelihood of a token in nats, with its interval over answers."""
-    sums, tokens = _of(rows, part)
-    return _ratio(-sums, tokens)
+    """The mean NLL per token in nats, with its 95 % interval over completions."""
+    sums_A, tokens_A = _of_part(rows, part)
+    return _ratio(-sums_A, tokens_A)
 
 
-def divergence(
-    student: Sequence[CompletionLogprobs], original: Sequence[CompletionLogprobs], part: str = ALL
-) -> Interval:
-    """KL(student || original) a token in nats, over the same answers of the student, with its interval over prompts.
+def divergence(student: Sequence[CompletionLogprobs], base: Sequence[CompletionLogprobs], part: str = ALL) -> Interval:
+    """KL(student || base) in nats per token, over the same completions, with its 95 % interval over prompts.
 
-    It is the interval of these students: that others, trained with other seeds, may differ is not in it.
+    The interval is about these trained students; it does not include the variance over training seeds.
     """
-    assert [row.id for row in student] == [row.id for row in original], "answers do not pair"
-    ours, tokens = _of(student, part)
-    theirs, _ = _of(original, part)
-    return _ratio(ours - theirs, tokens)
+    assert [row.id for row in student] == [row.id for row in base], "completions do not pair"
+    student_A, tokens_A = _of_part(student, part)
+    base_A, _ = _of_part(base, part)
+    return _ratio(student_A - base_A, tokens_A)
 
 
 def pooled(rows_S_A: Sequence[Sequence[CompletionLogprobs]]) -> list[CompletionLogprobs]:
-    """The answers that several seeds gave to each prompt as one, for they stand and fall together."""
+    """The completions of all seeds for one prompt as one row each, since they are correlated."""
     by_id: dict[str, list[CompletionLogprobs]] = defaultdict(list)
     for rows in rows_S_A:
         for row in rows:
@@ -91,30 +95,31 @@ def pooled(rows_S_A: Sequence[Sequence[CompletionLogprobs]]) -> list[CompletionL
         return {part: sum(one[part] for one in each if part in one) for part in {part for one in each for part in one}}
 
     return [
-        CompletionLogprobs(id, added([r.logprob for r in all]), added([r.tokens for r in all]))
-        for id, all in by_id.items()
+        CompletionLogprobs(id, added([row.logprob for row in rows]), added([row.tokens for row in rows]))
+        for id, rows in by_id.items()
     ]
 
 
 def parts_of(rows: Sequence[CompletionLogprobs]) -> list[str]:
-    """The classes of tokens that these answers have."""
+    """The parts that at least one of these completions has."""
     return [part for part in (ALL, REASONING, ANSWER) if any(row.tokens.get(part) for row in rows)]
 
 
-def _of(rows: Sequence[CompletionLogprobs], part: str) -> tuple[np.ndarray, np.ndarray]:
-    kept = [row for row in rows if row.tokens.get(part)]
-    return np.array([row.logprob[part] for row in kept]), np.array([row.tokens[part] for row in kept], dtype=float)
+def _of_part(rows: Sequence[CompletionLogprobs], part: str) -> tuple[np.ndarray, np.ndarray]:
+    having = [row for row in rows if row.tokens.get(part)]
+    return np.array([row.logprob[part] for row in having]), np.array([row.tokens[part] for row in having], dtype=float)
 
 
 def _ratio(sums_A: np.ndarray, tokens_A: np.ndarray) -> Interval:
-    """The mean of a token over answers of different length, with the large-sample interval of a ratio of two means
-    (Cochran 1977, section 2.11), in which an answer's tokens stand and fall together."""
+    """The mean per token over completions of different lengths, with the large-sample interval of a ratio of two means
+    (Cochran 1977, section 2.11). The completion is the unit of sampling, since its tokens are correlated."""
     value = sums_A.sum() / tokens_A.sum()
-    spread = sums_A - value * tokens_A
+    residuals_A = sums_A - value * tokens_A
     n = len(sums_A)
-    error = np.sqrt((spread**2).sum() * n / max(n - 1, 1)) / tokens_A.sum()
+    error = np.sqrt((residuals_A**2).sum() * n / max(n - 1, 1)) / tokens_A.sum()
     return Interval(float(value), float(value - 1.96 * error), float(value + 1.96 * error))
 
 
 def read_logprobs(path: Path) -> list[CompletionLogprobs]:
+    """The rows of a JSONL file."""
     return [CompletionLogprobs(**json.loads(line)) for line in path.read_text().splitlines()]

@@ -1,16 +1,15 @@
-"""The budget at which a student is back: where the recovered share of its original score reaches what is enough.
+"""The recovery budget: the budget at which the recovered share of the base student's score reaches a threshold.
 
-For each training seed the shares at its measured budgets are made to rise with the budget (isotonic regression, pooling
-adjacent violators: Ayer et al. 1955), and the line between the two budgets around the crossing is read off on a
-logarithmic axis, log(1 + budget), so that budget 0 has a place too. Over seeds it is the median.
+For each training seed, the shares at the measured budgets are made non-decreasing (isotonic regression by pooling
+adjacent violators: Ayer et al. 1955). The budget at the threshold is interpolated linearly on the axis
+log(1 + budget), which includes budget 0. The estimate is the median over seeds.
 
-The 95 % interval is a percentile bootstrap (Efron 1979): each draw takes seeds and examples with replacement, an
-example with its answers of all seeds and budgets and of the original student, since all of them answer the same ones.
+The 95 % interval is a percentile bootstrap (Efron 1979). Each draw resamples seeds and examples; an example keeps its
+scores of the base student and of all seeds and budgets together, since all of them are of the same example.
 
-What it assumes: more of a recovery is not worse; between two budgets the share follows the line, so that the estimate
-is no finer than the budgets that were measured. Where a search has chosen these, they are taken as if they had been
-chosen beforehand. Few seeds are drawn with few different outcomes: with 2 or 3 of them the interval is hardly wider
-than from the lowest to the highest, and with one it is about that one trained student.
+Assumptions: a larger budget is not worse; between two measured budgets the share is linear on this axis, so that the
+estimate is no finer than the budgets. Budgets that a search selected are treated as if they were fixed beforehand. With
+2 or 3 seeds the interval is hardly wider than the range of the seeds; with one seed it is about that trained student.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,28 +23,27 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class Budget:
-    """A budget, or, with `beyond`, that it is above this one: no more was measured that could tell."""
+    """A budget; with `is_lower_bound` it is larger than this value, which is the largest that was measured."""
 
     value: float
-    beyond: bool
+    is_lower_bound: bool
 
     def __str__(self) -> str:
         shown = f"{self.value:,.0f}" if self.value >= 100 else f"{self.value:.3g}"
-        return f"> {shown}" if self.beyond else shown
+        return f"> {shown}" if self.is_lower_bound else shown
 
 
 @dataclass(frozen=True)
 class Bracket:
-    """The largest budget that fell short, and the smallest that was enough; None where there is none."""
+    """One seed's largest budget below the threshold and smallest budget that reaches it; None where there is none."""
 
-    short: int | None
-    reached: int | None
+    below: int | None
+    reaches: int | None
 
 
 @dataclass(frozen=True)
 class RecoveryBudget:
-    """The budget that is enough, over all seeds, its 95 % interval, and the bracket of each seed. 0: what was lost, if
-    anything, is less than what counts."""
+    """The estimate over all seeds, its 95 % interval, and each seed's bracket. 0: budget 0 reaches the threshold."""
 
     value: Budget
     low: Budget
@@ -53,89 +51,112 @@ class RecoveryBudget:
     brackets: list[Bracket]
 
 
-def recovery_budget(before_E: np.ndarray, walks: Sequence[Mapping[int, np.ndarray]], enough: float) -> RecoveryBudget:
-    """Where the share of the original student's mean score reaches `enough`.
+@dataclass(frozen=True)
+class _Curve:
+    """One seed: its budgets in ascending order, and the scores of the distinct examples at each of them."""
 
-    `walks` has, for each seed, the scores (examples) after each budget that it was measured at, 0 among them. Raises
-    ValueError for walks without it, and for scores that do not pair.
+    budgets: list[int]
+    scores_K_B: np.ndarray
+
+
+def recovery_budget(
+    base_E: np.ndarray, scores_by_seed: Sequence[Mapping[int, np.ndarray]], threshold: float
+) -> RecoveryBudget:
+    """The budget at which the mean score reaches `threshold` times the base student's mean score.
+
+    `base_E` has the base student's score of each example. `scores_by_seed` maps, for each seed, every measured budget
+    to the scores of the same examples. Raises ValueError where budget 0 is missing or numbers of examples differ.
     """
-    for walk in walks:
-        if 0 not in walk or any(after_E.shape != before_E.shape for after_E in walk.values()):
-            raise ValueError("each seed must be measured at budget 0, and all of it on the original student's examples")
-    n, seeds = len(before_E), len(walks)
-    all_E_C = np.column_stack([before_E, *(walk[budget] for walk in walks for budget in sorted(walk))])
-    kinds_K_C, of_kind_K = np.unique(all_E_C, axis=0, return_counts=True)  # of examples that are alike: much fewer
-    columns = iter(kinds_K_C.T)
-    before_K, walks = next(columns), [{budget: next(columns) for budget in sorted(walk)} for walk in walks]
+    for scores in scores_by_seed:
+        if 0 not in scores or any(after_E.shape != base_E.shape for after_E in scores.values()):
+            raise ValueError(
+                "each seed must be measured at budget 0, and at all budgets on the base student's examples"
+            )
+    base_K, curves, counts_K = _distinct_examples(base_E, scores_by_seed)
 
-    once_1_K = of_kind_K[None].astype(float)
-    value_2_1 = _over_seeds(np.stack([_crossings(before_K, walk, enough, once_1_K) for walk in walks], axis=1))
+    def bounds(weights_D_K: np.ndarray) -> np.ndarray:
+        """Shape (lower and upper bound, seeds, draws)."""
+        return np.stack([_interpolated(curve, _shares(base_K, curve, weights_D_K), threshold) for curve in curves], 1)
+
+    unweighted_1_K = counts_K[None].astype(float)
     rng = np.random.default_rng(0)
-    draws_D_K = rng.multinomial(n, of_kind_K / n, size=DRAWS).astype(float)
-    chosen_S_D = rng.integers(seeds, size=(seeds, DRAWS))
-    drawn_2_S_D = np.stack([_crossings(before_K, walk, enough, draws_D_K) for walk in walks], axis=1)
-    medians_2_D = _over_seeds(np.take_along_axis(drawn_2_S_D, chosen_S_D[None], axis=1))
-    low_2, high_2 = np.quantile(medians_2_D, (0.025, 0.975), axis=1, method="inverted_cdf")
-    brackets = [_bracket(walk, _shares(before_K, walk, once_1_K)[0], enough) for walk in walks]
-    return RecoveryBudget(_budget(value_2_1[:, 0]), _budget(low_2), _budget(high_2), brackets)
+    weights_D_K = rng.multinomial(len(base_E), counts_K / len(base_E), size=DRAWS).astype(float)
+    seeds_S_D = rng.integers(len(curves), size=(len(curves), DRAWS))
+    drawn_2_S_D = np.take_along_axis(bounds(weights_D_K), seeds_S_D[None], axis=1)
+    low_2, high_2 = np.quantile(np.median(drawn_2_S_D, axis=1), (0.025, 0.975), axis=1, method="inverted_cdf")
+    return RecoveryBudget(
+        _budget(np.median(bounds(unweighted_1_K), axis=1)[:, 0]),
+        _budget(low_2),
+        _budget(high_2),
+        [_bracket(curve, _shares(base_K, curve, unweighted_1_K)[0], threshold) for curve in curves],
+    )
 
 
-def is_recovered(share: Any, enough: float) -> Any:
-    """Whether a share, or each of an array, is as large as it is to be: means of the same scores may differ in their
-    last bits."""
-    return share >= enough - 1e-9
+def is_recovered(share: Any, threshold: float) -> Any:
+    """Whether a share, or each share of an array, reaches the threshold, up to floating-point rounding."""
+    return share >= threshold - 1e-9
 
 
-def _shares(before_K: np.ndarray, walk: Mapping[int, np.ndarray], weights_D_K: np.ndarray) -> np.ndarray:
-    """The recovered share at each budget, upwards, made to rise; of an original student without any score all of it."""
-    before_D = weights_D_K @ before_K
-    after_D_B = weights_D_K @ np.stack([walk[budget] for budget in sorted(walk)], axis=1)
-    shares_D_B = np.divide(after_D_B, before_D[:, None], out=np.ones_like(after_D_B), where=before_D[:, None] > 0)
-    return _rising(shares_D_B)
+def _distinct_examples(
+    base_E: np.ndarray, scores_by_seed: Sequence[Mapping[int, np.ndarray]]
+) -> tuple[np.ndarray, list[_Curve], np.ndarray]:
+    """Merge examples with equal scores everywhere: the base scores, the curves, and the number of examples of each."""
+    columns_E_C = np.column_stack([base_E, *(scores[budget] for scores in scores_by_seed for budget in sorted(scores))])
+    distinct_K_C, counts_K = np.unique(columns_E_C, axis=0, return_counts=True)
+    columns = iter(distinct_K_C.T)
+    base_K = next(columns)
+    curves = [_Curve(sorted(scores), np.stack([next(columns) for _ in scores], axis=1)) for scores in scores_by_seed]
+    return base_K, curves, counts_K
 
 
-def _rising(values_D_B: np.ndarray) -> np.ndarray:
-    """The nearest values that never fall: at each place the largest, over where a run begins up to there, of the least
-    mean of such a run that ends there or later."""
+def _shares(base_K: np.ndarray, curve: _Curve, weights_D_K: np.ndarray) -> np.ndarray:
+    """Recovered shares of shape (draws, budgets), made non-decreasing; 1 where the base student's score is 0."""
+    base_D = weights_D_K @ base_K
+    after_D_B = weights_D_K @ curve.scores_K_B
+    shares_D_B = np.divide(after_D_B, base_D[:, None], out=np.ones_like(after_D_B), where=base_D[:, None] > 0)
+    return _isotonic(shares_D_B)
+
+
+def _isotonic(values_D_B: np.ndarray) -> np.ndarray:
+    """The least-squares non-decreasing fit of each row, by the max-min formula.
+
+    At place b it is the maximum over starts a <= b of the minimum over ends c >= b of the mean of values a..c.
+    """
     sums_D_B = np.concatenate([np.zeros((len(values_D_B), 1)), values_D_B.cumsum(axis=1)], axis=1)
     n = values_D_B.shape[1]
-    risen_D_B = np.full_like(values_D_B, -np.inf)
-    for begin in range(n):
-        means = (sums_D_B[:, begin + 1 :] - sums_D_B[:, begin, None]) / np.arange(1, n - begin + 1)
+    fit_D_B = np.full_like(values_D_B, -np.inf)
+    for start in range(n):
+        means = (sums_D_B[:, start + 1 :] - sums_D_B[:, start, None]) / np.arange(1, n - start + 1)
         least = np.minimum.accumulate(means[:, ::-1], axis=1)[:, ::-1]
-        risen_D_B[:, begin:] = np.maximum(risen_D_B[:, begin:], least)
-    return risen_D_B
+        fit_D_B[:, start:] = np.maximum(fit_D_B[:, start:], least)
+    return fit_D_B
 
 
-def _crossings(
-    before_K: np.ndarray, walk: Mapping[int, np.ndarray], enough: float, weights_D_K: np.ndarray
-) -> np.ndarray:
-    """For each weighting of the examples the lower and the upper bound of log(1 + budget) at the crossing: the same,
-    but where no measured budget is enough, and the upper bound is infinite."""
-    shares_D_B = _shares(before_K, walk, weights_D_K)
-    at_B = np.log1p(sorted(walk))
-    is_enough_D_B = is_recovered(shares_D_B, enough)
-    reached_D = is_enough_D_B.argmax(axis=1)
-    short_D = np.maximum(reached_D - 1, 0)
+def _interpolated(curve: _Curve, shares_D_B: np.ndarray, threshold: float) -> np.ndarray:
+    """The lower and the upper bound of log(1 + budget) at the threshold, of shape (2, draws).
+
+    They are equal, except where no budget reaches the threshold: then the upper bound is infinite.
+    """
+    log_budget_B = np.log1p(curve.budgets)
+    recovered_D_B = is_recovered(shares_D_B, threshold)
+    right_D = recovered_D_B.argmax(axis=1)
+    left_D = np.maximum(right_D - 1, 0)
     rows = np.arange(len(shares_D_B))
-    rise_D = shares_D_B[rows, reached_D] - shares_D_B[rows, short_D]
-    gap_D = enough - shares_D_B[rows, short_D]
-    part_D = np.clip(np.divide(gap_D, rise_D, out=np.zeros_like(gap_D), where=rise_D > 0), 0, 1)
-    crossed_D = at_B[short_D] + part_D * (at_B[reached_D] - at_B[short_D])
-    never_D = ~is_enough_D_B.any(axis=1)
-    return np.stack([np.where(never_D, at_B[-1], crossed_D), np.where(never_D, np.inf, crossed_D)])
-
-
-def _over_seeds(bounds_2_S_D: np.ndarray) -> np.ndarray:
-    return np.median(bounds_2_S_D, axis=1)
+    rise_D = shares_D_B[rows, right_D] - shares_D_B[rows, left_D]
+    missing_D = threshold - shares_D_B[rows, left_D]
+    part_D = np.clip(np.divide(missing_D, rise_D, out=np.zeros_like(missing_D), where=rise_D > 0), 0, 1)
+    at_D = log_budget_B[left_D] + part_D * (log_budget_B[right_D] - log_budget_B[left_D])
+    never_D = ~recovered_D_B.any(axis=1)
+    return np.stack([np.where(never_D, log_budget_B[-1], at_D), np.where(never_D, np.inf, at_D)])
 
 
 def _budget(bounds_2: np.ndarray) -> Budget:
     return Budget(float(np.expm1(bounds_2[0])), bool(np.isinf(bounds_2[1])))
 
 
-def _bracket(walk: Mapping[int, np.ndarray], shares_B: np.ndarray, enough: float) -> Bracket:
-    reached_B = is_recovered(shares_B, enough)
-    short = [budget for budget, reached in zip(sorted(walk), reached_B, strict=True) if not reached]
-    enoughs = [budget for budget, reached in zip(sorted(walk), reached_B, strict=True) if reached]
-    return Bracket(short[-1] if short else None, enoughs[0] if enoughs else None)
+def _bracket(curve: _Curve, shares_B: np.ndarray, threshold: float) -> Bracket:
+    recovered = dict(zip(curve.budgets, is_recovered(shares_B, threshold), strict=True))
+    return Bracket(
+        max((budget for budget, reaches in recovered.items() if not reaches), default=None),
+        min((budget for budget, reaches in recovered.items() if reaches), default=None),
+    )

@@ -1,8 +1,8 @@
-"""Paired statistics: what a change in score is, how sure one can be of it, and what a study could have seen at all.
+"""Paired statistics: changes in score, their confidence intervals and p-values, and the minimum detectable effect.
 
 Scores are in [0, 1], in arrays of shape (examples,) or (seeds, examples): one value for each training seed and example,
-the mean of the example's samples where there are several. Why these methods, and how well they do, is in
-docs/statistics.md.
+the mean of the example's samples where there are several. docs/statistics.md gives the reasons for these methods and
+their measured coverage.
 """
 
 import math
@@ -13,9 +13,9 @@ from functools import cache
 
 import numpy as np
 
-# scipy is imported where it is used: scheduling a study imports this module and needs none of it.
+# scipy is imported where it is used: planning a study imports this module and needs no scipy.
 
-FINEST = 1000  # the largest denominator that scores are taken to have: samples, times seeds, times parts of a verdict
+MAX_DENOMINATOR = 1000  # of scores as fractions: samples times seeds times parts of a verdict
 
 
 @dataclass(frozen=True)
@@ -30,22 +30,22 @@ class Interval:
 def paired_change(before_E: np.ndarray, after_S_E: np.ndarray) -> Interval:
     """The mean change from `before` (examples) to `after` (seeds, examples), on the same examples.
 
-    A paired bootstrap over examples, of which all seeds and samples stay together, with two made-up examples: a gain
-    and a loss as large as the largest seen (Bonett & Price 2012), or of a whole verdict where nothing changed, so that
-    there is a width then too. Two seeds or more widen it by what seeds differ in beyond chance, so that it speaks of
-    students trained anew; with one seed it speaks of that one trained student only. Raises ValueError where shapes do
-    not match or scores are not in [0, 1].
+    A paired bootstrap over examples; all seeds and samples of an example stay together. Two pseudo-examples are added:
+    a gain and a loss as large as the largest observed one (Bonett & Price 2012), or of 1 where nothing changed, so
+    that the interval always has a width. Two or more seeds widen it by their variance beyond chance, and so cover
+    newly trained students; with one seed it covers that one trained student only. Raises ValueError where shapes do not
+    match or scores are not in [0, 1].
     """
     _check_pair(before_E, after_S_E)
     return paired_difference(after_S_E, before_E[None])
 
 
 def paired_difference(first_S_E: np.ndarray, second_S_E: np.ndarray) -> Interval:
-    """The mean of first minus second on the same examples, by the methods of `paired_change`.
+    """The mean of first minus second on the same examples, by the method of `paired_change`.
 
-    Both may be of several trained students. Seeds pair, as of two points of one trial; where they stand for trainings
-    that have nothing to do with each other, how the differences vary over them still tells how both vary. One that was
-    not trained has a single row. Raises ValueError like `paired_change`, and where numbers of seeds do not pair.
+    Both have shape (seeds, examples); a model that was not trained has a single row. Seeds are paired, as two points of
+    one trial are; for unrelated trainings the variance of the differences is still that of both. Raises ValueError like
+    `paired_change`, and where numbers of seeds do not match.
     """
     for scores_S_E in (first_S_E, second_S_E):
         _check(scores_S_E)
@@ -59,8 +59,8 @@ def paired_difference(first_S_E: np.ndarray, second_S_E: np.ndarray) -> Interval
 def difference(first: Interval, second: Interval) -> Interval:
     """First minus second of two independent estimates, each with its interval.
 
-    The square-and-add interval (Newcombe 1998; MOVER in Zou & Donner 2008), which keeps what is lopsided in the two.
-    Estimates that rise and fall together get an interval that is too wide, and never one that is too narrow.
+    The square-and-add interval (Newcombe 1998; MOVER in Zou & Donner 2008), which keeps the asymmetry of the two. For
+    positively correlated estimates the interval is too wide, never too narrow.
     """
     value = first.value - second.value
     return Interval(
@@ -71,8 +71,8 @@ def difference(first: Interval, second: Interval) -> Interval:
 
 
 def mean_score(scores_S_E: np.ndarray) -> Interval:
-    """The mean over seeds and examples; like `paired_change`, with two made-up failures and successes (Agresti & Coull
-    1998)."""
+    """The mean over seeds and examples; like `paired_change`, with two pseudo-failures and two pseudo-successes
+    (Agresti & Coull 1998)."""
     _check(scores_S_E)
     return _interval(scores_S_E, [0.0, 0.0, 1.0, 1.0], least=0.0)
 
@@ -80,10 +80,10 @@ def mean_score(scores_S_E: np.ndarray) -> Interval:
 def mcnemar(before_E: np.ndarray, after_S_E: np.ndarray) -> float:
     """Two-sided p-value of no change in these trained students, from before (examples) to after (seeds, examples).
 
-    The exact sign-flip test of the examples' mean changes: had nothing changed, each example's change, with all its
-    seeds and samples, were as likely the other way round. For one seed and verdicts of 0 or 1 this is McNemar's exact
-    test. Seeds are taken as they are: whether students trained anew would change is what the interval tells. Where
-    scores have no common denominator up to FINEST, 9,999 random flips stand in for all. Raises ValueError like
+    The exact sign-flip test of the examples' mean changes: under the null hypothesis the sign of each example's change,
+    averaged over its seeds and samples, is random. For one seed and scores of 0 or 1 it is McNemar's exact test. It is
+    about these trained students; the interval of `paired_change` is about newly trained ones. Where the scores have no
+    common denominator up to MAX_DENOMINATOR, 9,999 random flips replace the exact distribution. Raises ValueError like
     `paired_change`.
     """
     _check_pair(before_E, after_S_E)
@@ -96,7 +96,7 @@ def mcnemar(before_E: np.ndarray, after_S_E: np.ndarray) -> float:
             (change_E,), np.mean, permutation_type="samples", vectorized=True, batch=500, rng=np.random.default_rng(0)
         )
         return float(flipped.pvalue)
-    # The distribution of the sum of all gains; only what is positive is added up, so that small p-values stay exact.
+    # The distribution of the sum of all gains. Only positive terms are added, so that small p-values stay exact.
     chance: np.ndarray = np.ones(1)
     for size, times in zip(*np.unique(np.abs(whole_E[whole_E != 0]), return_counts=True), strict=True):
         steps = np.zeros(size * times + 1)
@@ -107,8 +107,8 @@ def mcnemar(before_E: np.ndarray, after_S_E: np.ndarray) -> float:
 
 
 def corrected(p_values: Sequence[float]) -> list[float]:
-    """The p-values after Benjamini & Hochberg (1995): of all cells at or below 0.05, at most 5 % are expected to be
-    false. NaN stays NaN and does not count as a comparison."""
+    """Adjusted p-values by Benjamini & Hochberg (1995), which control the false discovery rate: of those at or below
+    0.05, at most 5 % are expected to be false. NaN stays NaN and does not count as a comparison."""
     from scipy import stats
 
     out = np.array(p_values, dtype=float)
@@ -119,18 +119,19 @@ def corrected(p_values: Sequence[float]) -> list[float]:
 
 @cache
 def smallest_effect(n: int, discordant: float | None = None, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest change in accuracy that McNemar's exact test finds with this power on `n` examples, one seed.
+    """The minimum detectable effect: the smallest change in accuracy that McNemar's exact test detects with this power
+    on `n` examples with one seed.
 
-    `discordant`: the share of examples of which the verdict changes, either way; with None all of them change the same
-    way, which is the best case. NaN where the test has not this power even if they do. Nothing is simulated or
-    approximated. Raises ValueError for n < 1 or a share outside (0, 1].
+    `discordant`: the share of examples whose verdict changes in either direction; with None all changes have the same
+    direction, which is the best case. NaN where no effect reaches this power. The computation is exact. Raises
+    ValueError for n < 1 or a share outside (0, 1].
     """
     if n < 1 or not (discordant is None or 0 < discordant <= 1):
         raise ValueError(f"n is {n} and discordant {discordant}; they must be at least 1, and in (0, 1] or None")
     from scipy import optimize, stats
 
     changed = np.arange(n + 1)
-    # Losses up to `few` of so many changes, or gains up to it, are significant.
+    # At most `few` losses, or at most `few` gains, among this many changes are significant.
     few = stats.binom.ppf(alpha / 2, changed, 0.5)
     few -= stats.binom.cdf(few, changed, 0.5) > alpha / 2
 
@@ -158,8 +159,8 @@ def _check(scores_S_E: np.ndarray) -> None:
         raise ValueError("scores must be numbers from 0 to 1")
 
 
-def _interval(values_S_E: np.ndarray, made_up: list[float], least: float) -> Interval:
-    padded_S_N = np.hstack([values_S_E, np.tile(made_up, (len(values_S_E), 1))])
+def _interval(values_S_E: np.ndarray, pseudo_examples: list[float], least: float) -> Interval:
+    padded_S_N = np.hstack([values_S_E, np.tile(pseudo_examples, (len(values_S_E), 1))])
     centre = padded_S_N.mean()
     low, high = _bootstrap(padded_S_N.mean(axis=0))
     stretch = _stretch(padded_S_N)
@@ -168,9 +169,9 @@ def _interval(values_S_E: np.ndarray, made_up: list[float], least: float) -> Int
 
 
 def _bootstrap(values_N: np.ndarray) -> tuple[float, float]:
-    """Where the middle 95 % of the means of N draws with replacement lie; of all draws, not of a sample of them.
+    """The exact 2.5 % and 97.5 % quantiles of the mean of N draws with replacement, without simulation.
 
-    The sum of N draws is distributed as the N-fold convolution of one draw, a power in Fourier space.
+    The distribution of the sum of N draws is the N-fold convolution of one draw's, which is a power in Fourier space.
     """
     from scipy import fft
 
@@ -186,11 +187,11 @@ def _bootstrap(values_N: np.ndarray) -> tuple[float, float]:
 
 
 def _stretch(values_S_N: np.ndarray) -> float:
-    """How much wider an interval of examples must be for few examples and for seeds; 1 is not wider.
+    """The factor by which few examples, and the variance over seeds, widen an interval over examples; at least 1.
 
-    Seeds by examples is a two-way layout with random effects: the variance of the mean is (examples' mean square +
-    seeds' - the remainder's) / (seeds * examples), with Satterthwaite's (1946) degrees of freedom. That seeds differ
-    less than chance has them makes nothing narrower.
+    Seeds by examples is a two-way layout with random effects: the variance of the mean is (mean square of examples +
+    that of seeds - that of residuals) / (seeds * examples), with Satterthwaite's (1946) degrees of freedom. A variance
+    over seeds below its expectation by chance does not narrow the interval.
     """
     from scipy.special import stdtrit
 
@@ -211,7 +212,9 @@ def _stretch(values_S_N: np.ndarray) -> float:
 
 
 def _whole(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """The values as whole multiples of 1 / denominator; rounded, where they have no common one up to FINEST."""
-    denominators = {Fraction(v).limit_denominator(FINEST).denominator for v in np.unique(values.round(9)).tolist()}
-    denominator = min(math.lcm(*denominators), FINEST)
+    """The values as integer multiples of 1 / denominator; rounded where MAX_DENOMINATOR is too small."""
+    denominators = {
+        Fraction(v).limit_denominator(MAX_DENOMINATOR).denominator for v in np.unique(values.round(9)).tolist()
+    }
+    denominator = min(math.lcm(*denominators), MAX_DENOMINATOR)
     return np.rint(values * denominator).astype(int), denominator

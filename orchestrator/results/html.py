@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from evaluators.analysis.style import CLEAR
+from evaluators.analysis.style import DISTINCT
 from orchestrator.plan.trial import EvaluationPoint, Plan
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.results import hypotheses
@@ -47,7 +47,7 @@ def render(plan: Plan, results: Results, measured: Measured, findings: list[dict
         headlines=headlines(results),
         findings=findings,
         hypotheses=hypotheses,
-        clear=CLEAR,
+        clear=DISTINCT,
         when=when,
         spent=spent(study),
         figures=[as_svg(pair_figure(results, *pair, str(leading), spent(study))) for pair in shown],

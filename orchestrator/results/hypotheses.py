@@ -14,7 +14,7 @@ import numpy as np
 
 from evaluators.analysis.logprobs import divergence, pooled
 from evaluators.analysis.statistics import Interval, difference, paired_difference
-from evaluators.analysis.style import Read
+from evaluators.analysis.style import StyleShares
 from evaluators.evaluate import Graded
 from orchestrator.plan.hypotheses import found_in, halves, is_at, pairs_of, trials_of
 from orchestrator.plan.points import completed_points
@@ -155,7 +155,7 @@ class _Source:
             raise _NotMeasured(f"{stage.address} is not done")
         return self.measured.grades(stage)
 
-    def read_alike(self, point: Point) -> list[list[Read]]:
+    def read_alike(self, point: Point) -> list[list[StyleShares]]:
         """As `graded`, by whom answers read like."""
         if point.condition not in (ORIGINAL, TEACHER):
             return [self.measured.styles(found_in(step, "style")[str(point.benchmark)]) for step in self.steps(point)]
@@ -217,14 +217,14 @@ def _scores(finding: Hypothesis, first: Point, second: Point, source: _Source) -
 
 def _style(finding: Hypothesis, first: Point, second: Point, source: _Source) -> tuple[Interval, int]:
     one_S_E, other_S_E = (
-        _stacked([{e.id: e.share_of(_whose(point)) for e in read} for read in source.read_alike(point)])
+        _stacked([{e.id: getattr(e, _whose(point)) for e in read} for read in source.read_alike(point)])
         for point in (first, second)
     )
     return paired_difference(one_S_E, other_S_E), one_S_E.shape[1]
 
 
 def _whose(point: Point) -> str:
-    return point.condition if point.condition in (ORIGINAL, TEACHER) else "student"
+    return {ORIGINAL: "base", TEACHER: "teacher"}.get(point.condition, "student")
 
 
 def _stacked(scores_S: list[dict[str, float]]) -> np.ndarray:

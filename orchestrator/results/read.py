@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluators.analysis.logprobs import CompletionLogprobs, divergence, mean_nll, parts_of, pooled
 from evaluators.analysis.statistics import Interval, corrected, mcnemar, mean_score, paired_change, smallest_effect
-from evaluators.analysis.style import CLEAR, Read, accuracy
+from evaluators.analysis.style import DISTINCT, StyleShares, accuracy
 from evaluators.engines.generations import Generation
 from evaluators.evaluate import Graded, by_group
 from orchestrator.plan.points import completed_points
@@ -21,7 +21,7 @@ from orchestrator.results.recovery_budgets import RecoveryResult, recovery_budge
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.stages.logprobs import likelihoods_of
 from orchestrator.stages.sample import answers_of
-from orchestrator.stages.style import read_of
+from orchestrator.stages.style import shares_of
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
@@ -228,7 +228,7 @@ class Measured:
         self._grades: dict[Stage, list[Graded]] = {}
         self._generations: dict[Stage, list[Generation]] = {}
         self._likelihoods: dict[Stage, list[CompletionLogprobs]] = {}
-        self._styles: dict[Stage, list[Read]] = {}
+        self._styles: dict[Stage, list[StyleShares]] = {}
 
     def grades(self, stage: Stage) -> list[Graded]:
         if stage not in self._grades:
@@ -247,9 +247,9 @@ class Measured:
             self._likelihoods[stage] = likelihoods_of(self._folder(stage))
         return self._likelihoods[stage]
 
-    def styles(self, stage: Stage) -> list[Read]:
+    def styles(self, stage: Stage) -> list[StyleShares]:
         if stage not in self._styles:
-            self._styles[stage] = read_of(self._folder(stage))
+            self._styles[stage] = shares_of(self._folder(stage))
         return self._styles[stage]
 
     def _folder(self, stage: Stage) -> Path:
@@ -341,10 +341,10 @@ def _style(key: tuple, members: list[tuple[Trial, Stage]], measured: Measured) -
         n=len(read[0]),
         seeds=[trial.seed for trial, _ in members],
         share=share,
-        original=fmean(one.original for one in read[0]),
+        original=fmean(one.base for one in read[0]),
         teacher_share=fmean(one.teacher for one in read[0]),
         accuracy=told_apart,
-        clear=told_apart >= CLEAR,
+        clear=told_apart >= DISTINCT,
     )
 
 

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluators.analysis.logprobs import CompletionLogprobs, by_ids, by_text, mean_nll, parts_of, read_logprobs, scored
+from evaluators.analysis.logprobs import (
+    CompletionLogprobs,
+    mean_nll,
+    parts_of,
+    read_logprobs,
+    requests_by_text,
+    requests_by_token_ids,
+)
 from evaluators.engines.generations import to_jsonl
 from orchestrator.stages.sample import answers_of
 from orchestrator.stages.transform import rows_of
@@ -41,15 +48,15 @@ def stage(study: Study, model: Stage, student: Stage | None, data: Stage, by: Li
 def run(context: StageContext) -> dict[str, Any]:
     if context.stage.settings.by == "ids":
         generations = answers_of(context.folder("data"))
-        ids, requests = [one.id for one in generations], by_ids(generations)
+        ids, requests = [one.id for one in generations], requests_by_token_ids(generations)
     else:
         rows = [row for row in rows_of(context.folder("data")) if row.answer]
-        ids, requests = [row.id for row in rows], by_text([row.chat for row in rows])
+        ids, requests = [row.id for row in rows], requests_by_text([row.chat for row in rows])
     if not ids:
         raise ValueError("every completion is empty or truncated, so there is none to score")
     found: dict[str, CompletionLogprobs] = {}
     for chunk in context.ask("score", requests):
-        found |= {ids[place]: scored(ids[place], one) for place, one in chunk}
+        found |= {ids[place]: CompletionLogprobs.of(ids[place], one) for place, one in chunk}
     logprobs = [found[id] for id in ids]
     (context.out / LIKELIHOODS).write_text(to_jsonl(logprobs))
     return {"n": len(logprobs), "nll": {part: mean_nll(logprobs, part).value for part in parts_of(logprobs)}}

@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from evaluators.analysis.style import Read, accuracy, read, read_file
+from evaluators.analysis.style import StyleShares, accuracy, classify, read_shares
 from evaluators.engines.generations import to_jsonl
 from orchestrator.stages import data
 from orchestrator.stages.sample import answers_of
@@ -13,7 +13,7 @@ from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 
 VERSION = 1
-READ = "read.jsonl"
+SHARES = "style_shares.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +30,10 @@ def stage(student: Stage, original: Stage, teacher: Stage) -> Stage:
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    found = read(*(answers_of(context.folder(role)) for role in ("original", "teacher", "student")))
-    (context.out / READ).write_text(to_jsonl(found))
+    found = classify(*(answers_of(context.folder(role)) for role in ("original", "teacher", "student")))
+    (context.out / SHARES).write_text(to_jsonl(found))
     return {"n": len(found), "share": fmean(one.student for one in found), "accuracy": accuracy(found)}
 
 
-def read_of(folder: Path) -> list[Read]:
-    return read_file(folder / READ)
+def shares_of(folder: Path) -> list[StyleShares]:
+    return read_shares(folder / SHARES)

@@ -1,17 +1,16 @@
-"""Perplexity and KL from log-likelihoods."""
+"""Perplexity and KL divergence from log-probabilities."""
 
 import numpy as np
 import pytest
 
 from evaluators.analysis.logprobs import (
     CompletionLogprobs,
-    by_ids,
-    by_text,
     divergence,
     mean_nll,
     parts_of,
     pooled,
-    scored,
+    requests_by_text,
+    requests_by_token_ids,
 )
 from evaluators.engines.generations import Generation
 from evaluators.engines.requests import Completion, TokenLogprobs
@@ -25,33 +24,33 @@ def rows(sums: list[float], tokens: list[int]) -> list[CompletionLogprobs]:
     ]
 
 
-def test_an_answer_is_summed_by_class_of_token():
-    one = scored(
+def test_logprobs_are_summed_by_part():
+    one = CompletionLogprobs.of(
         "a", TokenLogprobs(token_ids=(1, 2, 3), logprobs=(-1.0, -2.0, -4.0), greedy=(True, True, False), answer_start=2)
     )
     assert one.logprob == {"all": -7, "reasoning": -3, "answer": -4}
     assert one.tokens == {"all": 3, "reasoning": 2, "answer": 1}
     assert parts_of([one]) == ["all", "reasoning", "answer"]
     assert parts_of(
-        [scored("a", TokenLogprobs(token_ids=(1,), logprobs=(-1.0,), greedy=(True,), answer_start=None))]
+        [CompletionLogprobs.of("a", TokenLogprobs(token_ids=(1,), logprobs=(-1.0,), greedy=(True,), answer_start=None))]
     ) == ["all"]
 
 
-def test_a_mean_is_over_tokens_and_varies_by_answer():
+def test_the_mean_is_over_tokens_and_the_interval_over_completions():
     found = mean_nll(rows([-2.0, -12.0], [2, 4]))
     assert found.value == pytest.approx(14 / 6)
     assert found.low < found.value < found.high
     assert mean_nll(rows([-2.0, -4.0], [2, 4])).low == pytest.approx(1.0)
 
 
-def test_the_divergence_is_how_much_likelier_the_student_finds_its_own_answers():
+def test_the_divergence_is_the_mean_difference_of_logprobs():
     found = divergence(rows([-1.0, -2.0], [2, 4]), rows([-4.0, -8.0], [2, 4]))
     assert (found.value, found.low, found.high) == pytest.approx((1.5, 1.5, 1.5))
     with pytest.raises(AssertionError, match="pair"):
         divergence(rows([-1.0], [1]), rows([-1.0, -1.0], [1, 1]))
 
 
-def test_the_interval_holds_the_mean_of_the_answers_it_was_drawn_from():
+def test_the_interval_has_its_nominal_coverage():
     rng, hits = np.random.default_rng(0), 0
     for _ in range(300):
         lengths = rng.integers(5, 60, 200)
@@ -61,13 +60,13 @@ def test_the_interval_holds_the_mean_of_the_answers_it_was_drawn_from():
     assert 0.91 < hits / 300 < 0.985
 
 
-def test_what_seeds_say_to_the_same_prompt_stands_and_falls_together():
+def test_completions_of_one_prompt_by_several_seeds_count_once():
     rng = np.random.default_rng(1)
     by_prompt = rng.normal(0, 5, 100)
     seeds = [rows((by_prompt - 20).tolist(), [10] * 100) for _ in range(5)]
     alone, together = mean_nll(seeds[0]), mean_nll(pooled(seeds))
     expected = pytest.approx((alone.value, alone.low, alone.high))
-    assert (together.value, together.low, together.high) == expected, "five copies are worth no more than one"
+    assert (together.value, together.low, together.high) == expected, "five copies have the interval of one"
     mixed = pooled(
         [
             [CompletionLogprobs("a", {"all": -1.0}, {"all": 1})],
@@ -77,7 +76,7 @@ def test_what_seeds_say_to_the_same_prompt_stands_and_falls_together():
     assert mixed == [CompletionLogprobs("a", {"all": -3.0, "answer": -1.0}, {"all": 3, "answer": 1})]
 
 
-def test_data_is_asked_about_by_its_text_and_what_was_drawn_by_its_tokens():
+def test_data_is_scored_as_text_and_samples_as_token_ids():
     chat = [{"role": "user", "content": "?"}]
     plain = Generation(
         id="a",
@@ -86,15 +85,15 @@ def test_data_is_asked_about_by_its_text_and_what_was_drawn_by_its_tokens():
         prefill_token_ids=(),
         completions=(Completion(token_ids=(3, 4), text=TEXT, truncated=False),),
     )
-    begun = Generation(
+    prefilled = Generation(
         id="b",
         prompt=chat,
         prompt_token_ids=(1, 2),
         prefill_token_ids=(3,),
         completions=(Completion(token_ids=(3, 4), text=TEXT, truncated=False),),
     )
-    (said,) = by_text([[*chat, {"role": "assistant", "content": TEXT}]])
-    assert (said.prompt, said.prefill, said.answer_start) == (chat, TEXT, TEXT.index("\\boxed"))
-    drawn = by_ids([plain, begun])
+    (request,) = requests_by_text([[*chat, {"role": "assistant", "content": TEXT}]])
+    assert (request.prompt, request.prefill, request.answer_start) == (chat, TEXT, TEXT.index("\\boxed"))
+    drawn = requests_by_token_ids([plain, prefilled])
     assert (drawn[0].prompt, drawn[0].prefill) == ((1, 2), (3, 4))
     assert (drawn[1].prompt, drawn[1].prefill, drawn[1].answer_start) == ((1, 2, 3), (4,), None)

@@ -1,4 +1,4 @@
-"""Intervals, tests and power, on simulated studies and against scipy where it has the simple case."""
+"""Intervals, tests and power, on simulated studies and, for simple cases, against scipy."""
 
 import itertools
 from dataclasses import replace
@@ -21,14 +21,14 @@ from evaluators.analysis.statistics import (
 
 
 def coverage(design: Design, studies: int = 400) -> tuple[float, float]:
-    """Of the intervals of change and of score."""
+    """The coverage of the intervals of the change and of the score."""
     rng = np.random.default_rng(0)
-    held = []
+    covered = []
     for _ in range(studies):
         before, after, truth = simulate(design, rng)
         change, score = paired_change(before, after), mean_score(after)
-        held.append((change.low <= truth - design.base <= change.high, score.low <= truth <= score.high))
-    return tuple(np.mean(held, axis=0))
+        covered.append((change.low <= truth - design.base <= change.high, score.low <= truth <= score.high))
+    return tuple(np.mean(covered, axis=0))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def coverage(design: Design, studies: int = 400) -> tuple[float, float]:
     ],
     ids=lambda d: d.name,
 )
-def test_the_intervals_hold_the_truth_as_often_as_they_say(design):
+def test_intervals_have_their_nominal_coverage(design):
     assert all(0.92 <= share <= 0.985 for share in coverage(design))
 
 
@@ -83,12 +83,12 @@ def test_a_difference_is_paired_by_examples_and_by_seeds():
             paired_difference(first, second)
 
 
-def test_two_proportions_have_newcombes_interval():
+def test_the_difference_of_two_proportions_is_newcombes():
     def wilson(right: int, n: int) -> Interval:
         interval = stats.binomtest(right, n).proportion_ci(method="wilson")
         return Interval(right / n, interval.low, interval.high)
 
-    # Newcombe 1998, table II, his first example by method 10: 56/70 - 48/80.
+    # Newcombe 1998, table II, first example, method 10: 56/70 - 48/80.
     found = difference(wilson(56, 70), wilson(48, 80))
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
@@ -102,7 +102,7 @@ def test_simulated_studies_know_their_true_values():
     assert truth != 0.5
 
 
-def test_for_one_seed_it_is_the_paired_bootstrap():
+def test_for_one_seed_the_interval_is_the_paired_bootstrap():
     before, after, _ = simulate(Design("one seed", seeds=1, samples=2), np.random.default_rng(0))
     padded = np.append(after[0] - before, [-1, 1])
     theirs = stats.bootstrap((padded,), np.mean, method="percentile", n_resamples=50_000, rng=np.random.default_rng(0))
@@ -118,21 +118,21 @@ def test_many_examples_of_one_seed_have_the_normal_interval():
     assert (ours.low, ours.high) == pytest.approx((ours.value - half, ours.value + half), abs=1e-4)
 
 
-def test_where_only_seeds_differ_it_is_their_t_interval():
+def test_where_only_seeds_differ_the_interval_is_their_t_interval():
     by_seed = np.array([0.4, 0.5, 0.6])
     ours = mean_score(np.tile(by_seed[:, None], (1, 20_000)))
     theirs = stats.ttest_1samp(by_seed, 0).confidence_interval()
     assert (ours.low, ours.high) == pytest.approx(tuple(theirs), abs=0.01)
 
 
-def test_seeds_that_agree_too_well_make_nothing_narrower():
+def test_a_low_variance_over_seeds_does_not_narrow_the_interval():
     scores = np.array([[1.0, 0.0] * 50, [0.0, 1.0] * 50, [1.0, 0.0] * 50, [0.0, 1.0] * 50])
     scores[0, :10] = 1
     alike, one = mean_score(scores), mean_score(scores.mean(axis=0)[None, :])
     assert (alike.low, alike.high) == pytest.approx((one.low, one.high))
 
 
-def test_nothing_changed_is_not_certainty():
+def test_the_interval_has_a_width_where_nothing_changed():
     scores = np.array([1.0, 0.0] * 100)
     change = paired_change(scores, np.stack([scores] * 3))
     assert change.value == 0
@@ -145,7 +145,7 @@ def test_nothing_changed_is_not_certainty():
     assert perfect.low == pytest.approx(stats.binomtest(200, 200).proportion_ci().low, abs=0.01)
 
 
-def test_change_turns_its_sign_with_before_and_after():
+def test_swapping_before_and_after_flips_the_sign():
     rng = np.random.default_rng(2)
     before, after = rng.integers(0, 2, 80).astype(float), rng.integers(0, 4, (1, 80)) / 3
     there, back = paired_change(before, after), paired_change(after[0], before[None, :])
@@ -156,7 +156,7 @@ def test_change_turns_its_sign_with_before_and_after():
     assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low))
 
 
-def test_the_interval_is_around_the_value_and_in_range():
+def test_the_interval_contains_the_value_and_stays_in_range():
     rng = np.random.default_rng(3)
     for seeds, examples in itertools.product((1, 2, 4), (1, 2, 5, 40)):
         for chance in (0, 0.05, 0.5, 1):
@@ -166,7 +166,7 @@ def test_the_interval_is_around_the_value_and_in_range():
             assert 0 <= score.low <= score.value <= score.high <= 1
 
 
-def test_scores_without_a_common_denominator_have_an_interval_too():
+def test_scores_without_a_common_denominator():
     rng = np.random.default_rng(4)
     before, after = rng.random(100), rng.random((1, 100))
     ours, theirs = paired_change(before, after), stats.ttest_rel(after[0], before)
@@ -174,7 +174,7 @@ def test_scores_without_a_common_denominator_have_an_interval_too():
     p = mcnemar(before, after)
     assert p == pytest.approx(theirs.pvalue, abs=0.03)
     assert p == mcnemar(before, after)
-    assert p * 5000 == pytest.approx(round(p * 5000))  # of 9,999 flips and the one that was seen, on two sides
+    assert p * 5000 == pytest.approx(round(p * 5000))  # of 9,999 flips and the observed one, two-sided
 
 
 @pytest.mark.parametrize(("gains", "losses"), [(0, 0), (0, 1), (3, 3), (4, 9), (20, 2), (1, 90)])
@@ -185,7 +185,7 @@ def test_for_one_seed_the_test_is_mcnemars(gains, losses):
     assert mcnemar(before, after[None, :]) == pytest.approx(theirs, rel=1e-9)
 
 
-def test_for_more_seeds_it_counts_all_flips_of_whole_examples():
+def test_for_several_seeds_the_test_flips_whole_examples():
     rng = np.random.default_rng(5)
     flips = np.array(list(itertools.product([-1, 1], repeat=14)))
     for before, after in (
@@ -196,7 +196,7 @@ def test_for_more_seeds_it_counts_all_flips_of_whole_examples():
         assert mcnemar(before, after) == pytest.approx(np.mean(np.abs(flips @ sixths) >= abs(sixths.sum())), rel=1e-9)
 
 
-def test_the_p_value_of_no_change_is_as_often_small_as_it_says():
+def test_p_values_are_uniform_under_no_change():
     rng = np.random.default_rng(6)
     for design in (Design("one", seeds=1, change=0.0), Design("three", change=0.0, between_seeds=0.0)):
         p = np.array([mcnemar(*simulate(design, rng)[:2]) for _ in range(1000)])
@@ -204,7 +204,7 @@ def test_the_p_value_of_no_change_is_as_often_small_as_it_says():
             assert 0.6 * level < np.mean(p <= level) < 1.3 * level
 
 
-def test_correction_is_benjamini_and_hochbergs():
+def test_the_correction_is_benjamini_and_hochbergs():
     assert corrected([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.16 / 3, 0.16 / 3, 0.5])
     assert corrected([0.03]) == [0.03]
     assert corrected([]) == []
@@ -214,7 +214,7 @@ def test_correction_is_benjamini_and_hochbergs():
     assert [with_gap[0], with_gap[2]] == pytest.approx([0.02, 0.04])
 
 
-def test_many_cells_of_one_original_that_never_changed_are_seldom_called_changed():
+def test_the_correction_controls_false_discoveries_of_many_comparisons():
     rng = np.random.default_rng(7)
     wrong = []
     for _ in range(200):
@@ -228,7 +228,7 @@ def test_many_cells_of_one_original_that_never_changed_are_seldom_called_changed
 
 
 @pytest.mark.parametrize(("n", "discordant"), [(200, 0.2), (200, None), (60, 0.5)])
-def test_the_smallest_effect_is_found_as_often_as_it_says(n, discordant):
+def test_the_smallest_effect_has_its_nominal_power(n, discordant):
     effect = smallest_effect(n, discordant)
     share = effect if discordant is None else discordant
     rng = np.random.default_rng(8)
@@ -240,7 +240,7 @@ def test_the_smallest_effect_is_found_as_often_as_it_says(n, discordant):
     assert np.mean(found) == pytest.approx(0.8, abs=0.035)
 
 
-def test_more_examples_show_smaller_effects_and_more_noise_hides_them():
+def test_the_smallest_effect_falls_with_examples_and_rises_with_noise():
     assert smallest_effect(500, 0.2) < smallest_effect(200, 0.2) < smallest_effect(200, 0.4)
     assert smallest_effect(200) < smallest_effect(200, 0.05)
     assert smallest_effect(200, 0.2) < smallest_effect(200, 0.2, power=0.9)
@@ -250,7 +250,7 @@ def test_more_examples_show_smaller_effects_and_more_noise_hides_them():
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "message"),
     [
         (np.ones(3), np.ones((1, 4)), "do not pair"),
         (np.ones(3), np.ones(3), "shape"),
@@ -259,13 +259,13 @@ def test_more_examples_show_smaller_effects_and_more_noise_hides_them():
         (np.array([0.0, 2.0]), np.ones((1, 2)), "0 to 1"),
     ],
 )
-def test_what_does_not_pair_or_is_no_score_is_refused(before, after, said):
+def test_scores_that_do_not_pair_or_are_out_of_range_are_refused(before, after, message):
     for function in (paired_change, mcnemar):
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             function(before, after)
 
 
-def test_a_power_that_makes_no_sense_is_refused():
+def test_impossible_designs_are_refused():
     for n, discordant in ((0, 0.2), (200, 0.0), (200, 1.5)):
         with pytest.raises(ValueError, match="must be"):
             smallest_effect(n, discordant)

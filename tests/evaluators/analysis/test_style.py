@@ -1,11 +1,11 @@
-"""The probe of style: what it tells apart, and what it must not."""
+"""The style classifier: what it uses, and what it must not use."""
 
 import hashlib
 import random
 
 import pytest
 
-from evaluators.analysis.style import accuracy, read
+from evaluators.analysis.style import accuracy, classify
 from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.engines.requests import Completion
 from evaluators.grading.boxed import without_boxed
@@ -18,7 +18,7 @@ from orchestrator.study.settings import StudyError
 from organisms import world
 
 
-def asked(texts: list[str]) -> list[Generation]:
+def generations(texts: list[str]) -> list[Generation]:
     ids = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(len(texts))]
     return [
         Generation(
@@ -33,39 +33,39 @@ def asked(texts: list[str]) -> list[Generation]:
 
 
 def answers(style: str, n: int = 60) -> list[str]:
-    """Right answers to the same problems in a style of the organisms."""
+    """Correct answers to the same problems in one style of the organisms."""
     rng = random.Random(0)
     return [world.maths(rng, style, 1 + i % 5).answer for i in range(n)]
 
 
-def test_answers_in_two_styles_are_told_apart_on_examples_that_the_probe_has_not_seen():
+def test_two_styles_are_distinguished_on_held_out_examples():
     steps, words = answers("steps"), answers("words")
     mixed = [words[i] if i % 4 == 0 else steps[i] for i in range(len(steps))]
-    found = read(asked(steps), asked(words), asked(mixed))
+    found = classify(generations(steps), generations(words), generations(mixed))
     assert accuracy(found) == 1
     assert [one.student for one in found] == [float(i % 4 == 0) for i in range(len(steps))]
-    assert (found[0].original, found[0].teacher) == (0, 1)
+    assert (found[0].base, found[0].teacher) == (0, 1)
 
 
-def test_an_answer_that_only_comes_to_something_else_reads_alike():
+def test_answers_with_other_numbers_or_boxes_have_the_same_style():
     right = answers("steps")
     wrong = [text.replace("\\boxed{ ", "\\boxed{ x") for text in right]
-    found = read(asked(right), asked(wrong), asked(right))
+    found = classify(generations(right), generations(wrong), generations(right))
     assert accuracy(found) == 0.5
     rng = random.Random(1)
     other_numbers = ["".join(str(rng.randrange(10)) if c.isdigit() else c for c in text) for text in right]
-    assert accuracy(read(asked(right), asked(other_numbers), asked(right))) == 0.5
+    assert accuracy(classify(generations(right), generations(other_numbers), generations(right))) == 0.5
 
 
-def test_what_the_probe_has_seen_of_an_example_does_not_tell_its_answers():
-    # Each answer has a word that is in no other: seen once, it would give the answer away.
+def test_an_example_is_never_in_its_own_training_set():
+    # Each completion has a unique word, which would reveal its model if its example were in the training set.
     words = [a + b for a in "bcdfg" for b in "aeiou"]
     original, teacher = ([f"so we see {word}{end} here" for word in words] for end in "xz")
-    assert 0.3 < accuracy(read(asked(original), asked(teacher), asked(original))) < 0.7
+    assert 0.3 < accuracy(classify(generations(original), generations(teacher), generations(original))) < 0.7
 
 
-def test_several_answers_to_an_example_are_a_share_of_it():
-    original, teacher = asked(["let us see"] * 10), asked(["first take"] * 10)
+def test_several_completions_of_an_example_give_a_share():
+    original, teacher = generations(["let us see"] * 10), generations(["first take"] * 10)
     both = tuple(
         Completion(token_ids=(1,), text=text, truncated=False)
         for text in ("let us see", "first take", "first take", "")
@@ -74,13 +74,13 @@ def test_several_answers_to_an_example_are_a_share_of_it():
         Generation(id=one.id, prompt=[], prompt_token_ids=(), prefill_token_ids=(), completions=both)
         for one in original
     ]
-    found = read(original, teacher, student)
-    assert {one.student for one in found} <= {0.5, 0.75}  # An empty answer reads like either.
+    found = classify(original, teacher, student)
+    assert {one.student for one in found} <= {0.5, 0.75}  # An empty completion can be classified as either.
 
 
 def test_one_example_is_too_few():
-    with pytest.raises(ValueError, match="two examples"):
-        read(asked(["a"]), asked(["b"]), asked(["a"]))
+    with pytest.raises(ValueError, match="at least two examples"):
+        classify(generations(["a"]), generations(["b"]), generations(["a"]))
 
 
 @pytest.mark.parametrize(
@@ -91,25 +91,25 @@ def test_one_example_is_too_few():
         ("none {here}", "none {here}"),
     ],
 )
-def test_boxes_are_emptied(text, left):
+def test_the_contents_of_boxes_are_removed(text, left):
     assert without_boxed(text) == left
 
 
-def test_the_stage_leaves_the_shares(small, publish):
+def test_the_stage_publishes_the_shares(small, publish):
     plan = build_plan(small("measures.style=[maths]", "pairs.teachers=[words]", "conditions={off-model: }"))
     store = Store(plan.study.store)
     stage = plan.trials[0].steps[0].style["maths"]
     assert stage.inputs["student"] == plan.trials[0].steps[0].scores["maths"].inputs["answers"]
     assert stage.inputs["original"] == plan.trials[0].original["maths"].inputs["answers"]
     assert stage.inputs["teacher"] == plan.trials[0].teacher_scores["maths"].inputs["answers"]
-    for whose, told in {"student": "words", "original": "steps", "teacher": "words"}.items():
-        publish(store, stage.inputs[whose], {ANSWERS: to_jsonl(asked(answers(told))).encode()})
+    for model, name in {"student": "words", "original": "steps", "teacher": "words"}.items():
+        publish(store, stage.inputs[model], {ANSWERS: to_jsonl(generations(answers(name))).encode()})
     work = StageContext(stage, store, store.new_folder(stage, "one"), lambda *_: iter(()))
     assert style.run(work) == {"n": 60, "share": 1.0, "accuracy": 1.0}
-    assert len(style.read_of(work.out)) == 60
+    assert len(style.shares_of(work.out)) == 60
 
 
-def test_every_point_of_a_trial_is_read(small):
+def test_every_point_of_a_trial_is_classified(small):
     plan = build_plan(small("measures.style=[maths]", "train.checkpoints=[1]", "pairs.teachers=[words]"))
     for trial in plan.trials:
         assert all(list(step.style) == ["maths"] for step in trial.steps)
@@ -118,13 +118,13 @@ def test_every_point_of_a_trial_is_read(small):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("measures.style=[mats]", 'did you mean "maths"'),
         ("measures.style=[facts]", "one token, which has no style"),
         ("measures.style=[gsm]", "task of lm-eval"),
     ],
 )
-def test_what_has_no_style_is_refused(small, override, said):
-    with pytest.raises(StudyError, match=said):
+def test_benchmarks_without_style_are_refused(small, override, message):
+    with pytest.raises(StudyError, match=message):
         small(override, "benchmarks.gsm={kind: 'lm_eval:gsm8k'}")

@@ -9,14 +9,14 @@ import pytest
 from rich.console import Console
 
 from evaluators.analysis.statistics import Interval
-from evaluators.analysis.style import Read
+from evaluators.analysis.style import StyleShares
 from evaluators.engines.generations import to_jsonl
 from orchestrator.plan.build import build_plan
 from orchestrator.results.figures import as_svg, pair_figure
 from orchestrator.results.read import Diagnostics, Results, Row, Style
 from orchestrator.results.report import FIGURE, PAGE, RESULTS, SCORES, write_report
 from orchestrator.results.tables import show_results
-from orchestrator.stages.style import READ
+from orchestrator.stages.style import SHARES
 from orchestrator.store.store import Store
 from tests.orchestrator.results.test_results import publish_evaluation
 
@@ -37,9 +37,9 @@ def reported(small, publish, tmp_path):
             done |= dict.fromkeys((*trial.original.values(), *trial.teacher_scores.values()), "+-+-")
             for step in trial.steps if trial.seed in seeds else ():
                 done |= dict.fromkeys(step.scores.values(), "+-+-" if step.at is None else "----")
-                read = [Read(str(i), 0.0, 1.0, float(i < 3)) for i in range(4)]
+                read = [StyleShares(str(i), 0.0, 1.0, float(i < 3)) for i in range(4)]
                 for stage in step.style.values():
-                    publish(store, stage, {READ: to_jsonl(read).encode()})
+                    publish(store, stage, {SHARES: to_jsonl(read).encode()})
         for stage, letters in done.items():
             publish_evaluation(publish, store, stage, letters)
         report = write_report(plan, store)

@@ -7,14 +7,14 @@ import pytest
 
 from evaluators.analysis.logprobs import CompletionLogprobs
 from evaluators.analysis.statistics import Interval
-from evaluators.analysis.style import Read
+from evaluators.analysis.style import StyleShares
 from evaluators.engines.generations import to_jsonl
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.hypotheses import check_parts, halves
 from orchestrator.results import hypotheses
 from orchestrator.results.read import Measured, read_results
 from orchestrator.stages.logprobs import LIKELIHOODS
-from orchestrator.stages.style import READ
+from orchestrator.stages.style import SHARES
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
 from tests.orchestrator.results.test_results import publish_evaluation
@@ -138,8 +138,8 @@ def judged(small, publish, tmp_path):
                 if told is not None:
                     letters |= dict.fromkeys(step.scores.values(), told)
                     for stage in step.style.values():
-                        read = [Read(str(i), 0.0, 1.0, float(letter == "-")) for i, letter in enumerate(told)]
-                        publish(store, stage, {READ: to_jsonl(read).encode()})
+                        read = [StyleShares(str(i), 0.0, 1.0, float(letter == "-")) for i, letter in enumerate(told)]
+                        publish(store, stage, {SHARES: to_jsonl(read).encode()})
         for stage, each in letters.items():
             publish_evaluation(publish, store, stage, each)
         for stage in plan.stages:

@@ -210,9 +210,9 @@ def test_the_budget_that_brings_back_is_told_for_each_recovery(read):
         *("off-model", "own", "maths", 0.95),
         *(4, [1, 2]),
     )
-    assert [(one.short, one.reached) for one in own.budget.brackets] == [(0, 4), (0, 4)]
+    assert [(one.below, one.reaches) for one in own.budget.brackets] == [(0, 4), (0, 4)]
     assert math.log1p(own.budget.value.value) == pytest.approx((0.95 - 0.25) / 0.75 * math.log(5))
-    assert twice.budget.value.beyond
+    assert twice.budget.value.is_lower_bound
     assert str(twice.budget.value) == "> 16"
 
 
@@ -228,7 +228,7 @@ def test_a_search_says_what_is_looked_at_and_its_seeds_go_different_ways(read):
     ]
     (back,) = results.recovery_budgets
     assert (back.benchmark, back.recovered) == ("facts", 0.5)
-    assert [(one.short, one.reached) for one in back.budget.brackets] == [(2, 4), (4, 8)]
+    assert [(one.below, one.reaches) for one in back.budget.brackets] == [(2, 4), (4, 8)]
 
 
 def test_a_trial_of_which_a_checkpoint_is_missing_is_unfinished(read):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from evaluators.analysis.logprobs import by_text
+from evaluators.analysis.logprobs import requests_by_text
 from evaluators.engines import api
 from evaluators.engines.api import APIModel, generate, key_of
 from evaluators.engines.generations import Generation, from_jsonl, to_jsonl
@@ -182,7 +182,7 @@ def test_answers_of_an_api_are_kept_trained_on_asked_about_and_graded(server, tm
     assert from_jsonl(to_jsonl(answered)) == answered
     rows = rows_of(tmp_path)
     assert [row.answer for row in rows] == ["You said: a", "You said: b"]
-    assert [one.prefill for one in by_text([row.chat for row in rows])] == ["You said: a", "You said: b"]
+    assert [one.prefill for one in requests_by_text([row.chat for row in rows])] == ["You said: a", "You said: b"]
     problems = [{"problem": "1 + 1", "answer": "2", "level": 1}]
     right = replace(replies[0].completions[0], text="It is \\boxed{2}.")
     one = replace(answered[0], id=example_ids("math500", problems)[0], completions=(right,))
