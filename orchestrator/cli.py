@@ -9,49 +9,34 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
-from orchestrator.results.report import Report
 from orchestrator.store.store import Store, StoreError
 from orchestrator.study.load import load_study, without_secrets
 from orchestrator.study.settings import StudyError
 
-OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.method=full, 'seeds=[1, 2, 3]')"
+if TYPE_CHECKING:
+    from orchestrator.results.report import Report
+
+OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.tuning=full, 'seeds=[1, 2, 3]')"
 
 
 def main() -> None:
-    """Parse the command line and run a command; the exit status is 0, 1 for failed trials, 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        prog="offmodel",
-        description="Studies of what it costs a language model to be trained on another model's words.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (act, text) in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text)
-        command.set_defaults(act=act)
-        command.add_argument("study", help="a study file")
-        if name == "explain":
-            command.add_argument("--stage", default="", help="only stages whose address contains this")
-        if name == "run":
-            command.add_argument("--address", help="a Ray cluster (auto, ray://host:port); a local Ray by default")
-        if name == "ui":
-            command.add_argument("--port", type=int, default=5000)
-        command.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDE_HELP)
-    text = "list the conditions and recoveries with their options and sources"
-    command = commands.add_parser("conditions", help=text, description=text)
-    command.set_defaults(act=conditions_command)
+    """Parse the command line and run a command. The exit status is 0, 1 for failed trials, or 2 for wrong input."""
+    parser = _parser()
     arguments, rest = parser.parse_known_args()
-    for word in rest:  # argparse does not take overrides that stand behind an option.
+    for word in rest:  # argparse does not take overrides that follow an option.
         if word.startswith("-"):
             parser.error(f"there is no option {word}")
-    if rest and arguments.command == "conditions":
-        parser.error(f"conditions takes no arguments, and {rest[0]} is one")
+        if arguments.command in STUDYLESS:
+            parser.error(f"{arguments.command} takes no arguments, not {word}")
     if rest:
         arguments.overrides += rest
     try:
@@ -59,14 +44,42 @@ def main() -> None:
     except (StudyError, StoreError) as error:
         Console(stderr=True, highlight=False).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except BrokenPipeError:  # The reader of our output has gone: nothing is left to say.
+    except BrokenPipeError:  # The reader of the output has closed it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="offmodel",
+        description="Fine-tuning studies: what SFT on another model's outputs does to a language model.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (act, text) in {**COMMANDS, **STUDYLESS}.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(act=act)
+        if name in STUDYLESS:
+            continue
+        command.add_argument("study", help="a study file")
+        if name == "plan":
+            command.add_argument("--verbose", action="store_true", help="print all assumptions of the cost estimate")
+        if name == "explain":
+            command.add_argument("--stage", default="", help="only stages whose address contains this, with settings")
+            command.add_argument("--settings", action="store_true", help="print the study with all defaults filled in")
+        if name == "run":
+            command.add_argument("--address", help="a Ray cluster (auto, ray://host:port); a local Ray by default")
+        if name == "ui":
+            command.add_argument("--port", type=int, default=5000)
+        command.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDE_HELP)
+    return parser
+
+
 def _plan(arguments: argparse.Namespace) -> tuple[Plan, Store]:
-    plan = build_plan(load_study(arguments.study, arguments.overrides))
-    return plan, Store(plan.study.store)
+    study = load_study(arguments.study, arguments.overrides)
+    try:
+        return build_plan(study), Store(study.store)
+    except StudyError as error:
+        raise StudyError("\n".join(f"{arguments.study}: {line}" for line in str(error).splitlines())) from error
 
 
 def conditions_command(arguments: argparse.Namespace, console: Console) -> int:
@@ -76,65 +89,41 @@ def conditions_command(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def plan_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.plan.state import state_of
+def schema_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.plan.field_reference import json_schema
 
-    plan, store = _plan(arguments)
-    state = state_of(plan, store)
-    _show_plan(console, plan, state)
-    for finding in plan.study.hypotheses:
-        console.print(f"Experiment {finding.experiment} expects {finding.expected}: {finding.claim}", markup=False)
+    print(json.dumps(json_schema(), indent=2))
     return 0
 
 
-def _show_plan(console: Console, plan: Plan, state) -> None:
-    from orchestrator.plan.gpu_hours import gpu_hours_of, lines
-    from orchestrator.plan.workload import cost_of, most_to_run, stages_per_experiment
+def plan_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.plan.files import mistakes_in_files
+    from orchestrator.plan.state import state_of
+    from orchestrator.plan.workload import budgets_without_rows
 
-    study = plan.study
-    console.print(
-        f"[bold]{study.name}[/bold]: {len(plan.trials)} trials, {len(plan.trials) - len(state.pending)} done; "
-        f"results in {without_secrets(study.store)}"
-    )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("stage", "if not shared", "distinct", "done", "to run", "answers", "tokens at most"):
-        table.add_column(title, justify="left" if title == "stage" else "right")
-    count_without_sharing, distinct = plan.count_without_sharing(), Counter(stage.kind for stage in plan.stages)
-    done = Counter(stage.kind for stage in state.records)
-    for kind in distinct:
-        pending = [stage for stage in plan.stages if stage.kind == kind and stage not in state.records]
-        try:
-            answers, tokens = cost_of(pending, study)
-        except ValueError as error:
-            raise StudyError(str(error)) from error
-        table.add_row(
-            kind,
-            str(count_without_sharing[kind]),
-            str(distinct[kind]),
-            str(done[kind]),
-            str(distinct[kind] - done[kind]),
-            f"{answers:,}" if answers else "",
-            f"{tokens:,}" if tokens else "",
-        )
-    console.print(table)
-    if study.hypotheses:
-        experiments, apart, together = stages_per_experiment(plan)
-        console.print(
-            f"The {experiments} experiments of its findings need {apart} stages by themselves, {together} together: "
-            f"{1 - together / apart:.0%} fewer."
-        )
-    searched = [name for name, recovery in study.recoveries.items() if recovery.search is not None]
-    if searched:
-        most = most_to_run(plan, state.records)
-        console.print(f"Budgets are searched ({', '.join(searched)}), so that at most {most} stages will run.")
-    to_run = [stage for stage in plan.stages if stage not in state.records]
-    for line in lines(gpu_hours_of(to_run, study), study):
-        console.print(line, markup=False, soft_wrap=True)
+    plan, store = _plan(arguments)
+    mistakes = list(mistakes_in_files(plan.study)) or list(dict.fromkeys(budgets_without_rows(plan)))
+    if mistakes:
+        raise StudyError("\n".join(f"{arguments.study}: {line}" for line in mistakes))
+    _show_plan(console, plan, state_of(plan, store), arguments.verbose)
+    for hypothesis in plan.study.hypotheses:
+        expected = f"Experiment {hypothesis.experiment} expects {hypothesis.expected}: {hypothesis.claim}"
+        console.print(expected, markup=False)
+    return 0
+
+
+def _show_plan(console: Console, plan: Plan, state, verbose: bool = False) -> None:
+    from orchestrator.plan.overview import show_plan
+
+    try:
+        show_plan(console, plan, state, verbose)
+    except ValueError as error:
+        raise StudyError(str(error)) from error
 
 
 def run_command(arguments: argparse.Namespace, console: Console) -> int:
     began = time.time()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that engines on a cluster are ended on the way out
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # sys.exit stops the engines on a cluster
     from orchestrator.plan.state import state_of
     from orchestrator.run import preflight
     from orchestrator.run.driver import run_study
@@ -162,7 +151,7 @@ def report_command(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _show_report(console: Console, plan: Plan, report: Report) -> None:
+def _show_report(console: Console, plan: Plan, report: "Report") -> None:
     from orchestrator.results.report import RESULTS
     from orchestrator.results.tables import show_results
 
@@ -180,38 +169,35 @@ def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
         new += one.changed is None
         for before, now in one.changed or ():
             changes += 1
-            what = f"score {before.score:g}, now {now.score:g}" if before.score != now.score else "same score, else not"
+            scores = f"score {before.score:g}, now {now.score:g}"
+            what = scores if before.score != now.score else "same score, another verdict"
             console.print(f"{one.stage.address}: example {now.id}: {what}", soft_wrap=True)
     if not n:
         raise StudyError("no answers to this study's benchmarks are in the store yet: run the study first")
     console.print(
         f"{n} examples graded again in {time.time() - began:.1f} s: {changes} grades differ from the stored ones; "
-        f"{new} evaluations have none yet. Nothing was stored: a run stores what is not there yet.",
+        f"{new} evaluations have no stored grades yet. Nothing was stored: only a run stores grades.",
         soft_wrap=True,
     )
     return 1 if changes else 0
 
 
 def explain_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.plan.explain import explain
+    import yaml
+
+    from orchestrator.plan.explain import details, overview
 
     plan, store = _plan(arguments)
+    if arguments.settings:
+        settings = plan.study.model_dump(mode="json", exclude_none=True)
+        print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        return 0
     records = store.records(plan.stages)
     chosen = [stage for stage in plan.stages if arguments.stage in stage.address]
     if not chosen:
-        raise StudyError(
-            f'no stage of this study has "{arguments.stage}" in its address; offmodel plan lists the kinds'
-        )
-    for stage in chosen:
-        if stage in records:
-            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(records[stage]["started"]))
-            console.print(f"[green]done[/green] {stage.address} (run {records[stage]['run']}, {when})", soft_wrap=True)
-        elif any(needed not in records for needed in stage.inputs.values()) and not arguments.stage:
-            console.print(f"[dim]not done {stage.address}: nor is all that it needs[/dim]", soft_wrap=True)
-        else:
-            console.print(f"[yellow]not done[/yellow] {stage.address}", soft_wrap=True)
-            for line in explain(stage, store):
-                console.print(f"  {line}", soft_wrap=True, markup=False)
+        raise StudyError(f'no stage has "{arguments.stage}" in its address; offmodel plan lists the kinds of stages')
+    for line in (details if arguments.stage else overview)(chosen, records, store):
+        console.print(line, soft_wrap=True, markup=False)
     return 0
 
 
@@ -231,11 +217,16 @@ def ui_command(arguments: argparse.Namespace, console: Console) -> int:
     return subprocess.run([*command, "--port", str(arguments.port)], check=False, env=quiet).returncode
 
 
-COMMANDS = {
+Command = Callable[[argparse.Namespace, Console], int]
+COMMANDS: dict[str, tuple[Command, str]] = {
     "run": (run_command, "run a study, or what is left of it"),
-    "plan": (plan_command, "show what a run would do: trials, stages, which are done, answers and tokens"),
+    "plan": (plan_command, "show what a run would do: GPUs, trials, stages, which are done, answers, tokens and costs"),
     "explain": (explain_command, "say, field by field, why stages are not already done"),
     "report": (report_command, "show the results so far, and write the report"),
-    "regrade": (regrade_command, "grade the stored answers again, without asking any model, and say what differs"),
+    "regrade": (regrade_command, "grade the stored answers again and list differences; calls no model"),
     "ui": (ui_command, "open MLflow on the study's tracking store"),
+}
+STUDYLESS: dict[str, tuple[Command, str]] = {
+    "conditions": (conditions_command, "list the conditions and recoveries with their options and sources"),
+    "schema": (schema_command, "print the JSON schema of study files, for editors (yaml-language-server)"),
 }

@@ -1,4 +1,4 @@
-"""What a study can do to a student, and what brings one back, as the code has it: the command `offmodel conditions`."""
+"""The conditions and recoveries that the code has: the command `offmodel conditions`."""
 
 import inspect
 import re
@@ -30,7 +30,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of conditions or recoveries: what it does, in a sentence, where it comes from, and its options."""
+    """A condition or recovery: what it does, in a sentence, its source, and its options."""
 
     name: str
     what: str
@@ -39,7 +39,7 @@ class Entry:
 
 
 def entries() -> dict[str, list[Entry]]:
-    """Everything there is, by the part of a study file that it belongs to."""
+    """All conditions and recoveries, by the part of a study file to which they belong."""
     return {
         "conditions": [_entry(kind, CONDITIONS.module(kind)) for kind in CONDITIONS],
         "recoveries": [_entry(kind, RECOVERIES.module(kind)) for kind in RECOVERIES],
@@ -47,11 +47,18 @@ def entries() -> dict[str, list[Entry]]:
 
 
 def _entry(name: str, module: ModuleType) -> Entry:
-    paragraphs = [" ".join(each.split()) for each in (inspect.getdoc(module) or "").split("\n\n")]
-    what = SENTENCE_ENDS.split(paragraphs[0])[0]
-    source = next((each for each in paragraphs if each.startswith(SOURCE)), "")
+    source = next((each for each in _paragraphs(module) if each.startswith(SOURCE)), "")
     source = SENTENCE_ENDS.split(source.removeprefix(SOURCE).strip())[0]
-    return Entry(name, what, source, tuple(_options(getattr(module, "Options", BaseModel))))
+    return Entry(name, first_sentence(module), source, tuple(_options(module.Options)))
+
+
+def first_sentence(module: ModuleType) -> str:
+    """The first sentence of a module's docstring, which says what it does."""
+    return SENTENCE_ENDS.split(_paragraphs(module)[0])[0]
+
+
+def _paragraphs(module: ModuleType) -> list[str]:
+    return [" ".join(each.split()) for each in (inspect.getdoc(module) or "").split("\n\n")]
 
 
 def _options(declared: type[BaseModel]) -> Iterator[Option]:
@@ -67,16 +74,16 @@ def _shown(field: FieldInfo) -> str:
 
 
 def show(console: Console) -> None:
-    for part, all_of_it in entries().items():
+    for part, listed in entries().items():
         console.print(f"[bold]{part}[/bold]")
-        for one in all_of_it:
+        for one in listed:
             console.print(f"\n  [bold]{one.name}[/bold]")
             for line in (one.what, f"{SOURCE} {one.source}"):
                 console.print(f"    {line}", markup=False, soft_wrap=True)
             for option in one.options:
                 default = "required" if option.default is None else f"default {option.default}"
-                told = f"      {option.name} ({default}): {option.description}"
+                line = f"      {option.name} ({default}): {option.description}"
                 if option.choices:
-                    told += f"; {', '.join(option.choices[:-1])} or {option.choices[-1]}"
-                console.print(told, markup=False, soft_wrap=True)
+                    line += f"; {', '.join(option.choices[:-1])} or {option.choices[-1]}"
+                console.print(line, markup=False, soft_wrap=True)
         console.print()

@@ -1,13 +1,55 @@
-"""Why a stage is not already done: the finished stage most like it, and the fields in which the two differ."""
+"""Why a stage is not already done: the most similar finished stage, and the fields in which the two differ."""
 
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
 
+def overview(stages: list[Stage], records: dict[Stage, dict[str, Any]], store: Store) -> Iterator[str]:
+    """Lines on all stages: how many are done, why others are not, each reason once, and which wait for their inputs."""
+    explainer = _Explainer(store)
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    done, waiting = Counter(stage.kind for stage in stages if stage in records), Counter[str]()
+    for stage in stages:
+        if stage in records:
+            continue
+        if all(needed in records for needed in stage.inputs.values()):
+            alike[tuple(explainer.lines(stage, "  "))].append(stage.address)
+        else:
+            waiting[stage.kind] += 1
+    if done:
+        yield f"done: {_counts(done)}"
+    for why, addresses in alike.items():
+        yield f"not done: {', '.join(addresses)}"
+        yield from why
+    if waiting:
+        yield f"not done, because stages that they need are not: {_counts(waiting)} (--stage explains some)"
+
+
+def details(stages: list[Stage], records: dict[Stage, dict[str, Any]], store: Store) -> Iterator[str]:
+    """Lines on each stage: whether it is done, why it is not, and its settings with all defaults."""
+    explainer = _Explainer(store)
+    for stage in stages:
+        if stage in records:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(records[stage]["started"]))
+            yield f"done: {stage.address} (run {records[stage]['run']}, {when})"
+        else:
+            yield f"not done: {stage.address}"
+            yield from explainer.lines(stage, "  ")
+        yield "  settings:"
+        yield from (f"    {key}: {value}" for key, value in flatten(stage.settings).items())
+
+
+def _counts(kinds: Counter[str]) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+
+
 def explain(stage: Stage, store: Store) -> list[str]:
-    """Lines on a stage that is not done, field by field; a differing input is followed to what differs in it."""
+    """Lines on a stage that is not done, field by field. A differing input is explained in turn."""
     return list(_Explainer(store).lines(stage, ""))
 
 
@@ -16,13 +58,13 @@ class _Explainer:
         self._store = store
         self._kinds: dict[str, dict[str, dict]] = {}
 
-    def lines(self, stage: Stage, indent: str):
+    def lines(self, stage: Stage, indent: str) -> Iterator[str]:
         nearest = self._nearest(stage)
         if nearest is None:
-            yield f"{indent}no stage of the kind {stage.kind} has ever been done in this store"
+            yield f"{indent}the store has no finished stage of the kind {stage.kind}"
             return
         address, differing = nearest
-        yield f"{indent}most like {address}, which differs in:"
+        yield f"{indent}most similar: {address}, which differs in:"
         for field, (here, there) in sorted(differing.items()):
             role = field.removeprefix("inputs.")
             if field.startswith("inputs.") and role in stage.inputs:
@@ -31,9 +73,10 @@ class _Explainer:
                 if self._store.record(needed) is None:
                     yield from self.lines(needed, indent + "    ")
             else:
-                yield f"{indent}  {field}: {_show(here)} here, {_show(there)} there"
+                yield f"{indent}  {field}: {_shown(here)} here, {_shown(there)} there"
 
     def _nearest(self, stage: Stage) -> tuple[str, dict[str, tuple]] | None:
+        """The finished stage of the same kind with the fewest differing fields; of several, one of the same name."""
         if stage.kind not in self._kinds:
             self._kinds[stage.kind] = self._store.records_of_kind(stage.kind)
         here = flatten(stage.identity)
@@ -41,9 +84,9 @@ class _Explainer:
         for address, record in self._kinds[stage.kind].items():
             there = flatten(record["identity"])
             fields = {f for f in here.keys() | there.keys() if here.get(f, ABSENT) != there.get(f, ABSENT)}
-            named_alike = address.rsplit("-", 1)[0] == stage.address.rsplit("-", 1)[0]
+            same_name = address.rsplit("-", 1)[0] == stage.address.rsplit("-", 1)[0]
             differing = {f: (here.get(f, ABSENT), there.get(f, ABSENT)) for f in fields}
-            candidates.append((len(fields), not named_alike, address, differing))
+            candidates.append((len(fields), not same_name, address, differing))
         if not candidates:
             return None
         *_, address, differing = min(candidates, key=lambda candidate: candidate[:3])
@@ -58,13 +101,13 @@ class _Absent:
 ABSENT = _Absent()
 
 
-def _show(value: Any) -> str:
+def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`; tuples as lists, as JSON has them."""
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`; tuples as lists, as in JSON."""
     if isinstance(value, dict) and value:
         return {k: v for key, item in value.items() for k, v in flatten(item, f"{prefix}{key}.").items()}
     return {prefix[:-1]: list(value) if isinstance(value, tuple) else value}

@@ -1,6 +1,7 @@
-"""What stages will cost, by the study's assumptions (see cost_assumptions.py): GPU hours of open models, tokens of APIs.
+"""What stages will cost, estimated from the study's assumptions: GPU hours of open models, tokens of APIs.
 
-Without a hub and without weights: how large a model is, a study says (`models.x.parameters`). Organisms have no price.
+Neither hub nor weights are needed: a study declares the size of its models (`models.x.parameters`). Toy models have no
+cost.
 """
 
 from collections import defaultdict
@@ -18,7 +19,7 @@ SECONDS, MILLION = 3600, 1e6
 
 @dataclass
 class GpuHours:
-    """`hours` of one GPU by what is done; `tokens` that an API reads and writes, and `unpriced` models, by alias."""
+    """Hours of one GPU by kind of work, input and output tokens by model behind an API, and models of unknown size."""
 
     hours: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     tokens: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -26,8 +27,8 @@ class GpuHours:
 
 
 def gpu_hours_of(stages: Iterable[Stage], study: Study) -> GpuHours:
-    """What these stages will cost, every budget of a search among them."""
-    bill, prices = GpuHours(), study.cost_assumptions
+    """The cost of these stages, including every budget of a bisection."""
+    costs, prices = GpuHours(), study.cost_assumptions
     for stage in stages:
         alias = stage.runtime.engine
         if alias not in study.models or stage.kind not in ("sample", "train", "logprobs"):
@@ -36,18 +37,18 @@ def gpu_hours_of(stages: Iterable[Stage], study: Study) -> GpuHours:
         sampled = answers * max(1.0, longest * prices.answer_share) if longest else 0.0
         model = study.models[alias]
         if not isinstance(model, OpenModel):
-            read, written = bill.tokens.get(alias, (0.0, 0.0))
-            bill.tokens[alias] = (read + answers * prices.prompt_tokens, written + sampled)
+            read, written = costs.tokens.get(alias, (0.0, 0.0))
+            costs.tokens[alias] = (read + answers * prices.prompt_tokens, written + sampled)
             continue
         parameters = model.parameters
         if parameters is None:
-            bill.unpriced.add(alias)
+            costs.unpriced.add(alias)
             continue
-        bill.hours["sampling"] += sampled * parameters / 1e9 / prices.sampling_speed / SECONDS
-        what = "training" if stage.kind == "train" else "likelihoods"
+        costs.hours["sampling"] += sampled * parameters / 1e9 / prices.sampling_speed / SECONDS
+        what = "training" if stage.kind == "train" else "log-probabilities"
         flop = _flop_a_parameter(stage, study) * parameters
-        bill.hours[what] += flop / (prices.peak_tflops * 1e12 * prices.training_mfu) / SECONDS
-    return bill
+        costs.hours[what] += flop / (prices.peak_tflops * 1e12 * prices.training_mfu) / SECONDS
+    return costs
 
 
 def _flop_a_parameter(stage: Stage, study: Study) -> float:
@@ -73,25 +74,27 @@ def _row(longest: int, study: Study) -> float:
     return study.cost_assumptions.prompt_tokens + longest * study.cost_assumptions.answer_share
 
 
-def lines(bill: GpuHours, study: Study) -> Iterator[str]:
-    """The bill in words, with all that is assumed."""
-    if not bill.hours and not bill.tokens and not bill.unpriced:
+def lines(costs: GpuHours, study: Study, verbose: bool = False) -> Iterator[str]:
+    """The costs in words. `verbose` adds all assumptions."""
+    if not costs.hours and not costs.tokens and not costs.unpriced:
         return
-    if bill.hours:
-        parts = ", ".join(f"{what} {_rounded(hours)}" for what, hours in bill.hours.items() if hours)
-        yield f"Price, by assumptions: about {_rounded(sum(bill.hours.values()))} GPU hours ({parts})."
-    for alias, (read, written) in sorted(bill.tokens.items()):
+    if costs.hours:
+        parts = ", ".join(f"{what} {_rounded(hours)}" for what, hours in costs.hours.items() if hours)
+        total = _rounded(sum(costs.hours.values()))
+        yield f"Estimated: {total} GPU hours ({parts}), by assumptions (plan --verbose prints them)."
+    for alias, (read, written) in sorted(costs.tokens.items()):
         price = study.cost_assumptions.api.get(alias)
         paid = "no price is declared (cost_assumptions.api)"
         if price is not None:
             paid = f"about {(read * price.input + written * price.output) / MILLION:,.2f} US dollars"
-        yield f"API {alias}: {read / MILLION:,.2f} million tokens to read, {written / MILLION:,.2f} to write; {paid}."
-    if bill.unpriced:
-        names = ", ".join(sorted(bill.unpriced))
-        yield f"Without a price, for their size is not declared (models.x.parameters): {names}."
+        tokens = f"{read / MILLION:,.2f} million input tokens, {written / MILLION:,.2f} million output tokens"
+        yield f"API {alias}: {tokens}; {paid}."
+    for alias in sorted(costs.unpriced):
+        yield f"Not estimated: {alias}, of unknown size: declare models.{alias} as {{hub: ..., parameters: 8.0e+9}}."
     if any(benchmark.task for benchmark in study.benchmarks.values()):
-        yield "Answers to tasks of lm-eval, whose length it alone knows, are not in the price."
-    yield f"Assumed (cost_assumptions): {study.cost_assumptions}."
+        yield "Not estimated: answers to tasks of lm-eval, whose length only lm-eval knows."
+    if verbose:
+        yield f"Assumptions (cost_assumptions): {study.cost_assumptions}."
 
 
 def _rounded(hours: float) -> str:

@@ -1,4 +1,4 @@
-"""What of a plan is done."""
+"""Which parts of a plan are done."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from orchestrator.store.store import Store
 
 @dataclass(frozen=True)
 class State:
-    """What of a plan is done: the records of its finished stages, and the trials that are not finished."""
+    """The records of the finished stages of a plan, and the indices of its unfinished trials."""
 
     records: dict[Stage, dict[str, Any]]
     pending: list[int]

@@ -1,10 +1,12 @@
-"""What stages will ask of the fleet, before they do, and how many a run can come to."""
+"""How much work stages are, before they run: answers, tokens, steps, and the most stages of a run."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from evaluators.benchmarks import BENCHMARKS
+from evaluators.rows import read_rows
 from orchestrator.plan.bisection import paths
 from orchestrator.plan.hypotheses import pairs_of
 from orchestrator.plan.points import completed_points
@@ -12,19 +14,21 @@ from orchestrator.plan.trial import EvaluationPoint, Plan
 from orchestrator.stages import data
 from orchestrator.stages.transform import origin
 from orchestrator.store.stage import Stage, canonical_json, closure
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 from orchestrator.study.hypotheses import Point, points
-from orchestrator.study.schema import Prompts, Study
+from orchestrator.study.prompts import Prompts
+from orchestrator.study.schema import Study
 from trainers import objectives
 
 
 def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
-    """How many answers these stages will sample, and how many tokens those can have at most."""
+    """How many answers these stages will sample, and the most tokens of all of them."""
     asked = [asked_of(stage, study) for stage in stages]
     return sum(n for n, _ in asked), sum(n * longest for n, longest in asked)
 
 
 def asked_of(stage: Stage, study: Study) -> tuple[int, int]:
-    """How many answers a stage will sample, and how many tokens one can have at most."""
+    """How many answers a stage will sample, and the most tokens of one."""
     if stage.kind == "train" and stage.runtime.published_by is None:  # A training publishes its checkpoints.
         return _rollouts(stage, study)
     if stage.kind != "sample":
@@ -32,14 +36,22 @@ def asked_of(stage: Stage, study: Study) -> tuple[int, int]:
     if "name" not in stage.runtime:
         return _prompts_of(stage), stage.settings["sampling_params"]["max_tokens"]
     benchmark = study.benchmarks[stage.runtime["name"]]
-    sampling_params = stage.settings["benchmark"].get(
-        "sampling_params", {"n": 1, "max_tokens": 0}
-    )  # lm-eval knows its own
-    return benchmark.n * sampling_params["n"], sampling_params["max_tokens"]
+    # How long answers to a task of lm-eval are is not known here.
+    sampling_params = stage.settings["benchmark"].get("sampling_params", {"n": 1, "max_tokens": 0})
+    return (examples_of(benchmark) or 0) * sampling_params["n"], sampling_params["max_tokens"]
+
+
+def examples_of(benchmark: Benchmark) -> int | None:
+    """How many examples a benchmark has; None for all examples of a task of lm-eval or of a hub data set."""
+    if benchmark.n is not None:
+        return benchmark.n
+    if benchmark.source is not None:
+        return len(read_rows(benchmark.source)) if benchmark.source.endswith(".jsonl") else None
+    return BENCHMARKS.module(benchmark.kind).ROWS if isinstance(benchmark, GradedBenchmark) else None
 
 
 def _prompts_of(sample: Stage) -> int:
-    """The most prompts that a sample of training prompts can have; one that rephrases has those of the other."""
+    """The most prompts of a sample of training prompts; one that rephrases answers has as many as they."""
     while "answers" in sample.inputs:
         sample = sample.inputs["answers"]
     return _prompts_in(canonical_json(sample.runtime["prompts"]))
@@ -48,12 +60,12 @@ def _prompts_of(sample: Stage) -> int:
 @cache
 def _prompts_in(declared: str) -> int:
     prompts = Prompts.model_validate_json(declared)
-    # Whether there are as many is looked up before a run: a plan needs no hub.
+    # A plan does not need the hub: `run` checks that the data set has as many.
     return prompts.n or len(data.read_prompts(prompts))
 
 
 def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
-    """The answers that a student samples while it is trained, and the most tokens of one."""
+    """The answers that a student samples during its training, and the most tokens of one."""
     settings = stage.settings
     how = settings.get("rl_problems") or settings.get("sampling_params")
     if how is None:
@@ -69,7 +81,7 @@ def _completions_per_prompt(objective: Mapping[str, Any]) -> int:
 
 
 def steps_of(train: Stage, study: Study) -> int:
-    """The most steps that a training can have: answers that were cut off are no rows, so that it may have fewer."""
+    """The most steps of a training. It may have fewer: truncated answers are no training rows."""
     settings = train.settings
     if settings.get("max_steps"):
         return settings["max_steps"]
@@ -78,7 +90,7 @@ def steps_of(train: Stage, study: Study) -> int:
 
 
 def _rows_in(train: Stage, study: Study) -> int:
-    """The most rows that a training can have."""
+    """The most rows of a training."""
     if "rl_problems" in train.settings:
         return train.settings["rl_problems"]["rows"]["n"]
     if "data" not in train.inputs:
@@ -87,25 +99,23 @@ def _rows_in(train: Stage, study: Study) -> int:
 
 
 def rows_in(data: Stage, study: Study) -> int:
-    """The most rows that answers can give: what makes rows of others adds none, and what makes them anew says how many
-    (`n`)."""
+    """The most training rows of a data stage. A transformation of a sample adds none; any other has a setting `n`."""
     sample = origin(data)
     return asked_of(sample, study)[0] if sample is not None else data.settings["n"]
 
 
 def stages_per_experiment(plan: Plan) -> tuple[int, int, int]:
-    """How many experiments a study's findings are of, how many stages they would need if each ran by itself, and how
-    many they need together."""
+    """The number of experiments in a study's hypotheses, the stages that they need one by one, and together."""
     each: dict[int | str, set[Stage]] = defaultdict(set)
-    for finding in plan.study.hypotheses:
-        for pair in pairs_of(finding, plan.study):
-            for point in points(finding, *pair):
-                each[finding.experiment] |= set(closure(_of_point(point, plan)))
+    for hypothesis in plan.study.hypotheses:
+        for pair in pairs_of(hypothesis, plan.study):
+            for point in points(hypothesis, *pair):
+                each[hypothesis.experiment] |= set(closure(_of_point(point, plan)))
     return len(each), sum(map(len, each.values())), len(set().union(*each.values()))
 
 
 def _of_point(point: Point, plan: Plan) -> Iterator[Stage]:
-    """What the trials of a point need: all that is measured there and before, and of the pair's models as they are."""
+    """The stages of a point's trials up to its recovery, and those of the pair's untrained models."""
     for trial in plan.trials:
         if (trial.student, trial.teacher) == (point.student, point.teacher):
             yield from (*trial.original.values(), *trial.teacher_scores.values())
@@ -117,27 +127,46 @@ def _of_point(point: Point, plan: Plan) -> Iterator[Stage]:
 
 
 def most_to_run(plan: Plan, records: dict[Stage, dict[str, Any]]) -> int:
-    """How many stages a run of this plan has left, at most: of the budgets that a search chooses from, those of its
-    longest way."""
-    sure: set[Stage] = set()
-    ways: dict[tuple[str, frozenset[Stage]], list[set[Stage]]] = {}
+    """The most stages that a run of this plan has left. Of budgets that are bisected, those of the longest path count.
+
+    Trials that measure the same stages take the same path, so that their paths count once.
+    """
+    certain: set[Stage] = set()
+    paths_by_trial: dict[tuple[str, frozenset[Stage]], list[set[Stage]]] = {}
     for trial in plan.trials:
         if completed_points(trial, plan.study, records) is not None:
             continue
-        search = plan.study.recoveries[trial.recovery].search if trial.recovery else None
-        certain = [step for step in trial.steps if search is None or not step.budget]
-        sure |= set(closure([*trial.references(), *(stage for step in certain for stage in step.stages())]))
-        if search is not None:
-            needed = {step.budget: set(closure(_needed(step))) for step in trial.steps if step.budget}
-            # Trials that measure the same find the same, and go the same way.
-            alike: frozenset[Stage] = frozenset().union(*needed.values())
-            by_path = (set().union(*(needed[budget] for budget in path)) for path in paths(sorted(needed)))
-            ways[trial.recovery, alike] = list(by_path)
-    longest = (max(len(way - sure - records.keys()) for way in each) for each in ways.values())
-    return min(len(sure - records.keys()) + sum(longest), len(plan.stages) - len(records))
+        bisected = trial.recovery and plan.study.recoveries[trial.recovery].search is not None
+        evaluated = [point for point in trial.steps if not (bisected and point.budget)]
+        certain |= set(closure([*trial.references(), *(stage for point in evaluated for stage in point.stages())]))
+        if bisected:
+            by_budget = {point.budget: set(closure(_stages_of(point))) for point in trial.steps if point.budget}
+            measured = frozenset[Stage]().union(*by_budget.values())
+            paths_by_trial[trial.recovery, measured] = _stages_by_path(by_budget)
+    done = records.keys()
+    longest = sum(max(len(path - certain - done) for path in each) for each in paths_by_trial.values())
+    return min(len(certain - done) + longest, len(plan.stages) - len(records))
 
 
-def _needed(step: EvaluationPoint) -> Iterator[Stage]:
-    yield from step.stages()
-    if step.student is not None and step.student.runtime.published_by is not None:
-        yield step.student.runtime.published_by
+def _stages_by_path(by_budget: dict[int, set[Stage]]) -> list[set[Stage]]:
+    """The stages of each path that a bisection of these budgets can take."""
+    return [set[Stage]().union(*(by_budget[budget] for budget in path)) for path in paths(sorted(by_budget))]
+
+
+def _stages_of(point: EvaluationPoint) -> Iterator[Stage]:
+    yield from point.stages()
+    if point.student is not None and "whole" in point.student.runtime:
+        yield point.student.runtime["whole"]  # The whole training saves this checkpoint.
+
+
+def budgets_without_rows(plan: Plan) -> Iterator[str]:
+    """A line for each recovery with a budget of more rows than its data has."""
+    for trial in plan.trials:
+        for point in trial.steps:
+            if point.recovery and point.student is not None and point.student.settings.get("rows"):
+                has, wanted = rows_in(point.student.inputs["data"], plan.study), point.student.settings["rows"]
+                if wanted > has:
+                    yield (
+                        f"recoveries.{point.recovery}.budgets: {wanted} samples are asked for, but the {has} prompts "
+                        f"give {has}: lower the budget, or raise prompts.n"
+                    )

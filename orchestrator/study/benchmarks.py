@@ -12,12 +12,13 @@ from orchestrator.study.prompts import SYNTHETIC, THINKING, Thinking
 from orchestrator.study.settings import Count, Settings, Source
 
 LM_EVAL = "lm_eval:"  # begins the kind of a task of lm-eval
+KIND = f"{', '.join(BENCHMARKS)}, or `lm_eval:TASK` for any task of lm-eval"
 
 
 class Benchmark(Settings):
     """What benchmarks and tasks of lm-eval have in common."""
 
-    kind: str = Field(description="math500, mmlu, ifeval, olympiadbench, or lm_eval:<task> for any task of lm-eval")
+    kind: str = Field(description=KIND)
     source: Source | None = Field(
         None,
         description="where examples come from: a hub data set, a JSONL file (relative to the working directory), or "
@@ -36,6 +37,7 @@ class GradedBenchmark(Benchmark):
     """A benchmark whose answers offmodel grades."""
 
     HINTS = dict.fromkeys(("chat", "shots"), "has no effect here: it is for tasks of lm-eval")
+    kind: str = Field(description=KIND, json_schema_extra={"enum": list(BENCHMARKS)})
     prompt: str | None = Field(
         None, description="the prompt, with columns of the row in braces; the benchmark's own by default"
     )
@@ -126,6 +128,7 @@ class LmEvalBenchmark(Benchmark):
         GradedBenchmark.model_fields.keys() - Benchmark.model_fields.keys(),
         "has no effect on a task of lm-eval, which defines its own prompts, sampling and grading",
     )
+    kind: str = Field(pattern=f"^{LM_EVAL}.", description=KIND)
     chat: bool = Field(True, description="apply the chat template")
     shots: int | None = Field(None, ge=0, description="examples in the prompt (num_fewshot); the task's own by default")
 

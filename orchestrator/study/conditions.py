@@ -15,7 +15,7 @@ def plugin_name(kind: str) -> str:
 class Condition(Settings):
     """What all conditions have in common; the other keys are options of its kind (`options`)."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra={"required": []})  # the name stands in for the kind
 
     kind: str = Field(description="what is done (see `offmodel conditions`); the condition's name by default")
     pairs: list[str] | None = Field(

@@ -1,9 +1,8 @@
-"""Findings: what each experiment of a study is expected to show, said before it runs.
+"""Hypotheses: what each experiment of a study is expected to show, declared before it runs.
 
-A finding compares two points of the study, by default a trained student with the original one, and says on which side
-of no difference the effect should lie. Everything it names is checked against the study before any work starts; what
-comes out is set beside it by `effects.py`. A finding is judged for each pair of the study by itself, for students and
-teachers differ; `student` and `teacher` of a point choose among them.
+A hypothesis compares two points of the study, by default a trained student with the base student, and says in which
+direction the effect should be. All names in it are checked when the study is planned. The report compares it with the
+results, separately for each pair; `student` and `teacher` of a point choose pairs.
 """
 
 from typing import Annotated, Any, Literal
@@ -12,29 +11,27 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from orchestrator.study.settings import Settings
 
-ORIGINAL, TEACHER = "original", "teacher"  # the pair's models as they are, where a condition's name may stand
+ORIGINAL, TEACHER = "original", "teacher"  # the pair's untrained models, in the place of a condition
 
 
 class Point(Settings):
-    """A student of the study on a benchmark: of a condition, before any recovery or after a budget of it, or `at` a
-    step of its first training; or the pair's original student or teacher as they are."""
+    """A student on a benchmark: a condition's, before any recovery, after a budget of it, or at a `step` of its first
+    training; or the pair's untrained student or teacher. Also written as the condition's name alone."""
 
-    condition: str = Field(description=f"a condition of the study, {ORIGINAL} or {TEACHER}")
-    benchmark: str | None = Field(None, description="of what is compared with: the same by default")
-    recovery: str | None = None
-    budget: int = Field(0, ge=0, description="of the recovery")
-    step: int | None = Field(None, gt=0, description="a step of the condition's training that is among its checkpoints")
-    student: str | None = Field(None, description="every student of the study by default, or the same")
-    teacher: str | None = Field(None, description="every teacher of the study by default, or the same")
+    condition: str = Field(description=f"a condition, or {ORIGINAL} or {TEACHER} for the pair's untrained models")
+    benchmark: str | None = Field(None, description="a benchmark; of versus: that of compare by default")
+    recovery: str | None = Field(None, description="a recovery; the only one of the condition by default")
+    budget: int = Field(0, ge=0, description="the recovery budget; 0: before any recovery")
+    step: int | None = Field(None, gt=0, description="a step of the condition's training, among its train.checkpoints")
+    student: str | None = Field(None, description="a student; of compare: all by default, of versus: the same")
+    teacher: str | None = Field(None, description="a teacher; of compare: all by default, of versus: the same")
 
     @model_validator(mode="after")
     def _is_one_point(self) -> "Point":
         if self.step is not None and (self.budget or self.recovery):
-            raise ValueError(
-                "step: a step of the first training lies before any recovery: leave budget and recovery out"
-            )
+            raise ValueError("step: a step of the first training is before any recovery: leave budget and recovery out")
         if self.condition in (ORIGINAL, TEACHER) and (self.step is not None or self.budget or self.recovery):
-            raise ValueError(f"{self.condition} is a model as it is: it has no step, budget or recovery")
+            raise ValueError(f"{self.condition} is an untrained model: it has no step, budget or recovery")
         if self.recovery is not None and not self.budget:
             raise ValueError("recovery has no effect without a budget")
         return self
@@ -44,49 +41,56 @@ class Point(Settings):
         return f"{self.condition}{recovered}{f' at step {self.step}' if self.step is not None else ''}"
 
 
-def _condition_alone(value: Any) -> Any:
+def _from_name(value: Any) -> Any:
     return {"condition": value} if isinstance(value, str) else value
 
 
 class Hypothesis(Settings):
-    """A claim, and the figures in which it must show: those of `compare` against those of `versus`."""
+    """A claim, and the comparison that must show it: `compare` with `versus`."""
 
-    experiment: int | str
-    claim: str = Field(min_length=1)
+    experiment: int | str = Field(description="the experiment that it belongs to; groups hypotheses in the report")
+    claim: str = Field(min_length=1, description="the claim in words")
     metric: Literal["score", "perplexity", "kl", "style"] = Field(
         "score",
-        description="perplexity is of what a condition trains on; style is the share that reads like the teacher",
+        description="score; perplexity of the training data; KL(student || base student); or the share of answers "
+        "in the teacher's style",
     )
-    compare: Annotated[Point, BeforeValidator(_condition_alone)]
-    versus: Annotated[Point, BeforeValidator(_condition_alone)] = Point(condition=ORIGINAL)
+    compare: Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)] = Field(
+        description="what is compared"
+    )
+    versus: Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)] = Field(
+        Point(condition=ORIGINAL), description="with what; the base student by default"
+    )
     group_by: str | None = Field(
-        None, description="parts of the benchmark, as level: the change in the higher half against that in the lower"
+        None, description="groups of examples, as level: the effect in the higher half minus that in the lower"
     )
-    expected: Literal["lower", "higher", "same"]
-    margin: float | None = Field(None, gt=0, description="of the same: how far apart is still the same")
+    expected: Literal["lower", "higher", "same"] = Field(description="compare is expected to be so relative to versus")
+    margin: float | None = Field(
+        None, gt=0, description="of expected: same: the largest difference that counts as the same"
+    )
 
     @model_validator(mode="after")
     def _has_an_effect(self) -> "Hypothesis":
         if (self.expected == "same") != (self.margin is not None):
             raise ValueError("margin: expected: same needs one, as 0.05, and lower and higher take none")
         if self.group_by is not None and self.metric != "score":
-            raise ValueError(
-                f"group_by has no effect on {self.metric}: parts of a benchmark are told apart by score only"
-            )
+            raise ValueError(f"group_by has no effect on {self.metric}: groups of examples have scores only")
         if self.metric == "perplexity":
             for where, point in (("compare", self.compare), ("versus", self.versus)):
                 if point.condition in (ORIGINAL, TEACHER):
-                    raise ValueError(f"{where}: perplexity is of what a condition trains on: give the name of one")
+                    raise ValueError(f"{where}: perplexity is that of training data: give a condition")
                 if point.benchmark or point.budget or point.step is not None:
-                    raise ValueError(f"{where}: perplexity is of training data: leave benchmark, budget and step out")
+                    raise ValueError(
+                        f"{where}: perplexity is that of training data: leave benchmark, budget and step out"
+                    )
         elif self.compare.benchmark is None:
-            raise ValueError("compare.benchmark: missing")
+            raise ValueError("compare.benchmark: missing; it has no default")
         return self
 
 
-def points(finding: Hypothesis, student: str, teacher: str) -> tuple[Point, Point]:
+def points(hypothesis: Hypothesis, student: str, teacher: str) -> tuple[Point, Point]:
     """The two points for one pair, with all names filled in."""
-    first = finding.compare.model_copy(update={"student": student, "teacher": teacher})
-    second = finding.versus
+    first = hypothesis.compare.model_copy(update={"student": student, "teacher": teacher})
+    second = hypothesis.versus
     left_out = {key: getattr(first, key) for key in ("student", "teacher", "benchmark") if getattr(second, key) is None}
     return first, second.model_copy(update=left_out)

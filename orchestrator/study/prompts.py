@@ -20,7 +20,7 @@ Thinking = Annotated[
     BeforeValidator(_switch_from_bool, json_schema_input_type=Literal["on", "off", "empty"] | bool | None),
 ]
 THINKING = (
-    "of reasoning models: on and off turn the switch of the chat template; empty prefills an empty <think></think> "
+    "of reasoning models: on and off turn the switch of the chat template; empty prefills an empty `<think></think>` "
     "block; by default the template decides"
 )
 

@@ -1,7 +1,7 @@
-"""Where the values of a study come from, field by field, as the study file says: a paper, its code, our choice.
+"""Where the values of a study come from, field by field, as its file says: a paper, its code, our choice.
 
-So that what a paper does not say never passes as the paper's value, fields that the file leaves to their defaults count
-too. What decides no result, as where things run, has no provenance.
+Fields that the file leaves at their defaults are included, so that a default never passes as a paper's value. Fields
+that change no result, such as resources, have no provenance.
 """
 
 from collections.abc import Iterator, Mapping
@@ -36,8 +36,8 @@ def check(provenance: Mapping[str, str], study: dict[str, Any]) -> None:
 
 
 def stated(provenance: Mapping[str, str], study: dict[str, Any]) -> list[Stated]:
-    """Every field that has a value (a study as a dict, without what is None), in the study's order. Of several entries
-    that cover one the longest counts."""
+    """Every field of a study, given as a dict without None, in its order. Of several entries that cover a field, the
+    longest counts."""
     return [
         Stated(name, _shown(value), _source(name, provenance))
         for name, value in _leaves(_deciding(study))
@@ -46,7 +46,7 @@ def stated(provenance: Mapping[str, str], study: dict[str, Any]) -> list[Stated]
 
 
 def override(data: dict[str, Any], name: str) -> None:
-    """Note in a study as it is read that a field was overridden: what the file says of it is no longer true."""
+    """Record in the raw study that a field was overridden: the file's provenance of it no longer holds."""
     said = data.get("provenance")
     if isinstance(said, dict) and name.partition(".")[0] not in DECIDE_NOTHING:
         for other in [other for other in said if _covers(name, str(other))]:
@@ -68,7 +68,7 @@ def _covers(key: str, name: str) -> bool:
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Of mappings, and of lists of mappings, what is in them; each item of such a list is one."""
+    """The values in a nested mapping by dotted name. Each item of a list of mappings is one value."""
     if isinstance(value, dict) and value:
         for key, each in value.items():
             yield from _leaves(each, f"{name}.{key}" if name else str(key))

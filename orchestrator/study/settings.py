@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -107,5 +107,5 @@ def _number_from_all(value: Any) -> Any:
 Source = Annotated[str, AfterValidator(_check_source)]
 Count = Annotated[
     Annotated[int, Field(gt=0)] | None,
-    BeforeValidator(_number_from_all, json_schema_input_type=Annotated[int, Field(gt=0)] | None),
+    BeforeValidator(_number_from_all, json_schema_input_type=Annotated[int, Field(gt=0)] | Literal["all"] | None),
 ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestrator.plan.explain import explain
+from orchestrator.plan.explain import details, explain, overview
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
@@ -24,7 +24,10 @@ def store(tmp_path):
 def test_the_differing_field_is_named_with_both_values(store, publish):
     publish(store, train(rate=0.1), {})
     lines = explain(train(rate=0.2), store)
-    assert lines == [f"most like {train(rate=0.1).address}, which differs in:", "  settings.rate: 0.2 here, 0.1 there"]
+    assert lines == [
+        f"most similar: {train(rate=0.1).address}, which differs in:",
+        "  settings.rate: 0.2 here, 0.1 there",
+    ]
 
 
 def test_fields_that_only_one_has_and_versions_are_named(store, publish):
@@ -42,7 +45,7 @@ def test_the_nearest_stage_is_the_one_with_the_fewest_differences(store, publish
     publish(store, train(rate=0.5, rows=7, name="student"), {})
     publish(store, nearest, {})
     lines = explain(train(rate=0.1, rows=8, name="student"), store)
-    assert lines[0] == f"most like {nearest.address}, which differs in:"
+    assert lines[0] == f"most similar: {nearest.address}, which differs in:"
     assert lines[1:] == ["  settings.rows: 8 here, 9 there"]
 
 
@@ -58,9 +61,9 @@ def test_a_differing_input_is_followed_to_what_differs_in_it(store, publish):
     publish(store, train(data=sample(1)), {})
     needed = sample(2)
     assert explain(train(data=needed), store) == [
-        f"most like {train(data=sample(1)).address}, which differs in:",
+        f"most similar: {train(data=sample(1)).address}, which differs in:",
         f"  input data: {needed.address}",
-        f"    most like {sample(1).address}, which differs in:",
+        f"    most similar: {sample(1).address}, which differs in:",
         "      settings.sampling_params.seed: 2 here, 1 there",
     ]
 
@@ -74,7 +77,7 @@ def test_a_differing_input_that_is_done_is_not_followed(store, publish):
 
 def test_the_first_of_its_kind_is_like_nothing(store, publish):
     publish(store, sample(1), {})
-    assert explain(train(), store) == ["no stage of the kind train has ever been done in this store"]
+    assert explain(train(), store) == ["the store has no finished stage of the kind train"]
 
 
 def test_long_values_are_cut(store, publish):
@@ -82,3 +85,24 @@ def test_long_values_are_cut(store, publish):
     (line,) = explain(train(rate="b" * 500), store)[1:]
     assert len(line) < 160
     assert "..." in line
+
+
+def test_stages_with_the_same_reason_are_grouped_and_stages_that_wait_are_counted(store, publish):
+    done, roots = sample(0), [sample(1), sample(2)]
+    publish(store, done, {})
+    waiting = [train(data=root) for root in roots]
+    records = store.records([done, *roots, *waiting])
+    lines = list(overview([done, *roots, *waiting], records, store))
+    assert lines[0] == "done: 1 sample"
+    assert f"not done: {roots[0].address}" in lines
+    assert lines[-1].startswith("not done, because stages that they need are not: 2 train")
+    alone = [train(rate=1), train(rate=2)]
+    (line, reason) = overview(alone, {}, store)
+    assert line == f"not done: {alone[0].address}, {alone[1].address}"
+    assert reason == "  the store has no finished stage of the kind train"
+
+
+def test_details_have_the_settings(store):
+    lines = list(details([train(rate=0.1)], {}, store))
+    assert lines[0] == f"not done: {train(rate=0.1).address}"
+    assert "    schedule.epochs: 1" in lines

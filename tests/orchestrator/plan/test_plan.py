@@ -124,7 +124,7 @@ def test_prefill_asks_the_off_model_student_and_trains_none(demo):
                     "until": None,
                 }
                 assert stage != off_model.steps[0].scores[name]
-    without = build_plan(study.model_copy(update={"conditions": {"off-model": {}, "on-model": {}}}))
+    without = build_plan(demo("conditions={off-model: , on-model: }"))
     assert fingerprints(without, "train") == fingerprints(plan, "train")
 
 

@@ -1,4 +1,6 @@
-"""What a plan says that a study will cost, and by which assumptions."""
+"""What a plan says of a study's GPUs, answers, tokens and costs."""
+
+import json
 
 import pytest
 
@@ -28,7 +30,7 @@ def test_hours_follow_from_tokens_and_size(small):
     # 20 rows are one step of 32, and a row is 2 + 8 tokens long; LoRA takes 4 FLOP a token and parameter.
     assert found["training"] == pytest.approx(32 * 10 * 4 * 8e9 / 1e12 / 3600)
     assert bill(small(HUB, SIMPLE, *ALONE, "train.tuning=full")).hours["training"] == found["training"] * 6 / 4
-    looked_at = bill(small(HUB, SIMPLE, *ALONE, "measures.perplexity=true")).hours["likelihoods"]
+    looked_at = bill(small(HUB, SIMPLE, *ALONE, "measures.perplexity=true")).hours["log-probabilities"]
     assert looked_at == pytest.approx(20 * 10 * 2 * 8e9 / 1e12 / 3600)
 
 
@@ -59,7 +61,7 @@ def test_what_has_no_size_has_no_price_and_organisms_are_not_spoken_of(small):
     study = small(*ALONE)
     assert list(lines(bill(study), study)) == []
     study = small(*ALONE, "models.words=a/words")
-    assert "models.x.parameters): words." in "\n".join(lines(bill(study), study))
+    assert "declare models.words as {hub: ..., parameters: 8.0e+9}" in "\n".join(lines(bill(study), study))
 
 
 def test_a_plan_needs_no_hub(small, monkeypatch, capsys, tmp_path):
@@ -80,10 +82,60 @@ def test_a_plan_needs_no_hub(small, monkeypatch, capsys, tmp_path):
     said = " ".join(capsys.readouterr().out.split())
     assert ended.value.code == 0
     assert "GPU hours (sampling" in said
-    assert "API terse: 0.00 million tokens to read" in said
-    assert "training takes 6 FLOP per token and parameter (4 with LoRA)" in said
+    assert "API terse: 0.00 million input tokens" in said
+    assert "training takes 6 FLOP per token" not in said
+    study = small(*overrides)
+    assert "training takes 6 FLOP per token and parameter (4 with LoRA)" in "\n".join(lines(bill(study), study, True))
 
 
 def test_prices_of_models_that_there_are_not_are_refused(small):
     with pytest.raises(StudyError, match=r'cost_assumptions\.api: "student"'):
         small("cost_assumptions.api={student: {input: 1, output: 1}}")
+
+
+def planned(*words: str, capsys, monkeypatch) -> tuple[int, str]:
+    """The exit status of `offmodel plan`, and all that it prints."""
+    monkeypatch.setattr("sys.argv", ["offmodel", "plan", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr()
+    return ended.value.code, " ".join((printed.out + printed.err).split())
+
+
+def test_a_plan_says_how_many_gpus_and_examples_a_run_needs(small, capsys, monkeypatch, tmp_path):
+    resources = "resources={engine: {gpus: 1, replicas: 2}, train: {workers: 4, gpus: 0.5}}"
+    facts, limit = "benchmarks.facts={kind: mmlu, n: all}", "max_model_len=16"
+    overrides = (f"store={tmp_path / 'runs'}", HUB, resources, facts, limit)
+    small()  # writes the file
+    code, said = planned(str(tmp_path / "small.yaml"), *overrides, capsys=capsys, monkeypatch=monkeypatch)
+    assert code == 0, said
+    # Two open models, each with two engines, and a training of four workers.
+    assert (
+        "Needs at once: 6 GPUs (4 inference engines with 1 each for the whole run, and one training with 2) and 8 CPUs"
+        in said
+    )
+    assert "Examples: maths 5, facts 14,042 of 14,042." in said
+    assert "Note: benchmarks.maths.max_tokens is 16" in said
+
+
+@pytest.mark.parametrize(
+    ("rows", "overrides", "message"),
+    [
+        ([{"text": "x"}], [], 'prompts: {path}, row 1: the column "instruction" is missing; it has text'),
+        ([{"instruction": "x"}], [], "prompts: prompts.n: 20 prompts are asked for, but {path} has 1"),
+        ([{"instruction": "x"}] * 20, ["recoveries.own.budgets=[5000]"], "recoveries.own.budgets: 5000 samples"),
+        (
+            [{"instruction": "x"}] * 20,
+            ["benchmarks.maths.source={path}"],
+            "benchmarks.maths: {path}, row 1: the column",
+        ),
+    ],
+)
+def test_a_plan_reads_local_files(small, capsys, monkeypatch, tmp_path, rows, overrides, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    small()  # writes the study
+    words = [f"store={tmp_path / 'runs'}", f"prompts.source={path}", *(one.format(path=path) for one in overrides)]
+    code, said = planned(str(tmp_path / "small.yaml"), *words, capsys=capsys, monkeypatch=monkeypatch)
+    assert code == 2
+    assert f"small.yaml: {message.format(path=path)}" in said

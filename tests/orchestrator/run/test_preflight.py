@@ -238,8 +238,8 @@ def test_a_gold_answer_that_cannot_be_read(small, write):
 
 
 def test_an_option_that_is_several_tokens(small, write, monkeypatch):
-    monkeypatch.setattr(mmlu, "OPTIONS", ("A", "unheard"))
-    message = refused(small("benchmarks.facts.answer_by=logprob"))
+    monkeypatch.setattr(mmlu, "OPTIONS", ("A", "B", "C", "unheard"))
+    message = refused(small("benchmarks.facts.answer_by=logprob", "benchmarks.facts.prompt='{question}'"))
     assert "benchmarks.facts: unheard is more than one token for models.student" in message
 
 

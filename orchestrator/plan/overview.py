@@ -1,0 +1,101 @@
+"""What `offmodel plan` prints: GPUs, stages, examples and costs of a run before it starts."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from evaluators.benchmarks import BENCHMARKS
+from orchestrator.plan.gpu_hours import gpu_hours_of, lines
+from orchestrator.plan.state import State
+from orchestrator.plan.trial import Plan
+from orchestrator.plan.workload import cost_of, examples_of, most_to_run, stages_per_experiment
+from orchestrator.store.stage import Stage
+from orchestrator.study.benchmarks import GradedBenchmark
+from orchestrator.study.load import without_secrets
+from orchestrator.study.schema import Study
+
+COLUMNS = ("stage", "without sharing", "distinct", "done", "to run", "answers", "tokens at most")
+
+
+def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None:
+    """Print what a run of this plan will do. Raises ValueError for rows of local files that cannot be read."""
+    study = plan.study
+    pending = [stage for stage in plan.stages if stage not in state.records]
+    console.print(
+        f"[bold]{study.name}[/bold]: {len(plan.trials)} trials, {len(plan.trials) - len(state.pending)} done; "
+        f"results in {_shown(study.store)}"
+    )
+    console.print(gpus_at_once(pending, study), markup=False, soft_wrap=True)
+    console.print(_table(plan, state, pending))
+    notes = [_examples(study), *_short_contexts(study)]
+    if study.hypotheses:
+        experiments, apart, together = stages_per_experiment(plan)
+        notes.append(
+            f"Stages shared: the {experiments} experiments of the hypotheses need {together} stages together and "
+            f"{apart} one by one ({1 - together / apart:.0%} fewer)."
+        )
+    searched = [name for name, recovery in study.recoveries.items() if recovery.search is not None]
+    if searched:
+        most = most_to_run(plan, state.records)
+        notes.append(f"Bisection ({', '.join(searched)}): at most {most} stages will run.")
+    for note in [*notes, *lines(gpu_hours_of(pending, study), study, verbose)]:
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def _shown(store: str) -> str:
+    return os.path.relpath(store) if store.startswith(f"{os.getcwd()}/") else without_secrets(store)
+
+
+def _table(plan: Plan, state: State, pending: list[Stage]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in COLUMNS:
+        table.add_column(title, justify="left" if title == "stage" else "right")
+    without_sharing, distinct = plan.count_without_sharing(), Counter(stage.kind for stage in plan.stages)
+    done = Counter(stage.kind for stage in state.records)
+    for kind, n in distinct.items():
+        answers, tokens = cost_of((stage for stage in pending if stage.kind == kind), plan.study)
+        figures = (without_sharing[kind], n, done[kind], n - done[kind])
+        table.add_row(kind, *map(str, figures), *(f"{figure:,}" if figure else "" for figure in (answers, tokens)))
+    return table
+
+
+def gpus_at_once(pending: Iterable[Stage], study: Study) -> str:
+    """How many GPUs and CPUs the stages need at once: each engine holds its own for the whole run."""
+    pending = list(pending)
+    names = {stage.runtime["engine"] for stage in pending if "engine" in stage.runtime}
+    remote = {alias for alias, model in study.models.items() if model.served is not None}
+    engine, train = study.resources.engine, study.resources.train
+    engines = len(names - remote) * engine.replicas
+    workers = train.workers if any(stage.kind == "train" for stage in pending) else 0
+    gpus = engines * engine.gpus + workers * train.gpus
+    cpus = engines * engine.cpus + workers * train.cpus
+    parts = f"{engines} inference engine{'s' * (engines != 1)} with {engine.gpus} each for the whole run"
+    if workers:
+        parts += f", and one training with {workers * train.gpus:g}"
+    return f"Needs at once: {gpus:g} GPUs ({parts}) and {cpus:g} CPUs."
+
+
+def _examples(study: Study) -> str:
+    counts = []
+    for name, benchmark in study.benchmarks.items():
+        n = examples_of(benchmark)
+        has = isinstance(benchmark, GradedBenchmark) and benchmark.source is None
+        of = f" of {BENCHMARKS.module(benchmark.kind).ROWS:,}" if has else ""
+        counts.append(f"{name} {f'{n:,}' if n is not None else 'all'}{of}")
+    return f"Examples: {', '.join(counts)}."
+
+
+def _short_contexts(study: Study) -> Iterator[str]:
+    asked = {"sampling": study.sampling.max_tokens}
+    for name, benchmark in study.benchmarks.items():
+        if isinstance(benchmark, GradedBenchmark):
+            asked[f"benchmarks.{name}"] = benchmark.longest
+    for where, longest in asked.items():
+        if study.max_model_len is not None and longest >= study.max_model_len:
+            yield (
+                f"Note: {where}.max_tokens is {longest}, but prompt and answer together have at most "
+                f"max_model_len = {study.max_model_len} tokens: answers are truncated earlier."
+            )

@@ -1,0 +1,46 @@
+"""The reference of fields and the JSON schema of study files."""
+
+import jsonschema
+import pytest
+import yaml
+
+from orchestrator.conditions import CONDITIONS
+from orchestrator.plan.field_reference import json_schema, markdown, rows_of
+from orchestrator.recoveries import RECOVERIES
+from orchestrator.study.schema import Study
+from tests.conftest import EXPERIMENTS, SMALL
+
+MODELS = [Study, *(plugins.module(kind).Options for plugins in (CONDITIONS, RECOVERIES) for kind in plugins)]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__module__.rpartition(".")[2])
+def test_every_field_has_a_description(model):
+    assert [key for key, _, _, description in rows_of(model) if not description] == []
+
+
+def test_the_page_has_every_key_and_kind():
+    page = markdown()
+    for key in (
+        "`train.lora_r` | whole number | `8`",
+        "`models.<name>.api`",
+        "`pairs[].student`",
+        "`hypotheses[].claim`",
+    ):
+        assert key in page
+    for kind in (*CONDITIONS, *RECOVERIES, "sft_kl", "mmlu"):
+        assert f"`{kind}`" in page
+    assert "| `select` | verifier, majority | `verifier` |" in page
+    assert "| `direction` |" in page  # an option of an objective
+
+
+@pytest.mark.parametrize("text", [SMALL, *(path.read_text() for path in EXPERIMENTS.glob("*.yaml"))])
+def test_the_json_schema_accepts_study_files(text):
+    jsonschema.validate(yaml.safe_load(text), json_schema())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"sede": 1}, {"seeds": "all"}, {"models": {"student": {"hub": 1}}}, {"dtype": "bf16"}]
+)
+def test_the_json_schema_refuses_mistakes(wrong):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**yaml.safe_load(SMALL), **wrong}, json_schema())
