@@ -82,7 +82,6 @@ class Intervals:
         assert self._waiting.acquire(timeout=60)
         self._waiting.release()
 
-
     def close(self) -> None:
         """Let the thread end."""
         self._closed = True

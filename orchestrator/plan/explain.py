@@ -41,7 +41,7 @@ def details(stages: list[Stage], records: dict[Stage, dict[str, Any]], store: St
             yield f"not done: {stage.address}"
             yield from explainer.lines(stage, "  ")
         yield "  settings:"
-        yield from (f"    {key}: {value}" for key, value in flatten(stage.settings).items())
+        yield from (f"    {key}: {value}" for key, value in flatten(stage.identity["settings"]).items())
 
 
 def _counts(kinds: Counter[str]) -> str:

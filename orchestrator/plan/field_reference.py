@@ -5,7 +5,6 @@ Run as a module, it prints the page.
 
 from collections.abc import Iterator
 from dataclasses import fields
-from importlib import import_module
 from inspect import cleandoc
 from types import ModuleType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -103,10 +102,10 @@ def _plugins(plugins: Any) -> Iterator[tuple[str, str, Iterator[Row]]]:
 def _objectives() -> Iterator[tuple[str, str, Iterator[Row]]]:
     """Options of objectives are dataclasses, whose docstrings say what they mean."""
     for kind in objectives.OBJECTIVES:
-        module = import_module(f"{objectives.__name__}.{kind}")
-        types = get_type_hints(module.Options)
-        rows = ((one.name, type_of(types[one.name]), _value(one.default), "") for one in fields(module.Options))
-        yield kind, f"{first_sentence(module)}\n\n{cleandoc(module.Options.__doc__ or '')}", rows
+        module, options = objectives.OBJECTIVES.module(kind), objectives.get(kind).options
+        types = get_type_hints(options)
+        rows = ((one.name, type_of(types[one.name]), _value(one.default), "") for one in fields(options))
+        yield kind, f"{first_sentence(module)}\n\n{cleandoc(options.__doc__ or '')}", rows
 
 
 def _benchmarks() -> str:

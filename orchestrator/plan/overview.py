@@ -34,8 +34,8 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
     if study.hypotheses:
         experiments, apart, together = stages_per_experiment(plan)
         notes.append(
-            f"Stages shared: the {experiments} experiments of the hypotheses need {together} stages together and "
-            f"{apart} one by one ({1 - together / apart:.0%} fewer)."
+            f"Shared stages: the {experiments} experiments need {apart} stages one by one, and {together} together "
+            f"({1 - together / apart:.0%} fewer)."
         )
     searched = [name for name, recovery in study.recoveries.items() if recovery.search is not None]
     if searched:
@@ -65,7 +65,7 @@ def _table(plan: Plan, state: State, pending: list[Stage]) -> Table:
 def gpus_at_once(pending: Iterable[Stage], study: Study) -> str:
     """How many GPUs and CPUs the stages need at once: each engine holds its own for the whole run."""
     pending = list(pending)
-    names = {stage.runtime["engine"] for stage in pending if "engine" in stage.runtime}
+    names = {stage.runtime.engine for stage in pending if stage.runtime.engine is not None}
     remote = {alias for alias, model in study.models.items() if model.served is not None}
     engine, train = study.resources.engine, study.resources.train
     engines = len(names - remote) * engine.replicas

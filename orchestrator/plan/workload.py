@@ -155,8 +155,8 @@ def _stages_by_path(by_budget: dict[int, set[Stage]]) -> list[set[Stage]]:
 
 def _stages_of(point: EvaluationPoint) -> Iterator[Stage]:
     yield from point.stages()
-    if point.student is not None and "whole" in point.student.runtime:
-        yield point.student.runtime["whole"]  # The whole training saves this checkpoint.
+    if point.student is not None and point.student.runtime.published_by is not None:
+        yield point.student.runtime.published_by
 
 
 def budgets_without_rows(plan: Plan) -> Iterator[str]:
