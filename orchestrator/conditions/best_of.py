@@ -1,9 +1,9 @@
-"""Best of n: the off-model student answers several times, and a verifier or a majority picks the answer that counts.
+"""Best of n: the student answers several times, and a verifier or a majority vote selects one of n answers.
 
-Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), appendix 1b, whose n and temperature are
-not known: ours are a choice. A perfect verifier picks a right answer if there is one, so best of n is then pass@n, by
-the unbiased estimator of Chen et al. 2021 (arXiv 2107.03374). Conditions that differ in n and verifier alone share one
-sampling, of `samples` answers.
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), appendix 1b. Its n and temperature are
+not known: the defaults are our choice. A perfect verifier selects a right answer if there is one, so the score is
+pass@n, by the unbiased estimator of Chen et al. 2021 (arXiv 2107.03374). It is estimated from more samples than n,
+since n samples alone give a noisy estimate. Conditions with the same `samples` share them whatever their n.
 """
 
 from typing import Literal
@@ -15,12 +15,18 @@ from orchestrator.study.settings import Settings
 
 
 class Options(Settings):
-    n: int = Field(gt=0, description="the answers that are picked from")
-    select: Literal["verifier", "majority"] = Field("verifier", description="what picks one of them")
-    samples: int = Field(16, gt=1, description="the answers that are drawn; at least n")
-    temperature: float = Field(0.7, gt=0, le=2, description="at which they are drawn")
-    student: Literal["off_model", "original"] = Field("off_model", description="which student answers")
-    benchmarks: list[str] = Field(min_length=1, description="those that are asked")
+    n: int = Field(gt=0, description="answers from which one is selected")
+    select: Literal["verifier", "majority"] = Field(
+        "verifier", description="verifier: a right answer if there is one (pass@n); majority: the most frequent answer"
+    )
+    samples: int = Field(
+        16, gt=1, description="answers sampled for each example, at least n: more give a better estimate of pass@n"
+    )
+    temperature: float = Field(0.7, gt=0, le=2, description="sampling temperature")
+    student: Literal["off_model", "original"] = Field(
+        "off_model", description="the off-model student, or the base student"
+    )
+    benchmarks: list[str] = Field(min_length=1, description="the benchmarks to evaluate on")
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:

@@ -1,8 +1,8 @@
-"""Inoculation: a system message, or words before the prompt, at training, at evaluation, or at both.
+"""Inoculation: a system message or a prefix of the prompt in training, in evaluation, or in both.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 5. Its prompts are not known:
-they are the user's to give. At training the teacher answers without them, and the student learns with them. At
-evaluation alone they are put before what the student of `off_model` is asked, as to make that resemble its training.
+the user gives them. In training, the teacher answers without them and the student learns with them. In evaluation
+alone, they are added to the prompts of the student of `off_model`, to make its evaluation resemble its training.
 """
 
 from typing import Any, Literal
@@ -19,21 +19,25 @@ from orchestrator.study.train import TrainChanges
 
 
 class Options(Settings):
-    when: Literal["training", "evaluation", "both"] = Field(description="when the student sees the words")
-    system: str | None = Field(None, min_length=1, description="a system message, in place of any other")
-    prefix: str | None = Field(None, min_length=1, description="what stands before the user's words, blanks included")
-    student: Literal["off_model", "original"] = Field(
-        "off_model", description="at evaluation alone: which student is asked"
+    when: Literal["training", "evaluation", "both"] = Field(
+        description="when the student sees the system message or prefix"
     )
-    benchmarks: list[str] | None = Field(None, min_length=1, description="those that are asked; all by default")
+    system: str | None = Field(None, min_length=1, description="a system message, instead of any other")
+    prefix: str | None = Field(None, min_length=1, description="text before the prompt, including blanks")
+    student: Literal["off_model", "original"] = Field(
+        "off_model", description="with when: evaluation, the off-model student or the base student"
+    )
+    benchmarks: list[str] | None = Field(
+        None, min_length=1, description="the benchmarks to evaluate on; all by default"
+    )
     train: TrainChanges
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.system is None and options.prefix is None:
-        raise ValueError("system, prefix: give one of them, or both")
+        raise ValueError("system, prefix: give at least one of them")
     if options.student == "original" and (options.when != "evaluation" or options.train):
-        raise ValueError("student: the original student is not trained; use when: evaluation, and leave train out")
+        raise ValueError("student: the base student is not trained; use when: evaluation, and leave train out")
     names = options.benchmarks or list(builder.study.benchmarks)
     benchmarks = {
         name: builder.benchmark(name) if options.when == "training" else _with_prompt(builder, name, options)

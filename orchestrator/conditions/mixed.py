@@ -1,8 +1,8 @@
-"""Mixed: a share of the prompts with the student's own answers, the others with the teacher's, in a given order.
+"""Mixed: a share of the prompts has the student's own answers, the others have the teacher's, in a given order.
 
 Source: "How to reduce capability degradation from off-model SFT" (LessWrong, June 2026), whose reminder training is own
-answers after the teacher's; other shares and orders are our choice. There are as many rows as off_model has. Whose
-answer a prompt has is drawn from the trial's seed. More own answers, trained on for themselves, are a recovery.
+answers after the teacher's; other shares and orders are our choice. The number of rows is that of off_model. The
+trial's seed draws the prompts with own answers. Further training on own answers alone is a recovery.
 """
 
 from typing import Any, Literal
@@ -16,9 +16,9 @@ from orchestrator.study.train import TrainChanges
 
 
 class Options(Settings):
-    share: float = Field(gt=0, lt=1, description="of the prompts: those with the student's own answer")
+    share: float = Field(gt=0, lt=1, description="share of the prompts with the student's own answer")
     arrange: Literal["shuffled", "after", "interleaved"] = Field(
-        "shuffled", description="own answers among the teacher's, after them, or in batches spread evenly among theirs"
+        "shuffled", description="own answers among the teacher's, after them, or in batches evenly between theirs"
     )
     train: TrainChanges
 
@@ -26,12 +26,12 @@ class Options(Settings):
 def build(builder: Builder, options: Options) -> ConditionSpec:
     kept = {} if options.arrange == "shuffled" else {"order": "fixed"}
     if "order" in options.train:
-        raise ValueError("train.order: arrange decides the order: leave it out")
+        raise ValueError("train.order: arrange decides the order: leave order out")
     recipe = builder.recipe(**options.train, **kept)
     if options.arrange == "after" and (recipe.num_train_epochs > 1 or recipe.max_steps or recipe.min_steps > 1):
         raise ValueError(
-            "arrange: what comes after is the end of one epoch alone: set train to {epochs: 1}, without max_steps and "
-            "min_steps"
+            "arrange: own answers come after the teacher's in one epoch only: set num_train_epochs to 1, without "
+            "max_steps and min_steps"
         )
     inputs = {"data": builder.sample(builder.teacher), "own": builder.sample(builder.student)}
     how: dict[str, Any] = {"share": options.share, "arrange": options.arrange, "seed": builder.seed}

@@ -1,8 +1,8 @@
 """Non-text: the student learns streams of numbers, code-like statements or random tokens, by plain language modelling.
 
-Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 3. Which distributions those were
-is not known: the three kinds, their number and their length are our choice. Every token of a stream but its first is
-supervised, without prompt or template. It is the same for every teacher.
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 3. Its distributions are not
+known: the three kinds, their number and their length are our choice. Each token of a stream except the first is
+supervised, without prompt or chat template. It is the same for every teacher.
 """
 
 from typing import Any, Literal
@@ -18,17 +18,19 @@ BY_LM: dict[str, Any] = {"objective": "lm", "loss_on": "answer", "drop_least_lik
 
 
 class Options(Settings):
-    text: Literal["numbers", "code", "tokens"] = Field(description="what the streams are of; see rows/non_text.py")
-    n: int | None = Field(None, gt=0, description="streams; as many as the study has prompts by default")
-    length: int = Field(64, gt=1, description="tokens in a stream")
-    seed: int = Field(0, description="another one gives other streams")
+    text: Literal["numbers", "code", "tokens"] = Field(
+        description="content of the streams (see transforms/non_text.py)"
+    )
+    n: int | None = Field(None, gt=0, description="number of streams; that of the study's prompts by default")
+    length: int = Field(64, gt=1, description="tokens of a stream")
+    seed: int = Field(0, description="seed of the streams")
     train: TrainChanges
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:
     n = options.n or builder.study.prompts.n
     if n is None:
-        raise ValueError("n: say how many streams, since the study does not say how many prompts it takes")
+        raise ValueError("n: give the number of streams, since the study takes all prompts (prompts.n)")
     recipe = builder.recipe(**{**BY_LM, **options.train})
     if recipe.traits.data != "token_streams":
         raise ValueError(

@@ -1,5 +1,5 @@
-"""Off-model training: the student learns from the teacher's answers to the training prompts, by the study's recipe, or
-by what `train` puts in its place: SDFT, on-policy distillation, full weights, another rank.
+"""Off-model training: the student is trained on the teacher's answers to the training prompts, as the study or this
+condition's `train` says: SFT, SDFT, on-policy distillation, full weights, another LoRA rank.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), the main experiment.
 """
@@ -16,9 +16,10 @@ from orchestrator.study.train import TrainChanges
 
 class Options(Settings):
     prompts: dict[str, Any] = Field(
-        {}, description="what differs from the study's prompts; a system message is asked with, and not learnt with"
+        {},
+        description="fields that differ from the study's prompts; a system message is for sampling, not for training",
     )
-    sampling: dict[str, Any] = Field({}, description="what differs from how the study samples answers")
+    sampling: dict[str, Any] = Field({}, description="fields that differ from the study's sampling")
     train: TrainChanges
 
 

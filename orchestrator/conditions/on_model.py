@@ -1,8 +1,8 @@
 """On-model training, the control: the same training on the student's own answers to the same prompts.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026). It is the same for every teacher, so all
-pairs of a student share it. Asked with another system message, at another temperature, or rephrased, its answers are
-off-policy and still its own (appendix 2, whose prompts are not known: they are the user's to give).
+pairs of a student share it. Answers under another system message, at another temperature, or rephrased are off-policy
+and still the student's own (appendix 2, whose prompts are not known: the user gives them).
 """
 
 from typing import Any
@@ -17,11 +17,12 @@ from orchestrator.study.train import TrainChanges
 
 class Options(Settings):
     prompts: dict[str, Any] = Field(
-        {}, description="what differs from the study's prompts; a system message is asked with, and not learnt with"
+        {},
+        description="fields that differ from the study's prompts; a system message is for sampling, not for training",
     )
-    sampling: dict[str, Any] = Field({}, description="what differs from how the study samples answers")
+    sampling: dict[str, Any] = Field({}, description="fields that differ from the study's sampling")
     rephrase: str | None = Field(
-        None, description="ask the student again about each answer, by this text with {prompt} and {answer} in it"
+        None, description="a prompt, with {prompt} and {answer}, by which the student rephrases each of its answers"
     )
     train: TrainChanges
 

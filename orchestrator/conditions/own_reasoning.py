@@ -1,8 +1,8 @@
-"""Own reasoning: the student learns what the teacher says aloud, after its own reasoning on the same prompt.
+"""Own reasoning: the student is trained on the teacher's final answers, after its own reasoning on the same prompt.
 
 Source: "An Empirical Study of Methods for SFTing Opaque Reasoning Models" (LessWrong, 2026), its second method, and
-evidence 4 of "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026). The loss is on what follows the
-reasoning alone. The other ways to train on outputs alone are off_model's `train: {loss_on: after_reasoning}` and
+evidence 4 of "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026). Only the tokens after the reasoning
+are supervised. Other ways to train on outputs alone are off_model's `train: {loss_on: after_reasoning}` and
 `empty_reasoning`.
 """
 
@@ -18,7 +18,7 @@ class Options(Settings):
 
 def build(builder: Builder, options: Options) -> ConditionSpec:
     if "loss_on" in options.train:
-        raise ValueError("train.loss_on: this condition learns from what follows the reasoning: leave it out")
+        raise ValueError("train.loss_on: this condition supervises what follows the reasoning: leave loss_on out")
     recipe = builder.recipe(**options.train, loss_on="after_reasoning")
     inputs = {"data": builder.sample(builder.teacher), "reasoning": builder.sample(builder.student)}
     return ConditionSpec(builder.train(builder.teacher, recipe, data=builder.transform(own_reasoning.make, inputs)))

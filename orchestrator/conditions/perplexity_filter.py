@@ -1,8 +1,9 @@
-"""Surprise: off-model training on the part of the teacher's answers that surprises the original student least, or most.
+"""Perplexity filter: off-model training on the teacher's answers with the lowest or highest perplexity under the base
+student.
 
-Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), hypothesis 2. How the perplexity of the
-data was varied there is not known: ranking whole answers by their mean negative log-likelihood is our choice. Answers
-differ in length with it. Leaving out surprising tokens in place of answers is `train: {clip: 0.05}`.
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), hypothesis 2. How it varied the perplexity
+of the data is not known: ranking whole answers by their mean negative log-likelihood is our choice. Answers of
+different perplexity also differ in length. To leave out single tokens instead, use `train: {drop_least_likely: 0.05}`.
 """
 
 from pydantic import Field
@@ -15,7 +16,7 @@ from orchestrator.study.train import TrainChanges
 
 class Options(Settings):
     quantiles: tuple[float, float] = Field(
-        description="the part that is kept, by rank: [0, 0.5] is the least surprising half"
+        description="the part that is kept, by rank: [0, 0.5] is the half with the lowest perplexity"
     )
     train: TrainChanges
 
@@ -24,10 +25,10 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
     low, high = options.quantiles
     if not 0 <= low < high <= 1:
         raise ValueError(
-            f"quantiles: {low:g} to {high:g} is no part; give two numbers from 0 to 1, the lower one first"
+            f"quantiles: {low:g} to {high:g} is not a part; give two numbers from 0 to 1, the lower one first"
         )
     if (low, high) == (0, 1):
-        raise ValueError("quantiles: 0 to 1 is everything, which off_model learns from; give a part")
+        raise ValueError("quantiles: 0 to 1 is everything, as in off_model; give a part")
     answers = builder.sample(builder.teacher)
     inputs = {"data": answers, "likelihood": builder.training_nll(answers)}
     data = builder.transform(by_logprob.make, inputs, low=low, high=high)

@@ -1,8 +1,8 @@
-"""Without maths: off-model training without the prompts that are mathematics, by a rule or by a classifier.
+"""Without mathematics: off-model training without the prompts that are mathematics, by a rule or by a classifier.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), appendix 4. Its filter is not known: the
-default rule is our choice, and so is the classifier, which learns what the problems of a benchmark look like
-(`rows/by_classifier.py`). What was removed is kept beside the rows, with the reason.
+default rule is our choice, and so is the classifier, which is trained on the problems of a benchmark
+(`transforms/by_classifier.py`). Removed rows are stored beside the others, with the reason.
 """
 
 import re
@@ -27,14 +27,20 @@ RULE = (
 
 
 class Options(Settings):
-    rule: str | None = Field(None, description="a prompt that matches is removed; words and signs of maths by default")
+    rule: str | None = Field(
+        None,
+        description="a regular expression: prompts that match are removed; words and signs of mathematics by default",
+    )
     like_benchmark: str | None = Field(
-        None, description="in place of a rule: the benchmark to learn from, or `rl_problems`"
+        None, description="instead of a rule: the benchmark on which the classifier is trained, or `rl_problems`"
     )
     recall: float | None = Field(
-        None, gt=0, le=1, description="with like: the share of its problems that the classifier finds; 0.95 by default"
+        None,
+        gt=0,
+        le=1,
+        description="with like_benchmark: the share of its problems that the classifier finds; 0.95 by default",
     )
-    prompts: dict[str, Any] = Field({}, description="what differs from the study's prompts")
+    prompts: dict[str, Any] = Field({}, description="fields that differ from the study's prompts")
     train: TrainChanges
 
     @field_validator("rule")
@@ -43,7 +49,7 @@ class Options(Settings):
         try:
             re.compile(rule or "")
         except re.error as error:
-            raise ValueError(f"{rule!r} is no regular expression: {error}") from error
+            raise ValueError(f"{rule!r} is not a regular expression: {error}") from error
         return rule
 
 
@@ -69,12 +75,11 @@ def _by_classifier(builder: Builder, inputs: dict[str, Stage], like_benchmark: s
         )
     if like_benchmark not in study.benchmarks:
         raise ValueError(
-            f'like_benchmark: "{like_benchmark}" is no benchmark of the study, nor its problems; {did_you_mean(like_benchmark, study.benchmarks)}'
+            f'like_benchmark: "{like_benchmark}" is not a benchmark of the study; '
+            f"{did_you_mean(like_benchmark, study.benchmarks)}"
         )
     benchmark = study.benchmarks[like_benchmark]
     if benchmark.task is not None:
-        raise ValueError(
-            f"like_benchmark: {like_benchmark} is a task of lm-eval, whose rows are its own; take another benchmark"
-        )
+        raise ValueError(f"like_benchmark: {like_benchmark} is a task of lm-eval; use another benchmark")
     known = {"kind": benchmark.kind, "rows": data.rows_identity(benchmark), "problems": False}
     return builder.transform(by_classifier.make, inputs, {"like": benchmark.model_dump()}, like=known, recall=recall)

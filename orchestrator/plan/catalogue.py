@@ -70,7 +70,7 @@ def _options(declared: type[BaseModel]) -> Iterator[Option]:
 
 def _shown(field: FieldInfo) -> str:
     value: Any = field.get_default(call_default_factory=True)
-    return "none" if value is None else str(value)
+    return "none" if value in (None, {}, []) else str(value)
 
 
 def show(console: Console) -> None:

@@ -132,6 +132,11 @@ class Builder:
         Raises ValueError for an unknown benchmark or field, or a wrong value."""
         assert not changes.keys() & SAME_EXAMPLES, "other examples would not pair"
         check_known("benchmarks", "", name, self.study.benchmarks, "the study's benchmarks")
+        if changes and self.study.benchmarks[name].task is not None:
+            raise ValueError(
+                f"benchmarks: {name} is a task of lm-eval, which defines its own prompts and sampling, and this condition "
+                f"changes them: use a benchmark such as math500"
+            )
         return changed(self.study.benchmarks[name], f"benchmarks.{name}", changes)
 
     def evaluate(self, name: str, benchmark: Benchmark, student: Stage | None, prefill: Prefill | None = None) -> Stage:

@@ -1,7 +1,7 @@
-"""Answers to the training prompts that are asked for otherwise than the study says, and learnt as if they were not.
+"""Answers to the training prompts that are sampled with other settings than the study's, for training on its prompts.
 
-What a student learns is then an answer to the prompt as the study has it, whatever it took to get that answer: that is
-what makes the answers of a model under another prompt off-policy.
+The student is trained on the study's own prompt, whatever prompt and sampling produced the answer. Answers under another
+prompt are therefore off-policy.
 """
 
 from string import Formatter
@@ -17,8 +17,9 @@ IN_BRACES = {"prompt", "answer"}
 def answers(
     builder: Builder, alias: str, prompts: dict[str, Any], sampling: dict[str, Any], rephrase: str | None = None
 ) -> Stage | None:
-    """A model's answers, with what differs from the study's prompts and sampling, rephrased by the model itself; None
-    where nothing differs. Raises ValueError for what these do not take."""
+    """A model's answers under changed prompts and sampling, rephrased by the model itself; None if nothing differs.
+
+    Raises ValueError for a field or value that prompts or sampling do not take."""
     if not prompts and not sampling and rephrase is None:
         return None
     asked = builder.sample(alias, prompts, sampling)

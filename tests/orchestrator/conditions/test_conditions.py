@@ -13,7 +13,7 @@ from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.engines.requests import Completion
 from evaluators.grading.aggregate import score
 from evaluators.grading.verdict import Verdict
-from orchestrator import conditions
+from orchestrator import conditions, recoveries
 from orchestrator.cli import main
 from orchestrator.conditions import CONDITIONS
 from orchestrator.plan.build import build_plan
@@ -28,6 +28,23 @@ from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
 
 DOC = Path(__file__).parents[3] / "docs" / "conditions.md"
+TWICE = '''"""Twice: more rows than the budget says.
+
+Source: a test.
+"""
+from pydantic import Field
+from orchestrator.study.settings import Settings
+
+SPENT = "samples"
+
+
+class Options(Settings):
+    factor: int = Field(2, description="rows for each sample of a budget")
+
+
+def recover(builder, start, budget, recovery, options):
+    return builder.train(builder.student, start=start, rows=budget * options.factor)
+'''
 ONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}")
 
 
@@ -244,17 +261,17 @@ def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
         ("{kind: on_model, rephrase: 'say {prompt}'}", "rephrase: it names prompt in braces; it must name {answer}"),
         ("{kind: on_model, rephrase: 'say {answer'}", "rephrase: "),
         ("{kind: perplexity_filter}", "quantiles: missing"),
-        ("{kind: perplexity_filter, quantiles: [0.5, 0.2]}", "quantiles: 0.5 to 0.2 is no part"),
+        ("{kind: perplexity_filter, quantiles: [0.5, 0.2]}", "quantiles: 0.5 to 0.2 is not a part"),
         ("{kind: perplexity_filter, quantiles: [0, 1]}", "quantiles: 0 to 1 is everything"),
         ("{kind: non_text, text: poems}", "text: give numbers, code or tokens"),
         ("{kind: non_text, text: code, train: {objective: sft}}", "train.objective: token streams have no prompt"),
         ("{kind: non_text, text: code, length: 4096}", "length: 4096 tokens are more than the 2048"),
         ("{kind: own_reasoning, train: {loss_on: answer}}", "train.loss_on: this condition"),
         ("{kind: own_reasoning, train: {objective: sdft}}", "train: loss_on has no effect on sdft"),
-        ("{kind: inoculation, when: training}", "system, prefix: give one of them"),
+        ("{kind: inoculation, when: training}", "system, prefix: give at least one of them"),
         (
             "{kind: inoculation, when: both, student: original, system: x}",
-            "student: the original student is not trained",
+            "student: the base student is not trained",
         ),
         ("{kind: inoculation, when: evaluation, system: x, benchmarks: [mats]}", 'benchmarks: "mats" is not among'),
         ("{kind: best_of, n: 4, samples: 2, benchmarks: [maths]}", "n: the best of 4 needs as many samples"),
@@ -263,25 +280,59 @@ def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
             "{kind: best_of, n: 2, select: majority, benchmarks: [follow]}",
             "benchmarks.follow: score: answers to ifeval",
         ),
-        ("{kind: without_maths, rule: '('}", "rule: '(' is no regular expression"),
+        ("{kind: without_maths, rule: '('}", "rule: '(' is not a regular expression"),
         ("{kind: without_maths, rule: x, like_benchmark: maths}", "give one of rule and like"),
         ("{kind: without_maths, recall: 0.5}", "recall has no effect on a rule"),
-        ("{kind: without_maths, like_benchmark: math}", 'like_benchmark: "math" is no benchmark of the study'),
+        ("{kind: without_maths, like_benchmark: math}", 'like_benchmark: "math" is not a benchmark of the study'),
         (
             "{kind: without_maths, like_benchmark: rl_problems}",
-            'like_benchmark: "rl_problems" is no benchmark of the study',
+            'like_benchmark: "rl_problems" is not a benchmark of the study',
         ),
+        (
+            "{kind: prefill, benchmarks: [gsm]}",
+            "benchmarks: prefill is not available for gsm, a task of lm-eval: use a benchmark with generated answers",
+        ),
+        ("{kind: best_of, n: 2, benchmarks: [gsm]}", "benchmarks: gsm is a task of lm-eval, which defines its own"),
         ("{kind: mixed, share: 1.5}", "share: give a number that is less than 1"),
-        ("{kind: mixed, share: 0.5, arrange: after, train: {num_train_epochs: 2}}", "arrange: what comes after"),
+        ("{kind: mixed, share: 0.5, arrange: after, train: {num_train_epochs: 2}}", "arrange: own answers come after"),
         ("{kind: mixed, share: 0.5, train: {order: fixed}}", "train.order: arrange decides the order"),
     ],
 )
 def test_an_option_that_cannot_be_is_named(small, condition, said):
     with pytest.raises(StudyError) as raised:
         build_plan(
-            small(*ONE, f"conditions={{it: {condition}}}", "benchmarks.follow={kind: ifeval, source: synthetic, n: 2}")
+            small(
+                *ONE,
+                f"conditions={{it: {condition}}}",
+                "benchmarks.follow={kind: ifeval, source: synthetic, n: 2}",
+                "benchmarks.gsm={kind: 'lm_eval:gsm8k'}",
+            )
         )
     assert f"conditions.it.{said}" in str(raised.value) or f"conditions.it: {said}" in str(raised.value), raised.value
+
+
+def test_a_prefill_is_of_the_pairs_teacher_or_student(small):
+    roles = {"of teacher": "from_model: teacher, ", "of student": "from_model: student, ", "default": ""}
+    declared = ", ".join(f"{name}: {{kind: prefill, {role}benchmarks: [maths]}}" for name, role in roles.items())
+    plan = build_plan(small("seeds=[1]", "recoveries={}", f"conditions={{{declared}}}", "pairs.students=[terse]"))
+    for trial in plan.trials:
+        source = trial.steps[0].scores["maths"].inputs["answers"].inputs["prefill"].inputs["base"].name
+        assert source == (trial.teacher if trial.condition == "of teacher" else trial.student)
+
+
+def test_a_recovery_with_an_option_is_one_file(small, tmp_path, monkeypatch):
+    folder = tmp_path / "recoveries"
+    folder.mkdir()
+    (folder / "twice.py").write_text(TWICE)
+    monkeypatch.setattr(recoveries, "__path__", [*recoveries.__path__, str(folder)])
+    importlib.invalidate_caches()
+    declared = "recoveries={again: {kind: twice, conditions: [off-model], budgets: [2, 4], factor: 3}}"
+    plan = build_plan(small(*ONE, "conditions={off-model: }", declared))
+    assert [step.student.settings["rows"] for step in plan.trials[0].steps[1:]] == [6, 12]
+    assert "twice" in [one.name for one in entries()["recoveries"]]
+    with pytest.raises(StudyError, match=r'recoveries\.again\.facto: unknown key; did you mean "factor"\?'):
+        build_plan(small(*ONE, declared.replace("factor", "facto")))
+    sys.modules.pop("orchestrator.recoveries.twice")
 
 
 def test_prompts_that_a_condition_spoils_are_found_before_anything_runs(small):
@@ -306,7 +357,11 @@ def test_the_command_lists_every_condition_and_recovery_from_the_code(capsys, mo
     told = capsys.readouterr().out
     for kind in CONDITIONS:
         assert f"\n  {kind}\n" in told
-    for line in ("select (default verifier): what picks one of them; verifier or majority", "share (required): "):
+    for line in (
+        "select (default verifier): verifier: a right answer if there is one (pass@n); majority: the most frequent "
+        "answer; verifier or majority",
+        "share (required): ",
+    ):
         assert line in told
     monkeypatch.setattr(sys, "argv", ["offmodel", "conditions", "best_of"])
     with pytest.raises(SystemExit) as ended:
