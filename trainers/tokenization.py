@@ -35,8 +35,8 @@ def _row(name: str, example: Example, tokenizer: Any, max_length: int, loss_on: 
         content = EMPTY_THINKING + strip_reasoning(chat[-1]["content"], prompt_opens_think_block=False)
         chat = [*chat[:-1], {**chat[-1], "content": content}]
     prompt = encode(tokenizer, chat[:-1])
-    ids = encode(tokenizer, chat, answer_follows=False)
-    if ids == prompt or ids == encode(tokenizer, chat[:-1], answer_follows=False):
+    ids = encode(tokenizer, chat, add_generation_prompt=False)
+    if ids == prompt or ids == encode(tokenizer, chat[:-1], add_generation_prompt=False):
         raise ValueError(
             f"{name}: the chat template writes nothing for an assistant's message, so there is no answer to learn; use "
             f"a template with an assistant part"

@@ -1,14 +1,14 @@
-"""Any task of lm-eval (https://github.com/EleutherAI/lm-evaluation-harness), asked of our own engines.
+"""Tasks of lm-eval (https://github.com/EleutherAI/lm-evaluation-harness) on our engines.
 
-lm-eval makes the prompts and grades the answers; `model.py` is its model interface over `Engine.answer` and
-`Engine.likelihood`. It follows lm-eval's own vLLM model and departs from it in these points:
+lm-eval builds the prompts and grades the completions; `model.py` implements its model interface with `Engine.generate`
+and `Engine.score`. It follows lm-eval's vLLM model, with these differences:
 
-- a task that sets neither `do_sample` nor `temperature` is asked greedily, as by lm-eval's Hugging Face model; its vLLM
-  model would sample at temperature 1;
-- an answer's text is decoded as by lm-eval's Hugging Face model, without special tokens and without the blank that some
-  tokenizers put before a first word;
-- a prompt or option that can only be cut to nothing is refused, as is a setting that `SamplingParams` does not have
-  (`num_beams`), and a task whose scores are no shares (perplexities).
+- a task that sets neither `do_sample` nor `temperature` is greedy, as with lm-eval's Hugging Face model; its vLLM model
+  would sample at temperature 1;
+- completions are decoded as by lm-eval's Hugging Face model, without special tokens and without the space that some
+  tokenizers put before the first word;
+- it refuses a prompt or option that would be truncated to nothing, settings that `SamplingParams` lacks (`num_beams`),
+  and tasks whose scores are not in [0, 1] (perplexities).
 """
 
 from evaluators.lm_eval_tasks.index import check

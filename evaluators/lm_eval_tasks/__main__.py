@@ -1,4 +1,4 @@
-"""The process that `run_task` starts."""
+"""The child process that `run_task` starts."""
 
 import logging
 import random
@@ -12,31 +12,34 @@ import numpy
 
 from evaluators.lm_eval_tasks import check
 
-there = Connection(int(sys.argv[1]))
+parent = Connection(int(sys.argv[1]))
 
 
-def ask(*question: Any) -> Any:
-    there.send(question)
-    return there.recv()
+def call(*message: Any) -> Any:
+    """Call `generate` or `score` in the parent process."""
+    parent.send(message)
+    return parent.recv()
 
 
-def no_remote_code(name: str, *_: Any, **__: Any) -> None:
-    raise ValueError(f"the metric {name} is code that would be downloaded: not run here")
+def refuse_remote_code(name: str, *_: Any, **__: Any) -> None:
+    raise ValueError(f"the metric {name} would download and run code, which is not supported: choose another task")
 
 
 logging.basicConfig(level=logging.WARNING)
-logging.getLogger("lm_eval").setLevel(logging.ERROR)  # Its warnings are about how tasks are written.
-hf_evaluate.load = no_remote_code
-random.seed(0)  # lm-eval's own seeds
+logging.getLogger("lm_eval").setLevel(logging.ERROR)  # Its warnings are for authors of tasks.
+hf_evaluate.load = refuse_remote_code
+random.seed(0)  # lm-eval's default seeds
 numpy.random.seed(1234)
 try:
     from evaluators.lm_eval_tasks.evaluate import evaluate
 
-    task = there.recv()
+    task = parent.recv()
     check(task.name)
-    result = evaluate(task, lambda *asked: ask("generate", *asked), lambda *asked: ask("score", *asked))
-    there.send(("result", result))
+    result = evaluate(
+        task, lambda *arguments: call("generate", *arguments), lambda *arguments: call("score", *arguments)
+    )
+    parent.send(("result", result))
 except ValueError as error:
-    there.send(("error", ValueError(str(error))))
-except Exception:  # noqa: BLE001  # Raised again in whoever asked for the task.
-    there.send(("error", RuntimeError(traceback.format_exc())))
+    parent.send(("error", ValueError(str(error))))
+except Exception:  # noqa: BLE001  # Raised again in the parent process.
+    parent.send(("error", RuntimeError(traceback.format_exc())))

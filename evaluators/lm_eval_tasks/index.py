@@ -1,4 +1,4 @@
-"""Which tasks lm-eval has, and which of them are not run here."""
+"""Finds tasks of lm-eval, and refuses those that are not supported."""
 
 import difflib
 import re
@@ -11,45 +11,45 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
-NOT_RUN = {
+UNSUPPORTED = {
     "unsafe_code": "runs code that the model writes",
-    "doc_to_image": "shows images, which the engines do not take",
-    "doc_to_audio": "plays sounds, which the engines do not take",
+    "doc_to_image": "has images, which the engines do not support",
+    "doc_to_audio": "has audio, which the engines do not support",
 }
 
 
 def check(name: str) -> None:
-    """Raise ValueError for a task that lm-eval does not have, or that is not run here. Loads no data set."""
+    """Raise ValueError for a task that lm-eval does not have, or that is not supported. Loads no data set."""
     for index in [one.task_index for one in _folders(name) if name in one.task_index] or [whole().task_index]:
         if name not in index:
             near = ", ".join(difflib.get_close_matches(name, index, 5)) or "unknown; `lm-eval ls tasks` lists all"
             raise ValueError(f'lm-eval {version("lm_eval")} has no task "{name}"; the nearest are {near}')
         for task, config in _parts(name, index):
-            why = [why for key, why in NOT_RUN.items() if config.get(key)]
+            why = [reason for key, reason in UNSUPPORTED.items() if config.get(key)]
             if config.get("output_type") == "loglikelihood_rolling":
-                why.append("measures perplexity, and offmodel compares shares of right answers")
+                why.append("measures perplexity, and scores must be from 0 to 1")
             if any(isinstance(one, dict) and one.get("hf_evaluate") for one in config.get("metric_list") or ()):
-                why.append("downloads the code of its metric")
+                why.append("downloads and runs the code of its metric")
             if why:
                 raise ValueError(f"lm_eval:{task} {' and '.join(why)}: choose another task")
 
 
 @cache
 def manager(name: str) -> "TaskManager":
-    """An index of lm-eval's that has this task, and all of its parts where it is a group or a tag."""
+    """An index of lm-eval that has this task, with all subtasks of a group or a tag."""
     return next((one for one in _folders(name) if name in one.all_subtasks), None) or whole()
 
 
 @cache
 def whole() -> "TaskManager":
-    """lm-eval's index of all tasks, which takes it ten seconds."""
+    """lm-eval's index of all tasks, which takes ten seconds."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager()
 
 
 def _folders(name: str) -> "Iterator[TaskManager]":
-    """An index of each folder of tasks that names this one, which is much faster."""
+    """An index of each folder with a file that names this task, which is much faster than an index of all."""
     from lm_eval import tasks
 
     word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
@@ -59,7 +59,7 @@ def _folders(name: str) -> "Iterator[TaskManager]":
 
 
 def _parts(name: str, index: dict[str, Any], settings: dict[str, Any] | None = None) -> Iterator[tuple[str, dict]]:
-    """The tasks of a task, group or tag, with their configurations."""
+    """The tasks in a task, group or tag, with their configurations."""
     entry = index.get(name)
     config = {**((entry and entry.cfg) or {}), **(settings or {})}
     parts = config["task"] if isinstance(config.get("task"), list) else entry.tags if entry and not config else None

@@ -1,4 +1,4 @@
-"""A task of lm-eval with its data set, or with rows in the place of it."""
+"""Loads a task of lm-eval with its data set, or with rows that replace it."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from evaluators.lm_eval_tasks.index import manager
 from evaluators.lm_eval_tasks.task import LmEvalTask
 from evaluators.rows import read_rows
 
-FEWSHOT_SEED = 1234  # lm-eval's own
+FEWSHOT_SEED = 1234  # lm-eval's default
 
 
 def load(task: LmEvalTask) -> dict[str, Any]:
-    """The task, or the tasks of a group, as lm-eval's simple_evaluate makes them ready."""
+    """The task, or the tasks of a group, prepared as by lm-eval's `simple_evaluate`."""
     try:
         loaded = manager(task.name).load([task.name if task.rows is None else with_rows(task, task.rows)])
     except (OSError, RuntimeError, ImportError) as error:
-        raise ValueError(f"lm_eval:{task.name}: its data, or a package it needs, is not at hand: {error}") from error
+        raise ValueError(f"lm_eval:{task.name}: its data set or a package is missing: {error}") from error
     except (LookupError, TypeError, AttributeError, TemplateError) as error:
         if task.rows is None:
             raise
@@ -31,27 +31,27 @@ def load(task: LmEvalTask) -> dict[str, Any]:
     return loaded
 
 
-def _shots(task: LmEvalTask, own: int | None) -> int:
-    if own == 0 and task.shots:
-        raise ValueError(f"lm_eval:{task.name} is asked without examples in the prompt, always: leave shots out")
-    return own or 0 if task.shots is None else task.shots
+def _shots(task: LmEvalTask, default: int | None) -> int:
+    if default == 0 and task.shots:
+        raise ValueError(f"lm_eval:{task.name} does not support few-shot examples: remove shots")
+    return default or 0 if task.shots is None else task.shots
 
 
 def with_rows(task: LmEvalTask, rows: str) -> dict[str, Any]:
-    """The task's configuration, with these rows for its data set."""
+    """The task's configuration with these rows as its data set. Raises ValueError where it needs more than rows."""
     entry = manager(task.name).task_index[task.name]
     if entry.kind.name != "TASK":
         kind = entry.kind.name.lower()
-        raise ValueError(f"lm_eval:{task.name} is a {kind}, so rows cannot take the place of its data set")
+        raise ValueError(f"lm_eval:{task.name} is a {kind}, whose data sets rows cannot replace: name one of its tasks")
     config = load_yaml(entry.yaml_path)
     split = config.get("test_split") or config.get("validation_split")
     fewshot = dict(config.get("fewshot_config") or {})
-    shown = fewshot.pop("split", None) or config.get("fewshot_split")
+    fewshot_split = fewshot.pop("split", None) or config.get("fewshot_split")
     shots = _shots(task, config.get("num_fewshot"))
-    if shots and shown != split and not fewshot.get("samples"):
+    if shots and fewshot_split != split and not fewshot.get("samples"):
         raise ValueError(
-            f"lm_eval:{task.name} shows {shots} examples from another split of its data set, which rows do not have: "
-            f"set shots to 0, or leave rows out"
+            f"lm_eval:{task.name} takes its {shots} few-shot examples from another split, which rows do not have: set "
+            f"shots to 0, or use the task's own data set"
         )
     data = datasets.Dataset.from_list(read_rows(rows))
     if not data:
@@ -60,6 +60,6 @@ def with_rows(task: LmEvalTask, rows: str) -> dict[str, Any]:
         "custom_dataset": lambda **_: {split: data},
         "training_split": None,
         "validation_split": None if config.get("test_split") else split,
-        "fewshot_split": split if shown == split else None,
+        "fewshot_split": split if fewshot_split == split else None,
         "fewshot_config": fewshot or None,
     }

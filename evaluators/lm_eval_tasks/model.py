@@ -1,4 +1,4 @@
-"""lm-eval's model interface over an engine's `answer` and `likelihood`."""
+"""lm-eval's model interface, implemented with an engine's `generate` and `score`."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -10,38 +10,40 @@ from lm_eval.models.utils import normalize_gen_kwargs, resolve_max_length
 from transformers import AutoConfig, AutoTokenizer
 
 from evaluators.engines.requests import Completion, Request, SamplingParams
-from evaluators.lm_eval_tasks.task import Answering, LmEvalTask, Weighing
+from evaluators.lm_eval_tasks.task import Generate, LmEvalTask, Score
 
-MAX_TOKENS = 256  # of an answer, where a task does not say; lm-eval's own default
+MAX_TOKENS = 256  # lm-eval's default for tasks without a limit
 
 
-@dataclass(frozen=True)
-class Given:
-    """What one request came to."""
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """The engine's output for one request of lm-eval."""
 
     prompt_token_ids: tuple[int, ...]
-    truncated: bool
-    answer: Completion
+    prompt_truncated: bool
+    completion: Completion
 
 
 class Text(str):
-    """An answer's text. lm-eval keeps the very object that it gets, and so what is given beside the text."""
+    """A completion's text with its output: lm-eval stores the object itself in its samples."""
 
-    given: Given
+    output: Output
 
 
-class Chance(tuple[float, bool]):
-    """A text's log-probability, and whether nothing is likelier; kept as `Text` is."""
+class Logprob(tuple[float, bool]):
+    """A continuation's log-probability, and whether it is the greedy one; with its output, like `Text`."""
 
-    given: Given
+    output: Output
 
 
 class EngineLM(TemplateLM):
-    tokenizer_name = ""  # names a cache that is not used
+    """The model that lm-eval evaluates."""
 
-    def __init__(self, task: LmEvalTask, answer: Answering, likelihood: Weighing):
+    tokenizer_name = ""  # for a cache that is not used
+
+    def __init__(self, task: LmEvalTask, generate: Generate, score: Score):
         super().__init__()
-        self._task, self._answer, self._likelihood = task, answer, likelihood
+        self._task, self._generate, self._score = task, generate, score
         self.tokenizer = AutoTokenizer.from_pretrained(task.tokenizer)
         self.max_length = task.max_model_len or resolve_max_length(AutoConfig.from_pretrained(task.tokenizer))
         if task.chat and not self.tokenizer.chat_template:
@@ -57,84 +59,94 @@ class EngineLM(TemplateLM):
         return self.eot_token_id if bos is None else bos
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        how = {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
+        options = {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
         try:
-            return self.tokenizer.apply_chat_template(chat_history, tokenize=False, **how)
-        except TemplateError:  # Some templates know no system message, and lm-eval's models then leave it out.
+            return self.tokenizer.apply_chat_template(chat_history, tokenize=False, **options)
+        except TemplateError:  # Some templates refuse a system message; lm-eval's own models then remove it.
             chat = [message for message in chat_history if message["role"] != "system"]
-            return self.tokenizer.apply_chat_template(chat, tokenize=False, **how)
+            return self.tokenizer.apply_chat_template(chat, tokenize=False, **options)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
         if add_special_tokens is None:
-            begin = self.tokenizer.bos_token
-            add_special_tokens = not (begin and string.startswith(begin))
+            bos = self.tokenizer.bos_token
+            add_special_tokens = not (bos and string.startswith(bos))
         return self.tokenizer(string, add_special_tokens=add_special_tokens).input_ids
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:
-        asked, given = [], []
+        scored, outputs = [], []
         for number, ((_context, text), prompt, ids) in enumerate(requests):
-            room = self.max_length - 1 - len(ids)  # vLLM always makes one token.
+            room = self.max_length - 1 - len(ids)  # vLLM always samples one token.
             if room < 1:
                 raise ValueError(
-                    f"a text of {len(ids)} tokens whose likelihood lm_eval:{self._task.name} asks for does not fit "
-                    f"into the context of {self.max_length}"
+                    f"lm_eval:{self._task.name} scores a continuation of {len(ids)} tokens, which does not fit in the "
+                    f"context of {self.max_length}: raise max_model_len"
                 )
             kept = tuple(prompt or [self.prefix_token_id])[-room:]
-            asked.append(Request(prompt=kept, prefill=tuple(ids), number=number))
-            given.append(Given(kept, len(prompt) > room, Completion(token_ids=tuple(ids), text=text, truncated=False)))
-        chances: dict[int, tuple[float, bool]] = {}
-        for i, found in self._likelihood(asked):
-            chances[i] = chance = Chance((sum(found.logprobs), all(found.greedy)))
-            chance.given = given[i]
-        return [chances[i] for i in range(len(requests))]
+            scored.append(Request(prompt=kept, prefill=tuple(ids), number=number))
+            outputs.append(
+                Output(
+                    prompt_token_ids=kept,
+                    prompt_truncated=len(prompt) > room,
+                    completion=Completion(token_ids=tuple(ids), text=text, truncated=False),
+                )
+            )
+        logprobs: dict[int, tuple[float, bool]] = {}
+        for i, result in self._score(scored):
+            logprobs[i] = logprob = Logprob((sum(result.logprobs), all(result.greedy)))
+            logprob.output = outputs[i]
+        return [logprobs[i] for i in range(len(requests))]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         raise ValueError(
-            f"lm_eval:{self._task.name} measures perplexity, and offmodel compares shares of right answers: choose "
-            f"another task"
+            f"lm_eval:{self._task.name} measures perplexity, and scores must be from 0 to 1: choose another task"
         )
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """The whole task at once; a batch has all requests of the same sampling settings.
+        """Generate for the whole task, with one batch for all requests of the same sampling parameters.
 
-        A request's place is its number, so that repeats of an example differ where they are sampled.
+        A request's index is its number, so that sampled repeats of an example differ.
         """
         batches: dict[SamplingParams, list[Request]] = defaultdict(list)
-        truncated = []
+        prompt_truncated = []
         for number, request in enumerate(requests):
             context, settings = request.args
-            sampling_params = self._decoding(settings)
+            sampling_params = self._sampling_params(settings)
             ids, room = self.tok_encode(context), self.max_length - sampling_params.max_tokens
-            truncated.append(len(ids) > room)
-            batches[sampling_params].append(Request(prompt=tuple(ids[-room:]), prefill=(), number=number))
+            prompt_truncated.append(len(ids) > room)
+            batches[sampling_params].append(Request(prompt=tuple(ids[-room:]), number=number))
         texts: dict[int, str] = {}
         for sampling_params, batch in batches.items():
-            for i, reply in self._answer(batch, sampling_params):
-                number, (answer,) = batch[i].number, reply.completions
-                texts[number] = text = Text(answer.text)
-                text.given = Given(reply.prompt_token_ids, truncated[number], answer)
+            for i, output in self._generate(batch, sampling_params):
+                number, (completion,) = batch[i].number, output.completions
+                texts[number] = text = Text(completion.text)
+                text.output = Output(
+                    prompt_token_ids=output.prompt_token_ids,
+                    prompt_truncated=prompt_truncated[number],
+                    completion=completion,
+                )
         return [texts[number] for number in range(len(requests))]
 
-    def _decoding(self, settings: dict[str, Any]) -> SamplingParams:
-        told = dict(normalize_gen_kwargs(settings, MAX_TOKENS))
-        max_tokens, until, sampled = told.pop("max_gen_toks"), told.pop("until"), told.pop("do_sample")
-        temperature = float(told.pop("temperature", 1.0 if sampled else 0.0))
-        top_p = float(told.pop("top_p", None) or 1.0)
-        left = [setting for setting, value in told.items() if (setting, value) != ("num_beams", 1)]
-        if left:
-            raise ValueError(f"lm_eval:{self._task.name} sets {', '.join(left)}, which the engines do not take")
+    def _sampling_params(self, settings: dict[str, Any]) -> SamplingParams:
+        left = dict(normalize_gen_kwargs(settings, MAX_TOKENS))
+        max_tokens, until, do_sample = left.pop("max_gen_toks"), left.pop("until"), left.pop("do_sample")
+        temperature = float(left.pop("temperature", 1.0 if do_sample else 0.0))
+        top_p = float(left.pop("top_p", None) or 1.0)
+        unsupported = [setting for setting, value in left.items() if (setting, value) != ("num_beams", 1)]
+        if unsupported:
+            raise ValueError(
+                f"lm_eval:{self._task.name} sets {', '.join(unsupported)}, which is not supported: choose another task"
+            )
         if max_tokens >= self.max_length:
             raise ValueError(
-                f"lm_eval:{self._task.name} asks for answers of {max_tokens} tokens, which leave no room for a prompt "
-                f"in the context of {self.max_length}: raise the context, or choose another task"
+                f"lm_eval:{self._task.name} generates up to {max_tokens} tokens, which leaves no room for a prompt in "
+                f"the context of {self.max_length}: raise max_model_len, or choose another task"
             )
-        stop = tuple(text for text in until if text)
         return SamplingParams(
             max_tokens=max_tokens,
             temperature=temperature,
             top_p=top_p if temperature else 1.0,
             seed=self._task.seed,
-            stop=stop,
+            stop=tuple(text for text in until if text),
         )

@@ -1,7 +1,7 @@
-"""lm-eval in a process of its own.
+"""Runs lm-eval in a child process.
 
-It seeds and logs as it likes, and the time limits in which its tasks grade are signals, which fail, some of them in
-silence and with wrong scores, anywhere but in a process's main thread.
+lm-eval changes global seeds and logging. Its time limits for grading are signals, which fail outside a process's main
+thread, some of them silently and with wrong scores.
 """
 
 import os
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
 
-from evaluators.lm_eval_tasks.task import Answering, LmEvalResult, LmEvalTask, Weighing
+from evaluators.lm_eval_tasks.task import Generate, LmEvalResult, LmEvalTask, Score
 
 SETTINGS = {
     "TQDM_DISABLE": "1",
@@ -19,36 +19,36 @@ SETTINGS = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
-    "CUDA_VISIBLE_DEVICES": "",  # The GPUs are the engines'.
-    "PYTHONHASHSEED": "0",  # The order of sympy's sets follows hashes, and a grade shall not.
+    "CUDA_VISIBLE_DEVICES": "",  # GPUs are for the engines.
+    "PYTHONHASHSEED": "0",  # The order of sympy's sets depends on hashes, and grades must not.
 }
 
 
-def run_task(task: LmEvalTask, answer: Answering, likelihood: Weighing) -> LmEvalResult:
-    """Run a task of lm-eval in a process (`__main__.py`) that asks the callables here. Any thread may call it.
+def run_task(task: LmEvalTask, generate: Generate, score: Score) -> LmEvalResult:
+    """Run a task in a child process (`__main__.py`), which calls `generate` and `score` in this one. Thread-safe.
 
-    Raises ValueError for what the task or its settings do not allow.
+    Raises ValueError for a task or settings that cannot be run, and RuntimeError for a failure of lm-eval.
     """
-    here, there = Pipe()
+    child, parent = Pipe()
     path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
-    child = subprocess.Popen(
-        [sys.executable, "-m", "evaluators.lm_eval_tasks", str(there.fileno())],
+    process = subprocess.Popen(
+        [sys.executable, "-m", "evaluators.lm_eval_tasks", str(parent.fileno())],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,  # Some tasks print.
-        pass_fds=[there.fileno()],
+        pass_fds=[parent.fileno()],
         env={**os.environ, **SETTINGS, "PYTHONPATH": path},
     )
-    there.close()
-    asked: dict[str, Callable] = {"generate": answer, "score": likelihood}
-    with child, here:
+    parent.close()
+    functions: dict[str, Callable] = {"generate": generate, "score": score}
+    with process, child:
         try:
-            here.send(task)
-            while (message := here.recv())[0] in asked:
-                here.send(list(asked[message[0]](*message[1:])))
+            child.send(task)
+            while (message := child.recv())[0] in functions:
+                child.send(list(functions[message[0]](*message[1:])))
         except (EOFError, ConnectionError) as error:
-            raise RuntimeError(f"lm-eval ended with exit status {child.wait()}; its last words are above") from error
+            raise RuntimeError(f"lm-eval ended with exit status {process.wait()}; see its error above") from error
         finally:
-            child.kill()
+            process.kill()
     kind, content = message
     if kind == "result":
         return content

@@ -1,4 +1,4 @@
-"""What is asked of a task of lm-eval, and what comes back."""
+"""The settings of an lm-eval task, and its result."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -6,17 +6,17 @@ from typing import Any
 
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams, TokenLogprobs
 
-Answering = Callable[[list[Request], SamplingParams], Iterable[tuple[int, RequestOutput]]]
-Weighing = Callable[[list[Request]], Iterable[tuple[int, TokenLogprobs]]]
+Generate = Callable[[list[Request], SamplingParams], Iterable[tuple[int, RequestOutput]]]
+Score = Callable[[list[Request]], Iterable[tuple[int, TokenLogprobs]]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LmEvalTask:
-    """A task of lm-eval, or a group of them, and how it is asked.
+    """A task or a group of tasks of lm-eval, with its settings.
 
-    `tokenizer` is a folder or hub id, `context` the engine's (None: what the checkpoint's configuration says). `rows`
-    is a JSONL file in the task's own schema, in the place of its data set. `n` rows are drawn by `seed`, which also
-    seeds samples. `shots` overrides the task's `num_fewshot`.
+    `tokenizer` is a folder or a hub id; `max_model_len` is the engine's (None: as in the checkpoint's configuration).
+    `chat` applies the chat template. `rows` is a JSONL file in the task's own schema that replaces its data set. `n`
+    rows are drawn with `seed`, which also seeds sampling. `shots` overrides the task's `num_fewshot`.
     """
 
     name: str
@@ -29,31 +29,31 @@ class LmEvalTask:
     shots: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LmEvalExample:
-    """One example as it was asked, answered, and graded by lm-eval.
+    """One example with its completions, graded by lm-eval.
 
-    `id` belongs to the content of the row. `answers` are what was generated, with all repeats; where a task compares
-    the likelihoods of given texts it is the likeliest one, with those of all as its `option_logprobs`. `truncated`: the
-    prompt lost its beginning to fit into the context. `score` is the example's value of its task's main metric
-    (`LmEvalResult.metric`), from 0 to 1, and `metrics` has all that are numbers, by "name,filter".
+    `id` is derived from the row's content. `completions` are all that were generated, with repeats; a task that
+    compares given options has one completion, the most likely option, with all options' `option_logprobs`.
+    `prompt_truncated`: the prompt was cut on the left to fit the context. `score` is the main metric of the task
+    (`LmEvalResult.metric`), from 0 to 1; `metrics` has all numeric metrics by "name,filter".
     """
 
     id: str
     task: str
     prompt: str
     prompt_token_ids: tuple[int, ...]
-    truncated: bool
+    prompt_truncated: bool
     completions: tuple[Completion, ...]
     score: float
     metrics: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LmEvalResult:
-    """The examples, in the order in which they were drawn, and what lm-eval makes of them all.
+    """The examples in the order in which they were drawn, and the results by task.
 
-    The other fields are by task: lm-eval's metrics (groups have theirs too), the main metric, and the task's version.
+    `results` has lm-eval's aggregated metrics, of groups as well; `metric` names the main metric.
     """
 
     examples: list[LmEvalExample]

@@ -260,7 +260,7 @@ def _run_task(work: StageContext, benchmark: LmEvalBenchmark) -> dict[str, Any]:
         for metric, value in metrics.items()
         if isinstance(value, float)
     }
-    truncated = sum(one.truncated for one in found.examples) / len(found.examples)
+    truncated = sum(one.prompt_truncated for one in found.examples) / len(found.examples)
     facts = {"figures": figures, "metric": found.metric, "versions": found.versions, "truncated_prompts": truncated}
     return _leave(work, (answered, facts))
 

@@ -71,7 +71,7 @@ def test_reasoning_is_not_graded():
 def test_a_chosen_option_is_graded_also_inside_a_think_block():
     rows = [{"question": "Which?", "choices": ["a", "b", "c", "d"], "answer": 1}]
     chosen = Completion(token_ids=(1,), text="B", truncated=False, option_logprobs=(-2.0, -0.1, -3.0, -4.0))
-    asked = [
+    generation = [
         Generation(
             id=example_ids("mmlu", rows)[0],
             prompt=[],
@@ -81,7 +81,7 @@ def test_a_chosen_option_is_graded_also_inside_a_think_block():
             prompt_opens_think_block=True,
         )
     ]
-    assert [one.score for one in grade("mmlu", rows, asked)] == [1]
+    assert [one.score for one in grade("mmlu", rows, generation)] == [1]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The benchmarks on rows of the real data sets, which are not part of the project."""
+"""The benchmarks on rows of the real data sets, which are not part of the repository."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ def read(name: str, n: int | None) -> list[dict]:
     return rows
 
 
-def test_mmlu_rows_are_asked_with_all_their_options():
+def test_prompts_of_mmlu_have_all_options():
     rows = read("mmlu_stem.jsonl", 50)
     check_columns(rows, BENCHMARKS.module("mmlu").COLUMNS, "mmlu")
     for row, (message,) in zip(rows, chats_of("mmlu", rows, None), strict=True):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluators.engines.requests import Completion, Engine, RequestOutput, TokenLogprobs
+from evaluators.engines.requests import Completion, RequestOutput, TokenLogprobs
+from evaluators.engines.vllm_engine import Engine
 from evaluators.lm_eval_tasks import LmEvalTask, check, index, run_task
 from evaluators.lm_eval_tasks.evaluate import evaluate
 from evaluators.lm_eval_tasks.load import with_rows
@@ -23,7 +24,7 @@ REAL = os.environ.get("OFFMODEL_REAL_DATA")
 
 @pytest.fixture(scope="module", autouse=True)
 def tasks(tmp_path_factory):
-    """Tasks of our own and a few of lm-eval's in the place of its whole index."""
+    """Small tasks for tests and a few of lm-eval's, as a small index in place of the index of all tasks."""
     from lm_eval import tasks
 
     lm_eval, own = Path(tasks.__file__).parent, tmp_path_factory.mktemp("tasks")
@@ -48,7 +49,7 @@ def tasks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return Engine(STEPS, "float32", context=CONTEXT, lora_rank=8, threads=1)
+    return Engine(STEPS, "float32", max_model_len=CONTEXT, lora_rank=8, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +71,12 @@ def rows(tmp_path):
 
 def real(name: str, n: int) -> list[dict]:
     if not REAL:
-        pytest.skip("OFFMODEL_REAL_DATA names no folder with the benchmarks' rows")
+        pytest.skip("OFFMODEL_REAL_DATA does not name a folder with the real rows")
     return [json.loads(line) for line in (Path(REAL) / name).read_text().splitlines()[:n]]
 
 
 def theirs(model, task: LmEvalTask) -> dict:
-    """What lm-eval makes of a task with a model of its own."""
+    """lm-eval's results of a task with its own Hugging Face model."""
     from lm_eval import simple_evaluate
 
     return simple_evaluate(
@@ -89,11 +90,11 @@ def theirs(model, task: LmEvalTask) -> dict:
 
 
 def ours(engine: Engine, task: LmEvalTask, adapter: Path | None = None) -> LmEvalResult:
-    return evaluate(task, partial(engine.answer, adapter=adapter), partial(engine.likelihood, adapter=adapter))
+    return evaluate(task, partial(engine.generate, adapter=adapter), partial(engine.score, adapter=adapter))
 
 
 def agree(one: LmEvalResult, other: dict) -> list:
-    """Asserts the same metrics; returns their samples and ours, side by side."""
+    """Assert equal metrics; return pairs of our examples and their samples."""
     (name,) = one.metric
     values = {key: value for key, value in other["results"][name].items() if isinstance(value, float)}
     assert {key: one.results[name][key] for key in values} == pytest.approx(values, abs=1e-4, rel=1e-4)
@@ -110,14 +111,14 @@ def same_texts(pairs: list) -> list[str]:
     return texts
 
 
-def same_chances(pairs: list) -> None:
+def same_logprobs(pairs: list) -> None:
     for example, sample in pairs:
-        chances = [resps[0][0] if isinstance(resps[0], tuple) else resps[0] for resps in sample["resps"]]
-        assert example.completions[0].option_logprobs == pytest.approx(chances, abs=1e-4, rel=1e-7)
+        logprobs = [resps[0][0] if isinstance(resps[0], tuple) else resps[0] for resps in sample["resps"]]
+        assert example.completions[0].option_logprobs == pytest.approx(logprobs, abs=1e-4, rel=1e-7)
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_generated_answers_are_those_of_lm_evals_own_model(engine, reference, rows, chat):
+def test_completions_equal_those_of_lm_evals_model(engine, reference, rows, chat):
     path = rows(benchmark_rows("math500", 12, 3))
     task = LmEvalTask(name="short_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=chat, rows=path)
     result = ours(engine, task)
@@ -126,15 +127,15 @@ def test_generated_answers_are_those_of_lm_evals_own_model(engine, reference, ro
     assert [example.score for example in result.examples] == [e.metrics["exact_match,none"] for e in result.examples]
 
 
-def test_answers_to_real_questions_are_those_of_lm_evals_own_model(engine, reference, rows):
+def test_completions_of_real_rows_equal_those_of_lm_evals_model(engine, reference, rows):
     path = rows([*real("math500.jsonl", 8), {"problem": "why ? " * 600, "solution": "\\boxed{1}", "answer": "1"}])
     task = LmEvalTask(name="short_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path)
     result = ours(engine, task)
     same_texts(agree(result, theirs(reference, task)))
-    assert [example.truncated for example in result.examples].count(True) == 1
+    assert [example.prompt_truncated for example in result.examples].count(True) == 1
 
 
-def test_answers_of_an_adapter_are_those_of_lm_evals_own_model(engine, rows, tmp_path):
+def test_completions_with_an_adapter_equal_those_of_lm_evals_model(engine, rows, tmp_path):
     import torch
     from lm_eval.models.huggingface import HFLM
     from peft import LoraConfig, get_peft_model
@@ -152,18 +153,18 @@ def test_answers_of_an_adapter_are_those_of_lm_evals_own_model(engine, rows, tmp
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_options_are_as_likely_as_under_lm_evals_own_model(engine, reference, rows, chat):
+def test_log_probabilities_of_options_equal_those_of_lm_evals_model(engine, reference, rows, chat):
     questions = benchmark_rows("mmlu", 12, 3) + (real("mmlu_stem.jsonl", 6) if REAL else [])
     task = LmEvalTask(
         name="mmlu_abstract_algebra", tokenizer=STEPS, max_model_len=CONTEXT, chat=chat, rows=rows(questions)
     )
     result = ours(engine, task)
-    same_chances(agree(result, theirs(reference, task)))
+    same_logprobs(agree(result, theirs(reference, task)))
     assert {example.completions[0].text for example in result.examples} <= set("ABCD")
     assert result.metric == {"mmlu_abstract_algebra": "acc,none"}
 
 
-def test_ifeval_grades_as_for_lm_evals_own_model(engine, reference, rows):
+def test_ifeval_metrics_equal_those_of_lm_evals_model(engine, reference, rows):
     path = rows(benchmark_rows("ifeval", 6, 3) + real("ifeval.jsonl", 4))
     task = LmEvalTask(name="short_ifeval", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path)
     result = ours(engine, task)
@@ -183,14 +184,14 @@ def test_samples_are_repeatable_by_seed(engine, rows):
     assert sample(1) != sample(2)
 
 
-# What follows needs no engine: a model that says what the test wants.
+# The tests below need no engine: these functions stand in for `generate` and `score`.
 
 
-def says(text: str, asked: list | None = None):
-    def answer(requests, sampling_params):
+def generates(text: str, calls: list | None = None):
+    def generate(requests, sampling_params):
         for i, request in enumerate(requests):
-            if asked is not None:
-                asked.append((request, sampling_params))
+            if calls is not None:
+                calls.append((request, sampling_params))
             yield (
                 i,
                 RequestOutput(
@@ -202,10 +203,10 @@ def says(text: str, asked: list | None = None):
                 ),
             )
 
-    return answer
+    return generate
 
 
-def weighs(requests):
+def scores(requests):
     for i, request in enumerate(requests):
         n = len(request.prefill)
         yield (
@@ -225,24 +226,24 @@ GSM8K = [{"question": f"{i} + {i} ?", "answer": f"It is {2 * i} #### {2 * i}"} f
 def test_the_first_filter_of_the_first_metric_is_the_score(rows):
     result = evaluate(
         LmEvalTask(name="gsm8k", tokenizer=STEPS, max_model_len=CONTEXT, rows=rows(GSM8K), shots=0),
-        says("#### 4, or 6"),
-        weighs,
+        generates("#### 4, or 6"),
+        scores,
     )
     assert result.metric == {"gsm8k": "exact_match,strict-match"}
-    right = [example for example in result.examples if example.score]
-    assert [example.prompt for example in right] == [e.prompt for e in result.examples if "2 + 2" in e.prompt]
+    correct = [example for example in result.examples if example.score]
+    assert [example.prompt for example in correct] == [e.prompt for e in result.examples if "2 + 2" in e.prompt]
     assert sum(example.metrics["exact_match,flexible-extract"] for example in result.examples) == 1
     assert result.results["gsm8k"]["exact_match,strict-match"] == 1 / 8
     assert result.versions["gsm8k"] == 3.0
 
 
-def test_drawn_rows_are_the_first_of_all_in_the_drawn_order(rows):
+def test_n_rows_are_the_first_in_the_drawn_order(rows):
     path = rows([*GSM8K, GSM8K[0]])
     some, every = (
         evaluate(
             LmEvalTask(name="gsm8k", tokenizer=STEPS, max_model_len=CONTEXT, rows=path, shots=0, n=n, seed=5),
-            says("#### 4"),
-            weighs,
+            generates("#### 4"),
+            scores,
         ).examples
         for n in (4, None)
     )
@@ -251,21 +252,21 @@ def test_drawn_rows_are_the_first_of_all_in_the_drawn_order(rows):
     assert [example.id for example in every] != sorted(example.id for example in every)
 
 
-def test_settings_of_the_task_reach_the_engine(rows):
-    asked: list = []
+def test_sampling_settings_of_the_task_reach_the_engine(rows):
+    calls: list = []
     evaluate(
         LmEvalTask(name="sampled_gsm8k", tokenizer=STEPS, max_model_len=64, rows=rows(GSM8K), shots=0, seed=3),
-        says("", asked),
-        weighs,
+        generates("", calls),
+        scores,
     )
-    assert [request.number for request, _ in asked] == list(range(8))
-    (sampling_params,) = {sampling_params for _, sampling_params in asked}
+    assert [request.number for request, _ in calls] == list(range(8))
+    (sampling_params,) = {sampling_params for _, sampling_params in calls}
     assert (sampling_params.temperature, sampling_params.top_p, sampling_params.max_tokens) == (0.7, 0.9, 30)
     assert (sampling_params.seed, sampling_params.stop) == (3, ("Q:", "<|user|>"))
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_prompts_begin_with_one_bos_where_the_tokenizer_begins_texts_with_one(rows, tmp_path, chat):
+def test_prompts_begin_with_exactly_one_bos_where_the_tokenizer_adds_one(rows, tmp_path, chat):
     from tokenizers.processors import TemplateProcessing
     from transformers import AutoTokenizer
 
@@ -277,13 +278,13 @@ def test_prompts_begin_with_one_bos_where_the_tokenizer_begins_texts_with_one(ro
     tokenizer.save_pretrained(folders[True])
     for begins, folder in folders.items():
         task = LmEvalTask(name="gsm8k", tokenizer=folder, max_model_len=CONTEXT, chat=chat, rows=path, shots=0)
-        for example in evaluate(task, says(""), weighs).examples:
+        for example in evaluate(task, generates(""), scores).examples:
             expected = 1 if chat or begins else 0
             assert example.prompt_token_ids.count(tokenizer.bos_token_id) == expected
             assert example.prompt_token_ids[:expected] == (tokenizer.bos_token_id,) * expected
 
 
-def test_a_group_draws_from_all_its_tasks(tmp_path, monkeypatch, rows):
+def test_rows_of_a_group_are_drawn_from_all_its_tasks(tmp_path, monkeypatch, rows):
     from lm_eval.tasks import TaskManager
 
     path = rows([{"q": f"{i} ?", "a": str(i)} for i in range(6)])
@@ -303,8 +304,8 @@ def test_a_group_draws_from_all_its_tasks(tmp_path, monkeypatch, rows):
     for n, tasks in ((None, 2), (5, 2), (1, 1)):
         result = evaluate(
             LmEvalTask(name="both_of_two", tokenizer=STEPS, max_model_len=CONTEXT, chat=False, n=n, seed=4),
-            says("3"),
-            weighs,
+            generates("3"),
+            scores,
         )
         assert len(result.examples) == (n or 12)
         assert {example.task for example in result.examples} == set(result.metric)
@@ -320,7 +321,7 @@ def test_a_group_draws_from_all_its_tasks(tmp_path, monkeypatch, rows):
         (
             "output_type: loglikelihood\nmetric_list: [{metric: perplexity}]",
             None,
-            "none of its metrics .perplexity. is",
+            "no metric .perplexity. has",
         ),
         (
             "process_results: !function lengths.of\nmetric_list: [{metric: length, aggregation: mean}]",
@@ -329,40 +330,38 @@ def test_a_group_draws_from_all_its_tasks(tmp_path, monkeypatch, rows):
         ),
     ],
 )
-def test_only_a_share_is_a_score(tmp_path, monkeypatch, rows, settings, metric, refused):
+def test_a_score_must_be_from_0_to_1_for_each_example(tmp_path, monkeypatch, rows, settings, metric, refused):
     from lm_eval.tasks import TaskManager
 
     (tmp_path / "lengths.py").write_text("def of(doc, results): return {'length': len(results[0])}")
-    fixed = (
-        'task: scored_otherwise\ndataset_path: json\ntest_split: test\ndoc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\n'
-    )
-    (tmp_path / "scored_otherwise.yaml").write_text(fixed + settings)
+    fixed = 'task: other_metric\ndataset_path: json\ntest_split: test\ndoc_to_text: "{{q}}"\ndoc_to_target: "{{a}}"\n'
+    (tmp_path / "other_metric.yaml").write_text(fixed + settings)
     manager = TaskManager(include_path=tmp_path, include_defaults=False)
     monkeypatch.setattr(index, "whole", lambda: manager)
     index.manager.cache_clear()
     task = LmEvalTask(
-        name="scored_otherwise",
+        name="other_metric",
         tokenizer=STEPS,
         max_model_len=CONTEXT,
         chat=False,
         rows=rows([{"q": "so", "a": "it is"}, {"q": "why", "a": "not"}]),
     )
     if refused is None:
-        result = evaluate(task, says("three"), weighs)
-        assert result.metric == {"scored_otherwise": metric}
+        result = evaluate(task, generates("three"), scores)
+        assert result.metric == {"other_metric": metric}
         assert [example.score for example in result.examples] == [0, 0]
     else:
-        with pytest.raises(ValueError, match=f"lm_eval:scored_otherwise: offmodel compares shares .* {refused}"):
-            evaluate(task, says("three"), weighs)
+        with pytest.raises(ValueError, match=f"lm_eval:other_metric: scores must be from 0 to 1 .* {refused}"):
+            evaluate(task, generates("three"), scores)
 
 
-def test_another_thread_gets_the_grades_that_need_a_main_thread(rows):
-    # lm-eval gives symbolic algebra a time limit by a signal; where there can be none, it finds every answer wrong.
+def test_grading_that_needs_a_main_thread_works_from_any_thread(rows):
+    # lm-eval limits the time of symbolic algebra by a signal; outside a main thread it grades every answer as wrong.
     row = {"problem": "1 / 2 ?", "solution": "$\\boxed{\\frac{1}{2}}$", "answer": "1/2", "level": "1", "type": "a"}
     text = "Final Answer: The final answer is $\\frac{2}{4}$. I hope it is correct."
     with ThreadPoolExecutor(1) as pool:
         task = LmEvalTask(name="minerva_math500", tokenizer=STEPS, max_model_len=2048, rows=rows([row]))
-        assert [one.score for one in pool.submit(run_task, task, says(text), weighs).result().examples] == [1.0]
+        assert [one.score for one in pool.submit(run_task, task, generates(text), scores).result().examples] == [1.0]
 
 
 @pytest.mark.parametrize(
@@ -370,16 +369,16 @@ def test_another_thread_gets_the_grades_that_need_a_main_thread(rows):
     [
         ("gsm8kk", "has no task .* nearest are .*gsm8k"),
         ("humaneval", "runs code that the model writes"),
-        ("mmmu_val", "shows images"),
+        ("mmmu_val", "has images"),
         ("wikitext", "measures perplexity"),
     ],
 )
-def test_tasks_that_are_not_run_are_refused(name, why):
+def test_unsupported_tasks_are_refused(name, why):
     with pytest.raises(ValueError, match=why):
         check(name)
 
 
-def test_tasks_and_groups_are_found_without_their_data():
+def test_tasks_and_groups_are_found_without_loading_data():
     for name in ("gsm8k", "mmlu", "math_word_problems"):
         check(name)
 
@@ -387,18 +386,18 @@ def test_tasks_and_groups_are_found_without_their_data():
 @pytest.mark.parametrize(
     ("task", "why"),
     [
-        ({"name": "gsm8k"}, "shows 5 examples .* set shots to 0"),
+        ({"name": "gsm8k"}, "takes its 5 few-shot examples .* set shots to 0"),
         ({"name": "mmlu"}, "is a group"),
-        ({"name": "gsm8k", "shots": 0, "context": 200}, "no room for a prompt"),
+        ({"name": "gsm8k", "shots": 0, "max_model_len": 200}, "no room for a prompt"),
         ({"name": "beamed_gsm8k", "shots": 0}, "sets num_beams"),
         ({"name": "hendrycks_math500", "rows": []}, "no rows"),
         ({"name": "mmlu_abstract_algebra"}, "do not have"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(rows, task, why):
+def test_impossible_settings_are_refused(rows, task, why):
     with pytest.raises(ValueError, match=why):
         evaluate(
-            LmEvalTask(**{"tokenizer": STEPS, "context": CONTEXT, **task, "rows": rows(task.get("rows", GSM8K))}),
-            says(""),
-            weighs,
+            LmEvalTask(**{"tokenizer": STEPS, "max_model_len": CONTEXT, **task, "rows": rows(task.get("rows", GSM8K))}),
+            generates(""),
+            scores,
         )

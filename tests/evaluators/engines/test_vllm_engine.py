@@ -1,0 +1,266 @@
+"""The vLLM engine on organisms, against transformers with the same weights."""
+
+from pathlib import Path
+
+import pytest
+
+from evaluators.engines.chat_template import EMPTY_THINKING, encode
+from evaluators.engines.requests import Request, RequestOutput, SamplingParams
+from evaluators.engines.vllm_engine import Engine
+from organisms import shipped
+
+STEPS, WORDS = str(shipped.FOLDER / "steps"), str(shipped.FOLDER / "words")
+CHATS = [
+    [{"role": "user", "content": text}]
+    for text in (
+        "solve : start 3 , + 4 , * 2",
+        "describe red fox",
+        "which thing belongs to bam ? A fox B owl C cat D dog",
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(STEPS, "float32", max_model_len=128, lora_rank=8, threads=1)
+
+
+def generated(checkpoint: str, adapter=None) -> list[str]:
+    """Greedy completions by transformers and PEFT."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="float32")
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    texts = []
+    for chat in CHATS:
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        out = model.generate(**ids, max_new_tokens=40, do_sample=False)
+        texts.append(tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True))
+    return texts
+
+
+def outputs_of(
+    engine: Engine, requests: list[Request], sampling_params: SamplingParams, **options
+) -> list[RequestOutput]:
+    """The outputs in the order of the requests."""
+    outputs = dict(engine.generate(requests, sampling_params, **options))
+    return [outputs[i] for i in range(len(requests))]
+
+
+def reference_logprobs(prompt, continuation, adapter=None) -> tuple[list[float], list[bool]]:
+    """By transformers and PEFT: each token's log-probability, and whether it is the most likely token."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(STEPS, dtype="float32")
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    with torch.no_grad():
+        logprobs = model(torch.tensor([[*prompt, *continuation]])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
+    found = logprobs.gather(1, torch.tensor(continuation)[:, None])[:, 0]
+    return found.tolist(), (found == logprobs.max(1).values).tolist()
+
+
+REQUESTS = [Request(prompt=chat, number=i) for i, chat in enumerate(CHATS)]
+GREEDY = SamplingParams(max_tokens=40)
+
+
+def texts(engine: Engine, **options) -> list[str]:
+    return [output.completions[0].text for output in outputs_of(engine, REQUESTS, GREEDY, **options)]
+
+
+def test_completions_equal_those_of_transformers_also_after_a_change_of_weights(engine):
+    # The output head is tied to the input embedding; vLLM's own reload would keep a packed copy of the old one.
+    assert texts(engine) == generated(STEPS)
+    engine.load(WORDS)
+    assert texts(engine) == generated(WORDS)
+    engine.load(STEPS)
+    assert texts(engine) == generated(STEPS)
+
+
+def test_the_output_has_the_prompt_token_ids(engine):
+    (output,) = outputs_of(engine, REQUESTS[:1], GREEDY)
+    assert list(output.prompt_token_ids) == encode(engine.tokenizer, CHATS[0])
+    assert output.prompt_token_ids.count(engine.tokenizer.bos_token_id) == 1
+    as_ids = outputs_of(engine, [Request(prompt=output.prompt_token_ids)], GREEDY)
+    assert as_ids == [output]
+
+
+def test_samples_are_repeatable_by_seed_and_differ_between_samples(engine):
+    def sample(seed: int, requests: list[Request]) -> list[list[str]]:
+        sampling_params = SamplingParams(max_tokens=12, temperature=2.0, n=4, seed=seed)
+        return [
+            [answer.text for answer in output.completions] for output in outputs_of(engine, requests, sampling_params)
+        ]
+
+    assert sample(1, REQUESTS) == sample(1, REQUESTS)
+    assert sample(1, REQUESTS) != sample(2, REQUESTS)
+    assert all(len(set(texts)) > 1 for texts in sample(1, REQUESTS))
+    # A request's samples do not depend on its batch, so that an interrupted evaluation can resume.
+    assert sample(1, REQUESTS[1:]) == sample(1, REQUESTS)[1:]
+
+
+def test_a_completion_continues_its_prefill_and_includes_it(engine):
+    prefill = outputs_of(engine, REQUESTS[:1], SamplingParams(max_tokens=3))[0].completions[0]
+    for start in (prefill.token_ids, prefill.text):
+        (output,) = outputs_of(engine, [Request(prompt=CHATS[0], prefill=start)], GREEDY)
+        assert output.prefill_token_ids == prefill.token_ids
+        assert output.completions[0].token_ids[:3] == prefill.token_ids
+        assert output.completions[0].text == texts(engine)[0]
+
+
+def test_an_empty_think_block_is_prefilled(engine):
+    (output,) = outputs_of(engine, REQUESTS[:1], SamplingParams(max_tokens=2, thinking="empty"))
+    assert output.completions[0].text.startswith(EMPTY_THINKING)
+    assert list(output.prompt_token_ids) == encode(engine.tokenizer, CHATS[0])
+
+
+def test_a_completion_that_reaches_max_tokens_is_truncated(engine):
+    short, whole = (outputs_of(engine, REQUESTS[:1], SamplingParams(max_tokens=n))[0].completions[0] for n in (2, 40))
+    assert (short.truncated, len(short.token_ids)) == (True, 2)
+    assert not whole.truncated
+
+
+def test_a_completion_ends_before_the_stop_string(engine):
+    (output,) = outputs_of(engine, REQUESTS[:1], SamplingParams(max_tokens=40, stop=("=",)))
+    assert output.completions[0].text.rstrip() == texts(engine)[0].partition("=")[0].rstrip()
+    assert not output.completions[0].truncated
+
+
+def test_the_most_likely_option_is_that_of_transformers(engine):
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    options = ("A", "B", "C", "D")
+    model = AutoModelForCausalLM.from_pretrained(STEPS, dtype="float32")
+    for output in outputs_of(engine, REQUESTS, SamplingParams(max_tokens=1, options=options)):
+        with torch.no_grad():
+            logprobs = model(torch.tensor([output.prompt_token_ids])).logits[0, -1].log_softmax(-1)
+        expected = [logprobs[engine.tokenizer.convert_tokens_to_ids(f"▁{option}")].item() for option in options]
+        (answer,) = output.completions
+        assert answer.option_logprobs == pytest.approx(expected, abs=1e-4)
+        assert answer.text == options[expected.index(max(expected))]
+        assert not answer.truncated
+
+
+def test_an_option_of_several_tokens_is_refused(engine):
+    with pytest.raises(ValueError, match="'unheard' is"):
+        outputs_of(engine, REQUESTS, SamplingParams(max_tokens=1, options=("A", "unheard")))
+
+
+def test_logprobs_equal_those_of_transformers(engine):
+    text = "let us compute . 3 + 4 = 7 ; 7 * 2 = 5 . the answer is \\boxed{ 5 }"
+    at = text.index("\\boxed")
+    requests = [
+        Request(prompt=CHATS[0], prefill=text, answer_start=at),
+        Request(prompt=CHATS[1], prefill="first take red fox"),
+    ]
+    found = dict(engine.score(requests))
+    for i, request in enumerate(requests):
+        expected, greedy = reference_logprobs(encode(engine.tokenizer, request.prompt), found[i].token_ids)
+        assert found[i].logprobs == pytest.approx(expected, abs=1e-3)
+        assert list(found[i].greedy) == greedy
+        assert engine.tokenizer.decode(found[i].token_ids) == request.prefill
+    assert engine.tokenizer.decode(found[0].token_ids[found[0].answer_start :]) == text[at:]
+    assert found[1].answer_start is None
+
+
+def test_a_prefill_beyond_the_context_is_scored_up_to_it(engine):
+    (output,) = outputs_of(engine, REQUESTS[1:2], SamplingParams(max_tokens=500, temperature=2.0, seed=1))
+    room = engine.max_model_len - len(output.prompt_token_ids)
+    prefill = (output.completions[0].token_ids * room)[:room]  # as long as a completion can be
+    ((_, found),) = engine.score([Request(prompt=output.prompt_token_ids, prefill=prefill)])
+    assert found.token_ids == prefill[:-1]
+    assert len(found.logprobs) == room - 1
+
+
+def test_a_completion_says_whether_it_ends_with_a_stop_token(engine):
+    (whole,) = outputs_of(engine, REQUESTS[:1], GREEDY)
+    assert whole.completions[0].ends_with_stop_token
+    assert whole.completions[0].token_ids[-1] == engine.tokenizer.eos_token_id
+    for sampling_params in (
+        SamplingParams(max_tokens=1),
+        SamplingParams(max_tokens=2),
+        SamplingParams(max_tokens=40, stop=("=",)),
+    ):
+        (cut,) = outputs_of(engine, REQUESTS[:1], sampling_params)
+        assert not cut.completions[0].ends_with_stop_token
+
+
+def test_a_prompt_that_opens_a_think_block_is_detected(engine):
+    plain, opened = REQUESTS[0].prompt, [{"role": "user", "content": "solve <think> let us"}]
+    found = outputs_of(
+        engine, [Request(prompt=plain), Request(prompt=opened)], SamplingParams(max_tokens=2, thinking="empty")
+    )
+    assert [output.prompt_opens_think_block for output in found] == [False, True]
+    assert found[0].completions[0].text.startswith(EMPTY_THINKING)
+    assert found[1].completions[0].text.lstrip().startswith("</think>"), "an open block is closed, not opened again"
+
+
+def test_an_abandoned_batch_does_not_affect_the_next(engine):
+    unread = engine.generate(REQUESTS, GREEDY)
+    next(unread)
+    unread.close()
+    assert texts(engine) == generated(STEPS)
+
+
+def test_a_prompt_beyond_the_context_is_refused(engine):
+    long = [{"role": "user", "content": "fox " * 200}]
+    with pytest.raises(ValueError, match=r"request 1 .* context of 128"):
+        outputs_of(engine, [REQUESTS[0], Request(prompt=long, number=1)], SamplingParams(max_tokens=1))
+
+
+def untrained(folder: Path, rank: int = 8) -> Path:
+    """An adapter with a zero second factor, which changes nothing."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
+    return folder
+
+
+def test_an_adapter_without_effect_is_refused_each_time(engine, tmp_path):
+    folder = untrained(tmp_path / "train" / "untrained")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="same output with adapter"):
+            outputs_of(engine, REQUESTS, SamplingParams(max_tokens=1), adapter=folder)
+
+
+def test_an_adapter_without_effect_is_allowed_without_must_differ(engine, tmp_path):
+    # Training can produce one, where the first step has no gradient.
+    engine.load(STEPS)
+    assert texts(engine, adapter=untrained(tmp_path / "train" / "temporary"), must_differ=False) == texts(engine)
+
+
+def test_an_adapter_of_a_larger_rank_than_the_engine_was_started_for_is_refused(engine, tmp_path):
+    folder = untrained(tmp_path / "large" / "one", rank=16)
+    with pytest.raises(ValueError, match=r"adapter large has rank 16, .* for 8: start it with lora_rank=16"):
+        outputs_of(engine, REQUESTS, GREEDY, adapter=folder, must_differ=False)
+
+
+def test_an_adapter_is_not_confused_with_an_earlier_one_after_a_change_of_weights(engine, tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folders = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+        folders.append(tmp_path / "train" / f"random-{seed}")
+        get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folders[-1])
+    first, second = (generated(STEPS, folder) for folder in folders)
+    assert first != second
+    assert texts(engine, adapter=folders[0]) == first
+    prompt, continuation = encode(engine.tokenizer, CHATS[1]), (290, 300, 310)
+    ((_, found),) = engine.score([Request(prompt=tuple(prompt), prefill=continuation)], adapter=folders[0])
+    assert found.logprobs == pytest.approx(reference_logprobs(prompt, continuation, folders[0])[0], abs=1e-3)
+    engine.load(WORDS)
+    engine.load(STEPS)
+    assert texts(engine, adapter=folders[1]) == second
+    assert texts(engine, adapter=folders[0]) == first
