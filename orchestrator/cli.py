@@ -128,7 +128,7 @@ def run_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.run import preflight
     from orchestrator.run.driver import run_study
     from orchestrator.run.progress import Progress
-    from orchestrator.run.summary import show_account
+    from orchestrator.run.summary import show_summary
     from orchestrator.run.tracking import Tracker
 
     plan, store = _plan(arguments)
@@ -139,7 +139,7 @@ def run_command(arguments: argparse.Namespace, console: Console) -> int:
     with Tracker(plan) as tracker, Progress(console, left) if left else contextlib.nullcontext() as progress:
         outcome = run_study(plan, arguments.address, tracker, progress)
     _show_report(console, plan, outcome.report)
-    show_account(console, plan, outcome, began)
+    show_summary(console, plan, outcome, began)
     return 1 if outcome.report.unfinished else 0
 
 

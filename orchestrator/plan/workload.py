@@ -164,7 +164,7 @@ def budgets_without_rows(plan: Plan) -> Iterator[str]:
     for trial in plan.trials:
         for point in trial.steps:
             if point.recovery and point.student is not None and point.student.settings.get("rows"):
-                has, wanted = rows_in(point.student.inputs["data"], plan.study), point.student.settings["rows"]
+                has, wanted = _rows_in(point.student, plan.study), point.student.settings["rows"]
                 if wanted > has:
                     yield (
                         f"recoveries.{point.recovery}.budgets: {wanted} samples are asked for, but the {has} prompts "

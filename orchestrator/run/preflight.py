@@ -1,15 +1,15 @@
-"""All that can be known to be wrong before any work starts, each as one message that says what to change."""
+"""The checks of `offmodel run` before any work starts. Each mistake is one message that says what to change."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from evaluators.benchmarks import BENCHMARKS
-from evaluators.engines.chat_template import SWITCH
+from evaluators.engines.chat_template import SWITCH, Chat
 from evaluators.evaluate import chats_of
 from orchestrator.plan import hypotheses
 from orchestrator.plan.trial import Plan
-from orchestrator.plan.workload import steps_of
+from orchestrator.plan.workload import budgets_without_rows, steps_of
 from orchestrator.run import tracking
 from orchestrator.stages import api_models, data
 from orchestrator.store.stage import Stage
@@ -26,14 +26,14 @@ TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 
 def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
-    """Raise StudyError for the first thing that would make a run of this plan fail."""
+    """Raise StudyError for the first mistake that would make a run of this plan fail. Reads data sets of the hub."""
     try:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
         prompts = _check_prompts(plan)
         pending = {getattr(stage.runtime, "name", None) for stage in plan.stages if stage not in records}
         asked = {name: _check_benchmark(name, b) for name, b in plan.study.benchmarks.items() if name in pending}
-        asked |= _check_asked_otherwise(plan, records)
+        asked |= _check_changed_prompts(plan, records)
         problems = _check_problems(plan.study)
         hypotheses.check_parts(plan.study)
         folders: list[Path] = []
@@ -44,7 +44,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
             folder = _check_model(alias, model)
             if folder is not None:
                 folders.append(folder)
-                _check_tokens(plan.study, alias, folder, {"prompts": prompts, "problems": problems, **asked})
+                _check_tokens(plan.study, alias, folder, {"prompts": prompts, "rl_problems": problems, **asked})
         _check_thinking(plan.study, folders)
         _check_trainings(plan, records)
         _check_weights(plan, store, records)
@@ -55,38 +55,38 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
 
 
 def _check_prompts(plan: Plan) -> list[str]:
+    """The texts of the training prompts."""
     chats = data.read_prompts(plan.study.prompts)
-    for step in (step for trial in plan.trials for step in trial.steps if step.recovery):
-        rows = (step.student.settings.get("rows") if step.student is not None else None) or 0
-        if rows > len(chats):
-            raise StudyError(
-                f"recoveries.{step.recovery}.budgets: {rows} samples are asked for, but the {len(chats)} prompts give "
-                f"{len(chats)}: lower the budget, or raise prompts.n"
-            )
+    for mistake in budgets_without_rows(plan):
+        raise StudyError(mistake)
+    return _texts(chats)
+
+
+def _texts(chats: Iterable[Chat]) -> list[str]:
     return [" ".join(message["content"] for message in chat) for chat in chats]
 
 
-def _check_asked_otherwise(plan: Plan, records: dict[Stage, dict]) -> dict[str, list[str]]:
-    """The prompts that conditions have in place of the study's, for training or of a benchmark."""
+def _check_changed_prompts(plan: Plan, records: dict[Stage, dict]) -> dict[str, list[str]]:
+    """The texts of prompts that conditions change, of trainings and of benchmarks."""
     study, texts = plan.study, {}
     pending = [stage for stage in plan.stages if stage.kind == "sample" and stage not in records]
     for stage in pending:
         declared = stage.runtime.get("prompts")
         if declared is not None and Prompts(**declared) != study.prompts:
-            chats = data.read_prompts(Prompts(**declared))
-            texts[f"prompts of {stage.address}"] = [" ".join(message["content"] for message in chat) for chat in chats]
+            texts[f"prompts of {stage.address}"] = _texts(data.read_prompts(Prompts(**declared)))
     for name, before in study.benchmarks.items():
-        hows = (benchmark_of(s.runtime["benchmark"]) for s in pending if s.runtime.get("name") == name)
         if not isinstance(before, GradedBenchmark):
             continue
-        otherwise = {(how.prompt, how.system): how for how in hows if isinstance(how, GradedBenchmark)}
-        otherwise.pop((before.prompt, before.system), None)
-        for number, how in enumerate(otherwise.values(), 1):
-            texts[f"{name}, asked otherwise ({number})"] = _check_benchmark(name, how)
+        used = (benchmark_of(s.runtime["benchmark"]) for s in pending if s.runtime.get("name") == name)
+        changed = {(one.prompt, one.system): one for one in used if isinstance(one, GradedBenchmark)}
+        changed.pop((before.prompt, before.system), None)
+        for number, one in enumerate(changed.values(), 1):
+            texts[f"{name}, changed by a condition ({number})"] = _check_benchmark(name, one)
     return texts
 
 
 def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
+    """The texts of a benchmark's prompts, all of whose rows can be graded."""
     try:
         if benchmark.task is not None:
             from evaluators import lm_eval_tasks
@@ -97,14 +97,13 @@ def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
         rows = data.read_benchmark(benchmark)
         for row in rows:
             BENCHMARKS.module(benchmark.kind).check(row)
-        chats = chats_of(benchmark.kind, rows, benchmark.prompt, benchmark.system)
-        return [" ".join(message["content"] for message in chat) for chat in chats]
+        return _texts(chats_of(benchmark.kind, rows, benchmark.prompt, benchmark.system))
     except ValueError as error:
         raise StudyError(f"benchmarks.{name}: {error}") from error
 
 
 def _check_problems(study: Study) -> list[str]:
-    """Problems whose answers can be graded, none of which a benchmark of the study asks."""
+    """The texts of the RL problems. All can be graded, and none is an example of a benchmark."""
     problems = study.rl_problems
     if problems is None:
         return []
@@ -115,28 +114,28 @@ def _check_problems(study: Study) -> list[str]:
         chats = chats_of(problems.kind, rows, problems.prompt, problems.system)
         trained_on = {chat[-1]["content"] for chat in chats_of(problems.kind, rows, None)}
     except ValueError as error:
-        raise StudyError(f"problems: {error}") from error
+        raise StudyError(f"rl_problems: {error}") from error
     for name, benchmark in study.benchmarks.items():
         if benchmark.kind == problems.kind:
             asked = chats_of(problems.kind, data.read_benchmark(benchmark), None)
             both = [chat for chat in asked if chat[-1]["content"] in trained_on]
             if both:
                 raise StudyError(
-                    f"problems: {len(both)} of them are examples of benchmarks.{name} too, so that its score would be "
-                    f"of what was trained on: leave them out of {problems.source}"
+                    f"rl_problems: {len(both)} of them are also examples of benchmarks.{name}, so its score would be "
+                    f"that of training data: leave them out of {problems.source}"
                 )
-    return [" ".join(message["content"] for message in chat) for chat in chats]
+    return _texts(chats)
 
 
 def _check_trainings(plan: Plan, records: dict[Stage, dict]) -> None:
-    """Checkpoints that trainings reach, and teachers whose tokens mean what the student's do."""
+    """Trainings reach their checkpoints, and teachers whose logits are used have the student's tokenizer."""
     for stage in plan.stages:
         if stage.kind != "train" or stage in records:
             continue
         at = stage.settings["stop_after"]
         steps = steps_of(stage, plan.study)
         if at is not None and at > steps:
-            raise StudyError(f"train.checkpoints: {at} is beyond the {steps} steps that {stage.name} can have")
+            raise StudyError(f"train.checkpoints: {at} is beyond the {steps} steps of {stage.name}")
     for trial in plan.trials:
         students = [step.student for step in trial.steps if step.student is not None]
         itself = {answered.inputs["answers"].inputs["base"] for answered in trial.original.values()}
@@ -148,13 +147,13 @@ def _check_same_tokens(study: Study, student: str, teacher: str) -> None:
     files = [_tokenizer_of(study.models[alias]) for alias in (student, teacher)]
     if None not in files and _vocabulary(files[0]) != _vocabulary(files[1]):
         raise StudyError(
-            f"pairs: {student} and {teacher} have different tokenizers, so that {teacher} cannot judge the tokens of "
-            f"{student} one by one, as on_policy_distillation has it: take a teacher of the student's family"
+            f"pairs: {student} and {teacher} have different tokenizers, so the objective cannot compare their logits "
+            f"token by token: use a teacher with the student's tokenizer"
         )
 
 
 def _tokenizer_of(model: Model) -> Path | None:
-    """The tokenizer's file of a model whose files are at hand."""
+    """The tokenizer file of a local model; None for a model of the hub."""
     folder = _check_model("", model)
     file = folder / "tokenizer.json" if folder is not None else None
     return file if file is not None and file.is_file() else None
@@ -167,7 +166,7 @@ def _vocabulary(file: Path | None) -> dict[str, int]:
 
 
 def _check_model(alias: str, model: Model) -> Path | None:
-    """The folder of a model whose files are at hand, verified; None for one that the hub has."""
+    """The verified folder of a local model; None for a model of the hub or behind an API."""
     if isinstance(model, OrganismModel):
         if not model.rebuild:
             shipped.verify(model.organism)
@@ -176,14 +175,14 @@ def _check_model(alias: str, model: Model) -> Path | None:
         return None
     folder = Path(model.path)
     if not list(folder.glob("*.safetensors")):
-        raise StudyError(f"models.{alias}: {model.path} has no weights in safetensors; other formats are not loaded")
+        raise StudyError(f"models.{alias}: {model.path} has no weights in safetensors, the only format that is loaded")
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         raise StudyError(f"models.{alias}: {model.path} has no tokenizer (tokenizer.json or tokenizer.model)")
     return folder
 
 
 def _check_thinking(study: Study, folders: list[Path]) -> None:
-    """A switch for thinking that the study turns must be in the chat template of some model."""
+    """Some model's chat template must have a thinking switch if the study sets it."""
     switched = {
         f"benchmarks.{name}.thinking": b.thinking
         for name, b in study.benchmarks.items()
@@ -192,46 +191,46 @@ def _check_thinking(study: Study, folders: list[Path]) -> None:
     switched["sampling.thinking"] = study.sampling.thinking
     templates = (path for folder in folders for path in folder.glob("*") if path.name in TEMPLATES)
     if len(folders) < len(study.models) or any(SWITCH in path.read_text() for path in templates):
-        return  # There is one, or there may be: templates of the hub's models are not at hand.
+        return  # A template has the switch, or may have it: those of hub models are not read here.
     for where, thinking in switched.items():
         if thinking in ("on", "off"):
             raise StudyError(
                 f"{where}: no model's chat template has a switch to turn it {thinking}: leave it out, or use empty, "
-                f"which puts an empty block of reasoning before the answer"
+                f"which prefills an empty reasoning block"
             )
 
 
 def _check_tokens(study: Study, alias: str, folder: Path, texts: dict[str, list[str]]) -> None:
-    """Prompts that the context cannot hold (the chat template's own few tokens are counted when a prompt is asked), and
-    options that are not single tokens."""
+    """Prompts fit into the context, and options are single tokens. The few tokens of the chat template are only counted
+    when the engine gets a prompt."""
     from tokenizers import Tokenizer
 
     own = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
     if study.max_model_len is not None and own is not None and study.max_model_len > own:
-        raise StudyError(f"context: {study.max_model_len} is more than the {own} tokens that models.{alias} can hold")
+        raise StudyError(f"max_model_len: {study.max_model_len} is more than the {own} tokens of models.{alias}")
     context = study.max_model_len or own
     if context is None or not (folder / "tokenizer.json").is_file():
-        return  # Only transformers itself can tell; the engine looks again before it answers.
+        return  # Only transformers can read its tokenizer; the engine checks prompts again.
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     for name, benchmark in study.benchmarks.items():
         by_logprob = isinstance(benchmark, GradedBenchmark) and benchmark.answer_by == "logprob"
         for option in BENCHMARKS.module(benchmark.kind).OPTIONS if by_logprob else ():
             if len(tokenizer.encode(option, add_special_tokens=False).ids) != 1:
                 raise StudyError(
-                    f"benchmarks.{name}: {option} is more than one token for models.{alias}, so the likeliest option "
-                    f"cannot be told; use answer_by: generation"
+                    f"benchmarks.{name}: {option} is more than one token for models.{alias}, so its "
+                    f"log-probability cannot be compared; use answer_by: generation"
                 )
     for where, each in texts.items():
         for number, encoded in enumerate(tokenizer.encode_batch_fast(each, add_special_tokens=False), 1):
             if len(encoded.ids) >= context:
                 raise StudyError(
-                    f"{where}, row {number}: {len(encoded.ids)} tokens for models.{alias}, whose context is {context}: "
-                    f"raise context, or leave the row out"
+                    f"{where}, row {number}: {len(encoded.ids)} tokens for models.{alias}, whose max_model_len is {context}: "
+                    f"raise max_model_len, or leave the row out"
                 )
 
 
 def _check_weights(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
-    """Weights in the store that pending stages will load must be what was written."""
+    """Weights in the store that pending stages will load have the checksums of their records."""
     if not store.is_local:
         return  # Checked when they are fetched.
     for stage in _read_by_pending(plan, records):
@@ -241,7 +240,7 @@ def _check_weights(plan: Plan, store: Store, records: dict[Stage, dict]) -> None
             if not (folder / name).is_file() or sha256_file(folder / name) != written["sha256"]:
                 raise StudyError(
                     f"{folder / name}: its checksum is not that of its record, so it was changed or damaged; remove "
-                    f"{store.uri}/{stage.address} to have it made anew"
+                    f"{store.uri}/{stage.address}, and the stage runs again"
                 )
 
 

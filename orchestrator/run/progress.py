@@ -1,4 +1,4 @@
-"""Live progress of a run, and the account of it afterwards. Reads the board's events; knows nothing of Ray."""
+"""Live progress of a run, and how its wall time was used. Reads events; does not use Ray."""
 
 import itertools
 import time
@@ -12,11 +12,11 @@ from rich.text import Text
 
 from orchestrator.run.event_log import Event
 
-LINE_EVERY = 15.0  # seconds between two lines where the output is not a terminal
+LINE_EVERY = 15.0  # seconds between two lines if the output is not a terminal
 
 
 class Progress:
-    """What is running, what is left, tokens per second and time to go: a live table, or lines in a log."""
+    """Running and remaining stages, tokens per second and remaining time: a live table, or lines in a log."""
 
     def __init__(self, console: Console, left: Counter[str]):
         self._console, self._left = console, Counter(left)
@@ -41,7 +41,7 @@ class Progress:
             self._console.print(self._line(), soft_wrap=True)
 
     def update(self, events: list[Event]) -> None:
-        """Take in new events and show where the run is."""
+        """Add new events and show the progress."""
         for event in events:
             if event.what == "started":
                 self._running[event.address] = event
@@ -64,20 +64,20 @@ class Progress:
             self._last_line = time.time()
             self._console.print(self._line(), soft_wrap=True)
 
-    def _to_go(self) -> str:
+    def _remaining(self) -> str:
         done = sum(self._done.values())
         left = sum(n for n in self._left.values() if n > 0)
         if not left:
             return "nothing left"
         if not done:
             return f"{left} left"
-        # Kinds differ in length, so what is left is weighed by the mean of its kind, at the pace so far.
+        # Stages of a kind are alike: the mean duration of each kind, at the pace so far.
         mean = {kind: self._seconds[kind] / n for kind, n in self._done.items() if n}
         overall = sum(self._seconds.values()) / done
         ahead = sum(n * mean.get(kind, overall) for kind, n in self._left.items() if n > 0)
         behind = sum(self._seconds.values())
         pace = behind / (time.time() - self._started)
-        return f"{left} left, about {duration(ahead / pace) if pace else '?'} to go"
+        return f"{left} left, about {duration(ahead / pace) if pace else '?'} remaining"
 
     def _rate(self) -> str:
         sampled = self._tokens["sample"]
@@ -88,7 +88,7 @@ class Progress:
         now = ", ".join(f"{kind} {n}" for kind, n in sorted(running.items())) or "nothing"
         return (
             f"{duration(time.time() - self._started)}: {sum(self._done.values())} of {self._total} stages done, "
-            f"running {now}; {self._rate()}; {self._to_go()}"
+            f"running {now}; {self._rate()}; {self._remaining()}"
         )
 
     def _table(self) -> Group:
@@ -102,7 +102,7 @@ class Progress:
         shown = [
             Text(f"  {name.rsplit('-', 1)[0]}", style="dim", no_wrap=True, overflow="ellipsis") for name in names[:8]
         ]
-        head = f"{duration(time.time() - self._started)}  {self._rate()}  {self._to_go()}"
+        head = f"{duration(time.time() - self._started)}  {self._rate()}  {self._remaining()}"
         return Group(Text(head, style="bold"), table, *shown)
 
 
@@ -117,10 +117,9 @@ def duration(seconds: float) -> str:
 
 
 def time_split(intervals: list[tuple[str, float, float]], begin: float, end: float) -> dict[str, float]:
-    """The seconds from `begin` to `end` by kind of work, given (kind, start, stop); they add up to the whole.
+    """The seconds from `begin` to `end` by kind of work, from intervals (kind, start, stop). They add up to the whole.
 
-    Kinds under way at the same moment share it. What no interval covers is orchestration: time in which nothing that
-    the study is about went on.
+    Kinds that run at the same time share it equally. Time that no interval covers is "orchestration".
     """
     edges = sorted({begin, end, *(t for _, a, b in intervals for t in (a, b) if begin < t < end)})
     split: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""What is printed at the end of a run: what was executed, and where the time went."""
+"""The summary at the end of a run: executed stages, failures, and how the wall time was used."""
 
 import time
 from collections import Counter
@@ -11,8 +11,8 @@ from orchestrator.run.driver import Outcome
 from orchestrator.run.progress import duration, time_split
 
 
-def show_account(console: Console, plan: Plan, outcome: Outcome, began: float) -> None:
-    """Executions by kind against distinct stages, failures, and the wall time split by kind of work."""
+def show_summary(console: Console, plan: Plan, outcome: Outcome, began: float) -> None:
+    """Print executed and distinct stages by kind, failed trials, and the wall time by kind of work."""
     ran = Counter(event.kind for event in outcome.events if event.what == "finished")
     if outcome.events:
         distinct = Counter(stage.kind for stage in plan.stages)
@@ -20,9 +20,9 @@ def show_account(console: Console, plan: Plan, outcome: Outcome, began: float) -
             "Executed: " + ", ".join(f"{ran[kind]} {kind}" for kind in distinct)
             + " (of " + ", ".join(f"{n}" for n in distinct.values()) + " distinct)"
         )  # fmt: skip
-    told = set()
+    reported = set()
     for event in outcome.failed:
-        told.add(event.trial)
+        reported.add(event.trial)
         if event.what == "not run":
             console.print(
                 f"[yellow]{event.trial} not run[/yellow]: needs {event.address}, which failed", soft_wrap=True
@@ -30,8 +30,8 @@ def show_account(console: Console, plan: Plan, outcome: Outcome, began: float) -
         else:
             console.print(f"[red]{event.trial} failed[/red]: {event.address}: {escape(event.message)}", soft_wrap=True)
     for trial in outcome.report.unfinished:
-        if trial not in told:
-            console.print(f"[yellow]{trial} not finished[/yellow]: the run ended before it did", soft_wrap=True)
+        if trial not in reported:
+            console.print(f"[yellow]{trial} not finished[/yellow] before the run ended", soft_wrap=True)
     end = time.time()
     split = time_split(_intervals(outcome), began, end)
     parts = sorted(split.items(), key=lambda part: part[0] == "orchestration")
@@ -40,7 +40,7 @@ def show_account(console: Console, plan: Plan, outcome: Outcome, began: float) -
 
 
 def _intervals(outcome: Outcome) -> list[tuple[str, float, float]]:
-    """When work of each kind went on. What asks an engine before there is one waits for its start."""
+    """When work of each kind ran. A sample that waits for its engine begins when the engine has started."""
     intervals = []
     if outcome.engines is not None:
         intervals.append(("start engines", *outcome.engines))

@@ -340,7 +340,7 @@ def test_prompts_that_a_condition_spoils_are_found_before_anything_runs(small):
         "conditions={it: {kind: inoculation, when: evaluation, prefix: '" + "very " * 300 + "', benchmarks: [maths]}}"
     )
     plan = build_plan(small(*ONE, spoilt, "max_model_len=64"))
-    with pytest.raises(StudyError, match=r"maths, asked otherwise \(1\), row 1: \d+ tokens"):
+    with pytest.raises(StudyError, match=r"maths, changed by a condition \(1\), row 1: \d+ tokens"):
         check(plan, Store(plan.study.store), {})
 
 

@@ -1,4 +1,4 @@
-"""What is known to be wrong before any work starts, and whether the message says what to change."""
+"""The checks before any work starts: each mistake is found, and its message says what to change."""
 
 import http.server
 import json
@@ -112,20 +112,20 @@ def test_a_training_prompt_longer_than_the_context(small, write):
     overrides = [f"prompts.source={path}", "prompts.n=null", "recoveries={}"]
     message = refused(small(*overrides, "max_model_len=100"))
     assert "prompts, row " in message
-    assert "tokens for models.student, whose context is 100" in message
-    assert "raise context, or leave the row out" in message
+    assert "tokens for models.student, whose max_model_len is 100" in message
+    assert "raise max_model_len, or leave the row out" in message
     preflight(small(*overrides, "max_model_len=120"))
 
 
 def test_a_benchmark_prompt_longer_than_the_context(small):
     message = refused(small("max_model_len=30", f"benchmarks.facts.prompt='{{question}} {'fox ' * 30}'"))
     assert "facts, row 1: " in message
-    assert "raise context" in message
+    assert "raise max_model_len" in message
 
 
 def test_a_context_beyond_the_models_own(small):
     message = refused(small("max_model_len=4096"))
-    assert "context: 4096 is more than the 2048 tokens that models.student can hold" in message
+    assert "max_model_len: 4096 is more than the 2048 tokens of models.student" in message
 
 
 def test_a_store_that_cannot_be_written(small, tmp_path):
@@ -279,7 +279,7 @@ def test_finished_weights_that_were_damaged(small, publish):
     path.write_bytes(b"wEights")
     message = refused(study)
     assert f"{path}: its checksum is not that of its record" in message
-    assert f"remove {study.store}/{trained.address} to have it made anew" in message
+    assert f"remove {study.store}/{trained.address}, and the stage runs again" in message
     path.unlink()
     assert f"{path}: " in refused(study)
 
@@ -303,7 +303,7 @@ def test_problems_that_are_examples_of_a_benchmark_too(small, write):
     path = write("problems", [*benchmark_rows("math500", 5, 0, test=False), *rows[:2]])
     study = [*GRPO, PROBLEMS, f"rl_problems.source={path}"]
     message = refused(small(*study, "rl_problems.n=7"))
-    assert "problems: 2 of them are examples of benchmarks.maths too" in message
+    assert "rl_problems: 2 of them are also examples of benchmarks.maths" in message
     assert f"leave them out of {path}" in message
     # However they are asked, and whichever columns they have.
     other = write("other", [{**row, "more": 1} for row in rows])
@@ -330,7 +330,7 @@ def test_problems_that_cannot_be_graded_or_read(small, write):
 def test_a_problem_longer_than_the_context(small):
     message = refused(small(*GRPO, PROBLEMS, f"rl_problems.prompt='{{problem}} {'fox ' * 60}'", "max_model_len=60"))
     assert "problems, row " in message
-    assert "raise context" in message
+    assert "raise max_model_len" in message
 
 
 def test_a_benchmark_that_cannot_be_read_is_named_though_there_are_problems(small, write):
@@ -343,7 +343,7 @@ def test_a_checkpoint_beyond_the_steps_of_the_training(small):
     recipe = "train={learning_rate: 1, batch_size: 4, num_train_epochs: 2}"  # of at most 20 answers
     preflight(small(recipe, "train.checkpoints=[1, 10]"))
     message = refused(small(recipe, "train.checkpoints=[1, 11]"))
-    assert "train.checkpoints: 11 is beyond the 10 steps that steps-on-words-answers-s1-at-11 can have" in message
+    assert "train.checkpoints: 11 is beyond the 10 steps of steps-on-words-answers-s1-at-11" in message
     preflight(small(recipe, "train.checkpoints=[1, 11]", "train.max_steps=11"))
     assert "beyond the 2 steps" in refused(small(*GRPO, PROBLEMS, "train.batch_size=3", "train.checkpoints=[3]"))
 
@@ -363,7 +363,7 @@ def test_a_teacher_that_judges_tokens_has_the_students_tokens(small, stranger):
     preflight(small("train.objective=on_policy_distillation", "recoveries={}"))
     message = refused(small("train.objective=on_policy_distillation", "recoveries={}", stranger))
     assert "pairs: student and terse have different tokenizers" in message
-    assert "take a teacher of the student's family" in message
+    assert "use a teacher with the student's tokenizer" in message
     preflight(small("train.objective=sdft", "recoveries={}", stranger))
 
 
