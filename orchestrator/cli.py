@@ -140,7 +140,7 @@ def run_command(arguments: argparse.Namespace, console: Console) -> int:
         outcome = run_study(plan, arguments.address, tracker, progress)
     _show_report(console, plan, outcome.report)
     show_summary(console, plan, outcome, began)
-    return 1 if outcome.report.unfinished else 0
+    return 1 if outcome.report.results.unfinished else 0
 
 
 def report_command(arguments: argparse.Namespace, console: Console) -> int:
@@ -152,10 +152,9 @@ def report_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _show_report(console: Console, plan: Plan, report: "Report") -> None:
-    from orchestrator.results.report import RESULTS
     from orchestrator.results.tables import show_results
 
-    show_results(console, plan.study, json.loads(report.files[RESULTS]))
+    show_results(console, plan.study, report.results)
     console.print(f"Report: {', '.join(report.paths)}", soft_wrap=True, markup=False)
 
 

@@ -48,7 +48,7 @@ def records(store: Path) -> dict[str, str]:
 def scores(store: Path) -> list[dict]:
     """The rows of the store's one report."""
     (results,) = store.glob("reports/*/results.json")
-    return json.loads(results.read_text())["rows"]
+    return json.loads(results.read_text())["measurements"]["score"]
 
 
 def finish(overrides: list[str], log: Path) -> None:

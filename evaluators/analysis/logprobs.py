@@ -8,7 +8,6 @@ on ("answer").
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from evaluators.analysis.statistics import Interval
+from evaluators.analysis.statistics import Interval, ratio
 from evaluators.engines.chat_template import Chat
 from evaluators.engines.generations import Generation
 from evaluators.engines.requests import Request, TokenLogprobs
@@ -69,55 +68,14 @@ def requests_by_token_ids(generations: Sequence[Generation]) -> list[Request]:
 
 def mean_nll(rows: Sequence[CompletionLogprobs], part: str = ALL) -> Interval:
     """The mean NLL per token in nats, with its 95 % interval over completions."""
-    sums_A, tokens_A = _of_part(rows, part)
-    return _ratio(-sums_A, tokens_A)
-
-
-def divergence(student: Sequence[CompletionLogprobs], base: Sequence[CompletionLogprobs], part: str = ALL) -> Interval:
-    """KL(student || base) in nats per token, over the same completions, with its 95 % interval over prompts.
-
-    The interval is about these trained students; it does not include the variance over training seeds.
-    """
-    assert [row.id for row in student] == [row.id for row in base], "completions do not pair"
-    student_A, tokens_A = _of_part(student, part)
-    base_A, _ = _of_part(base, part)
-    return _ratio(student_A - base_A, tokens_A)
-
-
-def pooled(rows_S_A: Sequence[Sequence[CompletionLogprobs]]) -> list[CompletionLogprobs]:
-    """The completions of all seeds for one prompt as one row each, since they are correlated."""
-    by_id: dict[str, list[CompletionLogprobs]] = defaultdict(list)
-    for rows in rows_S_A:
-        for row in rows:
-            by_id[row.id].append(row)
-
-    def added(each: list[dict]) -> dict:
-        return {part: sum(one[part] for one in each if part in one) for part in {part for one in each for part in one}}
-
-    return [
-        CompletionLogprobs(id, added([row.logprob for row in rows]), added([row.tokens for row in rows]))
-        for id, rows in by_id.items()
-    ]
+    having = [row for row in rows if row.tokens.get(part)]
+    sums_A = np.array([row.logprob[part] for row in having])
+    return ratio(-sums_A, np.array([row.tokens[part] for row in having], dtype=float))
 
 
 def parts_of(rows: Sequence[CompletionLogprobs]) -> list[str]:
     """The parts that at least one of these completions has."""
     return [part for part in (ALL, REASONING, ANSWER) if any(row.tokens.get(part) for row in rows)]
-
-
-def _of_part(rows: Sequence[CompletionLogprobs], part: str) -> tuple[np.ndarray, np.ndarray]:
-    having = [row for row in rows if row.tokens.get(part)]
-    return np.array([row.logprob[part] for row in having]), np.array([row.tokens[part] for row in having], dtype=float)
-
-
-def _ratio(sums_A: np.ndarray, tokens_A: np.ndarray) -> Interval:
-    """The mean per token over completions of different lengths, with the large-sample interval of a ratio of two means
-    (Cochran 1977, section 2.11). The completion is the unit of sampling, since its tokens are correlated."""
-    value = sums_A.sum() / tokens_A.sum()
-    residuals_A = sums_A - value * tokens_A
-    n = len(sums_A)
-    error = np.sqrt((residuals_A**2).sum() * n / max(n - 1, 1)) / tokens_A.sum()
-    return Interval(float(value), float(value - 1.96 * error), float(value + 1.96 * error))
 
 
 def read_logprobs(path: Path) -> list[CompletionLogprobs]:

@@ -77,6 +77,19 @@ def mean_score(scores_S_E: np.ndarray) -> Interval:
     return _interval(scores_S_E, [0.0, 0.0, 1.0, 1.0], least=0.0)
 
 
+def ratio(sums_E: np.ndarray, weights_E: np.ndarray) -> Interval:
+    """The sum of all sums over the sum of all weights, as a mean per token over completions of different length.
+
+    The large-sample interval of a ratio of two means (Cochran 1977, section 2.11), in which an example's tokens vary
+    together.
+    """
+    value = sums_E.sum() / weights_E.sum()
+    spread = sums_E - value * weights_E
+    n = len(sums_E)
+    error = np.sqrt((spread**2).sum() * n / max(n - 1, 1)) / weights_E.sum()
+    return Interval(float(value), float(value - 1.96 * error), float(value + 1.96 * error))
+
+
 def mcnemar(before_E: np.ndarray, after_S_E: np.ndarray) -> float:
     """Two-sided p-value of no change in these trained students, from before (examples) to after (seeds, examples).
 

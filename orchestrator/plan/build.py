@@ -1,49 +1,53 @@
-"""A study unfolded into its trials."""
+"""From a study to its plan: the trials, and the stages of each."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from orchestrator import conditions, recoveries
+from orchestrator import conditions, measures, recoveries
 from orchestrator.conditions import CONDITIONS
+from orchestrator.measures import MEASURES, POINTS, SCORE, TRAINING_DATA, Evaluation
 from orchestrator.plan import hypotheses
-from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
+from orchestrator.plan.trial import EvaluationPoint, Measured, Plan, Trial
 from orchestrator.recoveries import RECOVERIES
-from orchestrator.stages import train, transform
-from orchestrator.stages.builder import Builder
+from orchestrator.stages import train
+from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.store.stage import Stage
-from orchestrator.study.schema import Pair, Study
+from orchestrator.study.hypotheses import ORIGINAL, TEACHER
+from orchestrator.study.schema import Benchmark, Pair, Study
 from orchestrator.study.settings import StudyError
 
 
 def build_plan(study: Study) -> Plan:
-    """The plan of a study. Raises StudyError for what only shows when the parts meet."""
+    """The plan of a study. Raises StudyError for mistakes that only show when its parts are combined."""
     made: dict = {}
     check_options(study)
     try:
         builders = [Builder(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
         for alias in study.models:
             builders[0].model(alias)
-        at = {name: {(pair.student, pair.teacher) for pair in study.pairs_with(name)} for name in study.conditions}
-        there = [
-            (builder, name) for name in at for builder in builders if (builder.student, builder.teacher) in at[name]
-        ]
-        trials = tuple(trial for builder, name in there for trial in _trials(builder, name))
+        trials: list[Trial] = []
+        for condition in study.conditions:
+            pairs = set(study.pairs_with(condition))
+            for builder in builders:
+                if _pair(builder) in pairs:
+                    trials += _trials(builder, condition)
         hypotheses.check(study, trials)
-        return Plan(study, trials)
+        return Plan(study, tuple(trials))
     except ValueError as error:
         raise StudyError(str(error)) from error
 
 
 def check_options(study: Study) -> None:
-    """Raise StudyError, with a line for each mistake, for options that a condition or recovery does not take."""
+    """Raise StudyError, with a line for each mistake, for what a condition, recovery or measure does not take."""
     mistakes = []
-    declared = [
+    checks: list[Callable[[], object]] = [
         *(partial(conditions.options, name, one) for name, one in study.conditions.items()),
         *(partial(recoveries.options, name, one) for name, one in study.recoveries.items()),
+        *(partial(measures.check, study, name) for name in study.measures),
     ]
-    for options in declared:
+    for check in checks:
         try:
-            options()
+            check()
         except ValueError as error:
             mistakes.append(str(error))
     if mistakes:
@@ -51,60 +55,110 @@ def check_options(study: Study) -> None:
 
 
 def _trials(builder: Builder, condition: str) -> Iterator[Trial]:
-    """A trial for each recovery that brings a condition's student back; or one, where there is none."""
+    """A trial for each recovery of a condition; a single one for a condition without any."""
+    spec, benchmarks = _spec(builder, condition)
+    before_recovery = [
+        _point(builder, spec, benchmarks, student, step=step) for step, student in _first_training(spec.student)
+    ]
+    for recovery in _recoveries(builder, condition) or [""]:
+        recovered = _recovered(builder, condition, spec.student, recovery, benchmarks) if recovery else {}
+        after_recovery = [
+            _point(builder, spec, benchmarks, student, recovery=recovery, budget=budget)
+            for budget, student in recovered.items()
+        ]
+        yield Trial(
+            student=builder.student,
+            teacher=builder.teacher,
+            condition=condition,
+            recovery=recovery,
+            seed=builder.seed,
+            points=(*before_recovery, *after_recovery),
+            untrained={ORIGINAL: _untrained(builder, builder.student), TEACHER: _untrained(builder, builder.teacher)},
+            training_data=_training_data(builder, spec.student),
+        )
+
+
+def _spec(builder: Builder, condition: str) -> tuple[ConditionSpec, Mapping[str, Benchmark]]:
+    """What a condition declares, and the benchmarks on which its student is evaluated."""
     study, declared = builder.study, builder.study.conditions[condition]
     options = conditions.options(condition, declared)
     try:
         spec = CONDITIONS.module(declared.kind).build(builder, options)
     except ValueError as error:
         raise ValueError(f"conditions.{condition}: {error}") from error
-    benchmarks = spec.benchmarks or {name: study.benchmarks[name] for name in declared.benchmarks or study.benchmarks}
+    names = declared.benchmarks or study.benchmarks
+    return spec, spec.benchmarks or {name: study.benchmarks[name] for name in names}
 
-    def step(recovery: str, budget: int, at: int | None, student: Stage | None) -> EvaluationPoint:
-        scores = {name: builder.evaluate(name, one, student, spec.prefill) for name, one in benchmarks.items()}
-        divergence = {
-            name: builder.divergence(name, benchmarks[name], student)
-            for name in study.measures.kl
-            if student is not None and name in benchmarks
-        }
-        style = {name: builder.style(name, scores[name]) for name in study.measures.style if name in scores}
-        return EvaluationPoint(recovery, budget, at, student, scores, divergence, style)
 
-    first = [step("", 0, None, spec.student)]
-    if spec.student is not None and spec.student.kind == "train":
-        checkpoints = sorted(spec.student.runtime["checkpoints"])
-        first = [step("", 0, at, train.stopped(spec.student, at)) for at in checkpoints] + first
-    learnt = spec.student.inputs.get("data") if spec.student is not None else None
-    if learnt is not None and transform.origin(learnt) is None:
-        learnt = None  # Streams answer nothing, so there is no prompt under which to look at them.
-    original = {name: builder.evaluate_untrained(builder.student, name) for name in study.benchmarks}
-    teacher_scores = {name: builder.evaluate_untrained(builder.teacher, name) for name in study.benchmarks}
-    training_nll = builder.training_nll(learnt) if study.measures.perplexity and learnt is not None else None
-    for name in _recoveries(builder, condition) or [""]:
-        brought_back = _brought_back(builder, condition, spec.student, name, benchmarks) if name else {}
-        steps = (*first, *(step(name, budget, None, student) for budget, student in brought_back.items()))
-        place = (builder.student, builder.teacher, condition, name, builder.seed)
-        yield Trial(*place, steps, original, teacher_scores, training_nll)
+def _first_training(student: Stage | None) -> Iterator[tuple[int | None, Stage | None]]:
+    """The checkpoints of a condition's training that are to be evaluated, by step, and its end (None)."""
+    if student is not None and student.kind == "train":
+        yield from ((step, train.stopped(student, step)) for step in sorted(student.runtime["checkpoints"]))
+    yield None, student
+
+
+def _point(
+    builder: Builder,
+    spec: ConditionSpec,
+    benchmarks: Mapping[str, Benchmark],
+    student: Stage | None,
+    recovery: str = "",
+    budget: int = 0,
+    step: int | None = None,
+) -> EvaluationPoint:
+    evaluations = [
+        Evaluation(
+            builder=builder,
+            name=name,
+            benchmark=benchmark,
+            student=student,
+            stage=builder.evaluate(name, benchmark, student, spec.prefill),
+        )
+        for name, benchmark in benchmarks.items()
+    ]
+    measured: dict[str, dict[str, tuple[Stage, ...]]] = {}
+    for measure in measures.measures_of(builder.study, POINTS):
+        taken_on = measures.benchmarks_of(builder.study, measure)
+        stages = {e.name: MEASURES.module(measure).stages(e) for e in evaluations if e.name in taken_on}
+        measured[measure] = {name: each for name, each in stages.items() if each}
+    return EvaluationPoint(recovery=recovery, budget=budget, step=step, student=student, measured=measured)
+
+
+def _untrained(builder: Builder, alias: str) -> Measured:
+    """The evaluations of an untrained model, on all benchmarks."""
+    return {SCORE: {name: (builder.evaluate_untrained(alias, name),) for name in builder.study.benchmarks}}
+
+
+def _training_data(builder: Builder, student: Stage | None) -> dict[str, tuple[Stage, ...]]:
+    data = student.inputs.get("data") if student is not None else None
+    if data is None:
+        return {}
+    names = measures.measures_of(builder.study, TRAINING_DATA)
+    stages = {name: MEASURES.module(name).stages(builder, data) for name in names}
+    return {name: each for name, each in stages.items() if each}
+
+
+def _pair(builder: Builder) -> Pair:
+    return Pair(student=builder.student, teacher=builder.teacher)
 
 
 def _recoveries(builder: Builder, condition: str) -> list[str]:
-    """The names of those that bring this builder's student back."""
-    mine = Pair(student=builder.student, teacher=builder.teacher)
+    """The names of the recoveries that a condition's student goes through."""
     named = (name for name, one in builder.study.recoveries.items() if condition in one.conditions)
-    return [name for name in named if mine in builder.study.pairs_with(condition, name)]
+    return [name for name in named if _pair(builder) in builder.study.pairs_with(condition, name)]
 
 
-def _brought_back(
-    builder: Builder, condition: str, student: Stage | None, name: str, benchmarks: Collection[str]
+def _recovered(
+    builder: Builder, condition: str, student: Stage | None, name: str, benchmarks: Mapping[str, Benchmark]
 ) -> dict[int, Stage]:
-    """A condition's student after each budget of a recovery."""
+    """A condition's student after each budget of a recovery, budgets upwards."""
     recovery = builder.study.recoveries[name]
     options = recoveries.options(name, recovery)
     try:
         if student is None:
-            raise ValueError(f"conditions: {condition} trains no student, so there is none to bring back")
+            raise ValueError(f"conditions: {condition} trains no student, so there is none to recover")
         if recovery.search is not None and recovery.search.benchmark not in benchmarks:
-            raise ValueError(f"search.benchmark: {condition} does not ask {recovery.search.benchmark}")
+            raise ValueError(f"search.benchmark: {condition} is not evaluated on {recovery.search.benchmark}")
         recover = RECOVERIES.module(recovery.kind).recover
         return {budget: recover(builder, student, budget, recovery, options) for budget in sorted(recovery.budgets)}
     except ValueError as error:

@@ -1,43 +1,44 @@
 """The trials of a study, the points at which they are evaluated, and the stages that they share."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from orchestrator.measures import SCORE
 from orchestrator.store.stage import Stage, closure
+from orchestrator.study.hypotheses import ORIGINAL, TEACHER
 from orchestrator.study.schema import Study
 
+Measured = Mapping[str, Mapping[str, tuple[Stage, ...]]]  # the stages of each measure, by benchmark
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationPoint:
-    """One point of a trial, by its evaluations: the student after a recovery budget (0: before any), or, before that,
-    `at` a step of its first training. `recovery` is the name of what the budget was spent on ("" before any);
-    `student` is None where it is the original one.
+    """A point at which a trial evaluates its student: after a budget of a recovery ("" and 0: before any recovery), or,
+    with `step`, after that step of its first training. `student` is None for the base student."""
 
-    `divergence` has, by benchmark, how likely the student and the original one find the student's answers, and `style`
-    whose style they are in.
-    """
-
-    recovery: str
-    budget: int
-    at: int | None
+    recovery: str = ""
+    budget: int = 0
+    step: int | None = None
     student: Stage | None
-    scores: dict[str, Stage]
-    divergence: dict[str, tuple[Stage, Stage]]
-    style: dict[str, Stage]
+    measured: Measured
+
+    @property
+    def scores(self) -> dict[str, Stage]:
+        """The evaluations, by benchmark."""
+        return _scores(self.measured)
 
     def stages(self) -> Iterator[Stage]:
-        yield from self.scores.values()
-        for ours, theirs in self.divergence.values():
-            yield from (ours, theirs)
-        yield from self.style.values()
+        return _stages(self.measured)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One pair, condition, recovery ("" for a condition without any) and seed. `original` and `teacher_scores` are of
-    the two models as they are; `training_nll` is how likely the original student finds what this one was first trained on.
+    """One pair, condition, recovery ("" for a condition without any) and seed.
+
+    `untrained` has the stages of the pair's untrained models, by `original` and `teacher`; `training_data` those of
+    what the student is first trained on, by measure.
     """
 
     student: str
@@ -45,39 +46,60 @@ class Trial:
     condition: str
     recovery: str
     seed: int
-    steps: tuple[EvaluationPoint, ...]
-    original: dict[str, Stage]
-    teacher_scores: dict[str, Stage]
-    training_nll: Stage | None
+    points: tuple[EvaluationPoint, ...]
+    untrained: Mapping[str, Measured]
+    training_data: Mapping[str, tuple[Stage, ...]]
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        return self.student, self.teacher
 
     @property
     def key(self) -> str:
+        """A name that no other trial of the study has."""
         names = (self.student, self.teacher, self.condition, *([self.recovery] if self.recovery else []))
         return f"{'.'.join(names)}.s{self.seed}"
 
     @property
     def params(self) -> dict[str, str | int]:
-        """What tells this trial from the others."""
-        return {
-            "student": self.student,
-            "teacher": self.teacher,
-            "condition": self.condition,
-            "recovery": self.recovery,
-            "seed": self.seed,
-        }
+        """What distinguishes this trial from the others of its study."""
+        names = ("student", "teacher", "condition", "recovery", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def untrained_scores(self) -> dict[str, Stage]:
+        """The evaluations of the untrained student, by benchmark."""
+        return _scores(self.untrained[ORIGINAL])
+
+    @property
+    def teacher_scores(self) -> dict[str, Stage]:
+        """The evaluations of the teacher, by benchmark."""
+        return _scores(self.untrained[TEACHER])
+
+    def untrained_stages(self, model: str, measure: str, benchmark: str) -> tuple[Stage, ...]:
+        """The stages of a measure of an untrained model; empty where the stages of a point have its values."""
+        return self.untrained[model].get(measure, {}).get(benchmark, ())
 
     def stages(self) -> Iterator[Stage]:
         """All that the trial measures; what that needs is in the inputs."""
         yield from self.references()
-        for step in self.steps:
-            yield from step.stages()
+        for point in self.points:
+            yield from point.stages()
 
     def references(self) -> Iterator[Stage]:
-        """What is measured but for the trained student."""
-        yield from self.original.values()
-        yield from self.teacher_scores.values()
-        if self.training_nll is not None:
-            yield self.training_nll
+        """The stages of the untrained models and of the training data."""
+        for measured in self.untrained.values():
+            yield from _stages(measured)
+        for stages in self.training_data.values():
+            yield from stages
+
+
+def _stages(measured: Measured) -> Iterator[Stage]:
+    return (stage for by_benchmark in measured.values() for stages in by_benchmark.values() for stage in stages)
+
+
+def _scores(measured: Measured) -> dict[str, Stage]:
+    return {name: stage for name, (stage,) in measured[SCORE].items()}
 
 
 @dataclass(frozen=True)
@@ -94,9 +116,9 @@ class Plan:
 
     @cached_property
     def lora_rank(self) -> int:
-        """The largest rank of an adapter that engines will be asked with; 0 for none."""
+        """The largest rank of an adapter that an engine must serve; 0 if there is no adapter."""
         return max((stage.settings.get("lora_r", 0) for stage in self.stages if stage.kind == "train"), default=0)
 
     def count_without_sharing(self) -> Counter[str]:
-        """How many stages of each kind would run if every trial ran all that it needs by itself."""
+        """How many stages of each kind would run if trials did not share stages."""
         return Counter(stage.kind for trial in self.trials for stage in closure(trial.stages()))

@@ -118,12 +118,12 @@ def _of_point(point: Point, plan: Plan) -> Iterator[Stage]:
     """The stages of a point's trials up to its recovery, and those of the pair's untrained models."""
     for trial in plan.trials:
         if (trial.student, trial.teacher) == (point.student, point.teacher):
-            yield from (*trial.original.values(), *trial.teacher_scores.values())
+            yield from (*trial.untrained_scores.values(), *trial.teacher_scores.values())
             if trial.condition == point.condition and point.recovery in (None, trial.recovery):
                 yield from trial.references()
-                for step in trial.steps:
-                    if not step.recovery or step.recovery == point.recovery:
-                        yield from step.stages()
+                for evaluated in trial.points:
+                    if not evaluated.recovery or evaluated.recovery == point.recovery:
+                        yield from evaluated.stages()
 
 
 def most_to_run(plan: Plan, records: dict[Stage, dict[str, Any]]) -> int:
@@ -137,10 +137,10 @@ def most_to_run(plan: Plan, records: dict[Stage, dict[str, Any]]) -> int:
         if completed_points(trial, plan.study, records) is not None:
             continue
         bisected = trial.recovery and plan.study.recoveries[trial.recovery].search is not None
-        evaluated = [point for point in trial.steps if not (bisected and point.budget)]
+        evaluated = [point for point in trial.points if not (bisected and point.budget)]
         certain |= set(closure([*trial.references(), *(stage for point in evaluated for stage in point.stages())]))
         if bisected:
-            by_budget = {point.budget: set(closure(_stages_of(point))) for point in trial.steps if point.budget}
+            by_budget = {point.budget: set(closure(_stages_of(point))) for point in trial.points if point.budget}
             measured = frozenset[Stage]().union(*by_budget.values())
             paths_by_trial[trial.recovery, measured] = _stages_by_path(by_budget)
     done = records.keys()
@@ -162,7 +162,7 @@ def _stages_of(point: EvaluationPoint) -> Iterator[Stage]:
 def budgets_without_rows(plan: Plan) -> Iterator[str]:
     """A line for each recovery with a budget of more rows than its data has."""
     for trial in plan.trials:
-        for point in trial.steps:
+        for point in trial.points:
             if point.recovery and point.student is not None and point.student.settings.get("rows"):
                 has, wanted = _rows_in(point.student, plan.study), point.student.settings["rows"]
                 if wanted > has:

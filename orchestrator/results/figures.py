@@ -3,8 +3,9 @@
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -14,11 +15,13 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orchestrator.results.read import Results, Row, Style, when
+from orchestrator.measures import MEASURES, POINTS, SCORE
+from orchestrator.results.model import Measurement, Results
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 SERIES = ("#c2410c", "#1d4ed8", "#047857", "#7e22ce", "#a16207", "#be185d", "#0e7490", "#4d7c0f")
 MARKERS = "osDv^PX*"
+DASHED = (0, (4, 3))
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -38,38 +41,45 @@ STYLE = {
 }
 
 
-def pair_figure(results: Results, student: str, teacher: str, benchmark: str, spent: dict[str, str]) -> Figure:
-    """A pair on one benchmark: its levels (where it has some) before and after; all benchmarks while it was trained
-    (where there are checkpoints), and on the way back, against the budget; of several recoveries, this one benchmark on
-    each way. `spent` is what the budgets of a recovery count."""
-    of_pair = [r for r in results.rows if (r.student, r.teacher) == (student, teacher)]
-    rows = [r for r in of_pair if r.benchmark == benchmark and r.at is None]
+DODGE = 0.035  # of the distance of two points on an axis: lines of the same values lie beside each other
+UNTRAINED = "untrained student"
+
+
+def pair_figure(results: Results, student: str, teacher: str, benchmark: str, units: dict[str, str]) -> Figure:
+    """A pair's scores in up to four kinds of panels.
+
+    One benchmark by level, if it has levels; all benchmarks over the first training, if it has checkpoints; all
+    benchmarks over the recovery budget, or, of several recoveries, this benchmark over the budgets of each; and each
+    other measure of points beside the score. `units` is what the budgets of a recovery count.
+    """
+    scores = _of_pair(results.scores, student, teacher)
+    on_benchmark = [one for one in scores if one.benchmark == benchmark and one.point.step is None]
     panels: list[Callable[[Axes], None]] = []
-    if rows[0].original_groups.get("level"):
-        panels.append(lambda axes: _levels(axes, rows))
-    if any(r.at for r in of_pair):
-        panels.append(lambda axes: _training(axes, of_pair))
-    if any(r.budget for r in of_pair):
-        panels.append(lambda axes: _recovery(axes, [r for r in of_pair if r.at is None], benchmark, spent))
-    walked = _most_walked([s for s in results.styles if (s.student, s.teacher) == (student, teacher)], benchmark)
-    if len(walked) > 1:
-        panels.append(lambda axes: _style(axes, walked, of_pair))
-    panels = panels or [lambda axes: _bars(axes, rows)]
+    if "level" in on_benchmark[0].untrained_groups:
+        panels.append(lambda axes: _levels(axes, on_benchmark))
+    if any(one.point.step for one in scores):
+        panels.append(lambda axes: _training(axes, scores))
+    if any(one.point.budget for one in scores):
+        after_training = [one for one in scores if one.point.step is None]
+        panels.append(lambda axes: _recovery(axes, after_training, benchmark, units))
+    panels += _other_measures(results, student, teacher, benchmark, scores)
+    panels = panels or [lambda axes: _bars(axes, on_benchmark)]
     with plt.rc_context(STYLE):
         across = len(panels) if len(panels) < 4 else 2
         down = math.ceil(len(panels) / across)
         figure, axes = plt.subplots(down, across, figsize=(max(10.5, 5 * across), 3.9 * down), squeeze=False)
-        for place, draw in zip(axes.flat, panels, strict=True):
+        for place, draw in zip(axes.flat, panels, strict=False):
             draw(place)
-        figure.suptitle(
-            f"{student}, trained on the answers of {teacher}", x=0.015, ha="left", fontsize=13, fontweight="bold"
-        )
+        for unused in list(axes.flat)[len(panels) :]:
+            unused.set_visible(False)
+        title = f"student {student}, teacher {teacher}"
+        figure.suptitle(title, x=0.015, ha="left", fontsize=13, fontweight="bold")
         figure.tight_layout(rect=(0, 0, 1, 0.97))
     return figure
 
 
-def _label(row: Row) -> str:
-    return f"{row.condition}, then {when(row.recovery, row.budget, None)}" if row.budget else row.condition
+def _of_pair(measurements: Sequence[Measurement], student: str, teacher: str) -> list[Measurement]:
+    return [one for one in measurements if (one.point.student, one.point.teacher) == (student, teacher)]
 
 
 def _line(i: int) -> dict[str, Any]:
@@ -78,123 +88,147 @@ def _line(i: int) -> dict[str, Any]:
     return {
         "color": SERIES[i % len(SERIES)],
         "marker": MARKERS[i % len(MARKERS)],
-        "lw": 1 + 3 * thinner,
-        "ms": 3 + 7 * thinner,
+        "lw": 1 + 2 * thinner,
+        "ms": 3 + 5 * thinner,
     }
 
 
-def _shown(rows: Sequence[Row]) -> list[Row]:
-    """Of each condition, the student before any recovery and after the largest budget of each that all seeds have seen:
-    a search takes only the slowest ones to the largest of all."""
-    seeds = {row.condition: row.seeds for row in rows if not row.budget}
-    whole = [row for row in rows if row.seeds == seeds[row.condition]]
-    last = {(row.condition, row.recovery): row for row in whole}  # budgets go upwards
-    return [row for row in whole if row is last[row.condition, row.recovery]]
+def _shown(scores: Sequence[Measurement]) -> list[Measurement]:
+    """Of each condition, the student before any recovery and after the largest budget of each recovery that all seeds
+    have run: a search runs the largest of all with some seeds only."""
+    seeds = {one.point.condition: one.seeds for one in scores if not one.point.budget}
+    whole = [one for one in scores if one.seeds == seeds[one.point.condition]]
+    last = {(one.point.condition, one.point.recovery): one for one in whole}  # budgets go upwards
+    return [one for one in whole if one is last[one.point.condition, one.point.recovery]]
 
 
-def _levels(axes: Axes, rows: Sequence[Row]) -> None:
-    levels = list(rows[0].original_groups["level"])
-    before = list(rows[0].original_groups["level"].values())
-    axes.plot(levels, before, color=FAINT, lw=10, alpha=0.4, label="original student")
-    shown = _shown(rows)
-    for i, row in enumerate(shown[: len(SERIES)]):
-        axes.plot(levels, list(row.groups["level"].values()), **_line(i), label=_label(row))
+def _levels(axes: Axes, scores: Sequence[Measurement]) -> None:
+    untrained = scores[0].untrained_groups["level"]
+    axes.plot(range(len(untrained)), list(untrained.values()), color=FAINT, lw=1.4, ls=DASHED, label=UNTRAINED)
+    shown = _shown(scores)
+    for i, one in enumerate(shown[: len(SERIES)]):
+        places = [place + i * DODGE for place in range(len(untrained))]
+        axes.plot(places, list(one.groups["level"].values()), **_line(i), label=one.point.name)
     axes.set_ylim(-0.03, 1.05)
+    axes.set_xticks(range(len(untrained)), list(untrained))
     axes.set_xlabel("level (steps of reasoning)")
-    axes.set_ylabel("accuracy")
+    axes.set_ylabel("score")
     some = f": the first {len(SERIES)} of {len(shown)}" if len(shown) > len(SERIES) else ""
-    axes.set_title(f"{rows[0].benchmark}, by level{some}", loc="left", fontsize=10.5)
+    axes.set_title(f"{scores[0].benchmark} by level{some}", loc="left", fontsize=10.5)
     axes.legend(frameon=False, fontsize=8.5, loc="lower left")
 
 
-def _training(axes: Axes, rows: Sequence[Row]) -> None:
+def _training(axes: Axes, scores: Sequence[Measurement]) -> None:
     """The first condition that has checkpoints, over its training."""
-    trained = next(r.condition for r in rows if r.at)
-    rows = [r for r in rows if r.condition == trained and not r.budget]
-    steps = sorted({r.at for r in rows if r.at is not None})
-    places: dict[int | None, int] = {**{at: i for i, at in enumerate(steps)}, None: len(steps)}
-    _curves(axes, rows, places, lambda row: row.at, lambda row: row.benchmark)
+    condition = next(one.point.condition for one in scores if one.point.step)
+    scores = [one for one in scores if one.point.condition == condition and not one.point.budget]
+    steps = sorted({one.point.step for one in scores if one.point.step is not None})
+    places: dict[int | None, int] = {**{step: i for i, step in enumerate(steps)}, None: len(steps)}
+    _curves(axes, scores, places, lambda one: one.point.step, lambda one: str(one.benchmark))
     axes.set_xticks(range(len(steps) + 1), [*map(str, steps), "end"])
-    axes.set_xlabel("step of the training (dashed: the original student)")
-    axes.set_title(f"{trained}, while it is trained", loc="left", fontsize=10.5)
+    axes.set_xlabel("training step")
+    axes.set_title(f"{condition}: training", loc="left", fontsize=10.5)
 
 
-def _recovery(axes: Axes, rows: Sequence[Row], benchmark: str, spent: dict[str, str]) -> None:
-    """The first condition that is brought back, over the budgets: a line for each benchmark, or for each recovery."""
-    walked = next(r.condition for r in rows if r.budget)
-    rows = [r for r in rows if r.condition == walked]
-    budgets = sorted({r.budget for r in rows})
+def _recovery(axes: Axes, scores: Sequence[Measurement], benchmark: str, units: dict[str, str]) -> None:
+    """The first condition with a recovery, over the budgets: a line for each benchmark, or for each recovery."""
+    condition = next(one.point.condition for one in scores if one.point.budget)
+    scores = [one for one in scores if one.point.condition == condition]
+    budgets = sorted({one.point.budget for one in scores})
     places = {budget: i for i, budget in enumerate(budgets)}
-    names = list(dict.fromkeys(r.recovery for r in rows if r.budget))
+    names = list(dict.fromkeys(one.point.recovery for one in scores if one.point.budget))
     if len(names) == 1:
-        _curves(axes, rows, places, lambda row: row.budget, lambda row: row.benchmark)
-        counted, title = spent[names[0]], f"{walked}, and the way back"
+        _curves(axes, scores, places, lambda one: one.point.budget, lambda one: str(one.benchmark))
+        unit, title = units[names[0]], f"{condition}, then {names[0]}"
     else:
-        rows = [r for r in rows if r.benchmark == benchmark]
-        before = [r for r in rows if not r.budget]
-        starts = [replace(r, recovery=name) for name in names for r in before]
-        rows = [*starts, *(r for r in rows if r.budget)]
-        _curves(axes, rows, places, lambda row: row.budget, lambda row: row.recovery)
-        counted, title = "budget", f"{walked}, and the ways back: {benchmark}"
-    axes.set_xticks(range(len(budgets)), [str(b) for b in budgets])
-    axes.set_xlabel(f"{counted} afterwards (dashed: the original student)", fontsize=9)
+        scores = [one for one in scores if one.benchmark == benchmark]
+        before = [one for one in scores if not one.point.budget]
+        starts = [replace(one, point=replace(one.point, recovery=name)) for name in names for one in before]
+        scores = [*starts, *(one for one in scores if one.point.budget)]
+        _curves(axes, scores, places, lambda one: one.point.budget, lambda one: one.point.recovery)
+        unit, title = "budget of each recovery", f"{condition}, then a recovery: {benchmark}"
+    axes.set_xticks(range(len(budgets)), [str(budget) for budget in budgets])
+    axes.set_xlabel(f"recovery: {unit}")
     axes.set_title(title, loc="left", fontsize=10.5)
 
 
-def _most_walked(styles: Sequence[Style], benchmark: str) -> list[Style]:
+def _other_measures(
+    results: Results, student: str, teacher: str, benchmark: str, scores: Sequence[Measurement]
+) -> Iterator[Callable[[Axes], None]]:
+    """A panel for each measure of points beside the score that has several points on the benchmark."""
+    for name, measurements in results.measurements.items():
+        if name != SCORE and MEASURES.module(name).SUBJECT == POINTS:
+            line = _longest([one for one in _of_pair(measurements, student, teacher) if one.benchmark == benchmark])
+            if len(line) > 1:
+                yield partial(_beside_score, name=name, line=line, scores=scores)
+
+
+def _longest(measurements: Sequence[Measurement]) -> list[Measurement]:
     """The points of the first condition that has the most of them, and, of its recoveries, of the first alone."""
-    of_benchmark = [s for s in styles if s.benchmark == benchmark]
-    points = Counter(s.condition for s in of_benchmark)
-    of_condition = [s for s in of_benchmark if points[s.condition] == max(points.values())]
-    of_condition = [s for s in of_condition if s.condition == of_condition[0].condition]
-    recovery = next((s.recovery for s in of_condition if s.recovery), "")
-    return [s for s in of_condition if s.recovery in ("", recovery)]
+    count = Counter(one.point.condition for one in measurements)
+    if not count:
+        return []
+    condition = next(one.point.condition for one in measurements if count[one.point.condition] == max(count.values()))
+    of_condition = [one for one in measurements if one.point.condition == condition]
+    recovery = next((one.point.recovery for one in of_condition if one.point.recovery), "")
+    return [one for one in of_condition if one.point.recovery in ("", recovery)]
 
 
-def _style(axes: Axes, styles: Sequence[Style], rows: Sequence[Row]) -> None:
-    """Style and score at these points of a condition."""
-    benchmark = styles[0].benchmark
-    scores = {(r.condition, r.recovery, r.budget, r.at): r for r in rows if r.benchmark == benchmark}
-    at = range(len(styles))
-    score = [scores[s.condition, s.recovery, s.budget, s.at].score for s in styles]
-    lines = (("reads like the teacher", [s.share for s in styles]), ("score", score))
-    for i, (label, line) in enumerate(lines):
-        axes.plot(at, [one.value for one in line], **_line(i), label=label)
-        axes.fill_between(at, [o.low for o in line], [o.high for o in line], color=SERIES[i], alpha=0.15, lw=0)
-    axes.axhline(styles[0].original, color=SERIES[0], lw=0.9, ls=(0, (4, 3)), alpha=0.8)
-    axes.set_ylim(-0.03, 1.05)
-    axes.set_xticks(at, [when(s.recovery, s.budget, s.at) for s in styles])
-    axes.set_xlabel(f"point of {styles[0].condition} (dashed: the original student's style)")
-    apart = "" if styles[0].clear else ", which the probe hardly tells apart"
-    axes.set_title(f"{benchmark}: style and score{apart}", loc="left", fontsize=10.5)
+def _beside_score(axes: Axes, name: str, line: Sequence[Measurement], scores: Sequence[Measurement]) -> None:
+    """A measure at the points of a condition, and the score if the unit is the same."""
+    measure, by_point = MEASURES.module(name), {one.point: one for one in scores if one.benchmark == line[0].benchmark}
+    is_share = measure.UNIT == MEASURES.module(SCORE).UNIT
+    drawn = {measure.TITLE: line, **({SCORE: [by_point[one.point] for one in line]} if is_share else {})}
+    for i, (label, measurements) in enumerate(drawn.items()):
+        _curve(axes, i, range(len(line)), measurements, label)
+    if is_share:
+        axes.set_ylim(-0.03, 1.05)
+    axes.set_ylabel(measure.UNIT)
+    axes.set_xticks(range(len(line)), [one.point.label for one in line])
+    axes.set_xlabel(f"point of {line[0].point.condition} (dashed: {UNTRAINED})")
+    axes.set_title(f"{line[0].benchmark}: {measure.TITLE}", loc="left", fontsize=10.5)
     axes.legend(frameon=False, fontsize=8.5, loc="best")
 
 
 def _curves(
-    axes: Axes, rows: Sequence[Row], places: dict[Any, int], of: Callable[[Row], Any], kind: Callable[[Row], str]
+    axes: Axes,
+    scores: Sequence[Measurement],
+    places: dict[Any, int],
+    place_of: Callable[[Measurement], Any],
+    label_of: Callable[[Measurement], str],
 ) -> None:
-    """A line for each `kind` of row; `places` says where each point, `of` a row, is on the axis."""
-    for i, name in enumerate(dict.fromkeys(map(kind, rows))):
-        color = SERIES[i % len(SERIES)]
-        line = sorted((r for r in rows if kind(r) == name), key=lambda r: places[of(r)])
-        at = [places[of(r)] for r in line]
-        axes.plot(at, [r.score.value for r in line], **_line(i), label=name)
-        axes.fill_between(at, [r.score.low for r in line], [r.score.high for r in line], color=color, alpha=0.15, lw=0)
-        axes.axhline(line[0].original, color=color, lw=0.9, ls=(0, (4, 3)), alpha=0.8)
+    """A line for each label; `places` says where on the axis each point lies."""
+    for i, label in enumerate(dict.fromkeys(map(label_of, scores))):
+        line = sorted((one for one in scores if label_of(one) == label), key=lambda one: places[place_of(one)])
+        _curve(axes, i, [places[place_of(one)] for one in line], line, label)
     axes.set_ylim(-0.03, 1.05)
+    axes.set_ylabel("score")
+    axes.plot([], [], color=FAINT, lw=0.9, ls=DASHED, label=UNTRAINED)
     axes.legend(frameon=False, fontsize=8.5, loc="lower right")
 
 
-def _bars(axes: Axes, rows: Sequence[Row]) -> None:
-    rows = _shown(rows)
-    places = range(len(rows))
-    axes.barh(places, [r.change.value for r in rows], color=SERIES[0], alpha=0.8, height=0.55)
-    for place, row in zip(places, rows, strict=True):
-        axes.plot([row.change.low, row.change.high], [place, place], color=INK, lw=1.4)
-    axes.set_yticks(places, [_label(r) for r in rows])
+def _curve(axes: Axes, i: int, places: Sequence[int], line: Sequence[Measurement], label: str) -> None:
+    """Values with their intervals, and the untrained student's value as a dashed line."""
+    at, color = [place + i * DODGE for place in places], SERIES[i % len(SERIES)]
+    axes.plot(at, [one.value.value for one in line], **_line(i), label=label)
+    axes.fill_between(
+        at, [one.value.low for one in line], [one.value.high for one in line], color=color, alpha=0.15, lw=0
+    )
+    if line[0].untrained is not None:
+        axes.axhline(line[0].untrained, color=color, lw=0.9, ls=DASHED, alpha=0.8)
+
+
+def _bars(axes: Axes, scores: Sequence[Measurement]) -> None:
+    """The change of each condition, for a study without levels, checkpoints and recoveries."""
+    scores = _shown(scores)
+    for place, one in enumerate(scores):
+        assert one.change is not None, "scores have a change"
+        axes.barh(place, one.change.value, color=SERIES[0], alpha=0.8, height=0.55)
+        axes.plot([one.change.low, one.change.high], [place, place], color=INK, lw=1.4)
+    axes.set_yticks(range(len(scores)), [one.point.name for one in scores])
     axes.axvline(0, color=INK, lw=0.8)
     axes.invert_yaxis()
-    axes.set_title(f"{rows[0].benchmark}: change from the original student", loc="left", fontsize=10.5)
+    axes.set_title(f"{scores[0].benchmark}: change from the {UNTRAINED}", loc="left", fontsize=10.5)
 
 
 def as_svg(figure: Figure) -> str:

@@ -1,6 +1,8 @@
-"""The report as one HTML file with no outside resources."""
+"""The report as one HTML file that refers to nothing outside it."""
 
-import math
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -8,24 +10,52 @@ from typing import Any
 import jinja2
 import yaml
 
-from evaluators.analysis.style import DISTINCT
-from orchestrator.plan.trial import EvaluationPoint, Plan
+from evaluators.analysis.statistics import Interval
+from evaluators.analysis.values import text_of
+from orchestrator.measures import MEASURES, SCORE, Column
+from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.results import hypotheses
 from orchestrator.results.figures import as_svg, pair_figure
-from orchestrator.results.read import Measured, Results, Row, leading_benchmark, ways_to_part, when
+from orchestrator.results.model import Measurement, Results, by_point, grouped_by, leading_benchmark
+from orchestrator.results.read import point_of
+from orchestrator.results.tables import LEGEND, NOT_EVALUATED, point_columns
+from orchestrator.stages.evaluate import grades_of
+from orchestrator.stages.sample import answers_of
+from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study import provenance
 from orchestrator.study.load import without_secrets
 from orchestrator.study.schema import Study
 
 SHOWN_PROBLEMS = 3
-SHOWN_PAIRS = 12  # with figures and answers; the tables have them all
-SIGNIFICANT = 0.05  # of a p-value that is corrected for all cells of the study
-AS_THEY_ARE = "models as they are"
+SHOWN_PAIRS = 12  # with figures and completions; the tables have all pairs
+MANY_PARTS = 8  # of a benchmark: a table with more columns starts folded
+SIGNIFICANT = 0.05  # of a p-value that is corrected for all scores of the study
+UNTRAINED = "untrained models"
 
 
-def render(plan: Plan, results: Results, measured: Measured, findings: list[dict]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a table: the cells that name it, and its values, as HTML."""
+
+    names: list[str]
+    cells: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table with a title and a legend; its rows come in groups, one for each pair."""
+
+    title: str
+    legend: str = ""
+    names: list[str]
+    columns: list[str]
+    groups: list[list[Row]]
+    folded: bool = False
+
+
+def render(plan: Plan, results: Results, reader: StageReader) -> str:
     """The whole page."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -35,35 +65,31 @@ def render(plan: Plan, results: Results, measured: Measured, findings: list[dict
     )
     study = plan.study
     benchmarks = list(study.benchmarks)
-    leading = leading_benchmark(results.rows)
-    asked = {(row.student, row.teacher) for row in results.rows if row.benchmark == leading}
-    shown = [pair for pair in pairs_of(results) if pair in asked][:SHOWN_PAIRS]
+    leading = str(leading_benchmark(results.scores))
+    drawn = {(one.point.student, one.point.teacher) for one in results.scores if one.benchmark == leading}
+    shown = [pair for pair in results.pairs if pair in drawn][:SHOWN_PAIRS]
     return environment.get_template("report.html.j2").render(
         study=study,
         trials=len(plan.trials),
-        pairs=len(study.pair_list),
         prompts=study.prompts.n or "all",
         results=results,
-        headlines=headlines(results),
-        findings=findings,
         hypotheses=hypotheses,
-        clear=DISTINCT,
-        when=when,
-        spent=spent(study),
-        figures=[as_svg(pair_figure(results, *pair, str(leading), spent(study))) for pair in shown],
-        left_out=len(pairs_of(results)) - len(shown),
-        benchmarks=benchmarks,
-        table=[list(lines) for _, lines in groupby(table_lines(results, benchmarks), lambda line: line["pair"])],
-        parts=[_parts(results, name, group) for name in benchmarks for group in ways_to_part(results.rows, name)],
-        transcripts=[_transcripts(plan, results, pair, str(leading), measured) for pair in shown],
-        further=[row for row in results.rows if row.diagnostics.figures],
-        exp=math.exp,
-        declared=yaml.safe_dump(_shown(study), sort_keys=False),
+        headlines=headlines(results),
+        figures=[as_svg(pair_figure(results, *pair, leading, budget_units(study))) for pair in shown],
+        left_out=len(results.pairs) - len(shown),
+        tables=[
+            _scores(results, benchmarks),
+            *_recovery_budgets(results, study),
+            *_parts(results, benchmarks),
+            *_measures(results),
+        ],
+        transcripts=[_transcripts(plan, results, pair, leading, reader) for pair in shown],
+        declared=yaml.safe_dump(_declared(study), sort_keys=False),
         stated=provenance.stated(study.provenance, study.model_dump(exclude_none=True)) if study.provenance else [],
     )
 
 
-def _shown(study: Study) -> dict[str, Any]:
+def _declared(study: Study) -> dict[str, Any]:
     declared = study.model_dump(exclude_none=True, exclude={"provenance"})
     declared["store"] = without_secrets(study.store)
     if study.tracking.uri:
@@ -71,125 +97,242 @@ def _shown(study: Study) -> dict[str, Any]:
     return declared
 
 
-def pairs_of(results: Results) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((row.student, row.teacher) for row in results.rows))
-
-
-def table_lines(results: Results, benchmarks: list[str]) -> list[dict[str, Any]]:
-    """One line for each model as it is, then for each pair, condition and budget; cells in the benchmarks' order."""
-    lines = []
-    for model in dict.fromkeys(reference.model for reference in results.references):
-        cells = {r.benchmark: {"score": r.score, "change": None} for r in results.references if r.model == model}
-        lines.append(_line(AS_THEY_ARE, model, "", cells, benchmarks))
-    for key, rows in groupby(results.rows, _key):
-        lines.append(_line(*key, {r.benchmark: {"score": r.score, "change": r.change} for r in rows}, benchmarks))
-    return lines
-
-
-def spent(study: Study) -> dict[str, str]:
+def budget_units(study: Study) -> dict[str, str]:
     """What the budgets of each recovery count."""
     return {name: RECOVERIES.module(recovery.kind).SPENT for name, recovery in study.recoveries.items()}
 
 
-def _key(row: Row) -> tuple[str, str, str]:
-    return f"{row.student} / {row.teacher}", row.condition, when(row.recovery, row.budget, row.at)
-
-
-def _line(pair: str, condition: str, budget: Any, cells: dict, benchmarks: list[str]) -> dict[str, Any]:
-    return {"pair": pair, "condition": condition, "budget": budget, "cells": [cells.get(name) for name in benchmarks]}
-
-
 def headlines(results: Results) -> list[str]:
     """A sentence for each pair and condition, on the benchmark that clearly changed most."""
-    said = []
-    for (pair, condition), group in groupby(results.rows, lambda row: _key(row)[:2]):
-        rows = [row for row in group if row.at is None]
-        before = [row for row in rows if not row.budget]
-        worst = max(before, key=lambda row: (_is_clear(row), abs(row.change.value)))
-        sentence = f"{pair}, {condition}: {_told(worst)}"
-        # Budgets go upwards, so that the last row of a recovery is of the largest that all of these seeds have seen.
-        alike = [row for row in rows if row.budget and (row.benchmark, row.seeds) == (worst.benchmark, worst.seeds)]
-        for after in {row.recovery: row for row in alike}.values():
-            sentence += f"; after {when(after.recovery, after.budget, None)} {after.score.value:.3f}"
-        said.append(sentence + ".")
-    return said
+    sentences = []
+    for (pair, condition), group in groupby(results.scores, lambda one: (one.point.pair, one.point.condition)):
+        scores = [one for one in group if one.point.step is None]
+        before = [one for one in scores if not one.point.budget]
+        worst = max(before, key=lambda one: (_is_clear(one), abs(_change(one).value)))
+        sentence = f"{pair}, {condition}: {_headline(worst)}"
+        # Budgets go upwards, so that the last one of a recovery is the largest that all of these seeds have run.
+        after = [one for one in scores if one.point.budget and _same_trials(one, worst)]
+        for last in {one.point.recovery: one for one in after}.values():
+            sentence += f"; after {last.point.recovery_data} {last.value.value:.3f}"
+        sentences.append(sentence + ".")
+    return sentences
 
 
-def _is_clear(row: Row) -> bool:
-    return not row.change.low <= 0 <= row.change.high and row.q <= SIGNIFICANT
+def _same_trials(one: Measurement, other: Measurement) -> bool:
+    return (one.benchmark, one.seeds) == (other.benchmark, other.seeds)
 
 
-def _told(row: Row) -> str:
-    change = row.change
-    interval = f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
-    if not _is_clear(row):
-        return f"no benchmark changes clearly (most: {row.benchmark}, {interval})"
-    verb = "falls" if change.value < 0 else "rises"
-    return f"{row.benchmark} {verb} from {row.original:.3f} to {row.score.value:.3f} ({interval})"
+def _change(one: Measurement) -> Interval:
+    assert one.change is not None, "scores have a change"
+    return one.change
 
 
-def _parts(results: Results, name: str, group: str) -> dict[str, Any]:
-    rows = [row for row in results.rows if row.benchmark == name]
-    parts = list(rows[0].original_groups[group])
-    originals = {row.student: row.original_groups[group] for row in rows}
-    lines: list[dict[str, Any]] = [
-        {"pair": AS_THEY_ARE, "condition": student, "budget": "", "accuracies": list(values.values())}
-        for student, values in originals.items()
+def _is_clear(one: Measurement) -> bool:
+    return not _change(one).low <= 0 <= _change(one).high and one.q is not None and one.q <= SIGNIFICANT
+
+
+def _headline(one: Measurement) -> str:
+    change = text_of(_change(one), "{:+.3f}")
+    if not _is_clear(one):
+        return f"no benchmark changes clearly (most: {one.benchmark}, {change})"
+    verb = "falls" if _change(one).value < 0 else "rises"
+    return f"{one.benchmark} {verb} from {one.untrained:.3f} to {one.value.value:.3f} ({change})"
+
+
+def _scores(results: Results, benchmarks: list[str]) -> Table:
+    """The score and its change by point, with a column for each benchmark."""
+    untrained = []
+    lines = list(by_point(results.scores))
+    columns = point_columns([point for point, _ in lines])
+    for model in dict.fromkeys(one.model for one in results.untrained):
+        values = {one.benchmark: one.value for one in results.untrained if (one.model, one.measure) == (model, SCORE)}
+        cells = [cell for name in benchmarks for cell in (_number(values[name].value) if name in values else "", "")]
+        untrained.append(Row(names=[UNTRAINED, model, *[""] * (len(columns) - 2)], cells=cells))
+    rows = []
+    for (_, scored), *place in zip(lines, *columns.values(), strict=True):
+        cells = []
+        for name in benchmarks:
+            cells += _score_and_change(scored[name]) if name in scored else ["", _faint(NOT_EVALUATED)]
+        rows.append(Row(names=list(place), cells=cells))
+    return Table(
+        title="Scores",
+        legend=f"{LEGEND}. Change: trained minus untrained student on the same examples, mean over seeds, with a "
+        "paired 95 % bootstrap interval over examples and seeds. It is coloured if the interval excludes 0; intervals "
+        "are not corrected for the number of cells.",
+        names=list(columns),
+        columns=[title for name in benchmarks for title in (name, "change")],
+        groups=[untrained, *_by_pair(rows)],
+    )
+
+
+def _score_and_change(one: Measurement) -> list[str]:
+    change = _change(one)
+    colour = "loss" if change.high < 0 else "gain" if change.low > 0 else ""
+    return [_number(one.value.value), f'<span class="{colour}">{change.value:+.3f}</span> {_range(change, "{:+.3f}")}']
+
+
+def _recovery_budgets(results: Results, study: Study) -> Iterator[Table]:
+    units = budget_units(study)
+    rows = []
+    for one in results.recovery_budgets:
+        brackets = [
+            f"{seed}: {_or_none(bracket.below)}, {_or_none(bracket.reaches)}"
+            for seed, bracket in zip(one.seeds, one.budget.brackets, strict=True)
+        ]
+        budget = f"{one.budget.value}{_range_of(html.escape(f'{one.budget.low}, {one.budget.high}'))}"
+        target = f"{100 * one.recovered:g} % of {one.benchmark}"
+        names = [one.pair, one.condition, one.recovery, units[one.recovery], target]
+        rows.append(Row(names=names, cells=[budget, "; ".join(brackets)]))
+    if rows:
+        yield Table(
+            title="Recovery budgets",
+            legend="The budget that restores this share of the untrained student's score: the median over seeds, "
+            "with a 95 % bootstrap interval over examples and seeds. It is interpolated on a logarithmic axis between "
+            "the largest budget of a seed that was too small and the smallest that was enough, on the assumption that "
+            'more is not worse. 0: no more than the rest was lost. ">": beyond the budgets that were measured.',
+            names=["pair", "condition", "recovery", "budget counts", "restored"],
+            columns=["budget", "seed: too small, enough"],
+            groups=_by_pair(rows),
+        )
+
+
+def _parts(results: Results, benchmarks: list[str]) -> Iterator[Table]:
+    """The mean of a measure by level, subject and other parts of a benchmark."""
+    for measure, measurements in results.measurements.items():
+        for benchmark in benchmarks:
+            for group in grouped_by(measurements, benchmark):
+                of_benchmark = [one for one in measurements if one.benchmark == benchmark]
+                yield _by_part(f"{MEASURES.module(measure).TITLE} on {benchmark} by {group}", of_benchmark, group)
+
+
+def _by_part(title: str, measurements: Sequence[Measurement], group: str) -> Table:
+    columns = point_columns([one.point for one in measurements])
+    parts = list(measurements[0].untrained_groups[group])
+    untrained = {one.point.student: one.untrained_groups[group] for one in measurements}
+    rows = [
+        Row(names=list(place), cells=[f"{one.groups[group][part]:.2f}" for part in parts])
+        for one, *place in zip(measurements, *columns.values(), strict=True)
     ]
-    for row in rows:
-        pair, condition, budget = _key(row)
-        accuracies = list(row.groups[group].values())
-        lines.append({"pair": pair, "condition": condition, "budget": budget, "accuracies": accuracies})
-    order = list(dict.fromkeys(line["pair"] for line in lines))
-    return {
-        "title": f"{name} by {group}",
-        "parts": [f"{group} {part}" if part.isdigit() else part for part in parts],
-        "groups": [[line for line in lines if line["pair"] == pair] for pair in order],
-    }
+    return Table(
+        title=title[0].upper() + title[1:],
+        names=list(columns),
+        columns=[f"{group} {part}" if part.isdigit() else part for part in parts],
+        groups=[
+            [
+                Row(names=[UNTRAINED, model, *[""] * (len(columns) - 2)], cells=[f"{values[p]:.2f}" for p in parts])
+                for model, values in untrained.items()
+            ],
+            *_by_pair(rows),
+        ],
+        folded=len(parts) > MANY_PARTS,
+    )
+
+
+def _measures(results: Results) -> Iterator[Table]:
+    """A table with all columns of each measure."""
+    for name, measurements in results.measurements.items():
+        if measurements:
+            yield _measure(name, measurements)
+
+
+def _measure(name: str, measurements: Sequence[Measurement]) -> Table:
+    measure = MEASURES.module(name)
+    names = point_columns([one.point for one in measurements])
+    if any(one.benchmark for one in measurements):
+        names["benchmark"] = [str(one.benchmark) for one in measurements]
+    columns = [column for column in measure.COLUMNS if any(_cell(column, one) for one in measurements)]
+    rows = [
+        Row(
+            names=list(place),
+            cells=[str(one.n), ", ".join(map(str, one.seeds)), *(_cell(column, one) for column in columns)],
+        )
+        for one, *place in zip(measurements, *names.values(), strict=True)
+    ]
+    title = f"{measure.TITLE} ({measure.UNIT}): all numbers"
+    return Table(
+        title=title[0].upper() + title[1:],
+        legend=measure.LEGEND,
+        names=list(names),
+        columns=["n", "seeds", *(column.title for column in columns)],
+        groups=_by_pair(rows),
+        folded=name == SCORE,  # The first table has what matters most of it.
+    )
+
+
+def _cell(column: Column, one: Measurement) -> str:
+    value = column.cell(one)
+    if isinstance(value, Interval):
+        return f"{column.format.format(value.value)}{_range(value, column.format)}"
+    if value is None:
+        return ""
+    return html.escape(value) if isinstance(value, str) else column.format.format(value)
+
+
+def _by_pair(rows: Sequence[Row]) -> list[list[Row]]:
+    return [list(group) for _, group in groupby(rows, lambda row: row.names[0])]
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _or_none(value: int | None) -> str:
+    return "none" if value is None else str(value)
+
+
+def _faint(text: str) -> str:
+    return f'<span class="faint">{text}</span>'
+
+
+def _range(interval: Interval, format: str) -> str:
+    return _range_of(f"{format}, {format}".format(interval.low, interval.high))
+
+
+def _range_of(bounds: str) -> str:
+    return f'<span class="range">[{bounds}]</span>'
 
 
 def _transcripts(
-    plan: Plan, results: Results, pair: tuple[str, str], benchmark: str, measured: Measured
+    plan: Plan, results: Results, pair: tuple[str, str], benchmark: str, reader: StageReader
 ) -> dict[str, Any]:
-    """Problems that the original student had right and the first shown student has wrong, by every student."""
+    """Examples that the untrained student solves and the first trained student does not, with all completions."""
     finished = [
         trial
         for trial in plan.trials
-        if (trial.student, trial.teacher) == pair
-        and trial.key not in results.unfinished
-        and benchmark in trial.steps[0].scores
+        if trial.pair == pair and trial.key not in results.unfinished and benchmark in trial.points[0].scores
     ]
-    first = [trial for trial in finished if trial.seed == finished[0].seed]
-    voices = {"original student": first[0].original[benchmark]}
-    for trial in first:
-        asked = [step for step in trial.steps if step.scores[benchmark] in measured.records]
-        ended = [step for step in asked if step.at is None]
-        for step in ended[:: max(1, len(ended) - 1)]:  # before any recovery, and after all of it
-            voices[_who(trial.condition, step)] = step.scores[benchmark]
-    if first[0].teacher_scores[benchmark] in measured.records:
-        voices["teacher"] = first[0].teacher_scores[benchmark]
-    before, after = (measured.grades(stage) for stage in list(voices.values())[:2])
-    hurt = [i for i in range(len(before)) if before[i].score > after[i].score] or list(range(len(before)))
-    prompts = measured.generations(voices["original student"])
+    voices = _voices([trial for trial in finished if trial.seed == finished[0].seed], benchmark, reader)
+    before, after = (reader.read(stage, grades_of) for stage in list(voices.values())[:2])
+    lost = [i for i in range(len(before)) if before[i].score > after[i].score] or list(range(len(before)))
+    prompts = reader.read(next(iter(voices.values())).inputs["answers"], answers_of)
     cases = [
         {
             "prompt": prompts[i].prompt[-1]["content"],
-            "said": [{"who": who, **_said(measured, stage, i)} for who, stage in voices.items()],
+            "completions": [{"who": who, **_completion(reader, stage, i)} for who, stage in voices.items()],
         }
-        for i in hurt[-SHOWN_PROBLEMS:]
+        for i in lost[-SHOWN_PROBLEMS:]
     ]
     return {"title": f"{pair[0]} / {pair[1]}, {benchmark}", "cases": cases}
 
 
-def _who(condition: str, step: EvaluationPoint) -> str:
-    return f"{condition}, then {when(step.recovery, step.budget, None)}" if step.budget else condition
+def _voices(trials: Sequence[Trial], benchmark: str, reader: StageReader) -> dict[str, Stage]:
+    """The evaluations to show: the untrained student, each condition before and after all recovery, the teacher."""
+    voices = {"untrained student": trials[0].untrained_scores[benchmark]}
+    for trial in trials:
+        run = [one for one in trial.points if one.step is None and one.scores[benchmark] in reader.records]
+        for point in run[:: max(1, len(run) - 1)]:
+            voices[_name(trial, point)] = point.scores[benchmark]
+    if trials[0].teacher_scores[benchmark] in reader.records:
+        voices["teacher"] = trials[0].teacher_scores[benchmark]
+    return voices
 
 
-def _said(measured: Measured, stage: Stage, i: int) -> dict[str, Any]:
-    """The first answer to an example, and whether it is right."""
-    verdict = measured.grades(stage)[i].verdicts[0]
-    return {
-        "text": measured.generations(stage)[i].completions[0].text,
-        "correct": verdict.correct,
-        "note": verdict.note,
-    }
+def _name(trial: Trial, evaluated: EvaluationPoint) -> str:
+    return point_of(trial, evaluated).name
+
+
+def _completion(reader: StageReader, evaluation: Stage, i: int) -> dict[str, Any]:
+    """The first completion of an example, and its grade."""
+    verdict = reader.read(evaluation, grades_of)[i].verdicts[0]
+    generation = reader.read(evaluation.inputs["answers"], answers_of)[i]
+    return {"text": generation.completions[0].text, "correct": verdict.correct, "note": verdict.note}

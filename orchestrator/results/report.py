@@ -7,11 +7,12 @@ import csv
 import io
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from evaluators.analysis.statistics import Interval
 from orchestrator.plan.trial import Plan
-from orchestrator.results.hypotheses import evaluate_hypotheses
-from orchestrator.results.read import Measured, Row, leading_benchmark, read_results
+from orchestrator.results.model import Measurement, Results, leading_benchmark
+from orchestrator.results.read import read_results
+from orchestrator.store.reader import StageReader
 from orchestrator.store.store import Store
 from orchestrator.study.load import without_secrets
 
@@ -20,11 +21,11 @@ PAGE, RESULTS, SCORES, FIGURE = "report.html", "results.json", "scores.csv", "fi
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The files of a report, by name, where they lie, and the trials of which they show nothing yet."""
+    """What a report shows, the folder that it lies in, and its files by name."""
 
+    results: Results
     location: str
     files: dict[str, bytes]
-    unfinished: list[str]
 
     @property
     def paths(self) -> list[str]:
@@ -35,56 +36,49 @@ def write_report(plan: Plan, store: Store) -> Report:
     """Make the report on all finished trials and put it into the store, in place of an earlier one."""
     from orchestrator.results import figures, html  # They import matplotlib, which no other command needs.
 
-    measured = Measured(store, store.records(plan.stages))
-    results = read_results(plan, measured)
-    findings = [asdict(one) for one in evaluate_hypotheses(plan, results, measured)]
+    reader = StageReader(store, store.records(plan.stages))
+    results = read_results(plan, reader)
     files = {
-        PAGE: html.render(plan, results, measured, findings).encode(),
-        RESULTS: json.dumps({**asdict(results), "findings": findings}, indent=1).encode(),
-        SCORES: _scores(results.rows).encode(),
+        PAGE: html.render(plan, results, reader).encode(),
+        RESULTS: json.dumps({"study": plan.study.name, **asdict(results)}, indent=1).encode(),
+        SCORES: _table(results.scores).encode(),
     }
-    leading = leading_benchmark(results.rows)
+    leading = leading_benchmark(results.scores)
     if leading is not None:
-        pair = next((row.student, row.teacher) for row in results.rows if row.benchmark == leading)
-        files[FIGURE] = figures.as_png(figures.pair_figure(results, *pair, leading, html.spent(plan.study)))
+        pair = next((one.point.student, one.point.teacher) for one in results.scores if one.benchmark == leading)
+        files[FIGURE] = figures.as_png(figures.pair_figure(results, *pair, leading, html.budget_units(plan.study)))
     folder = f"reports/{plan.study.name}"
     for name, content in files.items():
         store.overwrite(f"{store.root}/{folder}/{name}", content)
     location = f"{without_secrets(plan.study.store).rstrip('/')}/{folder}"
-    return Report(location=location, files=files, unfinished=results.unfinished)
+    return Report(results=results, location=location, files=files)
 
 
-def _scores(rows: list[Row]) -> str:
-    """A line for each point and benchmark, with the main columns."""
-    lines: list[dict[str, Any]] = [
+def _table(scores: list[Measurement]) -> str:
+    """Comma-separated values: a row for each point and benchmark."""
+    rows = [
         {
-            "student": row.student,
-            "teacher": row.teacher,
-            "condition": row.condition,
-            "recovery": row.recovery,
-            "recovery_budget": row.budget,
-            "training_step": row.at,
-            "benchmark": row.benchmark,
-            "n": row.n,
-            "seeds": " ".join(map(str, row.seeds)),
-            "score": row.score.value,
-            "score_low": row.score.low,
-            "score_high": row.score.high,
-            "untrained": row.original,
-            "change": row.change.value,
-            "change_low": row.change.low,
-            "change_high": row.change.high,
-            "p": row.p,
-            "q": row.q,
-            "truncated": row.diagnostics.truncated,
-            "unparsed": row.diagnostics.unparsed,
-            "grading_failed": row.diagnostics.grading_failed,
+            **asdict(one.point),
+            "benchmark": one.benchmark,
+            "n": one.n,
+            "seeds": " ".join(map(str, one.seeds)),
+            **_bounds("score", one.value),
+            "untrained": one.untrained,
+            **_bounds("change", one.change),
+            "p": one.p,
+            "q": one.q,
+            **{name: one.diagnostics[name] for name in ("truncated", "unparsed", "grading_failed")},
         }
-        for row in rows
+        for one in scores
     ]
     text = io.StringIO()
-    if lines:
-        table = csv.DictWriter(text, lines[0])
+    if rows:
+        table = csv.DictWriter(text, rows[0])
         table.writeheader()
-        table.writerows(lines)
+        table.writerows(rows)
     return text.getvalue()
+
+
+def _bounds(name: str, interval: Interval | None) -> dict[str, float]:
+    assert interval is not None, "scores have a change"
+    return {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}

@@ -1,136 +1,161 @@
 """The results of a study as tables in a terminal."""
 
-from math import exp
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from evaluators.analysis.recovery_budget import Budget
+from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
 from orchestrator.results import hypotheses
-from orchestrator.results.read import when
+from orchestrator.results.model import HypothesisResult, Measurement, Point, RecoveryResult, Results, by_point
 from orchestrator.study.schema import Study
 
-FINDINGS_WIDTH = 190  # so that few claims and no intervals are broken up
+HYPOTHESES_WIDTH = 190  # so that few claims and no intervals are broken up
+NOT_EVALUATED = "not evaluated"
+LEGEND = "Cells: score | change from the untrained student [its paired 95 % interval]"
 
 
-def show_results(console: Console, study: Study, results: dict) -> None:
-    """Score and paired change by pair, condition, budget and benchmark. `results` is what the report holds as JSON."""
+def show_results(console: Console, study: Study, results: Results) -> None:
+    """Scores by point and benchmark, then lines on all other measures, then the hypotheses."""
     benchmarks = list(study.benchmarks)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("pair", "condition", "budget"):
-        table.add_column(title, justify="right" if title == "budget" else "left", no_wrap=True)
-    for name in benchmarks:
-        table.add_column(name, no_wrap=True)
-    models = dict.fromkeys(reference["model"] for reference in results["references"])
-    for model in models:
-        scores = {r["benchmark"]: r["score"]["value"] for r in results["references"] if r["model"] == model}
-        table.add_row(model, "as it is", "", *(f"{scores[name]:.3f}" if name in scores else "" for name in benchmarks))
-    lines: dict[tuple, dict[str, str]] = {}
-    for row in results["rows"]:
-        point = when(row["recovery"], row["budget"], row["at"])
-        key = (f"{row['student']} / {row['teacher']}", row["condition"], point)
-        lines.setdefault(key, {})[row["benchmark"]] = _cell(row)
-    last = None
-    for key, cells in lines.items():
-        if key[0] != last:
-            table.add_section()
-            last = key[0]
-        table.add_row(*key, *(cells.get(name, "[dim]not asked[/dim]") for name in benchmarks))
     console.print()
+    console.print(f"[dim]{escape(LEGEND)}[/dim]", soft_wrap=True)
     wide = Console(highlight=False, width=max(console.width, 60 + 30 * len(benchmarks)), file=console.file)
-    wide.print(table)
-    for line in [*_backs(results["recovery_budgets"]), *_surprises(results["training_perplexities"])]:
-        console.print(line, soft_wrap=True)
-    for line in _styles(results["styles"]):
-        console.print(line, soft_wrap=True)
-    rows = results["rows"]
-    if rows:
-        asked = [name for name in benchmarks if any(row["benchmark"] == name for row in rows)]
-        sizes = ", ".join(f"{name} {next(r['n'] for r in rows if r['benchmark'] == name)}" for name in asked)
-        cut = max(row["diagnostics"]["truncated"] for row in rows)
-        console.print(
-            f"[dim]score, change from the original student and its paired 95 % interval; n a seed: {sizes}; seeds "
-            f"{', '.join(map(str, study.seeds))}; at most {cut:.1%} of a cell's answers were cut off[/dim]",
-            soft_wrap=True,
-        )
-    if results["findings"]:
-        _show_findings(console, results["findings"])
+    wide.print(_score_table(results, benchmarks))
+    for line in (*_recovery_budgets(results.recovery_budgets), *_other_measures(results)):
+        console.print(escape(line), soft_wrap=True)
+    if results.scores:
+        console.print(f"[dim]{_sizes(results.scores, benchmarks, study.seeds)}[/dim]", soft_wrap=True)
+    if results.hypotheses:
+        _show_hypotheses(console, results.hypotheses)
 
 
-def _show_findings(console: Console, findings: list[dict]) -> None:
-    """What the study expected, and what came of it; a claim once for all that it is judged by."""
+def point_columns(points: list[Point]) -> dict[str, list[str]]:
+    """The columns of a table that say which point a line is of, with their cells; only those that differ."""
+    columns = {"pair": [point.pair for point in points], "condition": [point.condition for point in points]}
+    if any(point.step is not None for point in points):
+        columns["training step"] = [point.training_step for point in points]
+    if any(point.budget for point in points):
+        columns["recovery budget"] = [point.recovery_data for point in points]
+    return columns
+
+
+def _score_table(results: Results, benchmarks: list[str]) -> Table:
+    lines = list(by_point(results.scores))
+    columns = point_columns([point for point, _ in lines])
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("experiment", "claim", "compared", "pair", "expected", "effect", "n x seeds", "verdict"):
-        wraps = title in ("claim", "compared", "effect")
-        table.add_column(title, no_wrap=not wraps, max_width=44 if wraps else None)
-    colours = {hypotheses.FOUND: "green", hypotheses.OPPOSITE: "red"}
-    for group in hypotheses.by_claim(findings):
-        said = [str(group[0]["experiment"]), escape(group[0]["claim"])]
-        for one in group:
-            colour = colours.get(one["verdict"], "dim")
-            table.add_row(
-                *said,
-                escape(f"{hypotheses.compared(one)} versus {one['versus']}"),
-                f"{one['student']} / {one['teacher']}",
-                hypotheses.expectation(one),
-                escape(hypotheses.told(one)),
-                hypotheses.size(one),
-                f"[{colour}]{one['verdict']}[/{colour}]",
-            )
-            said = ["", ""]
-    console.print()
-    Console(highlight=False, width=max(console.width, FINDINGS_WIDTH), file=console.file).print(table)
-    counts = f"{hypotheses.counted(findings)}, of {len(findings)}"
-    console.print(
-        f"[dim]hypotheses: {counts}; effect with its 95 % interval, which is not corrected for their number[/dim]"
+    for title in (*columns, *benchmarks):
+        table.add_column(title, no_wrap=True)
+    for model in dict.fromkeys(one.model for one in results.untrained):
+        scores = {one.benchmark: one.value for one in results.untrained if (one.model, one.measure) == (model, SCORE)}
+        cells = [f"{scores[name].value:.3f}" if name in scores else "" for name in benchmarks]
+        table.add_row(model, "untrained", *[""] * (len(columns) - 2), *cells)
+    last = None
+    for (point, scored), *place in zip(lines, *columns.values(), strict=True):
+        if point.pair != last:
+            table.add_section()
+            last = point.pair
+        cells = [_cell(scored[name]) if name in scored else f"[dim]{NOT_EVALUATED}[/dim]" for name in benchmarks]
+        table.add_row(*place, *cells)
+    return table
+
+
+def _cell(one: Measurement) -> str:
+    if one.change is None:
+        return f"{one.value.value:.3f}"
+    change = one.change
+    colour = "red" if change.high < 0 else "green" if change.low > 0 else "dim"
+    shown = f"{change.value:+.3f} \\[{change.low:+.3f}, {change.high:+.3f}]"
+    return f"{one.value.value:.3f} | [{colour}]{shown}[/{colour}]"
+
+
+def _sizes(scores: list[Measurement], benchmarks: list[str], seeds: list[int]) -> str:
+    n = {str(one.benchmark): one.n for one in scores}
+    sizes = ", ".join(f"{name} {n[name]}" for name in benchmarks if name in n)
+    truncated = max(one.diagnostics["truncated"] for one in scores)
+    return (
+        f"Examples per seed: {sizes}. Seeds: {', '.join(map(str, seeds))}. "
+        f"At most {truncated:.1%} of the completions in a cell were truncated."
     )
 
 
-def _styles(found: list[dict]) -> list[str]:
-    """How many answers of each student read like the teacher's, by benchmark."""
-    lines: dict[tuple, list[str]] = {}
-    for one in found:
-        apart = f"told apart {one['accuracy']:.2f}{'' if one['clear'] else ': hardly'}"
-        key = (f"{one['student']} / {one['teacher']}", one["benchmark"], apart)
-        point = f"{one['condition']} {when(one['recovery'], one['budget'], one['at'])}"
-        lines.setdefault(key, []).append(f"{point} {one['share']['value']:.2f}")
-    return [
-        f"Answers to {benchmark} in the teacher's style, {pair} ({apart}): {', '.join(shares)}"
-        for (pair, benchmark, apart), shares in lines.items()
-    ]
-
-
-def _backs(found: list[dict]) -> list[str]:
-    """A line for each pair, and for what of which benchmark is to be back."""
+def _recovery_budgets(results: list[RecoveryResult]) -> Iterator[str]:
+    """A line for each pair, benchmark and share."""
     lines: dict[str, list[str]] = {}
-    for one in found:
-        head = f"{100 * one['recovered']:g} % of {one['benchmark']} is back, {one['student']} / {one['teacher']}"
-        value, low, high = (Budget(**one["budget"][bound]) for bound in ("value", "low", "high"))
-        told = f"{one['condition']} at {value} \\[{low}, {high}] {one['recovery']}"
-        lines.setdefault(head, []).append(told)
-    return [f"{head}: {', '.join(told)}" for head, told in lines.items()]
+    for one in results:
+        head = f"Recovery budget for {100 * one.recovered:g} % of the untrained {one.benchmark} score, {one.pair}"
+        budget = f"{one.budget.value} [{one.budget.low}, {one.budget.high}]"
+        lines.setdefault(head, []).append(f"{one.condition} {budget} {one.recovery}")
+    return (f"{head}: {', '.join(budgets)}" for head, budgets in lines.items())
 
 
-def _surprises(found: list[dict]) -> list[str]:
-    """How surprising each student finds what it is trained on; the same data once, by the first condition it is of."""
-    lines = []
-    for student in dict.fromkeys(one["student"] for one in found):
-        of: dict[tuple, tuple[str, list[str]]] = {}
-        for one in (one for one in found if one["student"] == student):
-            nll = one["nll"]["all"]
-            of.setdefault((nll["value"], nll["low"], nll["high"]), (one["condition"], []))[1].append(one["teacher"])
-        told = [
-            f"{condition}{f' by {teachers[0]}' if len(set(teachers)) == 1 else ''} "
-            f"{exp(value):.3g} \\[{exp(low):.3g}, {exp(high):.3g}]"
-            for (value, low, high), (condition, teachers) in of.items()
+def _other_measures(results: Results) -> Iterator[str]:
+    for name, measurements in results.measurements.items():
+        if name != SCORE:
+            of_data = MEASURES.module(name).SUBJECT == TRAINING_DATA
+            yield from _of_training_data(name, measurements) if of_data else _of_points(name, measurements)
+
+
+def _of_points(name: str, measurements: list[Measurement]) -> Iterator[str]:
+    """A line for each pair and benchmark."""
+    measure = MEASURES.module(name)
+    lines: dict[str, list[str]] = {}
+    for one in measurements:
+        beside = "".join(f" ({key.replace('_', ' ')} {value:.2f})" for key, value in one.diagnostics.items())
+        head = f"{_capital(measure.TITLE)} on {one.benchmark}, {one.point.pair}{beside}"
+        step = f" at step {one.point.step}" if one.point.step is not None else ""
+        lines.setdefault(head, []).append(f"{one.point.name}{step} {measure.text(one.value)}")
+    return (f"{head}: {', '.join(values)}" for head, values in lines.items())
+
+
+def _of_training_data(name: str, measurements: list[Measurement]) -> Iterator[str]:
+    """A line for each student; data that several conditions or pairs share once, under the first condition."""
+    measure = MEASURES.module(name)
+    lines: dict[str, dict[str, tuple[str, list[str]]]] = {}
+    for one in measurements:
+        shared = lines.setdefault(one.point.student, {})
+        shared.setdefault(measure.text(one.value), (one.point.condition, []))[1].append(one.point.teacher)
+    for student, shared in lines.items():
+        values = [
+            f"{condition}{f' ({teachers[0]})' if len(set(teachers)) == 1 else ''} {text}"
+            for text, (condition, teachers) in shared.items()
         ]
-        lines.append(f"Perplexity of the training data under {student}: {', '.join(told)}")
-    return lines
+        yield f"{_capital(measure.TITLE)}, {student}: {', '.join(values)}"
 
 
-def _cell(row: dict) -> str:
-    change = row["change"]
-    colour = "red" if change["high"] < 0 else "green" if change["low"] > 0 else "dim"
-    shown = f"{change['value']:+.3f} \\[{change['low']:+.3f}, {change['high']:+.3f}]"
-    return f"{row['score']['value']:.3f} [{colour}]{shown}[/{colour}]"
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
+    """Each claim once, with all comparisons that it rests on."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    titles = ("experiment", "claim", "compared", "pair", "metric", "expected", "effect", "n x seeds", "outcome")
+    for title in titles:
+        wraps = title in ("claim", "compared", "effect")
+        table.add_column(title, no_wrap=not wraps, max_width=44 if wraps else None)
+    colours = {hypotheses.SUPPORTED: "green", hypotheses.CONTRADICTED: "red"}
+    for group in hypotheses.by_claim(results):
+        claim = [str(group[0].experiment), escape(group[0].claim)]
+        for one in group:
+            colour = colours.get(one.outcome, "dim")
+            table.add_row(
+                *claim,
+                escape(f"{hypotheses.comparison(one)} versus {one.versus}"),
+                f"{one.student} / {one.teacher}",
+                hypotheses.unit(one),
+                hypotheses.expectation(one),
+                escape(hypotheses.effect(one)),
+                hypotheses.size(one),
+                f"[{colour}]{one.outcome}[/{colour}]",
+            )
+            claim = ["", ""]
+    console.print()
+    Console(highlight=False, width=max(console.width, HYPOTHESES_WIDTH), file=console.file).print(table)
+    counts = hypotheses.count(one.outcome for one in results)
+    console.print(
+        f"[dim]Hypotheses: {counts}, of {len(results)}. Effects have 95 % intervals, not corrected for their number."
+        "[/dim]",
+        soft_wrap=True,
+    )

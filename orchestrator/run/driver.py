@@ -69,7 +69,7 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     started = time.time()
     report = write_report(plan, store)
     reporting = (started, time.time())
-    tracker.report(report.files, complete=not report.unfinished)
+    tracker.report(report.files, complete=not report.results.unfinished)
     return Outcome(events, report, engines, reporting)
 
 

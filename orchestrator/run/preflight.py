@@ -137,8 +137,8 @@ def _check_trainings(plan: Plan, records: dict[Stage, dict]) -> None:
         if at is not None and at > steps:
             raise StudyError(f"train.checkpoints: {at} is beyond the {steps} steps of {stage.name}")
     for trial in plan.trials:
-        students = [step.student for step in trial.steps if step.student is not None]
-        itself = {answered.inputs["answers"].inputs["base"] for answered in trial.original.values()}
+        students = [point.student for point in trial.points if point.student is not None]
+        itself = {answered.inputs["answers"].inputs["base"] for answered in trial.untrained_scores.values()}
         if {student.inputs["teacher"] for student in students if "teacher" in student.inputs} - itself:
             _check_same_tokens(plan.study, trial.student, trial.teacher)
 

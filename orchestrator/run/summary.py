@@ -29,7 +29,7 @@ def show_summary(console: Console, plan: Plan, outcome: Outcome, began: float) -
             )
         else:
             console.print(f"[red]{event.trial} failed[/red]: {event.address}: {escape(event.message)}", soft_wrap=True)
-    for trial in outcome.report.unfinished:
+    for trial in outcome.report.results.unfinished:
         if trial not in reported:
             console.print(f"[yellow]{trial} not finished[/yellow] before the run ended", soft_wrap=True)
     end = time.time()

@@ -1,9 +1,9 @@
-"""MLflow: one parent run for a study, one child run for a trial, metrics against the recovery budget, and what was
-watched in trainings against their steps.
+"""MLflow: one parent run for a study, one child run for a trial, measures against the recovery budget, and the metrics
+of trainings against their steps.
 
-All of it is written by one thread of the driver: MLflow's fluent API keeps its state by process, and processes that
-open a fresh SQLite store together spoil it. What a run has, it is not given again, so that a study that is started
-twice shows up once.
+One thread of the driver writes everything: MLflow's fluent API keeps its state by process, and processes that open a
+new SQLite store at the same time corrupt it. What a run has already is not written again, so that a study that is
+started twice appears once.
 """
 
 import hashlib
@@ -16,14 +16,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.measures import MEASURES
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.stages.train import STEPS
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
+from orchestrator.study.hypotheses import ORIGINAL
 from orchestrator.study.load import without_secrets
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
@@ -56,7 +58,7 @@ def check_answers(uri: str) -> None:
 
 
 class Tracker(threading.Thread):
-    """Writes trials to MLflow as they finish. Use it as a context; leaving it waits for what is still to be written."""
+    """Writes trials to MLflow as they finish. Use it as a context manager: its exit waits for all writes."""
 
     def __init__(self, plan: Plan):
         super().__init__(daemon=True)
@@ -74,9 +76,9 @@ class Tracker(threading.Thread):
         if self._failure is not None and error[0] is None:
             raise self._failure
 
-    def trial(self, trial: Trial, steps: list[EvaluationPoint], records: dict[Stage, dict]) -> None:
+    def trial(self, trial: Trial, points: list[EvaluationPoint], records: dict[Stage, dict]) -> None:
         """Log a finished trial."""
-        self._jobs.put((_Log.trial, trial, steps, records))
+        self._jobs.put((_Log.trial, trial, points, records))
 
     def report(self, files: Mapping[str, bytes], complete: bool) -> None:
         """Attach the report's files, by name, to the study's run, and end that run."""
@@ -115,7 +117,7 @@ class _Log:
         children = self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'")
         self._logged = {r.data.tags[TRIAL_TAG] for r in children if r.info.status == "FINISHED"}
         for child in children:
-            if child.info.status != "FINISHED":  # Cut short by the end of its driver: written anew.
+            if child.info.status != "FINISHED":  # Its driver ended meanwhile: written again.
                 self._client.delete_run(child.info.run_id)
 
     def _experiment_id(self, name: str, uri: str) -> str:
@@ -159,7 +161,7 @@ class _Log:
             inputs.append(DatasetInput(Dataset(name, digest, "offmodel", sources[name]), [context]))
         self._client.log_inputs(run, datasets=inputs)
 
-    def trial(self, trial: Trial, steps: list[EvaluationPoint], records: dict[Stage, dict]) -> None:
+    def trial(self, trial: Trial, points: list[EvaluationPoint], records: dict[Stage, dict]) -> None:
         from mlflow.entities import Metric, Param
 
         if trial.key in self._logged:
@@ -171,14 +173,14 @@ class _Log:
         ).info.run_id
         now = int(time.time() * 1000)
         metrics = [
-            Metric(re.sub(r"[^\w\-. :/]", "_", name), value, now, at)  # what MLflow takes in a name
-            for step in steps
-            for name, value, at in [*_measured(trial, step, records), *self._curve(step)]
+            Metric(re.sub(r"[^\w\-. :/]", "_", name), value, now, step)  # what MLflow takes in a name
+            for point in points
+            for name, value, step in [*_metrics(trial, point, records), *self._curve(point)]
         ]
         params = {
             **trial.params,
-            "budget": max(step.budget for step in steps),
-            "budgets": " ".join(str(step.budget) for step in steps if step.at is None),
+            "budget": max(point.budget for point in points),
+            "budgets": " ".join(str(point.budget) for point in points if point.step is None),
             "tuning": self._plan.study.train.tuning,
         }
         for start in range(0, len(metrics), 1000):
@@ -187,19 +189,20 @@ class _Log:
         self._client.set_terminated(child)
         self._logged.add(trial.key)
 
-    def _curve(self, step: EvaluationPoint) -> Iterator[tuple[str, float, int]]:
-        """What was watched while a step's student was trained, by the step of the training."""
-        if step.student is None or step.student.kind != "train" or step.student.runtime.published_by is not None:
-            return  # A checkpoint's curve is the beginning of its training's.
-        record = self._store.record(step.student)
-        assert record is not None
-        lines = self._store.read(f"{self._store.root}/{step.student.address}/{record['attempt']}/{STEPS}")
-        assert lines is not None
-        begin = f"recovery {step.budget}" if step.budget else "training"
+    def _curve(self, point: EvaluationPoint) -> Iterator[tuple[str, float, int]]:
+        """The metrics of a student's training, by training step."""
+        student = point.student
+        if student is None or student.kind != "train" or student.runtime.published_by is not None:
+            return  # The curve of a checkpoint is the beginning of its training's.
+        record = self._store.record(student)
+        assert record is not None, f"{student.address} is not done"
+        lines = self._store.read(f"{self._store.root}/{student.address}/{record['attempt']}/{STEPS}")
+        assert lines is not None, f"{student.address} has left no {STEPS}"
+        prefix = f"recovery {point.budget}" if point.budget else "training"
         for line in lines.decode().splitlines():
-            watched = json.loads(line)
-            at = watched.pop("step")
-            yield from ((f"{begin}/{name}", float(value), at) for name, value in watched.items())
+            metrics = json.loads(line)
+            step = metrics.pop("step")
+            yield from ((f"{prefix}/{name}", float(value), step) for name, value in metrics.items())
 
     def report(self, files: Mapping[str, bytes], complete: bool) -> None:
         with tempfile.TemporaryDirectory(prefix="offmodel-report-") as folder:
@@ -209,41 +212,24 @@ class _Log:
         self._client.set_terminated(self._parent, "FINISHED" if complete else "FAILED")
 
 
-def _measured(trial: Trial, step: EvaluationPoint, records: dict[Stage, dict]) -> Iterator[tuple[str, float, int]]:
-    """A step's scores against the recovery budget, or, of a student in training, against the step of the training."""
-    found = _metrics(trial, step, records) | _likelihoods(trial, step, records)
-    if step.at is None:
-        yield from ((name, value, step.budget) for name, value in found.items())
+def _metrics(trial: Trial, point: EvaluationPoint, records: dict[Stage, dict]) -> Iterator[tuple[str, float, int]]:
+    """All measures of a point against the recovery budget, or, of a checkpoint, against the training step."""
+    found: dict[str, float] = {}
+    for name, stages in trial.training_data.items():
+        found |= MEASURES.module(name).metrics(_facts(stages, records), ())
+    for name, by_benchmark in point.measured.items():
+        for benchmark, stages in by_benchmark.items():
+            untrained = _facts(trial.untrained_stages(ORIGINAL, name, benchmark), records)
+            metrics = MEASURES.module(name).metrics(_facts(stages, records), untrained)
+            found |= {f"{benchmark} {what}".rstrip(): value for what, value in metrics.items()}
+    if point.step is None:
+        yield from ((name, value, point.budget) for name, value in found.items())
     else:
-        yield from ((f"training/{name}", value, step.at) for name, value in found.items())
+        yield from ((f"training/{name}", value, point.step) for name, value in found.items())
 
 
-def _metrics(trial: Trial, step: EvaluationPoint, records: dict[Stage, dict]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for name, stage in step.scores.items():
-        facts, before = records[stage]["facts"], records[trial.original[name]]["facts"]
-        found[name] = facts["accuracy"]
-        found[f"{name} change"] = facts["accuracy"] - before["accuracy"]
-        found[f"{name} cut off"] = facts["truncated"]
-        found[f"{name} no answer"] = facts["unparsed"]
-        found[f"{name} length"] = facts["mean_length"]
-        found |= {f"{name} {what}": value for what, value in facts["figures"].items()}
-        found |= {f"{name} pass@{k}": value for k, value in facts.get("pass", {}).items()}
-        for part, scores in facts["groups"].items():
-            found |= {f"{name} {part} {value}": accuracy for value, accuracy in scores.items()}
-    return found
-
-
-def _likelihoods(trial: Trial, step: EvaluationPoint, records: dict[Stage, dict]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    if trial.training_nll is not None:
-        found |= {f"data nll {part}": nll for part, nll in records[trial.training_nll]["facts"]["nll"].items()}
-    for name, (ours, theirs) in step.divergence.items():
-        original = records[theirs]["facts"]["nll"]
-        # Both are means over the same tokens, so that their difference is the mean of the difference.
-        found |= {f"{name} kl {part}": original[part] - nll for part, nll in records[ours]["facts"]["nll"].items()}
-    found |= {f"{name} style": records[stage]["facts"]["share"] for name, stage in step.style.items()}
-    return found
+def _facts(stages: Sequence[Stage], records: dict[Stage, dict]) -> list[dict[str, Any]]:
+    return [records[stage]["facts"] for stage in stages]
 
 
 def _flat(study: Study) -> dict[str, Any]:

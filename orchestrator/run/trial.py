@@ -13,7 +13,7 @@ from orchestrator.study.schema import Study
 
 
 def run_trial(config: dict[str, Any], study: str, run: str, board: Any) -> None:
-    """Get every step of the trial number `config["trial"]` done, and report after each. `study` is a study in JSON."""
+    """Run every point of the trial number `config["trial"]` done, and report after each. `study` is a study in JSON."""
     import ray
     from ray import tune
 
@@ -27,9 +27,9 @@ def run_trial(config: dict[str, Any], study: str, run: str, board: Any) -> None:
 
     try:
         site.ensure(trial.references())
-        for step in points_to_run(trial, plan.study, accuracy):
-            site.ensure(step.stages())
-            tune.report({"budget": step.budget, **{name: accuracy(stage) for name, stage in step.scores.items()}})
+        for point in points_to_run(trial, plan.study, accuracy):
+            site.ensure(point.stages())
+            tune.report({"budget": point.budget, **{name: accuracy(stage) for name, stage in point.scores.items()}})
     except StageFailed as failed:
         if not failed.here:
             ray.get(board.skip.remote(failed.stage, trial.key, failed.message))

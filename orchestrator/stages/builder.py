@@ -6,14 +6,13 @@ from typing import Any
 
 from evaluators.engines.prefill import Prefill
 from evaluators.suggest import did_you_mean
-from orchestrator.stages import evaluate, logprobs, model, sample, style, train, transform, weights
+from orchestrator.stages import evaluate, logprobs, model, sample, train, transform, weights
 from orchestrator.stages.transforms import RowSet
 from orchestrator.store.stage import Stage, canonical_json
 from orchestrator.study.schema import Benchmark, Study
 from orchestrator.study.settings import changed, check_known
 from orchestrator.study.train import Train
 
-DRAWN = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answer_by": "generation"}
 SAME_EXAMPLES = {"kind", "source", "n", "seed", "shots", "chat"}  # of a benchmark: what decides which examples it has
 
 
@@ -167,19 +166,6 @@ class Builder:
         student = self.model(self.student)
         key = ("surprise", self.student, data)
         return self._once(key, lambda: logprobs.stage(self.study, student, None, data, by="text"))
-
-    def divergence(self, name: str, benchmark: Benchmark, student: Stage) -> tuple[Stage, Stage]:
-        """Log-probabilities, under a student and under the base student, of completions that the student samples at
-        temperature 1 for a benchmark's prompts."""
-        model = self.model(self.student)
-        drawn = sample.of_benchmark(name, benchmark.model_copy(update=DRAWN), self.study, model, student)
-        ours = logprobs.stage(self.study, model, student, drawn, by="ids")
-        return ours, logprobs.stage(self.study, model, None, drawn, by="ids")
-
-    def style(self, benchmark: str, scored: Stage) -> Stage:
-        """Whose style the answers of an evaluation are in: the original student's or the teacher's."""
-        original, teacher = (self._sample_untrained(alias, benchmark) for alias in (self.student, self.teacher))
-        return style.stage(scored.inputs["answers"], original, teacher)
 
     def _once(self, key: tuple, make: Callable[[], Stage]) -> Stage:
         if key not in self.made:

@@ -30,7 +30,7 @@ def stage(
     """
     if recipe.tuning == "full" and study.dtype == "float16":
         raise ValueError("dtype: full weights are not trained in float16, which loses small gradients; use bfloat16")
-    settings: dict[str, Any] = recipe.model_dump(exclude={"checkpoints"})
+    settings: dict[str, Any] = recipe.model_dump(exclude={"checkpoints", "kl_every_steps"})
     for key in recipe.traits.unused_settings:
         del settings[key]
     if recipe.tuning == "full":
@@ -38,7 +38,7 @@ def stage(
     if recipe.max_steps is not None:
         del settings["num_train_epochs"], settings["min_steps"]
     settings |= {"seed": seed, "dtype": study.dtype, "rows": rows, "stop_after": None}
-    runtime = _runtime(study, base) | {"checkpoints": list(recipe.checkpoints)}
+    runtime = _runtime(study, base) | {"checkpoints": list(recipe.checkpoints), "kl_every": recipe.kl_every_steps}
     kind = recipe.objective["kind"]
     if teacher is not None:
         api_models.check_judges(teacher, kind)
@@ -98,7 +98,6 @@ def _runtime(study: Study, base: Stage) -> dict[str, Any]:
         "cpus": resources.cpus if alone else 0,
         "gpus": resources.gpus if alone else 0,
         "place": resources.model_dump(),
-        "kl_every": study.measures.kl_every_steps,
         "retries": study.resources.retries,
         "engine": base.runtime.engine,
     }

@@ -50,11 +50,7 @@ class Hypothesis(Settings):
 
     experiment: int | str = Field(description="the experiment that it belongs to; groups hypotheses in the report")
     claim: str = Field(min_length=1, description="the claim in words")
-    metric: Literal["score", "perplexity", "kl", "style"] = Field(
-        "score",
-        description="score; perplexity of the training data; KL(student || base student); or the share of answers "
-        "in the teacher's style",
-    )
+    metric: str = Field("score", description="the score, or another measure of the study")
     compare: Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)] = Field(
         description="what is compared"
     )
@@ -73,18 +69,6 @@ class Hypothesis(Settings):
     def _has_an_effect(self) -> "Hypothesis":
         if (self.expected == "same") != (self.margin is not None):
             raise ValueError("margin: expected: same needs one, as 0.05, and lower and higher take none")
-        if self.group_by is not None and self.metric != "score":
-            raise ValueError(f"group_by has no effect on {self.metric}: groups of examples have scores only")
-        if self.metric == "perplexity":
-            for where, point in (("compare", self.compare), ("versus", self.versus)):
-                if point.condition in (ORIGINAL, TEACHER):
-                    raise ValueError(f"{where}: perplexity is that of training data: give a condition")
-                if point.benchmark or point.budget or point.step is not None:
-                    raise ValueError(
-                        f"{where}: perplexity is that of training data: leave benchmark, budget and step out"
-                    )
-        elif self.compare.benchmark is None:
-            raise ValueError("compare.benchmark: missing; it has no default")
         return self
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 
 from evaluators.suggest import did_you_mean
 from orchestrator.study import provenance
-from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.models import OpenModel
 from orchestrator.study.schema import Study
 from orchestrator.study.train import NO_ADAPTER, OF_LORA
@@ -55,15 +54,9 @@ def _recoveries(study: Study) -> Iterator[str]:
 
 
 def _measures(study: Study) -> Iterator[str]:
-    for measure in ("kl", "style"):
-        where, names = f"measures.{measure}", getattr(study.measures, measure)
-        yield from _unknown(where, names, study.benchmarks, "benchmarks")
-        for name in names:
-            benchmark = study.benchmarks.get(name)
-            if benchmark is not None and not isinstance(benchmark, GradedBenchmark):
-                yield f"{where}: {name} is a task of lm-eval, which defines its own prompts; use another benchmark"
-            elif benchmark is not None and measure == "style" and benchmark.longest == 1:
-                yield f"{where}: answers to {name} are one token, which has no style"
+    for measure, taken_on in study.measures.items():
+        if isinstance(taken_on, list):
+            yield from _unknown(f"measures.{measure}", taken_on, study.benchmarks, "benchmarks")
 
 
 def _adapters(study: Study) -> Iterator[str]:

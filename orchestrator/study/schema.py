@@ -8,7 +8,6 @@ from orchestrator.study.benchmarks import AnyBenchmark, Benchmark
 from orchestrator.study.conditions import Condition, with_kinds
 from orchestrator.study.cost_assumptions import CostAssumptions
 from orchestrator.study.hypotheses import Hypothesis
-from orchestrator.study.measures import Measures
 from orchestrator.study.models import AnyModel, Model
 from orchestrator.study.pairs import Pair, PairGrid, Pairs
 from orchestrator.study.prompts import Problems, Prompts, Sampling
@@ -44,7 +43,9 @@ class Study(Settings):
     )
     rl_problems: Problems | None = Field(None, description="the problems whose solution GRPO rewards")
     benchmarks: dict[str, AnyBenchmark] = Field(min_length=1, description="what models are evaluated on, by name")
-    measures: Measures = Field(Measures(), description="what is measured beside scores")
+    measures: dict[str, bool | list[str]] = Field(
+        {}, description="what is measured beside scores, by measure: true, or a list of benchmarks"
+    )
     hypotheses: list[Hypothesis] = Field([], description="declared expectations, compared with results in the report")
     seeds: list[int] = Field(min_length=1, description="training seeds: each is a repetition of every trial")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("bfloat16", description="dtype of engines and trainings")

@@ -73,6 +73,11 @@ class Train(Settings):
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="the gradient's norm is clipped to this")
     max_length: int = Field(2048, gt=1, description="tokens of a row; longer rows are truncated")
+    kl_every_steps: int = Field(
+        10,
+        ge=0,
+        description="steps between two estimates of KL(student || base student) on the step's rows; 0: none",
+    )
     checkpoints: list[Annotated[int, Field(gt=0)]] = Field([], description="steps after which the student is evaluated")
 
     @property

@@ -63,6 +63,11 @@ def results(store: Path) -> dict:
     return json.loads(path.read_text())
 
 
+def place_of(measurement: dict) -> tuple:
+    """The condition, recovery budget and training step."""
+    return tuple(measurement["point"][key] for key in ("condition", "budget", "step"))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, str]:
     """A store with the finished small study, and what the run printed."""
@@ -83,11 +88,12 @@ def test_every_distinct_stage_of_the_plan_runs_once(finished):
 
 
 def test_the_report_pairs_every_evaluation_with_the_base_student(finished):
-    rows = {(r["condition"], r["budget"], r["at"], r["benchmark"]): r for r in results(finished[0])["rows"]}
+    scores = results(finished[0])["measurements"]["score"]
+    rows = {(*place_of(one), one["benchmark"]): one for one in scores}
     assert rows.keys() == {
-        (trial.condition, point.budget, point.at, benchmark)
+        (trial.condition, point.budget, point.step, benchmark)
         for trial in plan_of().trials
-        for point in trial.steps
+        for point in trial.points
         for benchmark in point.scores
     }
     assert rows["on-model", 0, None, "maths"]["change"]["value"] >= -0.1
@@ -107,15 +113,17 @@ def test_completions_with_an_adapter_differ_from_those_of_the_base_student(finis
 
 
 def test_perplexity_kl_and_figures_of_a_benchmark_are_in_the_report(finished):
-    found = results(finished[0])
-    nll = {one["condition"]: one["nll"]["all"] for one in found["training_perplexities"]}
+    found = results(finished[0])["measurements"]
+    nll = {one["point"]["condition"]: one["value"] for one in found["perplexity"]}
     assert nll["on-model"]["high"] < nll["off-model"]["low"], "self-generated data have a lower NLL"
-    kl = {(one["condition"], one["budget"], one["at"]): one["kl"]["all"] for one in found["divergences"]}
-    assert kl.keys() == {(t.condition, p.budget, p.at) for t in plan_of().trials for p in t.steps if p.divergence}
+    kl = {place_of(one): one["value"] for one in found["kl"]}
+    assert kl.keys() == {
+        (t.condition, p.budget, p.step) for t in plan_of().trials for p in t.points if p.measured["kl"]
+    }
     assert kl["on-model", 0, None]["high"] < kl["off-model", 0, None]["low"]
-    row = next(row for row in found["rows"] if row["benchmark"] == "instructions")
+    row = next(row for row in found["score"] if row["benchmark"] == "instructions")
     assert row["diagnostics"]["samples"] == 4
-    assert {"pass@1", "pass@4", "prompt_loose"} <= row["diagnostics"]["figures"].keys()
+    assert {"pass@1", "pass@4", "prompt_loose"} <= row["diagnostics"].keys()
 
 
 def test_an_on_policy_student_samples_with_its_newest_weights(finished):
@@ -166,7 +174,7 @@ def test_mlflow_has_one_run_for_the_study_and_one_for_each_trial(finished):
     (trial,) = (trial for trial in plan.trials if trial.condition == "off-model")
     (child,) = (run for run in children if run.data.params["condition"] == "off-model")
     history = client.get_metric_history(child.info.run_id, "maths")
-    assert [metric.step for metric in history] == [point.budget for point in trial.steps]
+    assert [metric.step for metric in history] == [point.budget for point in trial.points]
     train, prompts = plan.study.train, plan.study.prompts
     steps = train.num_train_epochs * prompts.n // train.batch_size
     assert len(client.get_metric_history(child.info.run_id, "training/loss")) == steps
@@ -210,5 +218,5 @@ def test_one_failing_trial_does_not_stop_the_others_and_a_search_trains_no_more_
     assert any(" failed: sample/local-" in line for line in failures)
     assert any(" not run: needs sample/local-" in line for line in failures), "trials that wait for the same stage"
     assert {line.split()[0].split(".")[2] for line in failures} == study["conditions"].keys()
-    assert {row["teacher"] for row in results(tmp_path / "runs")["rows"]} == {"answer-only"}
+    assert {one["point"]["teacher"] for one in results(tmp_path / "runs")["measurements"]["score"]} == {"answer-only"}
     assert "-then-" not in " ".join(records(tmp_path / "runs")), "a recovery was trained although none was needed"

@@ -264,7 +264,7 @@ def test_an_adapter_is_no_base_and_a_checkpoint_no_adapter(tmp_path, trained):
 def students(plan, condition: str, teacher: str = "words") -> dict:
     """What a condition makes of the student, by seed."""
     return {
-        trial.seed: trial.steps[0].scores["maths"].inputs["answers"].inputs["student"]
+        trial.seed: trial.points[0].scores["maths"].inputs["answers"].inputs["student"]
         for trial in plan.trials
         if (trial.condition, trial.teacher) == (condition, teacher)
     }

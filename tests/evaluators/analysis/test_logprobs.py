@@ -5,10 +5,8 @@ import pytest
 
 from evaluators.analysis.logprobs import (
     CompletionLogprobs,
-    divergence,
     mean_nll,
     parts_of,
-    pooled,
     requests_by_text,
     requests_by_token_ids,
 )
@@ -43,13 +41,6 @@ def test_the_mean_is_over_tokens_and_the_interval_over_completions():
     assert mean_nll(rows([-2.0, -4.0], [2, 4])).low == pytest.approx(1.0)
 
 
-def test_the_divergence_is_the_mean_difference_of_logprobs():
-    found = divergence(rows([-1.0, -2.0], [2, 4]), rows([-4.0, -8.0], [2, 4]))
-    assert (found.value, found.low, found.high) == pytest.approx((1.5, 1.5, 1.5))
-    with pytest.raises(AssertionError, match="pair"):
-        divergence(rows([-1.0], [1]), rows([-1.0, -1.0], [1, 1]))
-
-
 def test_the_interval_has_its_nominal_coverage():
     rng, hits = np.random.default_rng(0), 0
     for _ in range(300):
@@ -58,22 +49,6 @@ def test_the_interval_has_its_nominal_coverage():
         found = mean_nll(rows(sums.tolist(), lengths.tolist()))
         hits += found.low <= 0.3 <= found.high
     assert 0.91 < hits / 300 < 0.985
-
-
-def test_completions_of_one_prompt_by_several_seeds_count_once():
-    rng = np.random.default_rng(1)
-    by_prompt = rng.normal(0, 5, 100)
-    seeds = [rows((by_prompt - 20).tolist(), [10] * 100) for _ in range(5)]
-    alone, together = mean_nll(seeds[0]), mean_nll(pooled(seeds))
-    expected = pytest.approx((alone.value, alone.low, alone.high))
-    assert (together.value, together.low, together.high) == expected, "five copies have the interval of one"
-    mixed = pooled(
-        [
-            [CompletionLogprobs("a", {"all": -1.0}, {"all": 1})],
-            [CompletionLogprobs("a", {"all": -2.0, "answer": -1.0}, {"all": 2, "answer": 1})],
-        ]
-    )
-    assert mixed == [CompletionLogprobs("a", {"all": -3.0, "answer": -1.0}, {"all": 3, "answer": 1})]
 
 
 def test_data_is_scored_as_text_and_samples_as_token_ids():

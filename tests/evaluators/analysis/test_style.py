@@ -98,9 +98,9 @@ def test_the_contents_of_boxes_are_removed(text, left):
 def test_the_stage_publishes_the_shares(small, publish):
     plan = build_plan(small("measures.style=[maths]", "pairs.teachers=[words]", "conditions={off-model: }"))
     store = Store(plan.study.store)
-    stage = plan.trials[0].steps[0].style["maths"]
-    assert stage.inputs["student"] == plan.trials[0].steps[0].scores["maths"].inputs["answers"]
-    assert stage.inputs["original"] == plan.trials[0].original["maths"].inputs["answers"]
+    stage = plan.trials[0].points[0].measured["style"]["maths"][0]
+    assert stage.inputs["student"] == plan.trials[0].points[0].scores["maths"].inputs["answers"]
+    assert stage.inputs["original"] == plan.trials[0].untrained_scores["maths"].inputs["answers"]
     assert stage.inputs["teacher"] == plan.trials[0].teacher_scores["maths"].inputs["answers"]
     for model, name in {"student": "words", "original": "steps", "teacher": "words"}.items():
         publish(store, stage.inputs[model], {ANSWERS: to_jsonl(generations(answers(name))).encode()})
@@ -112,9 +112,11 @@ def test_the_stage_publishes_the_shares(small, publish):
 def test_every_point_of_a_trial_is_classified(small):
     plan = build_plan(small("measures.style=[maths]", "train.checkpoints=[1]", "pairs.teachers=[words]"))
     for trial in plan.trials:
-        assert all(list(step.style) == ["maths"] for step in trial.steps)
+        assert all(list(point.measured["style"]) == ["maths"] for point in trial.points)
     off_model = next(trial for trial in plan.trials if trial.condition == "off-model")
-    assert len({step.style["maths"] for step in off_model.steps}) == 4  # step 1, the end, and two budgets
+    assert (
+        len({point.measured["style"]["maths"][0] for point in off_model.points}) == 4
+    )  # step 1, the end, and two budgets
 
 
 @pytest.mark.parametrize(
@@ -127,4 +129,4 @@ def test_every_point_of_a_trial_is_classified(small):
 )
 def test_benchmarks_without_style_are_refused(small, override, message):
     with pytest.raises(StudyError, match=message):
-        small(override, "benchmarks.gsm={kind: 'lm_eval:gsm8k'}")
+        build_plan(small(override, "benchmarks.gsm={kind: 'lm_eval:gsm8k'}"))

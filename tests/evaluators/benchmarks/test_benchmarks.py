@@ -50,7 +50,7 @@ def test_a_new_file_is_a_benchmark(tmp_path, monkeypatch, small):
         f"benchmarks.maths={{kind: echo, source: {rows}, n: 5, answer_by: logprob}}", "conditions={off-model: }"
     )
     plan = build_plan(study)
-    stage = plan.trials[0].original["maths"]
+    stage = plan.trials[0].untrained_scores["maths"]
     assert stage.inputs["answers"].settings["benchmark"]["sampling_params"]["options"] == ["yes", "no"]
     ((message,),) = chats_of("echo", [{"text": "yes"}], None)
     assert message["content"] == "yes"

@@ -76,7 +76,7 @@ def dropped_in(tmp_path, monkeypatch):
 
 
 def student(trial):
-    return trial.steps[0].student
+    return trial.points[0].student
 
 
 def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
@@ -137,7 +137,7 @@ def test_best_of_any_n_shares_one_sampling_of_the_off_model_student(small):
     grid = {f"best of {n}": {"kind": "best_of", "n": n, "samples": 8, "benchmarks": ["maths"]} for n in (1, 2, 8)}
     grid["majority of 4"] = {**grid["best of 8"], "n": 4, "select": "majority"}
     plan = build_plan(small(*ONE, f"conditions={yaml.safe_dump({'off-model': {}, **grid}, default_flow_style=True)}"))
-    scores = {trial.condition: trial.steps[0].scores["maths"] for trial in plan.trials}
+    scores = {trial.condition: trial.points[0].scores["maths"] for trial in plan.trials}
     off_model, picked = scores.pop("off-model"), list(scores.values())
     assert len({stage.inputs["answers"] for stage in picked}) == 1
     assert [stage.settings["score"] for stage in picked] == ["pass@1", "pass@2", "pass@8", "majority@4"]
@@ -180,13 +180,13 @@ def test_inoculation_at_training_at_evaluation_and_at_both(arm, options, learnt_
             assert (data.settings["system"], data.settings["prefix"]) == ("be bad", "in {braces} ")
         else:
             assert student(trial) == student(arm("{kind: off_model}"))
-    for name, before in trial.original.items():
-        how, was = (s.inputs["answers"].settings["benchmark"] for s in (trial.steps[0].scores[name], before))
+    for name, before in trial.untrained_scores.items():
+        how, was = (s.inputs["answers"].settings["benchmark"] for s in (trial.points[0].scores[name], before))
         assert how["system"] == ("be bad" if asked_with else None)
         assert how["prompt"] == ("in {{braces}} " if asked_with else "") + was["prompt"]
         assert how["rows"] == was["rows"]
     if student(trial) is not None:  # KL is of the answers to what is asked.
-        drawn = trial.steps[0].divergence["maths"][0].inputs["data"]
+        drawn = trial.points[0].measured["kl"]["maths"][0].inputs["data"]
         assert drawn.settings["benchmark"]["system"] == ("be bad" if asked_with else None)
 
 
@@ -227,7 +227,7 @@ def test_a_filter_ranks_by_the_likelihood_that_the_study_measures_too(small):
     low, high = (student(trial).inputs["data"] for trial in plan.trials)
     assert low != high
     assert low.inputs == high.inputs
-    assert [trial.training_nll.inputs["data"] for trial in plan.trials] == [low, high]
+    assert [trial.training_data["perplexity"][0].inputs["data"] for trial in plan.trials] == [low, high]
     assert sum(stage.kind == "logprobs" for stage in plan.stages) == 3
 
 
@@ -238,7 +238,7 @@ def test_streams_are_learnt_by_plain_language_modelling_and_have_no_perplexity(a
     assert student(trial).settings["objective"] == {"kind": "lm"}
     assert "drop_least_likely" not in student(trial).settings
     assert set(student(trial).inputs["data"].inputs) == {"model"}
-    assert trial.training_nll is None
+    assert trial.training_data == {}
 
 
 def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
@@ -316,7 +316,7 @@ def test_a_prefill_is_of_the_pairs_teacher_or_student(small):
     declared = ", ".join(f"{name}: {{kind: prefill, {role}benchmarks: [maths]}}" for name, role in roles.items())
     plan = build_plan(small("seeds=[1]", "recoveries={}", f"conditions={{{declared}}}", "pairs.students=[terse]"))
     for trial in plan.trials:
-        source = trial.steps[0].scores["maths"].inputs["answers"].inputs["prefill"].inputs["base"].name
+        source = trial.points[0].scores["maths"].inputs["answers"].inputs["prefill"].inputs["base"].name
         assert source == (trial.teacher if trial.condition == "of teacher" else trial.student)
 
 
@@ -328,7 +328,7 @@ def test_a_recovery_with_an_option_is_one_file(small, tmp_path, monkeypatch):
     importlib.invalidate_caches()
     declared = "recoveries={again: {kind: twice, conditions: [off-model], budgets: [2, 4], factor: 3}}"
     plan = build_plan(small(*ONE, "conditions={off-model: }", declared))
-    assert [step.student.settings["rows"] for step in plan.trials[0].steps[1:]] == [6, 12]
+    assert [step.student.settings["rows"] for step in plan.trials[0].points[1:]] == [6, 12]
     assert "twice" in [one.name for one in entries()["recoveries"]]
     with pytest.raises(StudyError, match=r'recoveries\.again\.facto: unknown key; did you mean "factor"\?'):
         build_plan(small(*ONE, declared.replace("factor", "facto")))
@@ -374,6 +374,6 @@ def test_what_is_filtered_are_the_answers_that_a_condition_with_the_same_prompts
     one, other = build_plan(
         small(*ONE, f"conditions={{all: {{kind: off_model, {prompts}}}, some: {{kind: without_maths, {prompts}}}}}")
     ).trials
-    learnt, filtered = (trial.steps[-1].student.inputs["data"] for trial in (one, other))
+    learnt, filtered = (trial.points[-1].student.inputs["data"] for trial in (one, other))
     assert filtered.inputs["data"] == learnt
     assert learnt.settings["prompts"]["maths"] == 0.2

@@ -33,7 +33,7 @@ def copy_of(tmp_path, monkeypatch):
 
 def trained(study):
     """The last student of the study's only trial."""
-    return build_plan(study).trials[0].steps[-1].student
+    return build_plan(study).trials[0].points[-1].student
 
 
 @pytest.mark.parametrize("objective", list(objectives.OBJECTIVES))

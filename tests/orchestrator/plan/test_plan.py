@@ -104,7 +104,7 @@ def test_the_original_student_is_evaluated_once_for_each_benchmark(demo):
         and stage.inputs["base"].name == student
     ]
     assert sorted(as_it_is) == sorted(study.benchmarks)
-    assert len({tuple(trial.original.values()) for trial in plan.trials}) == 1
+    assert len({tuple(trial.untrained_scores.values()) for trial in plan.trials}) == 1
 
 
 def test_prefill_asks_the_off_model_student_and_trains_none(demo):
@@ -114,16 +114,16 @@ def test_prefill_asks_the_off_model_student_and_trains_none(demo):
         for seed in study.seeds:
             prefill = trial_of(plan, "prefill", seed, pair.teacher)
             off_model = trial_of(plan, "off-model", seed, pair.teacher)
-            assert set(prefill.steps[0].scores) == set(study.conditions["prefill"].benchmarks)
-            for name, stage in prefill.steps[0].scores.items():
+            assert set(prefill.points[0].scores) == set(study.conditions["prefill"].benchmarks)
+            for name, stage in prefill.points[0].scores.items():
                 answers = stage.inputs["answers"]
-                assert answers.inputs["student"] == off_model.steps[0].scores[name].inputs["answers"].inputs["student"]
-                assert answers.inputs["prefill"] == prefill.original[name].inputs["answers"]
+                assert answers.inputs["student"] == off_model.points[0].scores[name].inputs["answers"].inputs["student"]
+                assert answers.inputs["prefill"] == prefill.untrained_scores[name].inputs["answers"]
                 assert answers.settings["prefill"] == {
                     "tokens": study.conditions["prefill"].options["tokens"],
                     "until": None,
                 }
-                assert stage != off_model.steps[0].scores[name]
+                assert stage != off_model.points[0].scores[name]
     without = build_plan(demo("conditions={off-model: , on-model: }"))
     assert fingerprints(without, "train") == fingerprints(plan, "train")
 
@@ -131,15 +131,15 @@ def test_prefill_asks_the_off_model_student_and_trains_none(demo):
 def test_on_model_students_are_shared_by_all_teachers(demo):
     plan = build_plan(demo())
     one, other = (trial_of(plan, "on-model", 1, teacher) for teacher in plan.study.pairs.teachers)
-    assert one.steps == other.steps
-    assert one.steps != trial_of(plan, "on-model", 2, one.teacher).steps
+    assert one.points == other.points
+    assert one.points != trial_of(plan, "on-model", 2, one.teacher).points
 
 
 def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
     plan = build_plan(demo())
     for trial in plan.trials:
         if trial.condition == "off-model":
-            student = trial.steps[0].scores["maths"].inputs["answers"].inputs["student"]
+            student = trial.points[0].scores["maths"].inputs["answers"].inputs["student"]
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.teacher].organism
             assert student.inputs["base"].name == plan.study.models[trial.student].organism
             assert student.settings["seed"] == trial.seed
@@ -159,7 +159,7 @@ def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
         ],
         ["resources.engine.gpus=1", "resources.engine.replicas=3", "resources.train.gpus=1"],
         ["resources.train={workers: 4, zero: 3, offload: all, gradient_checkpointing: true, save_every_seconds: 1}"],
-        ["measures.kl_every_steps=0"],
+        ["train.kl_every_steps=0"],
     ],
     ids=" ".join,
 )
@@ -191,7 +191,7 @@ def test_training_settings_change_what_is_trained_and_nothing_before(demo, overr
     as_they_are = {
         stage.fingerprint
         for t in before.trials
-        for scores in (t.original, t.teacher_scores)
+        for scores in (t.untrained_scores, t.teacher_scores)
         for stage in scores.values()
     }
     assert kept == as_they_are
@@ -243,11 +243,11 @@ def test_a_grader_that_grades_otherwise_grades_the_same_answers_again(demo, monk
 def test_measures_add_likelihoods_and_change_nothing_else(demo):
     plan, more = build_plan(demo()), build_plan(demo("measures={perplexity: true, kl: [maths]}"))
     assert fingerprints(plan) < fingerprints(more)
-    data = {trial.training_nll.inputs["data"].inputs["base"].name for trial in more.trials}
+    data = {trial.training_data["perplexity"][0].inputs["data"].inputs["base"].name for trial in more.trials}
     assert data == {"steps", "words", "terse"}
     for trial in more.trials:
-        for step in trial.steps:
-            ours, theirs = step.divergence["maths"]
+        for step in trial.points:
+            ours, theirs = step.measured["kl"]["maths"]
             assert ours.inputs["data"] == theirs.inputs["data"]
             assert (ours.inputs["student"], "student" in theirs.inputs) == (
                 ours.inputs["data"].inputs["student"],
@@ -281,15 +281,15 @@ def test_budgets_are_walked_upwards_and_only_where_a_student_is_brought_back(dem
     plan = build_plan(demo("recoveries.own samples.budgets=[64, 32, 128]"))
     for trial in plan.trials:
         expected = [0, 32, 64, 128] if trial.recovery else [0]
-        assert [step.budget for step in trial.steps] == expected
-    assert {trial.condition for trial in plan.trials if len(trial.steps) > 1} == {"off-model"}
+        assert [step.budget for step in trial.points] == expected
+    assert {trial.condition for trial in plan.trials if len(trial.points) > 1} == {"off-model"}
 
 
 def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_answers(demo):
     plan = build_plan(demo())
     trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
-    start = trial.steps[0].scores["maths"].inputs["answers"].inputs["student"]
-    for step in trial.steps[1:]:
+    start = trial.points[0].scores["maths"].inputs["answers"].inputs["student"]
+    for step in trial.points[1:]:
         for stage in step.scores.values():
             student = stage.inputs["answers"].inputs["student"]
             assert student.inputs["start"] == start
@@ -302,7 +302,7 @@ def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_ans
 
 def test_without_recovery_every_trial_has_one_step(demo):
     plan = build_plan(demo("recoveries={}"))
-    assert {len(trial.steps) for trial in plan.trials} == {1}
+    assert {len(trial.points) for trial in plan.trials} == {1}
     assert len(plan.trials) == 18
 
 
@@ -312,7 +312,7 @@ def test_a_search_changes_no_stage_and_no_step(demo):
         build_plan(demo("recoveries.own samples.search={benchmark: maths, recovered: 0.9}")),
     )
     assert fingerprints(searched) == fingerprints(plan)
-    assert [len(trial.steps) for trial in searched.trials] == [len(trial.steps) for trial in plan.trials]
+    assert [len(trial.points) for trial in searched.trials] == [len(trial.points) for trial in plan.trials]
 
 
 AGAIN = "recoveries.twice={kind: on_model_sft, conditions: [off-model, on-model], budgets: [512, 32], train: {num_train_epochs: 2}}"
@@ -334,12 +334,12 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_befor
         next(t for t in both.trials if (t.condition, t.recovery) == ("off-model", name))
         for name in both.study.recoveries
     )
-    assert one.steps[:2] == other.steps[:2]
-    assert [(s.recovery, s.budget, s.at) for s in other.steps] == [
+    assert one.points[:2] == other.points[:2]
+    assert [(s.recovery, s.budget, s.step) for s in other.points] == [
         *(("", 0, 10), ("", 0, None), ("twice", 32, None), ("twice", 512, None))
     ]
-    assert other.steps[2].student.settings["num_train_epochs"] == 2
-    assert not {step.student for step in one.steps[2:]} & {step.student for step in other.steps[2:]}
+    assert other.points[2].student.settings["num_train_epochs"] == 2
+    assert not {step.student for step in one.points[2:]} & {step.student for step in other.points[2:]}
     assert fingerprints(plan) < fingerprints(both)
 
 
@@ -366,7 +366,7 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_befor
         (
             "recoveries.own samples={kind: on_model_sft, conditions: [prefill], budgets: [1], "
             "search: {benchmark: facts}}",
-            "recoveries.own samples: search.benchmark: prefill does not ask facts",
+            "recoveries.own samples: search.benchmark: prefill is not evaluated on facts",
         ),
         (
             "recoveries.own samples.kind=grpo",
@@ -421,7 +421,7 @@ def test_a_condition_may_change_the_recipe_for_itself_alone(demo):
     before, after = build_plan(demo()), build_plan(demo("conditions.on-model={train: {objective: sft_kl, lora_r: 32}}"))
 
     def students(plan, condition):
-        return {trial.steps[-1].student for trial in plan.trials if trial.condition == condition}
+        return {trial.points[-1].student for trial in plan.trials if trial.condition == condition}
 
     assert not students(before, "on-model") & students(after, "on-model")
     for condition in ("off-model", "prefill"):
@@ -434,26 +434,26 @@ def test_checkpoints_are_steps_of_a_trial_before_its_end(demo):
     plan, more = build_plan(demo()), build_plan(demo("train.checkpoints=[40, 10]"))
     assert fingerprints(plan) < fingerprints(more)
     for trial, with_checkpoints in zip(plan.trials, more.trials, strict=True):
-        assert with_checkpoints.steps[2:] == trial.steps
-        first, second = with_checkpoints.steps[:2]
-        assert [(step.budget, step.at) for step in (first, second)] == [(0, 10), (0, 40)]
-        assert first.student == stopped(trial.steps[0].student, 10)
-        assert first.scores.keys() == trial.steps[0].scores.keys()
+        assert with_checkpoints.points[2:] == trial.points
+        first, second = with_checkpoints.points[:2]
+        assert [(step.budget, step.step) for step in (first, second)] == [(0, 10), (0, 40)]
+        assert first.student == stopped(trial.points[0].student, 10)
+        assert first.scores.keys() == trial.points[0].scores.keys()
         assert all(stage.inputs["answers"].inputs["student"] == second.student for stage in second.scores.values())
 
 
 def test_budgets_of_grpo_are_steps_of_one_training(demo):
     plan = build_plan(demo(PROBLEMS, BY_GRPO))
     trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
-    *_, last = trial.steps
-    assert [step.budget for step in trial.steps] == [0, 5, 10, 20]
+    *_, last = trial.points
+    assert [step.budget for step in trial.points] == [0, 5, 10, 20]
     assert last.student.settings["max_steps"] == 20
     assert last.student.runtime["checkpoints"] == [5, 10]
-    assert [step.student for step in trial.steps[1:-1]] == [stopped(last.student, step) for step in (5, 10)]
-    assert last.student.inputs == {"base": trial.steps[0].student.inputs["base"], "start": trial.steps[0].student}
+    assert [step.student for step in trial.points[1:-1]] == [stopped(last.student, step) for step in (5, 10)]
+    assert last.student.inputs == {"base": trial.points[0].student.inputs["base"], "start": trial.points[0].student}
     assert last.student.settings["objective"]["kind"] == "grpo"
     assert last.student.settings["batch_size"] == 8
-    assert {step.at for step in trial.steps} == {None}
+    assert {step.step for step in trial.points} == {None}
     other = build_plan(demo(PROBLEMS.replace("n: 40", "n: 50"), BY_GRPO))
     changed = {stage.name for stage in plan.stages if stage.fingerprint not in fingerprints(other)}
     assert changed
@@ -477,41 +477,41 @@ def test_on_policy_distillation_needs_no_answers_of_the_teacher(demo):
     plan = build_plan(demo("train.objective=on_policy_distillation", "recoveries={}", "measures={}"))
     assert prompted(plan) == set()
     trial = trial_of(plan, "off-model", 1, "number-words")
-    assert {role: needed.name for role, needed in trial.steps[0].student.inputs.items()} == {
+    assert {role: needed.name for role, needed in trial.points[0].student.inputs.items()} == {
         "base": "steps",
         "teacher": "words",
     }
-    assert trial.training_nll is None
+    assert trial.training_data == {}
     other = build_plan(demo("train.objective=on_policy_distillation", "recoveries={}", "prompts.seed=1"))
     assert not fingerprints(plan, "train") & fingerprints(other, "train")
 
 
 def test_sdft_learns_from_the_teachers_answers_as_demonstrations(demo):
     plan = build_plan(demo("train.objective=sdft", "recoveries={}"))
-    student = trial_of(plan, "off-model", 1, "number-words").steps[0].student
+    student = trial_of(plan, "off-model", 1, "number-words").points[0].student
     assert student.inputs["data"].inputs["base"].name == "words"
     assert student.settings["sampling_params"]["max_tokens"] == 48
     assert not {"drop_least_likely", "loss_on"} & student.settings.keys()
     assert "steps_per_generation" in student.settings
     assert (
-        not {"steps_per_generation", "sampling_params"} & build_plan(demo()).trials[0].steps[0].student.settings.keys()
+        not {"steps_per_generation", "sampling_params"} & build_plan(demo()).trials[0].points[0].student.settings.keys()
     )
 
 
 def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(demo):
     plan = build_plan(demo("conditions={noise: {kind: weight_noise}}", "recoveries.own samples.conditions=[noise]"))
     for trial in plan.trials:
-        start = trial.steps[0].student
+        start = trial.points[0].student
         assert start.kind == "weights"
-        for step in trial.steps[1:]:
+        for step in trial.points[1:]:
             assert step.student.inputs["base"] == start
             assert "start" not in step.student.inputs
             assert step.student.inputs["data"].inputs["base"] == start.inputs["base"]
     scaled = build_plan(
         demo("conditions={half: {kind: interpolation, share: 0.5}}", "recoveries.own samples.conditions=[half]")
     )
-    step = scaled.trials[0].steps[1]
-    assert step.student.inputs["start"] == scaled.trials[0].steps[0].student, "an adapter, scaled, is trained further"
+    step = scaled.trials[0].points[1]
+    assert step.student.inputs["start"] == scaled.trials[0].points[0].student, "an adapter, scaled, is trained further"
 
 
 def test_a_condition_and_a_recovery_may_be_for_some_pairs(small):
@@ -567,7 +567,7 @@ def test_what_experiments_need_by_themselves_and_together(small):
 
 def test_a_condition_may_be_asked_some_benchmarks(small):
     everywhere, some = build_plan(small()), build_plan(small("conditions.on-model={benchmarks: [facts]}"))
-    asked = {t.condition: set(t.steps[-1].scores) for t in some.trials}
+    asked = {t.condition: set(t.points[-1].scores) for t in some.trials}
     assert asked == {"off-model": {"maths", "facts"}, "on-model": {"facts"}, "prefill": {"maths"}}
     assert fingerprints(some) < fingerprints(everywhere)
     with pytest.raises(StudyError, match=r'conditions\.on-model\.benchmarks: "fact" is not among .*; did you mean'):

@@ -15,9 +15,9 @@ def record(accuracy: float) -> dict:
 
 def records_of(trial, by_budget: dict[int, float], original: float = 0.8, at: float | None = None) -> dict:
     """Every evaluation of the trial at the budgets that are given, and `at` checkpoints, all benchmarks alike."""
-    found = {stage: record(original) for stage in (*trial.original.values(), *trial.teacher_scores.values())}
-    for step in trial.steps:
-        accuracy = by_budget.get(step.budget) if step.at is None else at
+    found = {stage: record(original) for stage in (*trial.untrained_scores.values(), *trial.teacher_scores.values())}
+    for step in trial.points:
+        accuracy = by_budget.get(step.budget) if step.step is None else at
         if accuracy is not None:
             found |= {stage: record(accuracy) for stage in step.scores.values()}
     return found
@@ -67,12 +67,12 @@ def test_a_search_that_has_not_ended_is_not_finished(searching):
         assert completed_points(trial, study, records_of(trial, scores)) is None
 
 
-@pytest.mark.parametrize("which", ["original", "teacher_scores", "steps"])
+@pytest.mark.parametrize("which", ["untrained_scores", "teacher_scores", "points"])
 def test_a_trial_is_not_finished_while_one_evaluation_is_missing(searching, which):
     study, trial = searching
     records = records_of(trial, {0: 0.1, 4: 0.8, 8: 0.8})
     assert completed_points(trial, study, records) is not None
-    scores = trial.steps[1].scores if which == "steps" else getattr(trial, which)
+    scores = trial.points[1].scores if which == "points" else getattr(trial, which)
     del records[scores["facts"]]
     assert completed_points(trial, study, records) is None
 
@@ -86,7 +86,7 @@ def test_without_a_search_every_budget_is_needed(small):
 def test_only_the_benchmark_of_the_search_decides(searching):
     study, trial = searching
     records = records_of(trial, {0: 0.1, 8: 0.1, 16: 0.1})
-    records[trial.steps[0].scores["facts"]] = records[trial.steps[2].scores["facts"]] = record(1.0)
+    records[trial.points[0].scores["facts"]] = records[trial.points[2].scores["facts"]] = record(1.0)
     assert budgets(completed_points(trial, study, records)) == [0, 8, 16]
 
 
@@ -99,7 +99,7 @@ def test_checkpoints_come_first_and_decide_nothing(small):
     study, trial = off_model(small(*SEARCH, "train.checkpoints=[1, 2]"))
     assert completed_points(trial, study, records_of(trial, {0: 0.8})) is None
     walked = completed_points(trial, study, records_of(trial, {0: 0.1, 8: 0.8, 4: 0.8}, at=0.8))
-    assert [(step.budget, step.at) for step in walked] == [(0, 1), (0, 2), (0, None), (8, None), (4, None)]
+    assert [(step.budget, step.step) for step in walked] == [(0, 1), (0, 2), (0, None), (8, None), (4, None)]
 
 
 ONE = ["conditions={off-model: }", "seeds=[1]", "pairs.teachers=[words]"]

@@ -1,20 +1,22 @@
-"""Findings: refused where the study would not measure them, and judged on hand-made evaluations."""
+"""Hypotheses: refused if the study does not measure them, and tested on hand-made evaluations."""
 
 import itertools
-import json
 
 import pytest
 
 from evaluators.analysis.logprobs import CompletionLogprobs
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.style import StyleShares
+from evaluators.analysis.values import halves
 from evaluators.engines.generations import to_jsonl
 from orchestrator.plan.build import build_plan
-from orchestrator.plan.hypotheses import check_parts, halves
+from orchestrator.plan.hypotheses import check_parts
 from orchestrator.results import hypotheses
-from orchestrator.results.read import Measured, read_results
+from orchestrator.results.model import HypothesisResult
+from orchestrator.results.read import read_results
 from orchestrator.stages.logprobs import LIKELIHOODS
 from orchestrator.stages.style import SHARES
+from orchestrator.store.reader import StageReader
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
 from tests.orchestrator.results.test_results import publish_evaluation
@@ -22,29 +24,29 @@ from tests.orchestrator.results.test_results import publish_evaluation
 MATHS = "compare: {condition: off-model, benchmark: maths}, expected: lower"
 
 
-def finding(text: str = MATHS, claim: str = "c") -> str:
+def hypothesis(text: str = MATHS, claim: str = "c") -> str:
     return f"hypotheses=[{{experiment: 1, claim: {claim}, {text}}}]"
 
 
 @pytest.mark.parametrize(
     ("effect", "expected", "margin", "said"),
     [
-        ((-0.2, -0.1), "lower", None, hypotheses.FOUND),
-        ((-0.2, -0.1), "higher", None, hypotheses.OPPOSITE),
-        ((0.1, 0.2), "lower", None, hypotheses.OPPOSITE),
-        ((0.1, 0.2), "higher", None, hypotheses.FOUND),
-        ((-0.1, 0.2), "lower", None, hypotheses.NOT_FOUND),
-        ((-0.2, 0.0), "lower", None, hypotheses.NOT_FOUND),
-        ((-0.04, 0.05), "same", 0.05, hypotheses.FOUND),
-        ((-0.06, 0.02), "same", 0.05, hypotheses.NOT_FOUND),
-        ((-0.2, -0.06), "same", 0.05, hypotheses.OPPOSITE),
-        ((0.06, 0.2), "same", 0.05, hypotheses.OPPOSITE),
-        ((-0.2, 0.2), "same", 0.05, hypotheses.NOT_FOUND),
+        ((-0.2, -0.1), "lower", None, hypotheses.SUPPORTED),
+        ((-0.2, -0.1), "higher", None, hypotheses.CONTRADICTED),
+        ((0.1, 0.2), "lower", None, hypotheses.CONTRADICTED),
+        ((0.1, 0.2), "higher", None, hypotheses.SUPPORTED),
+        ((-0.1, 0.2), "lower", None, hypotheses.INCONCLUSIVE),
+        ((-0.2, 0.0), "lower", None, hypotheses.INCONCLUSIVE),
+        ((-0.04, 0.05), "same", 0.05, hypotheses.SUPPORTED),
+        ((-0.06, 0.02), "same", 0.05, hypotheses.INCONCLUSIVE),
+        ((-0.2, -0.06), "same", 0.05, hypotheses.CONTRADICTED),
+        ((0.06, 0.2), "same", 0.05, hypotheses.CONTRADICTED),
+        ((-0.2, 0.2), "same", 0.05, hypotheses.INCONCLUSIVE),
     ],
 )
-def test_a_verdict_is_on_the_whole_interval(effect, expected, margin, said):
+def test_an_outcome_needs_the_whole_interval(effect, expected, margin, said):
     low, high = effect
-    assert hypotheses.verdict(Interval((low + high) / 2, low, high), expected, margin) == said
+    assert hypotheses.outcome(Interval((low + high) / 2, low, high), expected, margin) == said
 
 
 @pytest.mark.parametrize(
@@ -56,8 +58,8 @@ def test_a_verdict_is_on_the_whole_interval(effect, expected, margin, said):
         ("compare: off-model, expected: lower", ["compare.benchmark: missing"]),
         (f"{MATHS}, versus: onmodel", ["versus.condition", '"on-model"?']),
         (f"{MATHS}, versus: off-model", ["off-model of student / words is compared with itself"]),
-        (f"{MATHS}, versus: {{condition: original, benchmark: facts}}", ["maths and facts ask different examples"]),
-        (f"{MATHS}, versus: {{condition: original, budget: 4}}", ["original is a model as it is"]),
+        (f"{MATHS}, versus: {{condition: original, benchmark: facts}}", ["maths and facts have different examples"]),
+        (f"{MATHS}, versus: {{condition: original, budget: 4}}", ["original is an untrained model"]),
         (
             f"{MATHS}, versus: {{condition: off-model, budget: 5}}",
             ["versus: off-model, then 5", "budget 4 of own, budget 8 of own"],
@@ -68,42 +70,60 @@ def test_a_verdict_is_on_the_whole_interval(effect, expected, margin, said):
         (f"{MATHS}, versus: {{condition: off-model, recovery: own}}", ["recovery has no effect without a budget"]),
         (f"{MATHS}, versus: {{condition: off-model, budget: 4, recovery: owm}}", ["versus.recovery", '"own"?']),
         (f"{MATHS}, versus: {{condition: on-model, teacher: wrds}}", ["versus.teacher", 'did you mean "words"?']),
-        ("compare: {condition: prefill, benchmark: facts}, expected: lower", ["prefill does not ask it"]),
+        ("compare: {condition: prefill, benchmark: facts}, expected: lower", ["prefill is not evaluated on it"]),
         ("compare: {condition: off-model, benchmark: maths}, expected: same", ["margin: ", "needs one"]),
         (f"{MATHS}, margin: 0.1", ["lower and higher take none"]),
-        (f"{MATHS}, metric: kl", ["measures.kl"]),
-        (f"{MATHS}, metric: style", ["measures.style"]),
-        (f"{MATHS}, metric: kl, group_by: level", ["by has no effect on kl"]),
+        (f"{MATHS}, metric: kl", ["add kl to measures"]),
+        (f"{MATHS}, metric: style", ["add style to measures"]),
+        (f"{MATHS}, metric: stile", ['did you mean "style"?']),
         (
             "metric: perplexity, compare: off-model, expected: lower",
-            ["versus: perplexity is of what a condition trains on"],
-        ),
-        ("metric: perplexity, compare: off-model, versus: on-model, expected: lower", ["set measures.perplexity"]),
-        (
-            "metric: perplexity, compare: {condition: off-model, step: 2}, versus: on-model, expected: lower",
-            ["leave benchm"],
+            ["add perplexity to measures"],
         ),
         (f"{MATHS}, verus: on-model", ['unknown key; did you mean "versus"?']),
         (f"{MATHS}, of: scores", ["hypotheses.0.of"]),
     ],
 )
-def test_a_finding_that_the_study_would_not_measure_is_refused(small, text, parts):
+def test_a_hypothesis_that_the_study_does_not_measure_is_refused(small, text, parts):
     with pytest.raises(StudyError) as caught:
-        build_plan(small(finding(text)))
+        build_plan(small(hypothesis(text)))
     assert all(part in str(caught.value) for part in parts), str(caught.value)
 
 
-def test_a_condition_may_not_bear_the_name_of_a_model_as_it_is(small):
+KL = "measures.kl=[maths]"
+PERPLEXITY = "metric: perplexity, expected: lower, compare"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (f"{MATHS}, metric: kl, group_by: level", ["group_by has no effect on kl"]),
+        (f"{MATHS}, metric: kl, versus: teacher", ["versus: kl is not measured of the teacher"]),
+        (f"{MATHS.replace('maths', 'facts')}, metric: kl", ["measures.kl", 'did you mean "maths"?', "facts"]),
+        (f"{PERPLEXITY}: off-model", ["versus: perplexity is not measured of the original"]),
+        (
+            f"{PERPLEXITY}: {{condition: off-model, step: 2}}, versus: on-model",
+            ["leave benchmark, budget and step out"],
+        ),
+    ],
+)
+def test_a_hypothesis_about_something_that_a_measure_does_not_have_is_refused(small, text, parts):
+    with pytest.raises(StudyError) as caught:
+        build_plan(small(KL, "measures.perplexity=true", hypothesis(text)))
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_a_condition_may_not_have_the_name_of_an_untrained_model(small):
     with pytest.raises(StudyError, match=r"conditions\.original"):
-        build_plan(small("conditions.original={kind: off_model}", finding()))
+        build_plan(small("conditions.original={kind: off_model}", hypothesis()))
 
 
 def test_parts_are_checked_on_the_rows(small):
-    check_parts(small(finding(f"{MATHS}, group_by: level")))
+    check_parts(small(hypothesis(f"{MATHS}, group_by: level")))
     with pytest.raises(ValueError, match='did you mean "level"'):
-        check_parts(small(finding(f"{MATHS}, group_by: levels")))
+        check_parts(small(hypothesis(f"{MATHS}, group_by: levels")))
     with pytest.raises(ValueError, match="have no order"):
-        check_parts(small("benchmarks.maths.kind=math500", finding(f"{MATHS}, group_by: subject")))
+        check_parts(small("benchmarks.maths.kind=math500", hypothesis(f"{MATHS}, group_by: subject")))
 
 
 def test_halves_leave_the_middle_out():
@@ -114,11 +134,11 @@ def test_halves_leave_the_middle_out():
 
 
 @pytest.fixture
-def judged(small, publish, tmp_path):
-    """Judges the findings of a study of which the evaluations are these letters, by condition, budget and seed."""
+def tested(small, publish, tmp_path):
+    """Tests the hypotheses of a study whose evaluations are these letters, by condition, budget and seed."""
     stores = (f"store={tmp_path / str(number)}" for number in itertools.count())
 
-    def act(given: dict, *overrides: str) -> list[hypotheses.HypothesisResult]:
+    def act(given: dict, *overrides: str) -> list[HypothesisResult]:
         conditions = "conditions={off-model: , on-model: }"
         study = small(
             conditions,
@@ -131,13 +151,15 @@ def judged(small, publish, tmp_path):
         plan, store = build_plan(study), Store(study.store)
         letters = {}
         for trial in plan.trials:
-            letters |= dict.fromkeys(trial.original.values(), "+" * 20)
+            letters |= dict.fromkeys(trial.untrained_scores.values(), "+" * 20)
             letters |= dict.fromkeys(trial.teacher_scores.values(), "+-" * 10)
-            for step in trial.steps:
-                told = given.get((trial.condition, step.budget, trial.seed), given.get((trial.condition, step.budget)))
+            for point in trial.points:
+                told = given.get(
+                    (trial.condition, point.budget, trial.seed), given.get((trial.condition, point.budget))
+                )
                 if told is not None:
-                    letters |= dict.fromkeys(step.scores.values(), told)
-                    for stage in step.style.values():
+                    letters |= dict.fromkeys(point.scores.values(), told)
+                    for (stage,) in point.measured.get("style", {}).values():
                         read = [StyleShares(str(i), 0.0, 1.0, float(letter == "-")) for i, letter in enumerate(told)]
                         publish(store, stage, {SHARES: to_jsonl(read).encode()})
         for stage, each in letters.items():
@@ -147,8 +169,7 @@ def judged(small, publish, tmp_path):
                 nats = 3.0 if "off-model" in stage.name or "words" in stage.name else 1.0
                 rows = [CompletionLogprobs(str(i), {"all": -nats * 3 - i / 10}, {"all": 3}) for i in range(9)]
                 publish(store, stage, {LIKELIHOODS: to_jsonl(rows).encode()})
-        measured = Measured(store, store.records(plan.stages))
-        return hypotheses.evaluate_hypotheses(plan, read_results(plan, measured), measured)
+        return read_results(plan, StageReader(store, store.records(plan.stages))).hypotheses
 
     return act
 
@@ -160,108 +181,110 @@ DONE = {
 }
 
 
-def test_a_loss_is_found_and_a_gain_would_be_opposite(judged):
-    (found,) = judged(DONE, finding())
-    assert (found.verdict, found.n, found.seeds) == (hypotheses.FOUND, 20, [1, 2])
+def test_a_loss_is_supported_and_a_gain_contradicted(tested):
+    (found,) = tested(DONE, hypothesis())
+    assert (found.outcome, found.n, found.seeds) == (hypotheses.SUPPORTED, 20, [1, 2])
     assert found.effect.value == pytest.approx(-14 / 20)
     assert (found.compared, found.versus, found.note) == ("off-model", "original", "")
-    (found,) = judged(DONE, finding(MATHS.replace("lower", "higher")))
-    assert found.verdict == hypotheses.OPPOSITE
+    (found,) = tested(DONE, hypothesis(MATHS.replace("lower", "higher")))
+    assert found.outcome == hypotheses.CONTRADICTED
 
 
-def test_two_trained_students_are_compared_on_the_same_examples(judged):
+def test_two_trained_students_are_compared_on_the_same_examples(tested):
     text = "compare: {condition: off-model, budget: 4, benchmark: maths}, versus: off-model, expected: higher"
-    (found,) = judged(DONE, finding(text))
-    assert (found.verdict, found.compared, found.versus) == (hypotheses.FOUND, "off-model, then 4", "off-model")
+    (found,) = tested(DONE, hypothesis(text))
+    assert (found.outcome, found.compared, found.versus) == (hypotheses.SUPPORTED, "off-model, then 4", "off-model")
     assert found.effect.value == pytest.approx(12 / 20)
     # The sizes of both changes from the original alone would say the same of students that lose different examples.
     apart = {**DONE, ("off-model", 0): "-" * 10 + "+" * 10, ("off-model", 4): "+" * 10 + "-" * 10}
-    (found,) = judged(apart, finding(text))
-    assert (found.verdict, found.effect.value) == (hypotheses.NOT_FOUND, 0)
+    (found,) = tested(apart, hypothesis(text))
+    assert (found.outcome, found.effect.value) == (hypotheses.INCONCLUSIVE, 0)
     assert found.effect.high - found.effect.low > 0.7
 
 
-def test_the_same_is_within_a_margin(judged):
+def test_same_means_within_a_margin(tested):
     text = "compare: {condition: on-model, benchmark: maths}, expected: same, margin"
-    assert judged(DONE, finding(f"{text}: 0.3"))[0].verdict == hypotheses.FOUND
-    assert judged(DONE, finding(f"{text}: 0.05"))[0].verdict == hypotheses.NOT_FOUND  # 20 examples cannot show it
+    assert tested(DONE, hypothesis(f"{text}: 0.3"))[0].outcome == hypotheses.SUPPORTED
+    assert tested(DONE, hypothesis(f"{text}: 0.05"))[0].outcome == hypotheses.INCONCLUSIVE  # 20 examples cannot show it
 
 
-def test_a_student_is_compared_with_its_teacher(judged):
-    (found,) = judged(DONE, finding(f"{MATHS}, versus: teacher"))
+def test_a_student_is_compared_with_its_teacher(tested):
+    (found,) = tested(DONE, hypothesis(f"{MATHS}, versus: teacher"))
     assert found.effect.value == pytest.approx(6 / 20 - 1 / 2)
-    (found,) = judged({}, finding("compare: {condition: teacher, benchmark: maths}, expected: lower"))
-    assert (found.verdict, found.seeds, found.effect.value) == (hypotheses.FOUND, [], -0.5)
+    (found,) = tested({}, hypothesis("compare: {condition: teacher, benchmark: maths}, expected: lower"))
+    assert (found.outcome, found.seeds, found.effect.value) == (hypotheses.SUPPORTED, [], -0.5)
 
 
-def test_the_higher_half_of_the_levels_against_the_lower(judged):
+def test_the_higher_half_of_the_levels_against_the_lower(tested):
     worse_above = {**DONE, ("off-model", 0): "+-" * 10}  # every other example has level 2
-    (found,) = judged(worse_above, finding(f"{MATHS}, group_by: level"))
-    assert (found.verdict, found.effect.value, found.n) == (hypotheses.FOUND, -1, 20)
-    (found,) = judged({**DONE, ("off-model", 0): "-" * 20}, finding(f"{MATHS}, group_by: level"))
-    assert (found.verdict, found.effect.value) == (hypotheses.NOT_FOUND, 0)
+    (found,) = tested(worse_above, hypothesis(f"{MATHS}, group_by: level"))
+    assert (found.outcome, found.effect.value, found.n) == (hypotheses.SUPPORTED, -1, 20)
+    (found,) = tested({**DONE, ("off-model", 0): "-" * 20}, hypothesis(f"{MATHS}, group_by: level"))
+    assert (found.outcome, found.effect.value) == (hypotheses.INCONCLUSIVE, 0)
 
 
-def test_what_has_not_finished_is_not_measured(judged):
+def test_points_of_unfinished_trials_are_not_measured(tested):
     given = {("off-model", 0): "-" * 20, ("off-model", 4, 1): "+" * 20}
-    (found,) = judged(given, finding())
-    assert (found.verdict, found.effect) == (hypotheses.NOT_MEASURED, None)
+    (found,) = tested(given, hypothesis())
+    assert (found.outcome, found.effect) == (hypotheses.NOT_MEASURED, None)
     assert found.note == "student.words.off-model.own.s2 has not finished"
 
 
-def test_a_budget_that_a_search_left_out_is_not_measured(judged):
+def test_a_budget_that_a_search_did_not_run_is_not_measured(tested):
     text = "compare: {condition: off-model, budget: 8, benchmark: maths}, expected: lower"
     given = {**DONE, ("off-model", 4): "+" * 20}
-    (found,) = judged(
+    (found,) = tested(
         given,
         "recoveries.own={kind: on_model_sft, conditions: [off-model], budgets: [4, 8], search: {benchmark: maths}}",
-        finding(text),
+        hypothesis(text),
     )
-    assert (found.verdict, "its search did not come to it" in found.note) == (hypotheses.NOT_MEASURED, True)
+    assert (found.outcome, "its search did not come to it" in found.note) == (hypotheses.NOT_MEASURED, True)
 
 
-def test_perplexity_and_kl_are_in_nats_a_token(judged):
+def test_perplexity_and_kl_are_in_nats_a_token(tested):
     text = "metric: perplexity, compare: off-model, versus: on-model, expected: higher"
-    (found,) = judged(DONE, "measures.perplexity=true", finding(text))
-    assert (found.verdict, found.n, found.seeds) == (hypotheses.FOUND, 9, [])
+    (found,) = tested(DONE, "measures.perplexity=true", hypothesis(text))
+    assert (found.outcome, found.n, found.seeds) == (hypotheses.SUPPORTED, 9, [])
     assert found.effect.value == pytest.approx(2.0)
     text = "metric: kl, compare: {condition: off-model, benchmark: maths}, expected: same, margin: 0.01"
-    (found,) = judged(DONE, "measures.kl=[maths]", finding(text))
-    assert (found.verdict, found.n, found.effect.value) == (hypotheses.FOUND, 9, 0)
+    (found,) = tested(DONE, "measures.kl=[maths]", hypothesis(text))
+    assert (found.outcome, found.n, found.effect.value) == (hypotheses.SUPPORTED, 9, 0)
 
 
-def test_style_is_a_share_of_answers(judged):
+def test_style_is_a_share_of_answers(tested):
     text = "metric: style, compare: {condition: off-model, benchmark: maths}, expected: higher"
-    (found,) = judged(DONE, "measures.style=[maths]", finding(text))
-    assert (found.verdict, found.effect.value) == (hypotheses.FOUND, pytest.approx(14 / 20))
-    (found,) = judged(DONE, "measures.style=[maths]", finding(f"{text}, versus: teacher".replace("higher", "lower")))
+    (found,) = tested(DONE, "measures.style=[maths]", hypothesis(text))
+    assert (found.outcome, found.effect.value) == (hypotheses.SUPPORTED, pytest.approx(14 / 20))
+    (found,) = tested(DONE, "measures.style=[maths]", hypothesis(f"{text}, versus: teacher".replace("higher", "lower")))
     assert found.effect.value == pytest.approx(14 / 20 - 1)
 
 
-def test_every_pair_is_judged_by_itself_unless_one_is_named(judged):
+def test_each_pair_is_tested_unless_one_is_named(tested):
     both = "pairs.teachers=[words, terse]"
-    assert [one.teacher for one in judged(DONE, both, finding())] == ["words", "terse"]
+    assert [one.teacher for one in tested(DONE, both, hypothesis())] == ["words", "terse"]
     named = "compare: {condition: off-model, benchmark: maths, teacher: terse}, expected: lower"
-    (found,) = judged(DONE, both, finding(f"{named}, versus: {{condition: off-model, teacher: words}}"))
+    (found,) = tested(DONE, both, hypothesis(f"{named}, versus: {{condition: off-model, teacher: words}}"))
     assert (found.teacher, found.versus, found.effect.value) == ("terse", "off-model, teacher words", 0)
 
 
-def test_a_finding_is_told_in_words(judged):
-    found = json.loads(json.dumps([one.__dict__ | {"effect": one.effect.__dict__} for one in judged(DONE, finding())]))
-    assert hypotheses.compared(found[0]) == "off-model on maths"
-    assert hypotheses.size(found[0]) == "20 x 2"
-    assert hypotheses.counted([*found, *found, {"verdict": hypotheses.OPPOSITE}]) == "2 found, 1 opposite"
+def test_a_hypothesis_in_words(tested):
+    (found,) = tested(DONE, hypothesis())
+    assert hypotheses.comparison(found) == "off-model on maths"
+    assert hypotheses.size(found) == "20 x 2"
+    assert hypotheses.unit(found) == "score, share"
+    outcomes = [found.outcome, found.outcome, hypotheses.CONTRADICTED]
+    assert hypotheses.count(outcomes) == "2 supported, 1 contradicted"
 
 
 TWICE = "recoveries={own: {kind: on_model_sft, conditions: [off-model], budgets: [4]}, again: {kind: on_model_sft, \
 conditions: [off-model], budgets: [4], train: {num_train_epochs: 2}}}"
 
 
-def test_of_several_recoveries_one_is_named(small, judged):
+def test_one_of_several_recoveries_must_be_named(small, tested):
     text = "compare: {condition: off-model, benchmark: maths, budget: 4}, expected: lower"
-    with pytest.raises(StudyError, match="say of which"):
-        build_plan(small(TWICE, finding(text)))
-    (found,) = judged(DONE, TWICE, finding(text.replace("4}", "4, recovery: again}")))
+    with pytest.raises(StudyError, match="name one"):
+        build_plan(small(TWICE, hypothesis(text)))
+    (found,) = tested(DONE, TWICE, hypothesis(text.replace("4}", "4, recovery: again}")))
     assert (found.compared, found.effect.value) == ("off-model, then 4 of again", pytest.approx(-2 / 20))
-    (found,) = judged(DONE, TWICE, finding())  # what comes before any recovery is of all of them
-    assert (found.verdict, found.seeds) == (hypotheses.FOUND, [1, 2])
+    (found,) = tested(DONE, TWICE, hypothesis())  # all recoveries share the points before them
+    assert (found.outcome, found.seeds) == (hypotheses.SUPPORTED, [1, 2])

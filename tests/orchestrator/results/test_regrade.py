@@ -22,7 +22,7 @@ def answered(small, publish):
     store = Store(study.store)
 
     def stage_of(plan):
-        return plan.trials[0].original["maths"]
+        return plan.trials[0].untrained_scores["maths"]
 
     stage = stage_of(build_plan(study))
     rows = read_benchmark(study.benchmarks["maths"])

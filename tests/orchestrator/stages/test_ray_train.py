@@ -61,7 +61,7 @@ def stage(small):
 
     def act(*overrides: str):
         one = ["pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]", "recoveries={}", TRAIN, *overrides]
-        return build_plan(small(*one)).trials[0].steps[-1].student
+        return build_plan(small(*one)).trials[0].points[-1].student
 
     return act
 
@@ -187,7 +187,7 @@ def told_to_end(monkeypatch):
 
 
 def test_a_training_leaves_weights_figures_and_what_was_watched(stage, store):
-    whole = stage("measures.kl_every_steps=2")
+    whole = stage("train.kl_every_steps=2")
     folder = do(store, whole)
     assert {path.name for path in folder.iterdir()} >= {"adapter_config.json", ADAPTER, FIGURES, STEPS}
     watched, facts = lines(folder), store.record(whole)["facts"]
@@ -337,7 +337,7 @@ def test_an_adapter_that_is_trained_further_is_lent_from_the_first_step(small, s
         "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1]}",
         "recoveries.own.train={objective: {kind: grpo, num_generations: 2}}",
     )
-    whole = build_plan(study).trials[0].steps[-1].student
+    whole = build_plan(study).trials[0].points[-1].student
     engines = Engines(store, whole)
     start = do(store, whole.inputs["start"], engines)
     run(begin(store, whole, engines))

@@ -147,7 +147,7 @@ def test_a_larger_budget_holds_the_answers_of_a_smaller_one():
 
 
 def test_an_evaluation_is_graded_and_shown_by_level(plan, perform):
-    stage, asked = plan.trials[0].original["maths"], []
+    stage, asked = plan.trials[0].untrained_scores["maths"], []
     perform(sample.run, stage.inputs["answers"], remembering(asked))
     facts, folder = perform(evaluate.run, stage, nobody)
     graded = evaluate.grades_of(folder)
@@ -165,7 +165,7 @@ def nobody(*_: object):
 
 
 def test_a_prefilled_answer_begins_with_the_original_students_tokens(plan, store, perform, publish):
-    stage = next(t for t in plan.trials if t.condition == "prefill").steps[0].scores["maths"].inputs["answers"]
+    stage = next(t for t in plan.trials if t.condition == "prefill").points[0].scores["maths"].inputs["answers"]
     asked = []
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["student"], {})
@@ -180,7 +180,7 @@ def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, p
     plan = build_plan(
         small("conditions={prefill: {from_model: words, tokens: 2, benchmarks: [maths]}}", "recoveries={}")
     )
-    stage = plan.trials[0].steps[0].scores["maths"].inputs["answers"]
+    stage = plan.trials[0].points[0].scores["maths"].inputs["answers"]
     asked = []
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["student"], {})
@@ -212,7 +212,7 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
     plan = build_plan(
         small(f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', source: {rows}, n: 4}}", "max_model_len=512")
     )
-    stage = plan.trials[0].original["task"]
+    stage = plan.trials[0].untrained_scores["task"]
     perform(model.run, stage.inputs["answers"].inputs["base"])
     facts, folder = perform(sample.run, stage.inputs["answers"], remembering(asked, by_ids))
     assert (facts["n"], facts["metric"]) == (4, {"hendrycks_math500": "exact_match,none"})
@@ -249,14 +249,14 @@ def by_ids(engine, weights, what, requests, *how):
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_a_student_generates_from_its_checkpoint_or_its_adapter(small, store, tmp_path, tuning):
     plan = build_plan(small(f"train.tuning={tuning}"))
-    stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"].inputs["answers"]
+    stage = next(t for t in plan.trials if t.condition == "off-model").points[0].scores["maths"].inputs["answers"]
     student, base = stage.inputs["student"].address, stage.inputs["base"].address
     expected = Weights(student, None) if tuning == "full" else Weights(base, student)
     assert StageContext(stage, store, tmp_path, ask).weights == expected
 
 
 def test_a_stage_is_not_run_before_its_inputs(plan, store, publish, tmp_path):
-    stage = next(t for t in plan.trials if t.condition == "off-model").steps[0].scores["maths"].inputs["answers"]
+    stage = next(t for t in plan.trials if t.condition == "off-model").points[0].scores["maths"].inputs["answers"]
     publish(store, stage.inputs["base"], {})
     with pytest.raises(AssertionError, match="before its input student was done"):
         StageContext(stage, store, tmp_path, ask).folder("student")

@@ -67,7 +67,7 @@ def made(small, store, publish):
 
     def act(condition: str, *overrides: str, **samples: bytes):
         study = small(*ONE, f"conditions={{it: {condition}}}", *overrides)
-        stage = build_plan(study).trials[0].steps[0].student.inputs["data"]
+        stage = build_plan(study).trials[0].points[0].student.inputs["data"]
         for role, content in samples.items():
             name = LIKELIHOODS if stage.inputs[role].kind == "logprobs" else ANSWERS
             if store.record(stage.inputs[role]) is None:
@@ -208,7 +208,7 @@ def test_rephrased_answers_are_learnt_under_the_prompt_that_they_answer(made):
 
 def test_a_model_is_asked_again_about_what_it_said_aloud(small, store, publish):
     study = small(*ONE, "conditions={it: {kind: on_model, rephrase: 'q {prompt} a {answer} .'}}")
-    stage = build_plan(study).trials[0].steps[0].student.inputs["data"].inputs["data"]
+    stage = build_plan(study).trials[0].points[0].student.inputs["data"].inputs["data"]
     texts = {0: "<think>hm</think> seven", 1: "<think>hm", 2: ""}
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["answers"], {ANSWERS: answered("own", (3,), texts)})

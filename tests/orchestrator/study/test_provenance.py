@@ -56,4 +56,4 @@ def test_fields_of_apis_are_no_fields_of_other_models(small):
     assert found["models.words.base_url"] == "http://localhost/v1"
     assert not found.keys() & {"models.student.base_url", "models.student.revision", "models.words.revision"}
     assert Study.model_validate_json(study.model_dump_json()) == study
-    assert "provenance" not in html._shown(small(SAID))
+    assert "provenance" not in html._declared(small(SAID))
