@@ -25,7 +25,7 @@ SMALL = [
     "pairs.teachers=[number-words]",
     "prompts.n=320",
     "train.num_train_epochs=8",  # enough to change the student's completions
-    "recoveries.own samples.budgets=[64]",
+    "recoveries.on-model samples.budgets=[64]",
     "seeds=[7]",
     "benchmarks.maths.n=25",
     "benchmarks.harder maths.n=10",
@@ -205,7 +205,10 @@ def test_one_failing_trial_does_not_stop_the_others_and_a_search_trains_no_more_
     shutil.copytree(shipped.FOLDER / "words", broken)
     (broken / "chat_template.jinja").write_text("{{ raise_exception('no such role') }}")
     study = yaml.safe_load(STUDY.read_text()) | {"store": str(tmp_path / "runs")}
-    study["recoveries"]["own samples"]["search"] = {"benchmark": "maths", "recovered": 0.01}  # met before any recovery
+    study["recoveries"]["on-model samples"]["search"] = {
+        "benchmark": "maths",
+        "recovered": 0.01,
+    }  # met before any recovery
     study["models"]["broken"] = str(broken)
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
     small = [override for override in SMALL if not override.startswith(("pairs", "conditions"))]

@@ -13,7 +13,9 @@ from orchestrator.study.schema import Pair
 from orchestrator.study.settings import StudyError
 
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 40, prompt: '{problem}', max_tokens: 96}"
-BY_GRPO = "recoveries.own samples={kind: grpo, conditions: [off-model], budgets: [20, 5, 10], train: {batch_size: 8}}"
+BY_GRPO = (
+    "recoveries.on-model samples={kind: grpo, conditions: [off-model], budgets: [20, 5, 10], train: {batch_size: 8}}"
+)
 
 
 def fingerprints(plan: Plan, *kinds: str) -> set[str]:
@@ -46,7 +48,7 @@ def test_every_pair_condition_and_seed_is_a_trial(demo):
 
 
 def test_shared_stages_are_counted_once(demo):
-    study = demo("recoveries.own samples.budgets=[32, 64]", "seeds=[1, 2]", "measures={}")
+    study = demo("recoveries.on-model samples.budgets=[32, 64]", "seeds=[1, 2]", "measures={}")
     plan = build_plan(study)
     distinct = Counter(stage.kind for stage in plan.stages)
     # Off-model: 2 teachers x 2 seeds; on-model: 2 seeds for both teachers; recovery: 2 budgets for each off-model one.
@@ -68,7 +70,7 @@ def test_each_model_answers_the_prompts_once(demo):
     "overrides",
     [
         [],
-        [PROBLEMS, BY_GRPO, "train.checkpoints=[5]", "recoveries.own samples.conditions=[off-model, on-model]"],
+        [PROBLEMS, BY_GRPO, "train.checkpoints=[5]", "recoveries.on-model samples.conditions=[off-model, on-model]"],
         [PROBLEMS, "train.objective=grpo"],
         ["train.objective=on_policy_distillation"],
     ],
@@ -273,12 +275,12 @@ def test_the_rank_of_an_adapter_is_nothing_to_full_weights(demo):
 
 def test_more_seeds_or_budgets_keep_what_is_done(demo):
     plan = build_plan(demo())
-    for override in ("seeds=[1, 2, 3, 4]", "recoveries.own samples.budgets=[16, 32, 64, 128, 256, 512]"):
+    for override in ("seeds=[1, 2, 3, 4]", "recoveries.on-model samples.budgets=[16, 32, 64, 128, 256, 512]"):
         assert fingerprints(plan) < fingerprints(build_plan(demo(override)))
 
 
 def test_budgets_are_walked_upwards_and_only_where_a_student_is_brought_back(demo):
-    plan = build_plan(demo("recoveries.own samples.budgets=[64, 32, 128]"))
+    plan = build_plan(demo("recoveries.on-model samples.budgets=[64, 32, 128]"))
     for trial in plan.trials:
         expected = [0, 32, 64, 128] if trial.recovery else [0]
         assert [step.budget for step in trial.points] == expected
@@ -296,7 +298,8 @@ def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_ans
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.student].organism
             assert student.settings["rows"] == step.budget
             assert (
-                student.settings["num_train_epochs"] == plan.study.recoveries["own samples"].train["num_train_epochs"]
+                student.settings["num_train_epochs"]
+                == plan.study.recoveries["on-model samples"].train["num_train_epochs"]
             )
 
 
@@ -309,7 +312,7 @@ def test_without_recovery_every_trial_has_one_step(demo):
 def test_a_search_changes_no_stage_and_no_step(demo):
     plan, searched = (
         build_plan(demo()),
-        build_plan(demo("recoveries.own samples.search={benchmark: maths, recovered: 0.9}")),
+        build_plan(demo("recoveries.on-model samples.search={benchmark: maths, recovered: 0.9}")),
     )
     assert fingerprints(searched) == fingerprints(plan)
     assert [len(trial.points) for trial in searched.trials] == [len(trial.points) for trial in plan.trials]
@@ -322,7 +325,7 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_befor
     plan, both = build_plan(demo()), build_plan(demo(AGAIN, "train.checkpoints=[10]"))
     found = Counter((trial.condition, trial.recovery) for trial in both.trials)
     assert found == {
-        ("off-model", "own samples"): 6,
+        ("off-model", "on-model samples"): 6,
         ("off-model", "twice"): 6,
         ("on-model", "twice"): 6,
         ("prefill", ""): 6,
@@ -364,17 +367,17 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_befor
         ),
         ("train.objective=grpo", r"train.objective: grpo needs problems with a reward: give the study rl_problems"),
         (
-            "recoveries.own samples={kind: on_model_sft, conditions: [prefill], budgets: [1], "
+            "recoveries.on-model samples={kind: on_model_sft, conditions: [prefill], budgets: [1], "
             "search: {benchmark: facts}}",
-            "recoveries.own samples: search.benchmark: prefill is not evaluated on facts",
+            "recoveries.on-model samples: search.benchmark: prefill is not evaluated on facts",
         ),
         (
-            "recoveries.own samples.kind=grpo",
-            r"recoveries.own samples: train.objective: grpo needs problems with a reward",
+            "recoveries.on-model samples.kind=grpo",
+            r"recoveries.on-model samples: train.objective: grpo needs problems with a reward",
         ),
         (
-            "recoveries.own samples.train={tuning: full}",
-            "recoveries.own samples: train.tuning: full weights cannot go on from a LoRA adapter",
+            "recoveries.on-model samples.train={tuning: full}",
+            "recoveries.on-model samples: train.tuning: full weights cannot go on from a LoRA adapter",
         ),
     ],
 )
@@ -468,9 +471,9 @@ def test_a_grader_that_grades_otherwise_rewards_otherwise(demo, monkeypatch):
 
 
 def test_a_recovery_by_rl_needs_an_objective_with_rewards(demo):
-    told = r"recoveries.own samples: train\.objective: this recovery trains on problems with a reward, and sft does not"
+    told = r"recoveries.on-model samples: train\.objective: this recovery trains on problems with a reward, and sft does not"
     with pytest.raises(StudyError, match=told):
-        build_plan(demo(PROBLEMS, BY_GRPO, "recoveries.own samples.train={objective: sft}"))
+        build_plan(demo(PROBLEMS, BY_GRPO, "recoveries.on-model samples.train={objective: sft}"))
 
 
 def test_on_policy_distillation_needs_no_answers_of_the_teacher(demo):
@@ -499,7 +502,9 @@ def test_sdft_learns_from_the_teachers_answers_as_demonstrations(demo):
 
 
 def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(demo):
-    plan = build_plan(demo("conditions={noise: {kind: weight_noise}}", "recoveries.own samples.conditions=[noise]"))
+    plan = build_plan(
+        demo("conditions={noise: {kind: weight_noise}}", "recoveries.on-model samples.conditions=[noise]")
+    )
     for trial in plan.trials:
         start = trial.points[0].student
         assert start.kind == "weights"
@@ -508,7 +513,7 @@ def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(dem
             assert "start" not in step.student.inputs
             assert step.student.inputs["data"].inputs["base"] == start.inputs["base"]
     scaled = build_plan(
-        demo("conditions={half: {kind: interpolation, share: 0.5}}", "recoveries.own samples.conditions=[half]")
+        demo("conditions={half: {kind: interpolation, share: 0.5}}", "recoveries.on-model samples.conditions=[half]")
     )
     step = scaled.trials[0].points[1]
     assert step.student.inputs["start"] == scaled.trials[0].points[0].student, "an adapter, scaled, is trained further"
