@@ -61,7 +61,12 @@ def _prompts_of(sample: Stage) -> int:
 def _prompts_in(declared: str) -> int:
     prompts = Prompts.model_validate_json(declared)
     # A plan does not need the hub: `run` checks that the data set has as many.
-    return prompts.n or len(data.read_prompts(prompts))
+    try:
+        return prompts.n or len(data.read_prompts(prompts))
+    except OSError as error:
+        raise ValueError(
+            f"prompts.n: give a number, since {prompts.source} cannot be read to count it ({error})"
+        ) from error
 
 
 def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:

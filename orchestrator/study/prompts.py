@@ -28,6 +28,11 @@ THINKING = (
 class Prompts(Settings):
     """The training prompts. Answers to them are sampled from a model: they cannot be read from a file."""
 
+    HINTS = dict.fromkeys(
+        ("answer_column", "answers", "output_column", "response_column"),
+        "unknown key; answers are sampled from the pair's models, and cannot be read from a file",
+    )
+
     source: Source = Field(
         description="a hub data set, a JSONL file (relative to the working directory), or `synthetic` (prompts of the "
         "toy models)"

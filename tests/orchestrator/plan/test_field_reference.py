@@ -27,10 +27,15 @@ def test_the_page_has_every_key_and_kind():
         "`hypotheses[].claim`",
     ):
         assert key in page
-    for kind in (*CONDITIONS, *RECOVERIES, "sft_kl", "mmlu"):
+    for kind in (*CONDITIONS, *RECOVERIES, "sft_kl", "mmlu", "style"):
         assert f"`{kind}`" in page
     assert "| `select` | verifier, majority | `verifier` |" in page
     assert "| `direction` |" in page  # an option of an objective
+
+
+def test_the_page_of_the_documentation_is_current():
+    page = (EXPERIMENTS.parent / "docs" / "fields.md").read_text()
+    assert page == f"{markdown().rstrip()}\n", "run: python -m orchestrator.plan.field_reference > docs/fields.md"
 
 
 @pytest.mark.parametrize("text", [SMALL, *(path.read_text() for path in EXPERIMENTS.glob("*.yaml"))])
