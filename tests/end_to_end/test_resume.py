@@ -23,6 +23,8 @@ from trainers.loop import train
 from trainers.rows import Example
 from trainers.settings import Lora, TrainSettings
 
+pytestmark = pytest.mark.slow
+
 CHECKPOINT = str(shipped.FOLDER / "steps")
 STEPS = 20
 SETTINGS = TrainSettings(

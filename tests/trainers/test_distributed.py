@@ -28,6 +28,8 @@ from trainers.rows import Example
 from trainers.settings import Lora, TrainSettings
 from trainers.tokenization import tokenize
 
+pytestmark = pytest.mark.slow
+
 CHECKPOINT = str(shipped.FOLDER / "steps")
 WORKERS, MICRO_TOKENS, STEPS, KEPT = 2, 80, 20, 10
 LORA = TrainSettings(

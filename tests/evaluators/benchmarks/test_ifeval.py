@@ -276,6 +276,7 @@ def test_rows_of_unequal_lists():
         ifeval.check({**instruct(("punctuation:no_comma", {})), "kwargs": []})
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_before_a_row_is_graded_and_nothing_downloaded_or_printed_then():
     script = """
 import socket, sys
@@ -295,12 +296,14 @@ assert nltk.data.find is find
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_verdicts_are_those_of_lm_eval(punkt):
     rows = [instruct((kind, kwargs)) for kind, (kwargs, _) in TYPES.items()]
     texts = [write(kwargs) for kwargs, write in TYPES.values()]
     compare([(row, text) for row in rows for text in ["", *texts, *UNASKED]])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not FOLDER, reason="OFFMODEL_REAL_DATA does not name a folder with the real rows")
 def test_verdicts_on_real_rows_are_those_of_lm_eval(punkt):
     rows = read_rows(str(Path(FOLDER, "ifeval.jsonl")))

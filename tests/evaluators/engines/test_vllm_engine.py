@@ -9,6 +9,8 @@ from evaluators.engines.requests import Request, RequestOutput, SamplingParams
 from evaluators.engines.vllm_engine import Engine
 from organisms import shipped
 
+pytestmark = pytest.mark.slow
+
 STEPS, WORDS = str(shipped.FOLDER / "steps"), str(shipped.FOLDER / "words")
 CHATS = [
     [{"role": "user", "content": text}]

@@ -142,7 +142,11 @@ def test_answers_beyond_the_limits_are_noted(answer, note):
 
 
 @pytest.mark.parametrize(
-    "noise", [" ", "~", "$", "\\", ",", "and ", "\\pm ", "\\text{", "where ", "1,234", "x=", "%", "\0", "\\!"]
+    "noise",
+    [
+        *(" ", "~", "$", "\\", ",", "and ", "\\pm ", "\\text{", "where ", "1,234", "%", "\0", "\\!"),
+        pytest.param("x=", marks=pytest.mark.slow),
+    ],
 )
 def test_strange_answers_are_wrong(noise):
     content = (noise * 9_000)[:9_000].replace("{", "")

@@ -16,7 +16,10 @@ from evaluators.grading.symbolic import CPUS
 from evaluators.rows import check_columns
 
 FOLDER = os.environ.get("OFFMODEL_REAL_DATA")
-pytestmark = pytest.mark.skipif(not FOLDER, reason="OFFMODEL_REAL_DATA does not name a folder with the real rows")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FOLDER, reason="OFFMODEL_REAL_DATA does not name a folder with the real rows"),
+]
 FILES = {"MATH-500": ("math500.jsonl", math500), "OlympiadBench": ("olympiadbench.jsonl", olympiadbench)}
 
 

@@ -75,6 +75,7 @@ def test_parsable_and_unparsable_latex():
     assert not is_parsable(r"\frac{1}{").value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [r"9^{9^{9^{9}}}", r"99999999!", r"\sum_{n=1}^{10^9} n^n"])
 def test_an_endless_comparison_is_stopped_with_a_note_and_the_next_one_works(fresh, answer):
     fresh.setattr(symbolic, "CPU_SECONDS", 1)
@@ -140,6 +141,7 @@ def test_a_worker_that_cannot_start_is_an_error(fresh):
         equivalent(("1",), ("5/5",))
 
 
+@pytest.mark.slow
 def test_threads_share_a_few_workers(fresh):
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda n: same(f"\\frac{{{n}}}{{2}}", f"{n}/2"), range(100)))

@@ -227,6 +227,7 @@ def test_a_checkpoint_that_an_earlier_attempt_left_is_left_alone(stage, store):
     assert left(store, part) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [["train.objective=sft"], *ON_POLICY], ids=["sft", *ON_POLICY_IDS])
 def test_a_training_that_was_told_to_end_goes_on_from_its_state(stage, store, another, told_to_end, objective):
     whole = stage(*objective)
@@ -272,6 +273,7 @@ def test_a_training_that_is_begun_again_in_the_same_folder_watches_every_step_on
     assert [line["step"] for line in lines(work.out)] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_training_in_a_remote_store_leaves_keeps_and_lends_there(stage, remote, another, told_to_end):
     whole = stage(*GRPO, "train.checkpoints=[1]")
     expected = do(another, whole)
@@ -389,6 +391,7 @@ def test_steps_that_share_a_sampling_know_how_likely_their_answers_were(stage, s
     assert [value > 1e-3 for value in apart] == ([] if every == 1 else [False, True, False, True])
 
 
+@pytest.mark.slow
 def test_an_attempt_that_goes_on_within_a_sampling_samples_the_rest_anew(stage, store, another, told_to_end):
     whole = stage(*GRPO, "train.steps_per_generation=2")
     undisturbed = Engines(another, whole)

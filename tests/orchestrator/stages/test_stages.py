@@ -205,6 +205,7 @@ def test_likelihoods_are_summed_by_class_of_token(small, store, perform):
     assert rows[0].tokens == {"all": 3, "reasoning": 2, "answer": 1}
 
 
+@pytest.mark.slow
 def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in benchmark_rows("math500", 6, 0)))
