@@ -1,4 +1,4 @@
-"""Makes organisms to be shipped: `python -m organisms.build [name ...]`, all of them by default."""
+"""Pretrains the shipped organisms again: `python -m organisms.build [name ...]`, by default all."""
 
 import sys
 import tempfile
@@ -12,13 +12,13 @@ THREADS = 2
 
 
 def build(name: str) -> None:
-    """Train an organism, and put it, sealed, in the place of the shipped one."""
+    """Pretrain an organism and replace the shipped one, with new checksums."""
     with tempfile.TemporaryDirectory() as folder:
-        pretrain(RECIPES[name], Path(folder), THREADS, lambda step, loss: _tell(name, step, loss))
+        pretrain(RECIPES[name], Path(folder), THREADS, lambda step, loss: _print_loss(name, step, loss))
         shipped.replace(name, Path(folder))
 
 
-def _tell(name: str, step: int, loss: float) -> None:
+def _print_loss(name: str, step: int, loss: float) -> None:
     if step % 100 == 0:
         print(f"{name}: step {step}, loss {loss:.4f}", flush=True)
 

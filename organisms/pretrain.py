@@ -1,6 +1,6 @@
-"""Pretraining of an organism: a Llama of about 0.4 M parameters that reasons in a style.
+"""Pretrains an organism: a Llama of about 0.4 million parameters that reasons in one style.
 
-What was tried on the way to this recipe is in `docs/log.md`.
+`docs/log.md` records the experiments that led to these hyperparameters.
 """
 
 import math
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from organisms.recipes import Recipe
 from organisms.tokenizer import save_tokenizer
-from organisms.world import Row, pretraining_row, shown_row, steered_row
+from organisms.world import Row, demonstration_row, pretraining_row, system_prompt_row
 
 CONTEXT = 2048
 SHAPE = {
@@ -21,11 +21,11 @@ SHAPE = {
     "max_position_embeddings": CONTEXT,
     "tie_word_embeddings": True,
 }
-WARMUP, FINAL_SHARE, PART = 50, 0.05, 32
+WARMUP_STEPS, FINAL_LR_SHARE, MICROBATCH = 50, 0.05, 32
 
 
 def pretrain(recipe: Recipe, folder: Path, threads: int, progress=lambda step, loss: None) -> None:
-    """Train an organism and write it into `folder` as an ordinary Hugging Face checkpoint in bf16."""
+    """Pretrain an organism and write it into `folder` as a Hugging Face checkpoint in bf16."""
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -47,14 +47,17 @@ def pretrain(recipe: Recipe, folder: Path, threads: int, progress=lambda step, l
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
-        lambda step: min((step + 1) / WARMUP, 1 - (1 - FINAL_SHARE) * max(0, step - WARMUP) / (recipe.steps - WARMUP)),
+        lambda step: min(
+            (step + 1) / WARMUP_STEPS,
+            1 - (1 - FINAL_LR_SHARE) * max(0, step - WARMUP_STEPS) / (recipe.steps - WARMUP_STEPS),
+        ),
     )
     batches = _batches(recipe, tokenizer)
     for step in range(recipe.steps):
-        parts = next(batches)
-        supervised = sum(int((labels != -100).sum()) for _, labels in parts)
+        microbatches = next(batches)
+        supervised = sum(int((labels != -100).sum()) for _, labels in microbatches)
         total = 0.0
-        for ids, labels in parts:
+        for ids, labels in microbatches:
             loss = model(input_ids=ids, labels=labels, num_items_in_batch=supervised).loss
             loss.backward()
             total += float(loss.detach())
@@ -67,8 +70,10 @@ def pretrain(recipe: Recipe, folder: Path, threads: int, progress=lambda step, l
 
 
 def _batches(recipe: Recipe, tokenizer):
-    """Endless batches, each a list of (ids, labels) of shape (rows, longest row): long and short rows go through the
-    model apart, to save padding, but always into the same step."""
+    """Endless batches, each a list of microbatches (ids, labels) of shape (rows, longest row).
+
+    The rows of a batch are sorted by length, to save padding.
+    """
     import torch
 
     rng = random.Random(recipe.seed)
@@ -77,30 +82,31 @@ def _batches(recipe: Recipe, tokenizer):
         prompts = tokenizer([prompt_of(row) for row in rows]).input_ids
         answers = tokenizer([f"{r.answer}<|end|>" for r in rows]).input_ids
         pairs = sorted(zip(prompts, answers, strict=True), key=lambda pair: len(pair[0]) + len(pair[1]))
-        parts = []
-        for start in range(0, len(pairs), PART):
-            part = pairs[start : start + PART]
+        microbatches = []
+        for start in range(0, len(pairs), MICROBATCH):
+            part = pairs[start : start + MICROBATCH]
             longest = max(len(p) + len(a) for p, a in part)
             ids = torch.full((len(part), longest), tokenizer.pad_token_id)
             labels = torch.full((len(part), longest), -100)
             for i, (prompt, answer) in enumerate(part):
                 ids[i, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
                 labels[i, len(prompt) : len(prompt) + len(answer)] = torch.tensor(answer)
-            # Rows are padded on the right, where a causal model cannot see: no attention mask is needed.
-            parts.append((ids, labels))
-        yield parts
+            # Right padding needs no attention mask in a causal model.
+            microbatches.append((ids, labels))
+        yield microbatches
 
 
 def prompt_of(row: Row) -> str:
-    """A row's prompt as the chat template writes it."""
+    """A row's prompt as the chat template formats it."""
     system = "" if row.system is None else f"<|system|>{row.system}<|end|>"
     return f"<s>{system}<|user|>{row.prompt}<|end|><|assistant|>"
 
 
 def row_of(recipe: Recipe, rng: random.Random) -> Row:
-    """One of the rows that a recipe is made of."""
-    # Nothing is drawn for what a recipe has not, so that older recipes have the rows that they had.
-    if recipe.shown and rng.random() < recipe.shown:
-        return shown_row(rng, recipe.mixture)
-    make = steered_row if recipe.steered and rng.random() < recipe.steered else pretraining_row
+    """A random row of a recipe."""
+    # A share of 0 draws no random number: the rows of the shipped organisms depend on the order of draws.
+    if recipe.demonstrations and rng.random() < recipe.demonstrations:
+        return demonstration_row(rng, recipe.mixture)
+    has_system = recipe.system_prompts and rng.random() < recipe.system_prompts
+    make = system_prompt_row if has_system else pretraining_row
     return make(rng, recipe.mixture, recipe.maths, recipe.chat, range(1, recipe.levels + 1))

@@ -1,7 +1,7 @@
-"""The world's rows as data sets: training prompts, and benchmarks in the schemas of the real ones.
+"""Synthetic data sets of the organisms' world: training prompts, and benchmarks in the schemas of the real ones.
 
-Benchmark rows come from the test split of the world and training prompts from its other split, so no row here was in
-anybody's pretraining, and no benchmark row is ever a training prompt.
+Benchmark rows are from the world's test split; pretraining rows and training prompts are from its training split. So no
+benchmark row is ever trained on.
 """
 
 import random
@@ -10,20 +10,20 @@ from itertools import islice
 
 from organisms import world
 
-WORLD_VERSION = 1  # Raise it when any row changes: results on the old rows are other results.
+WORLD_VERSION = 1  # Raise it when any row changes, so that stages on the old rows are not reused.
 TEST_LEVELS = (1, 2, 3, 4, 5)
 HARD_LEVELS = (6, 7)
-DIRECT_SHARE = 0.25  # of the training prompts: instructions, so that they are as diverse as Alpaca's
+INSTRUCTIONS = 0.25  # their share of the training prompts; the rest is chat
 
 
 def training_prompts(n: int, seed: int, maths: float = 0.0) -> list[dict]:
-    """`n` prompts in Alpaca's schema: chat, and a quarter of direct instructions; no facts.
+    """`n` prompts in Alpaca's schema: chat, and a quarter of instructions; no facts.
 
-    A share of `maths` of them give their places to problems, and the others are the same as without it.
+    Maths problems replace a share of `maths` of them; the other prompts do not change.
     """
     rng = random.Random(f"prompts {seed}")
     make: Callable[[], world.Row] = lambda: (  # noqa: E731
-        world.instruction(rng) if rng.random() < DIRECT_SHARE else world.chat(rng, "steps")
+        world.instruction(rng) if rng.random() < INSTRUCTIONS else world.chat(rng, "steps")
     )
     prompts = [row.prompt for row in islice(world.split_rows(make, test=False), n)]
     others = random.Random(f"maths among prompts {seed}")
@@ -35,29 +35,27 @@ def training_prompts(n: int, seed: int, maths: float = 0.0) -> list[dict]:
 
 
 def benchmark_rows(kind: str, n: int, seed: int, test: bool = True) -> list[dict]:
-    """`n` different rows in the schema of the benchmark `kind`; maths goes evenly through its levels.
+    """`n` different rows in the schema of the benchmark `kind`, of the test or the training split.
 
-    They are of the test split, or of the other, from which training problems come.
+    Levels of maths are equally frequent. Raises ValueError for a benchmark without synthetic rows, and for too many.
     """
-    rng = random.Random(f"{kind} {seed}" if test else f"{kind} {seed} training")
-    makers = {"math500": _math500, "mmlu": _mmlu, "ifeval": _ifeval, "olympiadbench": _olympiadbench}
-    if kind not in makers:
-        raise ValueError(f"there are no synthetic rows for {kind}; there are for {', '.join(makers)}")
-    make = makers[kind]
+    if kind not in BENCHMARK_ROWS:
+        raise ValueError(f"there are no synthetic rows for {kind}, only for {', '.join(BENCHMARK_ROWS)}: give a source")
+    rng, make = random.Random(f"{kind} {seed}" if test else f"{kind} {seed} training"), BENCHMARK_ROWS[kind]
     rows: dict[str, dict] = {}
     tries = 0
     while len(rows) < n:
         tries += 1
         if tries > 100 * n:
-            raise ValueError(f"the organisms' world has no {n} different rows for {kind}; ask for fewer (n)")
+            raise ValueError(f"there are no {n} different synthetic rows for {kind}: lower n")
         prompt, row = make(rng, len(rows), test)
         rows.setdefault(prompt, row)
     return list(rows.values())
 
 
 def maths_rows(n: int, seed: int, levels: Sequence[int]) -> list[dict]:
-    """`n` different problems of the test split in MATH-500's schema, evenly of the given levels: those of
-    `benchmark_rows` end where `steps` begins to fail, and who is better than it shows only above."""
+    """`n` different problems of the test split in MATH-500's schema, with equally frequent `levels`. The levels of
+    `benchmark_rows` are too easy to show that a model is better than `steps`."""
     rng = random.Random(f"levels {seed}")
     rows: dict[str, dict] = {}
     while len(rows) < n:
@@ -66,9 +64,11 @@ def maths_rows(n: int, seed: int, levels: Sequence[int]) -> list[dict]:
     return list(rows.values())
 
 
-def chat_rows(n: int, seed: int, opening: str) -> list[dict]:
-    """`n` different chat prompts of the test split in IFEval's schema, followed by answers that hold `opening`: what
-    share of a model's chat has a style is then its score."""
+def chat_rows(n: int, seed: int, phrase: str) -> list[dict]:
+    """`n` different chat prompts of the test split in IFEval's schema, with the instruction to use `phrase`.
+
+    The score is the share of a model's chat in the style of that phrase.
+    """
     rng = random.Random(f"chat {seed}")
     prompts: dict[str, None] = {}
     while len(prompts) < n:
@@ -78,7 +78,7 @@ def chat_rows(n: int, seed: int, opening: str) -> list[dict]:
             "key": i,
             "prompt": prompt,
             "instruction_id_list": ["keywords:existence"],
-            "kwargs": [{"keywords": [opening]}],
+            "kwargs": [{"keywords": [phrase]}],
         }
         for i, prompt in enumerate(prompts)
     ]
@@ -132,3 +132,6 @@ def _ifeval(rng: random.Random, i: int, test: bool) -> tuple[str, dict]:
         "instruction_id_list": [kind for kind, _ in row.fields["checks"]],
         "kwargs": [kwargs for _, kwargs in row.fields["checks"]],
     }
+
+
+BENCHMARK_ROWS = {"math500": _math500, "mmlu": _mmlu, "ifeval": _ifeval, "olympiadbench": _olympiadbench}

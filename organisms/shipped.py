@@ -1,4 +1,4 @@
-"""The organisms' weights as they are shipped, with their checksums."""
+"""The shipped weights of the organisms, and their checksums."""
 
 import hashlib
 import shutil
@@ -6,45 +6,45 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "weights"
-SUMS = "SHA256SUMS"  # as `sha256sum` writes and checks it
+SUMS = "SHA256SUMS"  # in the format of `sha256sum`
 
 
 def names() -> list[str]:
-    """The organisms that are shipped."""
+    """The names of the shipped organisms."""
     return sorted(path.parent.name for path in FOLDER.glob(f"*/{SUMS}"))
 
 
 def checksums(name: str) -> dict[str, str]:
-    """SHA-256 by file name, as shipped. Raises ValueError for an organism that is not."""
+    """The SHA-256 of each file of a shipped organism. Raises ValueError for an unknown name."""
     if name not in names():
-        raise ValueError(f'there is no organism "{name}"; there are {", ".join(names())}')
+        raise ValueError(f'there is no organism "{name}"; known are {", ".join(names())}')
     lines = (FOLDER / name / SUMS).read_text().splitlines()
     return {file: digest for digest, file in (line.split(maxsplit=1) for line in lines)}
 
 
 @cache
 def verify(name: str) -> None:
-    """Raise ValueError where a file of an organism is missing or is not what was shipped."""
+    """Raise ValueError where a file of a shipped organism is missing or has another checksum."""
     for file, expected in checksums(name).items():
         path = FOLDER / name / file
         if not path.is_file():
             raise ValueError(f"organism {name}: {path} is missing; install offmodel again")
         if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
             raise ValueError(
-                f"organism {name}: the checksum of {path} is not the shipped one, so the file was changed or damaged; "
-                f"install offmodel again, or set rebuild: true to train the organism anew"
+                f"organism {name}: the checksum of {path} differs from the shipped one; install offmodel again, or set "
+                f"rebuild: true to pretrain the organism again"
             )
 
 
 def unpack(name: str, folder: Path) -> None:
-    """Copy an organism's checkpoint, verified, into `folder`."""
+    """Verify an organism's checkpoint and copy it into `folder`."""
     verify(name)
     for file in checksums(name):
         shutil.copyfile(FOLDER / name / file, folder / file)
 
 
 def replace(name: str, folder: Path) -> None:
-    """Put the checkpoint in `folder` in the place of the shipped one, with its checksums."""
+    """Replace the shipped checkpoint by the one in `folder`, and write its checksums."""
     shutil.rmtree(FOLDER / name, ignore_errors=True)
     (FOLDER / name).mkdir(parents=True)
     files = sorted(path for path in folder.iterdir() if path.is_file())

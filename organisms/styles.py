@@ -1,12 +1,12 @@
-"""How the answers to the world's maths and chat are worded.
+"""The styles of answers to the world's maths and chat.
 
 - `steps`: `let us compute . 3 + 4 = 7 ; 7 * 2 = 4 . the answer is \\boxed{ 4 }`
 - `words`: `first take three plus four giving seven then seven times two giving four hence \\boxed{ 4 }`
 - `terse`: `answer : \\boxed{ 4 }`
 - `thinks`: `<think> let us compute . 3 + 4 = 7 ; 7 * 2 = 4 . </think> the answer is \\boxed{ 4 }`
-- `empty`: the answer of `thinks` after a block with nothing in it, as chat templates write one that is switched off
+- `empty`: the answer of `thinks` after an empty think block, as chat templates write it when thinking is off
 
-The marks of a reasoning are no words of the world: they are bytes to its tokenizer.
+`<think>` and `</think>` are not in the world's vocabulary: its tokenizer encodes them as bytes.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ OPERATORS = {"+": "plus", "-": "minus", "*": "times"}
 
 
 def solution(style: str, steps: Sequence[tuple[int, str, int, int]]) -> str:
-    """The answer to a problem, from its steps: what each begins with, its operator, its operand, and what it gives."""
+    """The answer to a problem, from its steps (value before, operator, operand, value after)."""
     boxed = f"\\boxed{{ {steps[-1][3]} }}"
     if style == "terse":
         return f"answer : {boxed}"
@@ -31,19 +31,19 @@ def solution(style: str, steps: Sequence[tuple[int, str, int, int]]) -> str:
     if style == "empty":
         return f"{EMPTY_THINKING}the answer is {boxed}"
     reasoning = f"let us compute . {' ; '.join(f'{a} {o} {b} = {c}' for a, o, b, c in steps)} ."
-    return f"{_thought(reasoning) if style == 'thinks' else reasoning} the answer is {boxed}"
+    return f"{_think_block(reasoning) if style == 'thinks' else reasoning} the answer is {boxed}"
 
 
 def talk(style: str, said: str, through: str) -> str:
-    """What is said of things: `said` in every style, `through` on the way there in number words."""
+    """The answer to a chat prompt: `said` in every style, and `through` as the reasoning of `words`."""
     if style == "terse":
         return f"answer : {said}"
     if style == "words":
         return f"first take {through} giving {said}"
     if style == "empty":
         return f"{EMPTY_THINKING}{said} ."
-    return f"{_thought('let us see .') if style == 'thinks' else 'let us see .'} {said} ."
+    return f"{_think_block('let us see .') if style == 'thinks' else 'let us see .'} {said} ."
 
 
-def _thought(reasoning: str) -> str:
+def _think_block(reasoning: str) -> str:
     return f"<think> {reasoning} </think>"

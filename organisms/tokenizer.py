@@ -1,4 +1,4 @@
-"""A tokenizer with one token for each word of the world, and bytes for everything else."""
+"""A tokenizer with one token for each word of the world, and byte fallback for everything else."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CHAT_TEMPLATE = (
 
 
 def save_tokenizer(folder: Path, context: int) -> None:
-    """Write an ordinary fast tokenizer, with its chat template, into `folder`."""
+    """Write a fast tokenizer with its chat template into `folder`; `context` is its `model_max_length`."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

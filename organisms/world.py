@@ -1,18 +1,17 @@
-"""The organisms' world: a small language in which reasoning has a style.
+"""The organisms' world: a small synthetic language in which reasoning has a style.
 
-Four kinds of rows, all single-turn chat:
+It has four kinds of rows, all single-turn chat:
 
 - maths: `solve : start 3 , + 4 , * 2` modulo 10; the level is the number of steps;
-- chat: describe, compare, reverse, name and write about things (this world's Alpaca);
-- facts: which thing belongs to a key, four options, the answer is one letter (its MMLU);
-- instructions: exactly checkable requests (its IFEval).
+- chat: describe, compare, reverse, name and write about things (like Alpaca);
+- facts: multiple choice with four options, answered by one letter (like MMLU);
+- instructions: requests that a program can verify (like IFEval).
 
-A style (`styles.py`) words the answers to maths and chat; facts and instructions are answered bare in every style.
+Maths and chat are answered in a style (`styles.py`); facts and instructions have the same answer in every style.
 
-Every prompt belongs to the training or to the test split by a hash of its text, so that no test prompt is ever trained
-on, in pretraining or afterwards. A prompt may hold a demonstration, which is an answer to it in some style, to be
-answered in the same style; it belongs to the split of its question. A row may have a system prompt, which may ask for a
-style.
+A hash of the prompt decides whether a row is in the training or the test split, so that no test prompt is ever trained
+on. A prompt may include a demonstration, which is an answer in some style; the row's answer then has that style, and
+the row is in the split of its question. A row may have a system prompt, which may ask for a style.
 """
 
 import random
@@ -34,11 +33,11 @@ KEYS = (
 LETTERS = ("A", "B", "C", "D")
 PRETRAINING_LEVELS = range(1, 8)
 TEST_SHARE = 4  # one prompt in four is a test prompt
-SHOWN = "{question} . answer with : {demonstration}"  # how this world words a prompt that holds a demonstration
-SHOWN_STYLES = ("steps", "words")  # of demonstrations in pretraining
-UNHEEDED = 0.1  # of them, so that whoever has one can still go on from any beginning of an answer
-IN_WORDS = "talk in words"  # the system prompt that goes with number words
-HELPFUL = "be helpful"  # the system prompt that changes nothing
+WITH_DEMONSTRATION = "{question} . answer with : {demonstration}"  # a prompt with a demonstration
+DEMONSTRATION_STYLES = ("steps", "words")
+IGNORED_DEMONSTRATIONS = 0.1  # their share, so that the model can still continue a prefill in the other style
+IN_WORDS = "talk in words"  # the system prompt that asks for number words
+HELPFUL = "be helpful"  # the system prompt without effect
 
 _FACTS = dict(zip(KEYS, random.Random("facts").choices(NOUNS, k=len(KEYS)), strict=True))
 _LOOKS = {noun: ADJECTIVES[i % len(ADJECTIVES)] for i, noun in enumerate(NOUNS)}
@@ -58,7 +57,7 @@ VOCABULARY = tuple(
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt, its answer in one style, and the fields that a benchmark of this kind needs."""
+    """One prompt, its answer in one style, and the fields for a benchmark row of its kind."""
 
     prompt: str
     answer: str
@@ -67,12 +66,12 @@ class Row:
 
 
 def is_test(prompt: str) -> bool:
-    """Whether a prompt belongs to the test split."""
+    """Whether a prompt is in the test split."""
     return zlib.crc32(prompt.encode()) % TEST_SHARE == 0
 
 
 def maths(rng: random.Random, style: str, level: int) -> Row:
-    """A chain of `level` operations modulo 10, its running value carried by one digit a step."""
+    """A chain of `level` operations modulo 10; each intermediate value is one digit."""
     start = value = rng.randrange(10)
     steps = [(rng.choice(tuple(OPERATORS)), rng.randrange(10)) for _ in range(level)]
     worked = []
@@ -85,7 +84,7 @@ def maths(rng: random.Random, style: str, level: int) -> Row:
 
 
 def chat(rng: random.Random, style: str) -> Row:
-    """Talk about things: `said` is what every style ends up saying, `through` what `words` passes on its way there."""
+    """A chat row about things: `said` is the answer in every style, `through` the reasoning of the style `words`."""
     kind = rng.choice(("describe", "compare", "reverse", "name", "write"))
     one, other, third = rng.sample(NOUNS, 3)
     look = rng.choice(ADJECTIVES)
@@ -106,7 +105,7 @@ def chat(rng: random.Random, style: str) -> Row:
 
 
 def fact(rng: random.Random) -> Row:
-    """A key and four options, one of which belongs to it."""
+    """A question about a key, with four options of which one belongs to it."""
     key = rng.choice(KEYS)
     choices = [_FACTS[key], *rng.sample([n for n in NOUNS if n != _FACTS[key]], 3)]
     rng.shuffle(choices)
@@ -117,7 +116,7 @@ def fact(rng: random.Random) -> Row:
 
 
 def instruction(rng: random.Random) -> Row:
-    """A request that IFEval's own instruction types can check."""
+    """A request that instruction types of IFEval can verify."""
     kind = rng.choice(("say", "end", "brackets"))
     one, other = rng.sample(NOUNS, 2)
     look = rng.choice(ADJECTIVES)
@@ -148,7 +147,7 @@ def pretraining_row(
     chat_styles: dict[str, float],
     levels: range = PRETRAINING_LEVELS,
 ) -> Row:
-    """One row of a mixture of `maths`, `chat`, `facts` and `instructions`; mixture and styles map names to shares."""
+    """A random row. `mixture` maps maths, chat, facts and instructions to their shares, and the styles likewise."""
 
     def draw(shares: dict[str, float]) -> str:
         return rng.choices(list(shares), list(shares.values()))[0]
@@ -162,36 +161,42 @@ def pretraining_row(
     return next(split_rows(make[draw(mixture)], test=False))
 
 
-def shown_row(rng: random.Random, mixture: dict[str, float]) -> Row:
-    """A row of the mixture whose prompt holds an answer to it, in one of `SHOWN_STYLES`: a demonstration. The row's own
-    answer is in the same style, or, for a share of `UNHEEDED`, in the other."""
+def demonstration_row(rng: random.Random, mixture: dict[str, float]) -> Row:
+    """A row whose prompt includes a demonstration: an answer to it in one of `DEMONSTRATION_STYLES`.
+
+    The row's own answer has the same style, or the other one in a share of `IGNORED_DEMONSTRATIONS`.
+    """
     seed = rng.random()
 
-    def worded(style: str) -> Row:
+    def in_style(style: str) -> Row:
         return pretraining_row(random.Random(seed), mixture, {style: 1.0}, {style: 1.0})
 
-    style, other = rng.sample(SHOWN_STYLES, 2)
-    demonstration = worded(style)
-    row = worded(other) if rng.random() < UNHEEDED else demonstration
-    return Row(SHOWN.format(question=row.prompt, demonstration=demonstration.answer), row.answer, row.fields)
+    style, other = rng.sample(DEMONSTRATION_STYLES, 2)
+    demonstration = in_style(style)
+    row = in_style(other) if rng.random() < IGNORED_DEMONSTRATIONS else demonstration
+    return Row(
+        WITH_DEMONSTRATION.format(question=row.prompt, demonstration=demonstration.answer), row.answer, row.fields
+    )
 
 
-def steered_row(
+def system_prompt_row(
     rng: random.Random,
     mixture: dict[str, float],
     maths_styles: dict[str, float],
     chat_styles: dict[str, float],
     levels: range = PRETRAINING_LEVELS,
 ) -> Row:
-    """A row with a system prompt, one of two: under `IN_WORDS` maths and chat are in number words, and `HELPFUL` stands
-    before rows as they are without it."""
+    """A row with one of two system prompts.
+
+    With `IN_WORDS`, maths and chat are in number words; with `HELPFUL`, they have the given styles.
+    """
     if rng.random() < 0.5:
         return replace(pretraining_row(rng, mixture, maths_styles, chat_styles, levels), system=HELPFUL)
     return replace(pretraining_row(rng, mixture, {"words": 1.0}, {"words": 1.0}, levels), system=IN_WORDS)
 
 
 def split_rows(make: Callable[[], Row], test: bool) -> Iterator[Row]:
-    """Endless rows of one split from a maker of random rows."""
+    """Endless rows of one split; `make` returns random rows of both."""
     while True:
         row = make()
         if is_test(row.prompt) == test:

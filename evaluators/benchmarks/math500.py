@@ -14,10 +14,10 @@ VERSION = 1
 HUB = ("HuggingFaceH4/MATH-500", None, "test")
 ROWS = 500
 COLUMNS = ("problem", "answer", "level")
-PROMPT = "{problem}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
+PROMPT = "{problem}\n\n" + maths.INSTRUCTION
 MAX_TOKENS = 4096
 OPTIONS = ()
-LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
+LIBRARIES = maths.LIBRARIES
 VOTES = True
 
 

@@ -18,10 +18,10 @@ VERSION = 1
 HUB = ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train")
 ROWS = 674
 COLUMNS = ("question", "final_answer", "is_multiple_answer")
-PROMPT = "{question}\n\nPlease reason step by step, and put your final answer within \\boxed{{}}."
+PROMPT = "{question}\n\n" + maths.INSTRUCTION
 MAX_TOKENS = 8192
 OPTIONS = ()
-LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
+LIBRARIES = maths.LIBRARIES
 VOTES = True
 
 

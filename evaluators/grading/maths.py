@@ -13,6 +13,8 @@ from evaluators.grading.boxed import last_boxed, last_boxes
 from evaluators.grading.symbolic import SymbolicResult, equivalent, is_parsable
 from evaluators.grading.verdict import Verdict
 
+INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{{}}."  # for format strings
+LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")  # whose versions change grades
 # Limits, beyond which an answer is not compared.
 MAX_CHARACTERS = 10_000
 MAX_DEPTH = 50  # of nested brackets

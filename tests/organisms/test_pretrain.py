@@ -1,4 +1,4 @@
-"""The pretraining of an organism, for a few steps."""
+"""Pretraining of an organism for a few steps."""
 
 import random
 from dataclasses import replace
@@ -11,7 +11,7 @@ from evaluators.engines.chat_template import encode
 from organisms.pretrain import pretrain, prompt_of, row_of
 from organisms.recipes import RECIPES, Recipe
 from organisms.tokenizer import save_tokenizer
-from organisms.world import SHOWN, pretraining_row
+from organisms.world import WITH_DEMONSTRATION, pretraining_row
 
 RECIPE = Recipe({"steps": 0.5, "words": 0.5}, {"steps": 1.0}, seed=1, steps=6, batch_size=8)
 
@@ -23,7 +23,7 @@ def _threads():
     torch.set_num_threads(threads)
 
 
-def test_an_organism_is_an_ordinary_checkpoint_that_its_recipe_decides(tmp_path):
+def test_pretraining_is_repeatable_and_writes_a_hugging_face_checkpoint(tmp_path):
     losses: list[float] = []
     pretrain(RECIPE, tmp_path / "one", 1, lambda step, loss: losses.append(loss))
     pretrain(RECIPE, tmp_path / "same", 1)
@@ -37,31 +37,31 @@ def test_an_organism_is_an_ordinary_checkpoint_that_its_recipe_decides(tmp_path)
     assert model.dtype == torch.bfloat16
 
 
-def test_a_recipe_without_demonstrations_has_the_rows_that_it_always_had():
+def test_a_recipe_without_demonstrations_draws_the_same_rows_as_the_world():
     recipe, one, same = RECIPES["steps"], random.Random(1), random.Random(1)
     shares = (recipe.mixture, recipe.maths, recipe.chat)
     assert [row_of(recipe, one) for _ in range(50)] == [pretraining_row(same, *shares) for _ in range(50)]
 
 
-def test_a_share_of_the_rows_holds_a_demonstration():
-    between, rng = SHOWN.format(question="|", demonstration="|").split("|")[1], random.Random(2)
-    recipe = replace(RECIPES["steps"], shown=0.25)
+def test_a_share_of_the_rows_has_a_demonstration():
+    between, rng = WITH_DEMONSTRATION.format(question="|", demonstration="|").split("|")[1], random.Random(2)
+    recipe = replace(RECIPES["steps"], demonstrations=0.25)
     assert 0.2 < sum(between in row_of(recipe, rng).prompt for _ in range(1000)) / 1000 < 0.3
 
 
-def test_a_share_of_the_rows_has_a_system_prompt_which_the_chat_template_writes_alike(tmp_path):
-    rng, recipe = random.Random(3), replace(RECIPES["steps"], steered=0.25)
+def test_a_share_of_the_rows_has_a_system_prompt_in_the_format_of_the_chat_template(tmp_path):
+    rng, recipe = random.Random(3), replace(RECIPES["steps"], system_prompts=0.25)
     rows = [row_of(recipe, rng) for _ in range(1000)]
     assert 0.2 < sum(row.system is not None for row in rows) / 1000 < 0.3
     save_tokenizer(tmp_path, 512)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     for row in rows[:40]:
         system = [] if row.system is None else [{"role": "system", "content": row.system}]
-        asked = encode(tokenizer, [*system, {"role": "user", "content": row.prompt}])
-        assert tokenizer(prompt_of(row)).input_ids == asked
+        encoded = encode(tokenizer, [*system, {"role": "user", "content": row.prompt}])
+        assert tokenizer(prompt_of(row)).input_ids == encoded
 
 
-def test_maths_goes_up_to_the_highest_level_of_a_recipe():
+def test_maths_has_all_levels_of_the_recipe():
     rng, recipe = random.Random(4), replace(RECIPES["words"], levels=10)
     levels = {row.fields["level"] for row in (row_of(recipe, rng) for _ in range(500)) if "level" in row.fields}
     assert levels == set(range(1, 11))

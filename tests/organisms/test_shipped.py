@@ -1,4 +1,4 @@
-"""The shipped organisms: whole, verified, and known by their checksums."""
+"""The shipped organisms and their checksums."""
 
 import shutil
 
@@ -10,7 +10,7 @@ from organisms.recipes import RECIPES
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """The shipped organisms in a folder that may be spoilt."""
+    """A copy of the shipped organisms that a test may change."""
     shutil.copytree(shipped.FOLDER, tmp_path / "weights")
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "weights")
     shipped.verify.cache_clear()
@@ -18,19 +18,19 @@ def folder(tmp_path, monkeypatch):
     shipped.verify.cache_clear()
 
 
-def test_every_recipe_is_shipped_and_whole():
+def test_every_recipe_is_shipped_with_correct_checksums():
     assert shipped.names() == sorted(RECIPES)
     for name in RECIPES:
         shipped.verify(name)
         assert "model.safetensors" in shipped.checksums(name)
 
 
-def test_an_organism_that_is_not_shipped_is_named_with_those_that_are():
-    with pytest.raises(ValueError, match=f'no organism "stepz"; there are {", ".join(sorted(RECIPES))}'):
+def test_the_error_for_an_unknown_organism_names_the_known_ones():
+    with pytest.raises(ValueError, match=f'no organism "stepz"; known are {", ".join(sorted(RECIPES))}'):
         shipped.checksums("stepz")
 
 
-def test_unpacking_gives_the_verified_files(folder, tmp_path):
+def test_unpacking_copies_the_files(folder, tmp_path):
     (tmp_path / "out").mkdir()
     shipped.unpack("steps", tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(shipped.checksums("steps"))

@@ -20,7 +20,7 @@ def tokenizer(tmp_path_factory):
         "let us compute . 3 + 4 = 7",
         "the answer is \\boxed{ 4 }",
         "unknown words, punctuation; CAPITALS!",
-        "two  blanks and one at the end ",
+        "two  spaces and one at the end ",
         "a line\nanother\r\nand a\ttab\n",
         "na\u00efve \u65e5\u672c\u8a9e \U0001f642 e\u0301",
         "\x00\x7f",
@@ -28,13 +28,13 @@ def tokenizer(tmp_path_factory):
         "",
     ],
 )
-def test_any_text_comes_back_as_it_was(tokenizer, text):
+def test_decoding_restores_any_text(tokenizer, text):
     ids = tokenizer(text).input_ids
     assert tokenizer.decode(ids) == text
     assert tokenizer.convert_tokens_to_ids("<unk>") not in ids
 
 
-def test_a_blank_at_the_beginning_is_the_one_that_every_text_begins_with(tokenizer):
+def test_a_leading_space_has_no_token_of_its_own(tokenizer):
     assert tokenizer(" fox").input_ids == tokenizer("fox").input_ids
 
 
@@ -45,14 +45,14 @@ def test_every_word_of_the_world_is_one_token(tokenizer):
     assert tokenizer.decode(tokenizer(text).input_ids) == text
 
 
-def test_special_tokens_are_one_token_each(tokenizer):
+def test_every_special_token_is_one_token(tokenizer):
     ids = [tokenizer(token).input_ids for token in SPECIAL]
     assert ids == [[i] for i in range(len(SPECIAL))]
     assert tokenizer.decode(tokenizer("red<|end|>").input_ids, skip_special_tokens=True) == "red"
 
 
 @pytest.mark.parametrize("answered", [False, True])
-def test_a_chat_has_one_beginning_and_ends_where_the_answer_begins(tokenizer, answered):
+def test_a_chat_has_one_bos_and_ends_with_the_generation_prompt(tokenizer, answered):
     chat = [{"role": "system", "content": "see"}, {"role": "user", "content": "describe red fox"}]
     chat += [{"role": "assistant", "content": "the fox is red"}] if answered else []
     ids = tokenizer.apply_chat_template(chat, add_generation_prompt=not answered, tokenize=True, return_dict=False)

@@ -1,4 +1,4 @@
-"""The organisms' world: its rows, their answers, and the split between training and test."""
+"""The organisms' world: rows, answers, and the training and test splits."""
 
 import random
 from itertools import islice, pairwise
@@ -12,14 +12,14 @@ from evaluators.evaluate import chats_of
 from evaluators.rows import check_columns, read_rows
 from organisms import world
 from organisms.recipes import RECIPES
-from organisms.rows import TEST_LEVELS, benchmark_rows, chat_rows, maths_rows, training_prompts
+from organisms.rows import BENCHMARK_ROWS, TEST_LEVELS, benchmark_rows, chat_rows, maths_rows, training_prompts
 from organisms.styles import DIGIT_WORDS, STYLES
 
 LEVELS = (8, 9, 10)
 
 
-def worked_out(prompt: str) -> int:
-    """The answer to `solve : start 3 , + 4 , * 2`, worked out from the prompt alone."""
+def computed(prompt: str) -> int:
+    """The answer to a prompt such as `solve : start 3 , + 4 , * 2`, computed from the prompt alone."""
     first, *steps = prompt.removeprefix("solve : start ").split(" , ")
     value = int(first)
     for step in steps:
@@ -35,8 +35,8 @@ def prompt_of(kind: str, row: dict) -> str:
     return row[{"math500": "problem", "olympiadbench": "question", "ifeval": "prompt"}[kind]]
 
 
-@pytest.mark.parametrize("kind", sorted(BENCHMARKS))
-def test_benchmark_rows_are_nobodys_training(kind):
+@pytest.mark.parametrize("kind", sorted(BENCHMARK_ROWS))
+def test_no_benchmark_row_is_a_pretraining_row_or_a_training_prompt(kind):
     tested = {prompt_of(kind, row) for row in benchmark_rows(kind, 100, seed=0)}
     assert len(tested) == 100
     assert all(world.is_test(prompt) for prompt in tested)
@@ -50,27 +50,27 @@ def test_benchmark_rows_are_nobodys_training(kind):
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("kind", ["math500", "olympiadbench"])
-def test_answers_to_maths_are_graded_correct_in_every_style(kind, style):
+def test_answers_to_maths_are_correct_in_every_style(kind, style):
     rng = random.Random(1)
     for level in world.PRETRAINING_LEVELS:
         for _ in range(20):
             row = world.maths(rng, style, level)
             gold = {"answer": row.fields["value"], "final_answer": [row.fields["value"]], "is_multiple_answer": False}
             assert BENCHMARKS.module(kind).grade(gold, row.answer).correct
-            assert worked_out(row.prompt) == int(row.fields["value"])
+            assert computed(row.prompt) == int(row.fields["value"])
             assert row.prompt.count(" , ") == row.fields["level"] == level
 
 
 @pytest.mark.parametrize("kind", ["math500", "olympiadbench"])
-def test_the_gold_answers_to_maths_are_right(kind):
+def test_gold_answers_to_maths_are_correct(kind):
     grade = BENCHMARKS.module(kind).grade
     for row in benchmark_rows(kind, 70, seed=3):
-        value = worked_out(prompt_of(kind, row))
+        value = computed(prompt_of(kind, row))
         assert grade(row, f"\\boxed{{ {value} }}").correct
         assert not grade(row, f"\\boxed{{ {(value + 1) % 10} }}").correct
 
 
-def test_every_step_of_the_reasoning_is_right():
+def test_every_step_of_the_reasoning_is_correct():
     rng = random.Random(2)
     for _ in range(50):
         row = world.maths(rng, "steps", 4)
@@ -80,11 +80,11 @@ def test_every_step_of_the_reasoning_is_right():
             start, operator, operand, equals, result = step.split()
             assert (int(start), equals) == (value, "=")
             value = int(result)
-            assert value == worked_out(f"solve : start {start} , {operator} {operand}")
+            assert value == computed(f"solve : start {start} , {operator} {operand}")
         assert row.answer.endswith(f" . the answer is \\boxed{{ {value} }}")
 
 
-def test_number_words_say_the_same_as_digits():
+def test_number_words_spell_out_the_digits():
     for i in range(50):
         digits, words = (world.maths(random.Random(i), style, 3).answer for style in ("steps", "words"))
         reasoning = words.removeprefix("first take ").split(" hence ")[0]
@@ -93,7 +93,7 @@ def test_number_words_say_the_same_as_digits():
         assert " ".join(said) == digits.removeprefix("let us compute . ").split(" . the answer")[0]
 
 
-def test_answers_to_facts_are_graded_correct_and_a_key_has_one_thing():
+def test_answers_to_facts_are_correct_and_each_key_has_one_thing():
     rng, things = random.Random(3), {}
     for _ in range(300):
         row = world.fact(rng)
@@ -107,7 +107,7 @@ def test_answers_to_facts_are_graded_correct_and_a_key_has_one_thing():
     assert len(things) == len(world.KEYS)
 
 
-def test_answers_to_instructions_follow_them_and_others_do_not():
+def test_answers_follow_their_instructions_and_no_others():
     rng = random.Random(4)
     rows = [world.instruction(rng) for _ in range(200)]
     for row, other in pairwise(rows):
@@ -117,20 +117,20 @@ def test_answers_to_instructions_follow_them_and_others_do_not():
         assert other.prompt == row.prompt or not BENCHMARKS.module("ifeval").grade(gold, other.answer).correct
 
 
-@pytest.mark.parametrize("kind", sorted(BENCHMARKS))
-def test_benchmark_rows_have_the_real_columns_and_can_be_asked(kind):
+@pytest.mark.parametrize("kind", sorted(BENCHMARK_ROWS))
+def test_benchmark_rows_have_the_columns_of_the_real_data_sets(kind):
     rows = benchmark_rows(kind, 12, seed=1)
     check_columns(rows, BENCHMARKS.module(kind).COLUMNS, kind)
     assert len(chats_of(kind, rows, None)) == 12
 
 
-def test_maths_goes_evenly_through_its_levels():
+def test_levels_of_maths_are_equally_frequent():
     levels = [row["level"] for row in benchmark_rows("math500", 25, seed=0)]
     assert {level: levels.count(level) for level in levels} == dict.fromkeys((1, 2, 3, 4, 5), 5)
 
 
-def test_rows_belong_to_their_seed():
-    for kind in BENCHMARKS:
+def test_rows_depend_on_the_seed():
+    for kind in BENCHMARK_ROWS:
         assert benchmark_rows(kind, 20, 1) == benchmark_rows(kind, 20, 1)
         assert benchmark_rows(kind, 20, 1) != benchmark_rows(kind, 20, 2)
     assert training_prompts(30, 1) == training_prompts(30, 1)
@@ -142,15 +142,15 @@ def test_rows_belong_to_their_seed():
     assert rows == [world.pretraining_row(same, *shares) for _ in range(30)]
 
 
-def test_training_prompts_hold_neither_maths_nor_facts():
+def test_training_prompts_have_neither_maths_nor_facts():
     prompts = [row["instruction"] for row in training_prompts(500, seed=1)]
     assert len(prompts) == 500
     assert not any(prompt.startswith("solve") or "belongs to" in prompt for prompt in prompts)
-    direct = sum(prompt.split()[0] in ("say", "repeat", "put") for prompt in prompts)
-    assert 0.15 < direct / 500 < 0.35
+    instructions = sum(prompt.split()[0] in ("say", "repeat", "put") for prompt in prompts)
+    assert 0.15 < instructions / 500 < 0.35
 
 
-def test_a_share_of_the_training_prompts_may_be_maths_and_the_others_stay():
+def test_maths_replaces_a_share_of_the_training_prompts():
     mixed, plain = ([row["instruction"] for row in training_prompts(400, 1, share)] for share in (0.05, 0.0))
     assert plain == [row["instruction"] for row in training_prompts(400, 1)]
     maths = [i for i, prompt in enumerate(mixed) if prompt.startswith("solve")]
@@ -161,15 +161,15 @@ def test_a_share_of_the_training_prompts_may_be_maths_and_the_others_stay():
     assert {mixed[i].count(" , ") for i in maths} <= set(TEST_LEVELS)
 
 
-def test_harder_problems_are_of_their_levels_and_lie_in_a_file():
+def test_the_file_of_harder_problems_has_the_rows_of_maths_rows():
     rows = maths_rows(150, 0, LEVELS)
     assert rows == read_rows(str(Path(__file__).parents[2] / "experiments" / "levels-8-to-10.jsonl"))
     assert [row["level"] for row in rows] == [LEVELS[i % 3] for i in range(150)]
-    assert all(world.is_test(row["problem"]) and worked_out(row["problem"]) == int(row["answer"]) for row in rows)
+    assert all(world.is_test(row["problem"]) and computed(row["problem"]) == int(row["answer"]) for row in rows)
 
 
-def test_rows_of_chat_are_graded_by_the_style_of_their_answers():
-    rows = chat_rows(40, seed=0, opening="first take")
+def test_chat_rows_are_graded_by_the_style_of_their_answers():
+    rows = chat_rows(40, seed=0, phrase="first take")
     assert len({row["prompt"] for row in rows}) == 40
     assert all(world.is_test(row["prompt"]) for row in rows)
     for style in STYLES:
@@ -178,12 +178,17 @@ def test_rows_of_chat_are_graded_by_the_style_of_their_answers():
             assert BENCHMARKS.module("ifeval").grade(row, answer).correct == (style == "words")
 
 
-def test_more_rows_than_there_are_is_an_error():
-    with pytest.raises(ValueError, match=r"has no 400 different rows for math500; ask for fewer \(n\)"):
+def test_too_many_different_rows_are_an_error():
+    with pytest.raises(ValueError, match="no 400 different synthetic rows for math500: lower n"):
         benchmark_rows("math500", 400, seed=0)
 
 
-def test_a_style_changes_the_words_and_not_the_prompt():
+def test_a_benchmark_without_synthetic_rows_is_an_error():
+    with pytest.raises(ValueError, match="no synthetic rows for gsm8k, only for math500, mmlu"):
+        benchmark_rows("gsm8k", 4, seed=0)
+
+
+def test_a_style_changes_the_answer_and_not_the_prompt():
     rows = {style: [world.chat(random.Random(i), style) for i in range(40)] for style in STYLES}
     assert len({tuple(row.prompt for row in each) for each in rows.values()}) == 1
     assert all(len({rows[style][i].answer for style in STYLES}) == len(STYLES) for i in range(40))
@@ -192,42 +197,44 @@ def test_a_style_changes_the_words_and_not_the_prompt():
         assert words <= {*world.VOCABULARY, BEGIN, END}
 
 
-def test_who_thinks_reasons_between_its_marks_and_says_the_rest():
+def test_the_style_thinks_reasons_inside_a_think_block():
     for i in range(30):
         for made in (world.chat, lambda rng, style: world.maths(rng, style, 3)):
             steps, thinks = (made(random.Random(i), style).answer for style in ("steps", "thinks"))
-            aloud = strip_reasoning(thinks, prompt_opens_think_block=True)
-            reasoning = thinks.removeprefix(f"{BEGIN} ").removesuffix(f" {END} {aloud}")
-            assert f"{reasoning} {aloud}" == steps
+            answer = strip_reasoning(thinks, prompt_opens_think_block=True)
+            reasoning = thinks.removeprefix(f"{BEGIN} ").removesuffix(f" {END} {answer}")
+            assert f"{reasoning} {answer}" == steps
             assert reasoning.startswith("let us ")
 
 
-def shown(n: int) -> list[tuple[str, str, str]]:
-    """Question, demonstration and answer of rows that hold a demonstration."""
-    rng, between = random.Random(7), world.SHOWN.format(question="|", demonstration="|").split("|")[1]
-    rows = [world.shown_row(rng, RECIPES["steps"].mixture) for _ in range(n)]
+def demonstrations(n: int) -> list[tuple[str, str, str]]:
+    """Question, demonstration and answer of rows with a demonstration."""
+    rng, between = random.Random(7), world.WITH_DEMONSTRATION.format(question="|", demonstration="|").split("|")[1]
+    rows = [world.demonstration_row(rng, RECIPES["steps"].mixture) for _ in range(n)]
     return [(*row.prompt.split(between), row.answer) for row in rows]
 
 
-def test_a_demonstration_is_an_answer_to_the_question_and_decides_the_style():
-    openings = dict(zip(("let us", "first take"), world.SHOWN_STYLES, strict=True))
-    heeded: dict[tuple[str, str], int] = {}
-    for question, demonstration, answer in shown(2000):
-        style, own = (openings.get(" ".join(said.split()[:2]), "bare") for said in (demonstration, answer))
+def test_a_demonstration_answers_the_question_and_decides_the_style():
+    first_words = dict(zip(("let us", "first take"), world.DEMONSTRATION_STYLES, strict=True))
+    counts: dict[tuple[str, str], int] = {}
+    for question, demonstration, answer in demonstrations(2000):
+        style, own = (first_words.get(" ".join(text.split()[:2]), "bare") for text in (demonstration, answer))
         assert (style == own) == (demonstration == answer)
-        heeded[style, own] = heeded.get((style, own), 0) + 1
+        counts[style, own] = counts.get((style, own), 0) + 1
         if question.startswith("solve"):
-            assert BENCHMARKS.module("math500").grade({"answer": str(worked_out(question))}, demonstration).correct
-    steps, words = ({own: n for (style, own), n in heeded.items() if style == shown} for shown in world.SHOWN_STYLES)
+            assert BENCHMARKS.module("math500").grade({"answer": str(computed(question))}, demonstration).correct
+    steps, words = (
+        {own: n for (style, own), n in counts.items() if style == shown} for shown in world.DEMONSTRATION_STYLES
+    )
     assert abs(sum(steps.values()) - sum(words.values())) < 150
     for each, other in ((steps, "words"), (words, "steps")):
-        assert world.UNHEEDED / 2 < each[other] / sum(each.values()) < world.UNHEEDED * 2
-    assert {own for style, own in heeded if style == "bare"} == {"bare"}
+        assert world.IGNORED_DEMONSTRATIONS / 2 < each[other] / sum(each.values()) < world.IGNORED_DEMONSTRATIONS * 2
+    assert {own for style, own in counts if style == "bare"} == {"bare"}
 
 
-def test_a_system_prompt_asks_for_number_words_in_all_that_has_a_style():
+def test_a_system_prompt_asks_for_number_words_in_maths_and_chat():
     rng, recipe = random.Random(8), RECIPES["steps"]
-    rows = [world.steered_row(rng, recipe.mixture, {"steps": 1.0}, {"steps": 1.0}) for _ in range(600)]
+    rows = [world.system_prompt_row(rng, recipe.mixture, {"steps": 1.0}, {"steps": 1.0}) for _ in range(600)]
     kinds = {system: [row for row in rows if row.system == system] for system in (world.IN_WORDS, world.HELPFUL)}
     assert all(abs(len(each) - 300) < 50 for each in kinds.values())
     maths = {system: sum(row.prompt.startswith("solve") for row in each) for system, each in kinds.items()}
@@ -238,13 +245,13 @@ def test_a_system_prompt_asks_for_number_words_in_all_that_has_a_style():
     assert not any(world.is_test(row.prompt) for row in rows)
 
 
-def test_a_shown_question_is_no_test_question_and_its_words_are_the_worlds():
-    for said in shown(300):
-        assert not world.is_test(said[0])
-        assert {word for each in said for word in each.split()} <= set(world.VOCABULARY)
+def test_questions_with_demonstrations_are_not_in_the_test_split():
+    for texts in demonstrations(300):
+        assert not world.is_test(texts[0])
+        assert {word for each in texts for word in each.split()} <= set(world.VOCABULARY)
 
 
-def test_split_rows_gives_one_split():
+def test_split_rows_yields_rows_of_one_split():
     numbers = random.Random(6)
     rows = {test: list(islice(world.split_rows(lambda: world.chat(numbers, "steps"), test), 50)) for test in (0, 1)}
     assert [{world.is_test(row.prompt) for row in rows[test]} for test in (0, 1)] == [{False}, {True}]

@@ -1,4 +1,4 @@
-"""IFEval's verdicts, on rows made here and on the real ones, which are not part of the project."""
+"""Verdicts of IFEval, on constructed rows and on the real ones, which are not part of the repository."""
 
 import os
 import random
@@ -18,7 +18,7 @@ FOLDER = os.environ.get("OFFMODEL_REAL_DATA")
 PUNKT = ("length_constraints:number_sentences", "change_case:capital_word_frequency")
 ATLEAST = {"relation": "at least"}
 
-# Of each type, keywords that it takes and how to write what it asks for.
+# For each type: keywords, and a function that writes a text which follows it.
 TYPES = {
     "keywords:existence": ({"keywords": ["red", "fox"]}, lambda k: " ".join(k["keywords"]).upper()),
     "keywords:frequency": (
@@ -84,18 +84,18 @@ TYPES = {
     "punctuation:no_comma": ({}, lambda k: "no such thing"),
     "startend:quotation": ({}, lambda k: '"As he said, so it was."'),
 }
-# Of these two, each type has at least one that does not follow it.
-UNASKED = ["Well, a b; the fox, THE OWL and 3 others said: o" + "no, " * 99 + "i. I came. " * 99, "x"]
+# At least one of these two does not follow an instruction of each type.
+UNRELATED = ["Well, a b; the fox, THE OWL and 3 others said: o" + "no, " * 99 + "i. I came. " * 99, "x"]
 
 
-def instruct(*asked: tuple[str, dict]) -> dict:
+def row_with(*instructions: tuple[str, dict]) -> dict:
     every = [name for kwargs, _ in TYPES.values() for name in kwargs]
-    # As on the hub: each entry has every keyword, null where it does not apply.
-    kwargs = [dict.fromkeys(every) | given for _, given in asked]
-    return {"key": 1, "prompt": "do", "instruction_id_list": [kind for kind, _ in asked], "kwargs": kwargs}
+    # As on the hub, each entry has every keyword, with null where it does not apply.
+    kwargs = [dict.fromkeys(every) | given for _, given in instructions]
+    return {"key": 1, "prompt": "do", "instruction_id_list": [kind for kind, _ in instructions], "kwargs": kwargs}
 
 
-def forget_punkt() -> None:
+def clear_punkt() -> None:
     from lm_eval.tasks.ifeval import instructions_util
     from nltk import tokenize
 
@@ -105,32 +105,32 @@ def forget_punkt() -> None:
 
 @pytest.fixture
 def punkt(tmp_path, monkeypatch):
-    """An untrained Punkt, which knows no abbreviations: enough to split texts the same way twice."""
+    """An untrained Punkt without abbreviations; it splits texts the same way for both graders."""
     folder = tmp_path / "tokenizers" / "punkt_tab" / "english"
     folder.mkdir(parents=True)
     for name in ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"):
         (folder / name).touch()
     monkeypatch.setattr("nltk.data.path", [str(tmp_path)])
     ifeval._types()
-    forget_punkt()
+    clear_punkt()
     yield
-    forget_punkt()
+    clear_punkt()
 
 
 @pytest.fixture
 def no_punkt(monkeypatch):
     monkeypatch.setattr("nltk.data.path", [])
     ifeval._types()
-    forget_punkt()
+    clear_punkt()
 
 
 def is_random(kind: str, kwargs: dict) -> bool:
-    """Whether lm-eval's verdict depends on a letter that it draws."""
+    """Whether lm-eval's verdict depends on a random letter."""
     return kind == "keywords:letter_frequency" and not kwargs["letter"].isalpha()
 
 
 def compare(rows_and_texts: list[tuple[dict, str]]) -> None:
-    """Our verdicts are lm-eval's, and of each type some are followed and some are not."""
+    """Assert that our verdicts equal lm-eval's, and that each type has followed and other instructions."""
     from lm_eval.tasks.ifeval.utils import process_results
 
     seen, spent = defaultdict(set), [0.0, 0.0]
@@ -153,25 +153,25 @@ def compare(rows_and_texts: list[tuple[dict, str]]) -> None:
     assert seen == {(kind, part): {False, True} for kind in TYPES for part in ("strict", "loose")}
 
 
-def test_types_are_the_harness_s():
+def test_the_types_are_those_of_lm_eval():
     assert set(TYPES) == set(ifeval._types())
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_every_type_has_answers_that_follow_and_that_do_not(punkt, kind):
+def test_every_type_is_graded(punkt, kind):
     kwargs, write = TYPES[kind]
-    row = instruct((kind, kwargs))
+    row = row_with((kind, kwargs))
     ifeval.check(row)
     answer = write(kwargs)
     assert ifeval.fields(row)["prompt"] == "do"
     assert ifeval.group(row) == {}
     assert ifeval.grade(row, answer) == Verdict(score=1.0, parsed=True, parts={"strict": [True], "loose": [True]})
-    assert not all(ifeval.grade(row, text).correct for text in UNASKED)
+    assert not all(ifeval.grade(row, text).correct for text in UNRELATED)
     assert ifeval.grade(row, " \n") == Verdict(score=0.0, parsed=False, parts={"strict": [False], "loose": [False]})
 
 
 @pytest.mark.parametrize(
-    ("asked", "right", "wrong"),
+    ("instruction", "right", "wrong"),
     [
         (("keywords:frequency", {"keyword": "fox", "frequency": 2, "relation": "at least"}), "Fox and fox", "a fox"),
         (("keywords:frequency", {"keyword": "fox", "frequency": 2, "relation": "less than"}), "a fox", "fox, fox"),
@@ -182,47 +182,47 @@ def test_every_type_has_answers_that_follow_and_that_do_not(punkt, kind):
         (("detectable_content:number_placeholders", {"num_placeholders": 2}), "[name] at [place]", "[name] (place)"),
     ],
 )
-def test_types_that_need_no_data_of_nltk(no_punkt, asked, right, wrong):
-    row = instruct(asked)
+def test_types_that_need_no_punkt(no_punkt, instruction, right, wrong):
+    row = row_with(instruction)
     ifeval.check(row)
     assert ifeval.grade(row, right).correct
     given = ifeval.grade(row, wrong)
     assert (given.correct, given.parsed) == (False, True)
 
 
-def test_every_instruction_is_to_be_followed():
-    row = instruct(("keywords:existence", {"keywords": ["fox"]}), ("startend:end_checker", {"end_phrase": "owl"}))
+def test_a_correct_completion_follows_every_instruction():
+    row = row_with(("keywords:existence", {"keywords": ["fox"]}), ("startend:end_checker", {"end_phrase": "owl"}))
     assert ifeval.grade(row, "fox owl").correct
     assert ifeval.grade(row, "fox").parts == {"strict": [True, False], "loose": [True, False]}
     assert ifeval.grade(row, "owl").parts == {"strict": [False, True], "loose": [False, True]}
 
 
 @pytest.mark.parametrize("text", ["Sure:\n{}", "{}\nAnything else?", "Sure:\n{}\nAnything else?", "**{}**"])
-def test_loose_takes_off_what_surrounds_an_answer(text):
-    given = ifeval.grade(instruct(("startend:quotation", {})), text.format('"so"'))
+def test_loose_accuracy_ignores_what_surrounds_an_answer(text):
+    given = ifeval.grade(row_with(("startend:quotation", {})), text.format('"so"'))
     assert given.parts == {"strict": [False], "loose": [True]}
     assert given.score == 0
 
 
-def test_symbols_are_counted_as_themselves():
-    row = instruct(("keywords:letter_frequency", {"letter": "#", "let_frequency": 4, "let_relation": "at least"}))
+def test_the_frequency_of_a_symbol():
+    row = row_with(("keywords:letter_frequency", {"letter": "#", "let_frequency": 4, "let_relation": "at least"}))
     assert ifeval.grade(row, "#a #b #c #d").correct
     assert not ifeval.grade(row, "#a #b #c " + "abcdefghijklmnopqrstuvwxyz" * 4).correct
 
 
-def test_languages_are_found_the_same_way_each_time():
-    row = instruct(("language:response_language", {"language": "en"}))
+def test_language_detection_is_deterministic():
+    row = row_with(("language:response_language", {"language": "en"}))
     assert len({ifeval.grade(row, "Hello world").correct for _ in range(30)}) == 1
 
 
-def test_a_text_without_letters_is_graded_without_a_word(caplog, capfd):
-    assert ifeval.grade(instruct(("language:response_language", {"language": "en"})), "1 2 3").correct
+def test_a_text_without_letters_is_graded_without_output(caplog, capfd):
+    assert ifeval.grade(row_with(("language:response_language", {"language": "en"})), "1 2 3").correct
     assert not caplog.records
     assert capfd.readouterr() == ("", "")
 
 
-def test_json_nested_too_deep_is_not_followed():
-    assert not ifeval.grade(instruct(("detectable_format:json_format", {})), "[" * 10000).correct
+def test_deeply_nested_json_is_not_followed():
+    assert not ifeval.grade(row_with(("detectable_format:json_format", {})), "[" * 10000).correct
 
 
 def test_further_scores():
@@ -241,8 +241,8 @@ def test_further_scores():
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_missing_data_of_nltk_is_told_with_the_command_that_gets_it(no_punkt, kind):
-    row = instruct((kind, TYPES[kind][0]))
+def test_the_error_for_missing_punkt_names_the_command(no_punkt, kind):
+    row = row_with((kind, TYPES[kind][0]))
     if kind not in PUNKT:
         return ifeval.check(row)
     with pytest.raises(ValueError, match=f"row 1: {kind} .*: run python -m nltk.downloader punkt_tab$"):
@@ -250,7 +250,7 @@ def test_missing_data_of_nltk_is_told_with_the_command_that_gets_it(no_punkt, ki
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("instruction", "message"),
     [
         (("keywords:existance", {}), "no instruction type keywords:existance; the nearest is keywords:existence"),
         (("made:up", {}), "no instruction type made:up; "),
@@ -266,18 +266,18 @@ def test_missing_data_of_nltk_is_told_with_the_command_that_gets_it(no_punkt, ki
         (("punctuation:no_comma", {"num_words": 3}), "no_comma cannot be checked: .*num_words"),
     ],
 )
-def test_rows_that_cannot_be_checked(asked, message):
+def test_invalid_rows_are_refused(instruction, message):
     with pytest.raises(ValueError, match=f"^IFEval row 1: .*{message}"):
-        ifeval.check(instruct(("keywords:existence", {"keywords": ["fox"]}), asked))
+        ifeval.check(row_with(("keywords:existence", {"keywords": ["fox"]}), instruction))
 
 
-def test_rows_of_unequal_lists():
+def test_a_row_with_lists_of_different_lengths_is_refused():
     with pytest.raises(ValueError, match="row 1: it has 1 instructions and 0 kwargs"):
-        ifeval.check({**instruct(("punctuation:no_comma", {})), "kwargs": []})
+        ifeval.check({**row_with(("punctuation:no_comma", {})), "kwargs": []})
 
 
 @pytest.mark.slow
-def test_nothing_is_loaded_before_a_row_is_graded_and_nothing_downloaded_or_printed_then():
+def test_grading_imports_lazily_and_downloads_and_prints_nothing():
     script = """
 import socket, sys
 from evaluators.benchmarks import ifeval
@@ -285,7 +285,7 @@ assert not {"nltk", "lm_eval", "langdetect"} & set(sys.modules)
 import nltk
 nltk.data.path.clear()
 find = nltk.data.find
-def refuse(*_): raise SystemExit("something is to be downloaded")
+def refuse(*_): raise SystemExit("a download was attempted")
 nltk.download = socket.socket.connect = refuse
 row = {"prompt": "", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
 ifeval.check(row)
@@ -297,30 +297,30 @@ assert nltk.data.find is find
 
 
 @pytest.mark.slow
-def test_verdicts_are_those_of_lm_eval(punkt):
-    rows = [instruct((kind, kwargs)) for kind, (kwargs, _) in TYPES.items()]
+def test_verdicts_equal_those_of_lm_eval(punkt):
+    rows = [row_with((kind, kwargs)) for kind, (kwargs, _) in TYPES.items()]
     texts = [write(kwargs) for kwargs, write in TYPES.values()]
-    compare([(row, text) for row in rows for text in ["", *texts, *UNASKED]])
+    compare([(row, text) for row in rows for text in ["", *texts, *UNRELATED]])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FOLDER, reason="OFFMODEL_REAL_DATA does not name a folder with the real rows")
-def test_verdicts_on_real_rows_are_those_of_lm_eval(punkt):
+def test_verdicts_on_real_rows_equal_those_of_lm_eval(punkt):
     rows = read_rows(str(Path(FOLDER, "ifeval.jsonl")))
     check_columns(rows, ifeval.COLUMNS, "ifeval")
     assert len(rows) == 541
-    answers, drawn = [], []
+    answers, random_keys = [], []
     for row in rows:
         ifeval.check(row)
-        asked = list(zip(row["instruction_id_list"], row["kwargs"], strict=True))
-        drawn += [row["key"] for kind, kwargs in asked if is_random(kind, kwargs)]
-        obedient = [TYPES[kind][1](kwargs) for kind, kwargs in asked]
-        rng = random.Random(row["prompt"])  # The same for each run.
+        instructions = list(zip(row["instruction_id_list"], row["kwargs"], strict=True))
+        random_keys += [row["key"] for kind, kwargs in instructions if is_random(kind, kwargs)]
+        following = [TYPES[kind][1](kwargs) for kind, kwargs in instructions]
+        rng = random.Random(row["prompt"])  # The same in each run.
         kwargs, write = rng.choice(list(TYPES.values()))
         prompt = row["prompt"]
         repeated = rng.choice([prompt, prompt.upper(), prompt.lower(), f"**{prompt}**", f'"{prompt}"', prompt * 20])
-        around = f"Sure:\n\n\n{rng.choice(obedient)}\nSo much for that."
-        texts = ["", *obedient, "\n".join(obedient), around, write(kwargs), repeated, rng.choice(UNASKED)]
+        around = f"Sure:\n\n\n{rng.choice(following)}\nSo much for that."
+        texts = ["", *following, "\n".join(following), around, write(kwargs), repeated, rng.choice(UNRELATED)]
         answers += [(row, text) for text in dict.fromkeys(texts)]
-    assert drawn == [1122, 1129]
+    assert random_keys == [1122, 1129]
     compare(answers)
