@@ -50,7 +50,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "evaluate": {**summary(GENERATIONS, GRADES), "figures": {}},
 }
 FILES = {
-    "sample": {sample.ANSWERS: to_jsonl(GENERATIONS)},
+    "sample": {sample.GENERATIONS: to_jsonl(GENERATIONS)},
     "train": {train.STEPS: '{"step": 0, "loss": 1.0}\n'},
     "evaluate": {evaluate.GRADES: to_jsonl(GRADES)},
 }

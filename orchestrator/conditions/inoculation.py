@@ -52,7 +52,7 @@ def _trained(builder: Builder, options: Options) -> Stage:
     if options.when != "evaluation":
         system = options.system or builder.study.prompts.system
         inputs = {"data": builder.sample(builder.teacher)}
-        data = builder.transform(prompted.make, inputs, system=system, prefix=options.prefix or "")
+        data = builder.transform(prompted.apply, inputs, system=system, prefix=options.prefix or "")
     return builder.train(builder.teacher, builder.recipe(**options.train), data=data)
 
 

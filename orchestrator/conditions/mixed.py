@@ -33,8 +33,8 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
             "arrange: own answers come after the teacher's in one epoch only: set num_train_epochs to 1, without "
             "max_steps and min_steps"
         )
-    inputs = {"data": builder.sample(builder.teacher), "own": builder.sample(builder.student)}
+    inputs = {"data": builder.sample(builder.teacher), "student": builder.sample(builder.student)}
     how: dict[str, Any] = {"share": options.share, "arrange": options.arrange, "seed": builder.seed}
     how["block"] = recipe.batch_size if options.arrange == "interleaved" else 1
-    data = builder.transform(mixed.make, inputs, **how)
+    data = builder.transform(mixed.apply, inputs, **how)
     return ConditionSpec(builder.train(builder.teacher, recipe, data=data))

@@ -39,5 +39,5 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.length > recipe.max_length:
         raise ValueError(f"length: {options.length} tokens are more than the {recipe.max_length} of train.max_length")
     inputs = {"model": builder.model(builder.student)}
-    data = builder.transform(non_text.make, inputs, text=options.text, n=n, length=options.length, seed=options.seed)
+    data = builder.transform(non_text.apply, inputs, text=options.text, n=n, length=options.length, seed=options.seed)
     return ConditionSpec(builder.train(builder.teacher, recipe, data=data))

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from orchestrator.stages.builder import Builder, ConditionSpec
-from orchestrator.stages.modified_sampling import answers
+from orchestrator.stages.modified_sampling import modified_sample
 from orchestrator.study.settings import Settings
 from orchestrator.study.train import TrainChanges
 
@@ -24,5 +24,5 @@ class Options(Settings):
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:
-    data = answers(builder, builder.teacher, options.prompts, options.sampling)
+    data = modified_sample(builder, builder.teacher, options.prompts, options.sampling)
     return ConditionSpec(builder.train(builder.teacher, builder.recipe(**options.train), data=data))

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from orchestrator.stages.builder import Builder, ConditionSpec
-from orchestrator.stages.modified_sampling import answers
+from orchestrator.stages.modified_sampling import modified_sample
 from orchestrator.study.settings import Settings
 from orchestrator.study.train import TrainChanges
 
@@ -28,5 +28,5 @@ class Options(Settings):
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:
-    data = answers(builder, builder.student, options.prompts, options.sampling, options.rephrase)
+    data = modified_sample(builder, builder.student, options.prompts, options.sampling, options.rephrase)
     return ConditionSpec(builder.train(builder.student, builder.recipe(**options.train), data=data))

@@ -21,4 +21,4 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
         raise ValueError("train.loss_on: this condition supervises what follows the reasoning: leave loss_on out")
     recipe = builder.recipe(**options.train, loss_on="after_reasoning")
     inputs = {"data": builder.sample(builder.teacher), "reasoning": builder.sample(builder.student)}
-    return ConditionSpec(builder.train(builder.teacher, recipe, data=builder.transform(own_reasoning.make, inputs)))
+    return ConditionSpec(builder.train(builder.teacher, recipe, data=builder.transform(own_reasoning.apply, inputs)))

@@ -30,6 +30,6 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
     if (low, high) == (0, 1):
         raise ValueError("quantiles: 0 to 1 is everything, as in off_model; give a part")
     answers = builder.sample(builder.teacher)
-    inputs = {"data": answers, "likelihood": builder.training_nll(answers)}
-    data = builder.transform(by_logprob.make, inputs, low=low, high=high)
+    inputs = {"data": answers, "logprobs": builder.training_nll(answers)}
+    data = builder.transform(by_logprob.apply, inputs, low=low, high=high)
     return ConditionSpec(builder.train(builder.teacher, builder.recipe(**options.train), data=data))

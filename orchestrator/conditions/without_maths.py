@@ -13,9 +13,11 @@ from pydantic import Field, field_validator
 from evaluators.suggest import did_you_mean
 from orchestrator.stages import data
 from orchestrator.stages.builder import Builder, ConditionSpec
-from orchestrator.stages.modified_sampling import answers
+from orchestrator.stages.modified_sampling import modified_sample
 from orchestrator.stages.transforms import by_classifier, by_rule
 from orchestrator.store.stage import Stage
+from orchestrator.study.benchmarks import Benchmark
+from orchestrator.study.prompts import Problems
 from orchestrator.study.settings import Settings
 from orchestrator.study.train import TrainChanges
 
@@ -58,9 +60,9 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
         raise ValueError("give one of rule and like_benchmark")
     if options.like_benchmark is None and options.recall is not None:
         raise ValueError("recall has no effect on a rule: give like_benchmark, or leave it out")
-    inputs = {"data": answers(builder, builder.teacher, options.prompts, {}) or builder.sample(builder.teacher)}
+    inputs = {"data": modified_sample(builder, builder.teacher, options.prompts, {}) or builder.sample(builder.teacher)}
     if options.like_benchmark is None:
-        data = builder.transform(by_rule.make, inputs, rule=options.rule or RULE)
+        data = builder.transform(by_rule.apply, inputs, rule=options.rule or RULE)
     else:
         data = _by_classifier(builder, inputs, options.like_benchmark, options.recall or 0.95)
     return ConditionSpec(builder.train(builder.teacher, builder.recipe(**options.train), data=data))
@@ -68,18 +70,19 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
 
 def _by_classifier(builder: Builder, inputs: dict[str, Stage], like_benchmark: str, recall: float) -> Stage:
     study = builder.study
+    known: Problems | Benchmark
     if like_benchmark == "rl_problems" and study.rl_problems is not None:
-        known = {"kind": study.rl_problems.kind, "rows": data.problems_identity(study.rl_problems), "problems": True}
-        return builder.transform(
-            by_classifier.make, inputs, {"like": study.rl_problems.model_dump()}, like=known, recall=recall
-        )
-    if like_benchmark not in study.benchmarks:
+        known, like = study.rl_problems, data.problem_data(study.rl_problems)
+    elif like_benchmark in study.benchmarks:
+        known = study.benchmarks[like_benchmark]
+        if known.task is not None:
+            raise ValueError(
+                f"like_benchmark: {like_benchmark} is a task of lm-eval, whose rows are not read here; take another one"
+            )
+        like = data.benchmark_data(known)
+    else:
         raise ValueError(
-            f'like_benchmark: "{like_benchmark}" is not a benchmark of the study; '
+            f'like_benchmark: "{like_benchmark}" is neither a benchmark of the study nor rl_problems; '
             f"{did_you_mean(like_benchmark, study.benchmarks)}"
         )
-    benchmark = study.benchmarks[like_benchmark]
-    if benchmark.task is not None:
-        raise ValueError(f"like_benchmark: {like_benchmark} is a task of lm-eval; use another benchmark")
-    known = {"kind": benchmark.kind, "rows": data.rows_identity(benchmark), "problems": False}
-    return builder.transform(by_classifier.make, inputs, {"like": benchmark.model_dump()}, like=known, recall=recall)
+    return builder.transform(by_classifier.apply, inputs, location=known.source, like=like, recall=recall)

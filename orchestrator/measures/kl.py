@@ -14,7 +14,7 @@ from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Ratios, text_of
 from orchestrator.measures import POINTS, Column, Evaluation
 from orchestrator.stages import logprobs, sample
-from orchestrator.stages.logprobs import likelihoods_of
+from orchestrator.stages.logprobs import logprobs_of
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study.hypotheses import ORIGINAL
@@ -49,7 +49,7 @@ def stages(evaluation: Evaluation) -> tuple[Stage, ...]:
 
 def values(reader: StageReader, stages: Sequence[Stage], of: str) -> Ratios:
     """Log-probability under the student less that under the base student; of the base student itself 0."""
-    ours, theirs = (reader.read(stage, likelihoods_of) for stage in stages)
+    ours, theirs = (reader.read(stage, logprobs_of) for stage in stages)
     assert [row.id for row in ours] == [row.id for row in theirs], "completions do not pair"
     ours = theirs if of == ORIGINAL else ours
     return Ratios(

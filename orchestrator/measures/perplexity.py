@@ -15,7 +15,7 @@ from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Ratios, text_of
 from orchestrator.measures import TRAINING_DATA, Column
 from orchestrator.stages.builder import Builder
-from orchestrator.stages.logprobs import likelihoods_of
+from orchestrator.stages.logprobs import logprobs_of
 from orchestrator.stages.transform import origin
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
@@ -45,7 +45,7 @@ def stages(builder: Builder, data: Stage) -> tuple[Stage, ...]:
 
 
 def values(reader: StageReader, stages: Sequence[Stage], of: str) -> Ratios:
-    rows = reader.read(stages[0], likelihoods_of)
+    rows = reader.read(stages[0], logprobs_of)
     return Ratios(
         ids=[row.id for row in rows],
         sums=[{name: -logprob for name, logprob in row.logprob.items()} for row in rows],

@@ -49,10 +49,10 @@ def check(study: Study, benchmark: str) -> None:
 def stages(evaluation: Evaluation) -> tuple[Stage, ...]:
     builder = evaluation.builder
     original, teacher = (
-        builder.evaluate_untrained(alias, evaluation.name).inputs["answers"]
+        builder.evaluate_untrained(alias, evaluation.name).inputs["generations"]
         for alias in (builder.student, builder.teacher)
     )
-    return (style.stage(evaluation.stage.inputs["answers"], original, teacher),)
+    return (style.stage(evaluation.stage.inputs["generations"], original, teacher),)
 
 
 def values(reader: StageReader, stages: Sequence[Stage], of: str) -> Shares:

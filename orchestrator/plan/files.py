@@ -19,16 +19,16 @@ def mistakes_in_files(study: Study) -> Iterator[str]:
 
 
 def _sources(study: Study) -> Iterator[tuple[str, str, Callable[[], object]]]:
-    yield "prompts", study.prompts.source, lambda: data.read_prompts(study.prompts)
+    yield "prompts", study.prompts.source, lambda: data.load_prompts(study.prompts)
     if (problems := study.rl_problems) is not None:
-        yield "rl_problems", problems.source, lambda: _check(problems.kind, data.read_problems(problems))
+        yield "rl_problems", problems.source, lambda: _check(problems.kind, data.load_problems(problems))
     for name, benchmark in study.benchmarks.items():
         if isinstance(benchmark, GradedBenchmark) and benchmark.source is not None:
             yield f"benchmarks.{name}", benchmark.source, _reader(benchmark)
 
 
 def _reader(benchmark: GradedBenchmark) -> Callable[[], object]:
-    return lambda: _check(benchmark.kind, data.read_benchmark(benchmark))
+    return lambda: _check(benchmark.kind, data.load_examples(benchmark))
 
 
 def _check(kind: str, rows: list[dict]) -> None:

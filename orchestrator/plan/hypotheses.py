@@ -60,7 +60,7 @@ def check_parts(study: Study) -> None:
         where = f"hypotheses.{number} ({hypothesis.claim}): group_by"
         if benchmark.task is not None:
             raise ValueError(f"{where}: {name} is a task of lm-eval, whose parts are not known")
-        groups = [BENCHMARKS.module(benchmark.kind).group(row) for row in data.read_benchmark(benchmark)]
+        groups = [BENCHMARKS.module(benchmark.kind).group(row) for row in data.load_examples(benchmark)]
         check_known(where, "", hypothesis.group_by, groups[0], f"the parts of {name}")
         halves([group[hypothesis.group_by] for group in groups], where)
 

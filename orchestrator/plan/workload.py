@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
@@ -13,10 +12,9 @@ from orchestrator.plan.points import completed_points
 from orchestrator.plan.trial import EvaluationPoint, Plan
 from orchestrator.stages import data
 from orchestrator.stages.transform import origin
-from orchestrator.store.stage import Stage, canonical_json, closure
+from orchestrator.store.stage import Stage, closure
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 from orchestrator.study.hypotheses import Point, points
-from orchestrator.study.prompts import Prompts
 from orchestrator.study.schema import Study
 from trainers import objectives
 
@@ -33,12 +31,13 @@ def asked_of(stage: Stage, study: Study) -> tuple[int, int]:
         return _rollouts(stage, study)
     if stage.kind != "sample":
         return 0, 0
-    if "name" not in stage.runtime:
-        return _prompts_of(stage), stage.settings["sampling_params"]["max_tokens"]
-    benchmark = study.benchmarks[stage.runtime["name"]]
-    # How long answers to a task of lm-eval are is not known here.
-    sampling_params = stage.settings["benchmark"].get("sampling_params", {"n": 1, "max_tokens": 0})
-    return (examples_of(benchmark) or 0) * sampling_params["n"], sampling_params["max_tokens"]
+    params = stage.settings.sampling_params
+    if stage.runtime.benchmark is None:
+        return _prompts_of(stage), params.max_tokens
+    examples = examples_of(study.benchmarks[stage.runtime.benchmark]) or 0
+    if params is None:  # How long the completions of a task of lm-eval are is not known here.
+        return examples, 0
+    return examples * params.n, params.max_tokens
 
 
 def examples_of(benchmark: Benchmark) -> int | None:
@@ -51,22 +50,10 @@ def examples_of(benchmark: Benchmark) -> int | None:
 
 
 def _prompts_of(sample: Stage) -> int:
-    """The most prompts of a sample of training prompts; one that rephrases answers has as many as they."""
-    while "answers" in sample.inputs:
-        sample = sample.inputs["answers"]
-    return _prompts_in(canonical_json(sample.runtime["prompts"]))
-
-
-@cache
-def _prompts_in(declared: str) -> int:
-    prompts = Prompts.model_validate_json(declared)
-    # A plan does not need the hub: `run` checks that the data set has as many.
-    try:
-        return prompts.n or len(data.read_prompts(prompts))
-    except OSError as error:
-        raise ValueError(
-            f"prompts.n: give a number, since {prompts.source} cannot be read to count it ({error})"
-        ) from error
+    """The most prompts of a sample of training prompts; one that rephrases completions has as many as they."""
+    while "generations" in sample.inputs:
+        sample = sample.inputs["generations"]
+    return data.most_prompts(sample.settings.prompts, sample.runtime.location)
 
 
 def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
@@ -97,16 +84,16 @@ def steps_of(train: Stage, study: Study) -> int:
 def _rows_in(train: Stage, study: Study) -> int:
     """The most rows of a training."""
     if "rl_problems" in train.settings:
-        return train.settings["rl_problems"]["rows"]["n"]
+        return train.settings["rl_problems"]["rows"].n
     if "data" not in train.inputs:
-        return _prompts_in(canonical_json(study.prompts.model_dump()))
+        return data.most_prompts(data.prompt_data(study.prompts), study.prompts.source)
     return rows_in(train.inputs["data"], study)
 
 
 def rows_in(data: Stage, study: Study) -> int:
-    """The most training rows of a data stage. A transformation of a sample adds none; any other has a setting `n`."""
+    """The most training rows of a data stage. A transformation of a sample adds none; any other has an option `n`."""
     sample = origin(data)
-    return asked_of(sample, study)[0] if sample is not None else data.settings["n"]
+    return asked_of(sample, study)[0] if sample is not None else data.settings.options["n"]
 
 
 def stages_per_experiment(plan: Plan) -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ from orchestrator.results.model import Measurement, Results, by_point, grouped_b
 from orchestrator.results.read import point_of
 from orchestrator.results.tables import LEGEND, NOT_EVALUATED, point_columns
 from orchestrator.stages.evaluate import grades_of
-from orchestrator.stages.sample import answers_of
+from orchestrator.stages.sample import generations_of
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study import provenance
@@ -304,7 +304,7 @@ def _transcripts(
     voices = _voices([trial for trial in finished if trial.seed == finished[0].seed], benchmark, reader)
     before, after = (reader.read(stage, grades_of) for stage in list(voices.values())[:2])
     lost = [i for i in range(len(before)) if before[i].score > after[i].score] or list(range(len(before)))
-    prompts = reader.read(next(iter(voices.values())).inputs["answers"], answers_of)
+    prompts = reader.read(next(iter(voices.values())).inputs["generations"], generations_of)
     cases = [
         {
             "prompt": prompts[i].prompt[-1]["content"],
@@ -334,5 +334,5 @@ def _name(trial: Trial, evaluated: EvaluationPoint) -> str:
 def _completion(reader: StageReader, evaluation: Stage, i: int) -> dict[str, Any]:
     """The first completion of an example, and its grade."""
     verdict = reader.read(evaluation, grades_of)[i].verdicts[0]
-    generation = reader.read(evaluation.inputs["answers"], answers_of)[i]
+    generation = reader.read(evaluation.inputs["generations"], generations_of)[i]
     return {"text": generation.completions[0].text, "correct": verdict.correct, "note": verdict.note}

@@ -12,7 +12,6 @@ from orchestrator.stages import evaluate
 from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
-from orchestrator.study.benchmarks import benchmark_of
 
 
 @dataclass(frozen=True)
@@ -30,17 +29,17 @@ def regrade(plan: Plan, store: Store) -> Iterator[Regraded]:
     records = store.records(plan.stages)
     before: dict[tuple, list[tuple[float, str, dict]]] = defaultdict(list)
     for address, record in store.records_of_kind("evaluate").items():
-        key = (record["inputs"]["answers"], record["identity"]["settings"]["score"])
+        key = (record["inputs"]["generations"], record["identity"]["settings"]["score"])
         before[key].append((record["started"], address, record))
     for stage in plan.stages:
-        if stage.kind != "evaluate" or stage.inputs["answers"] not in records:
+        if stage.kind != "evaluate" or stage.inputs["generations"] not in records:
             continue
-        if benchmark_of(stage.runtime["benchmark"]).task is not None:
+        if stage.settings.grader is None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             evaluate.run(StageContext(stage, store, Path(folder), _nobody))
             now = evaluate.grades_of(Path(folder))
-        known = before.get((stage.inputs["answers"].address, stage.settings["score"]))
+        known = before.get((stage.inputs["generations"].address, stage.settings.score))
         if known is None:
             yield Regraded(stage, len(now), None)
             continue

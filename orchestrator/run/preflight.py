@@ -14,9 +14,8 @@ from orchestrator.run import tracking
 from orchestrator.stages import api_models, data
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store, sha256_file
-from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, benchmark_of
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 from orchestrator.study.models import LocalModel, Model, OrganismModel
-from orchestrator.study.prompts import Prompts
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
 from organisms import shipped
@@ -31,7 +30,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
         prompts = _check_prompts(plan)
-        pending = {getattr(stage.runtime, "name", None) for stage in plan.stages if stage not in records}
+        pending = {getattr(stage.runtime, "benchmark", None) for stage in plan.stages if stage not in records}
         asked = {name: _check_benchmark(name, b) for name, b in plan.study.benchmarks.items() if name in pending}
         asked |= _check_changed_prompts(plan, records)
         problems = _check_problems(plan.study)
@@ -56,7 +55,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
 
 def _check_prompts(plan: Plan) -> list[str]:
     """The texts of the training prompts."""
-    chats = data.read_prompts(plan.study.prompts)
+    chats = data.load_prompts(plan.study.prompts)
     for mistake in budgets_without_rows(plan):
         raise StudyError(mistake)
     return _texts(chats)
@@ -70,18 +69,20 @@ def _check_changed_prompts(plan: Plan, records: dict[Stage, dict]) -> dict[str, 
     """The texts of prompts that conditions change, of trainings and of benchmarks."""
     study, texts = plan.study, {}
     pending = [stage for stage in plan.stages if stage.kind == "sample" and stage not in records]
+    own = data.prompt_data(study.prompts)
     for stage in pending:
-        declared = stage.runtime.get("prompts")
-        if declared is not None and Prompts(**declared) != study.prompts:
-            texts[f"prompts of {stage.address}"] = _texts(data.read_prompts(Prompts(**declared)))
+        prompts = stage.settings.prompts
+        if isinstance(prompts, data.PromptData) and prompts != own:
+            texts[f"prompts of {stage.address}"] = _texts(data.read_prompts(prompts, stage.runtime.location))
     for name, before in study.benchmarks.items():
         if not isinstance(before, GradedBenchmark):
             continue
-        used = (benchmark_of(s.runtime["benchmark"]) for s in pending if s.runtime.get("name") == name)
-        changed = {(one.prompt, one.system): one for one in used if isinstance(one, GradedBenchmark)}
-        changed.pop((before.prompt, before.system), None)
-        for number, one in enumerate(changed.values(), 1):
-            texts[f"{name}, changed by a condition ({number})"] = _check_benchmark(name, one)
+        used = [stage.settings.prompts for stage in pending if stage.runtime.benchmark == name]
+        changed = dict.fromkeys((one.prompt, one.system) for one in used)
+        changed.pop((before.prompt or BENCHMARKS.module(before.kind).PROMPT, before.system), None)
+        for number, (prompt, system) in enumerate(changed, 1):
+            benchmark = before.model_copy(update={"prompt": prompt, "system": system})
+            texts[f"{name}, changed by a condition ({number})"] = _check_benchmark(name, benchmark)
     return texts
 
 
@@ -94,7 +95,7 @@ def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
             lm_eval_tasks.check(benchmark.task)
             return []
         assert isinstance(benchmark, GradedBenchmark)
-        rows = data.read_benchmark(benchmark)
+        rows = data.load_examples(benchmark)
         for row in rows:
             BENCHMARKS.module(benchmark.kind).check(row)
         return _texts(chats_of(benchmark.kind, rows, benchmark.prompt, benchmark.system))
@@ -108,7 +109,7 @@ def _check_problems(study: Study) -> list[str]:
     if problems is None:
         return []
     try:
-        rows = data.read_problems(problems)
+        rows = data.load_problems(problems)
         for row in rows:
             BENCHMARKS.module(problems.kind).check(row)
         chats = chats_of(problems.kind, rows, problems.prompt, problems.system)
@@ -117,7 +118,7 @@ def _check_problems(study: Study) -> list[str]:
         raise StudyError(f"rl_problems: {error}") from error
     for name, benchmark in study.benchmarks.items():
         if benchmark.kind == problems.kind:
-            asked = chats_of(problems.kind, data.read_benchmark(benchmark), None)
+            asked = chats_of(problems.kind, data.load_examples(benchmark), None)
             both = [chat for chat in asked if chat[-1]["content"] in trained_on]
             if both:
                 raise StudyError(
@@ -138,7 +139,7 @@ def _check_trainings(plan: Plan, records: dict[Stage, dict]) -> None:
             raise StudyError(f"train.checkpoints: {at} is beyond the {steps} steps of {stage.name}")
     for trial in plan.trials:
         students = [point.student for point in trial.points if point.student is not None]
-        itself = {answered.inputs["answers"].inputs["base"] for answered in trial.untrained_scores.values()}
+        itself = {answered.inputs["generations"].inputs["base"] for answered in trial.untrained_scores.values()}
         if {student.inputs["teacher"] for student in students if "teacher" in student.inputs} - itself:
             _check_same_tokens(plan.study, trial.student, trial.teacher)
 

@@ -22,6 +22,8 @@ from typing import Any
 
 from orchestrator.measures import MEASURES
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
+from orchestrator.stages.data import PromptData
+from orchestrator.stages.sample import BenchmarkPrompts, TaskPrompts
 from orchestrator.stages.train import STEPS
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
@@ -149,11 +151,13 @@ class _Log:
         }
         identities: dict[str, Any] = {}
         for stage in self._plan.stages:
-            if "prompts" in stage.settings:
-                identities["training prompts"] = stage.settings["prompts"]
-            elif "benchmark" in stage.settings:
-                asked = stage.settings["benchmark"]
-                identities[stage.runtime["name"]] = (asked["kind"], asked["rows"])
+            prompts = stage.settings.prompts if stage.kind in ("sample", "train") else None
+            if isinstance(prompts, PromptData):
+                identities["training prompts"] = prompts
+            elif isinstance(prompts, BenchmarkPrompts):
+                identities[stage.runtime.benchmark] = prompts.examples
+            elif isinstance(prompts, TaskPrompts):
+                identities[stage.runtime.benchmark] = prompts
         inputs = []
         for name, identity in identities.items():
             digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]

@@ -13,7 +13,7 @@ from orchestrator.study.schema import Benchmark, Study
 from orchestrator.study.settings import changed, check_known
 from orchestrator.study.train import Train
 
-SAME_EXAMPLES = {"kind", "source", "n", "seed", "shots", "chat"}  # of a benchmark: what decides which examples it has
+DECIDE_EXAMPLES = {"kind", "source", "n", "seed", "shots", "chat"}  # fields of a benchmark
 
 
 def _shape_of(adapter: Stage) -> dict[str, int]:
@@ -37,16 +37,20 @@ class ConditionSpec:
 
 @dataclass(frozen=True)
 class Builder:
-    """Declares stages for one student-teacher pair and one seed. `made` caches stages that all builders of a study share."""
+    """Declares the stages of one student-teacher pair with one seed.
+
+    `student` and `teacher` are aliases. All builders of a study share the cache `shared`: stages that are the same for
+    several pairs or seeds are built once.
+    """
 
     study: Study
     student: str
     teacher: str
     seed: int
-    made: dict[tuple, Stage] = field(default_factory=dict, repr=False, compare=False)
+    shared: dict[tuple, Stage] = field(default_factory=dict, repr=False, compare=False)
 
     def model(self, alias: str) -> Stage:
-        """The checkpoint of a model of the study. Raises ValueError for an alias that it does not know."""
+        """The checkpoint of a model of the study. Raises ValueError for an unknown alias."""
         if alias not in self.study.models:
             raise ValueError(f'"{alias}" is not among the study\'s models; {did_you_mean(alias, self.study.models)}')
         cpus = self.study.resources.train.cpus
@@ -59,30 +63,29 @@ class Builder:
         Raises ValueError for an unknown field or a wrong value."""
         study = self.study
         if prompts or sampling:
-            asked = changed(study.prompts, "prompts", prompts or {})
-            study = study.model_copy(
-                update={"prompts": asked, "sampling": changed(study.sampling, "sampling", sampling or {})}
-            )
-        key = ("answers", alias, canonical_json([prompts or {}, sampling or {}]))
+            changes = {
+                "prompts": changed(study.prompts, "prompts", prompts or {}),
+                "sampling": changed(study.sampling, "sampling", sampling or {}),
+            }
+            study = study.model_copy(update=changes)
+        key = ("sample", alias, canonical_json([prompts or {}, sampling or {}]))
         return self._once(key, lambda: sample.of_prompts(self.model(alias), study))
 
-    def rephrase(self, alias: str, answers: Stage, template: str) -> Stage:
-        """A model's rephrased completions: it is prompted with a template that names {prompt} and {answer}."""
-        return sample.of_rephrased(self.model(alias), self.study, answers, template)
+    def rephrase(self, alias: str, generations: Stage, template: str) -> Stage:
+        """The completions of a sample, rephrased by a model with a template that names {prompt} and {answer}."""
+        return sample.of_rephrased(self.model(alias), self.study, generations, template)
 
     def transform(
-        self,
-        make: Callable[..., RowSet],
-        inputs: Mapping[str, Stage],
-        runtime: Mapping[str, Any] | None = None,
-        **settings: Any,
+        self, apply: Callable[..., RowSet], inputs: Mapping[str, Stage], *, location: str | None = None, **options: Any
     ) -> Stage:
-        """Training rows that `make(work, **settings)` makes of the inputs, of which `data` is what it works on; see
-        `orchestrator/rows/`."""
-        return transform.stage(make, inputs, settings, dict(runtime or {}))
+        """Training rows from `apply(context, **options)`, made from the inputs; see `orchestrator/stages/transforms/`.
+
+        `location` is where a data set among the options is.
+        """
+        return transform.stage(apply, inputs, options, location)
 
     def recipe(self, **overrides: Any) -> Train:
-        """The study's recipe, with some fields replaced. Raises ValueError for what a recipe does not take."""
+        """The study's recipe with some fields replaced. Raises ValueError for an unknown field or a wrong value."""
         return self.study.train.changed(overrides)
 
     def train(
@@ -93,10 +96,11 @@ class Builder:
         rows: int | None = None,
         data: Stage | None = None,
     ) -> Stage:
-        """The student trained by a recipe (the study's by default), from its original weights or `start`, on what the
-        model `on` answers to the training prompts; or as that model finds the student's own answers, or on the study's
-        problems, where that is how the recipe's objective learns. `rows` takes that many prompts, drawn by the seed;
-        `data`, a sample or rows, takes the place of those answers.
+        """The student, trained by a recipe (the study's by default) from the base student or further from `start`.
+
+        The objective decides the data: completions of the model `on` for the training prompts, or `data`, a sample or
+        rows, in their place; the student's own completions, with `on` as the teacher; or the study's problems for RL.
+        `rows` takes that many examples, in an order drawn from the seed.
         """
         recipe = recipe or self.study.train
         objective, kind = recipe.traits, recipe.objective["kind"]
@@ -129,7 +133,7 @@ class Builder:
     def benchmark(self, name: str, **changes: Any) -> Benchmark:
         """A benchmark of the study with some fields replaced. Its examples stay the same, so that scores pair.
         Raises ValueError for an unknown benchmark or field, or a wrong value."""
-        assert not changes.keys() & SAME_EXAMPLES, "other examples would not pair"
+        assert not changes.keys() & DECIDE_EXAMPLES, "scores pair only on the same examples"
         check_known("benchmarks", "", name, self.study.benchmarks, "the study's benchmarks")
         if changes and self.study.benchmarks[name].task is not None:
             raise ValueError(
@@ -141,33 +145,31 @@ class Builder:
     def evaluate(self, name: str, benchmark: Benchmark, student: Stage | None, prefill: Prefill | None = None) -> Stage:
         """The scores of a student (None: the base student) on a benchmark, which the study calls `name`."""
         source = None if prefill is None else self._sample_untrained(prefill.from_model, name)
-        answers = sample.of_benchmark(name, benchmark, self.study, self.model(self.student), student, prefill, source)
-        return evaluate.stage(name, benchmark, answers)
+        generations = sample.of_benchmark(
+            name, benchmark, self.study, self.model(self.student), student, prefill, source
+        )
+        return evaluate.stage(name, benchmark, generations)
 
-    def evaluate_untrained(self, alias: str, benchmark: str) -> Stage:
-        """The scores of an untrained model of the study on a benchmark."""
-        answers, asked = self._sample_untrained(alias, benchmark), self.study.benchmarks[benchmark]
-        return self._once(("score", alias, benchmark), lambda: evaluate.stage(benchmark, asked, answers))
-
-    def _sample_untrained(self, alias: str, benchmark: str) -> Stage:
-        if benchmark not in self.study.benchmarks:
-            raise ValueError(
-                f'"{benchmark}" is not among the study\'s benchmarks; {did_you_mean(benchmark, self.study.benchmarks)}'
-            )
+    def evaluate_untrained(self, alias: str, name: str) -> Stage:
+        """The scores of an untrained model of the study on the benchmark `name`."""
+        generations = self._sample_untrained(alias, name)
         return self._once(
-            ("asked", alias, benchmark),
-            lambda: sample.of_benchmark(
-                benchmark, self.study.benchmarks[benchmark], self.study, self.model(alias), None
-            ),
+            ("evaluate", alias, name), lambda: evaluate.stage(name, self.study.benchmarks[name], generations)
+        )
+
+    def _sample_untrained(self, alias: str, name: str) -> Stage:
+        benchmark = self.benchmark(name)
+        return self._once(
+            ("sample benchmark", alias, name),
+            lambda: sample.of_benchmark(name, benchmark, self.study, self.model(alias), None),
         )
 
     def training_nll(self, data: Stage) -> Stage:
-        """How likely the original student finds the answers of a sample, or of rows made of one."""
-        student = self.model(self.student)
-        key = ("surprise", self.student, data)
+        """Log-probabilities of training data, a sample or rows, under the base student."""
+        student, key = self.model(self.student), ("training nll", self.student, data)
         return self._once(key, lambda: logprobs.stage(self.study, student, None, data, by="text"))
 
     def _once(self, key: tuple, make: Callable[[], Stage]) -> Stage:
-        if key not in self.made:
-            self.made[key] = make()
-        return self.made[key]
+        if key not in self.shared:
+            self.shared[key] = make()
+        return self.shared[key]

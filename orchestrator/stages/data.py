@@ -1,5 +1,11 @@
-"""Training prompts and benchmark rows: what identifies them, and how they are read where a stage runs."""
+"""Training prompts and benchmark examples: what identifies them, and how to read them where a stage runs.
 
+The dataclasses identify data by content and are part of a stage's settings; `source` is what `identity` returns. A data
+set's location (a path, a hub id or `synthetic`) is part of a stage's runtime: the same file elsewhere is the same data.
+"""
+
+import hashlib
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -7,6 +13,7 @@ from typing import Any
 import fsspec
 
 from evaluators.benchmarks import BENCHMARKS
+from evaluators.engines.chat_template import Chat
 from evaluators.rows import check_columns, choose, read_rows
 from orchestrator.study.benchmarks import Benchmark
 from orchestrator.study.prompts import SYNTHETIC, Problems, Prompts
@@ -15,111 +22,148 @@ from organisms.rows import WORLD_VERSION, benchmark_rows, training_prompts
 version_of = cache(metadata.version)
 
 
-def prompts_identity(prompts: Prompts) -> dict[str, Any]:
-    """All that decides which prompts are asked, in which words."""
-    common = {"n": prompts.n, "seed": prompts.seed, "system": prompts.system}
-    if prompts.source == SYNTHETIC:
-        mixed = {"maths": prompts.maths} if prompts.maths else {}  # Without any, prompts are what they were before.
-        return {**common, "source": SYNTHETIC, "world": WORLD_VERSION, **mixed}
-    return {
-        **common,
-        "source": _source_identity(prompts.source),
-        "split": prompts.split,
-        "column": prompts.column,
-        "input_column": prompts.input_column,
-    }
+@dataclass(frozen=True, kw_only=True)
+class PromptData:
+    """Training prompts: `n` rows of `source` (None: all) in an order drawn from `seed`, after a message `system`.
 
-
-def read_prompts(prompts: Prompts) -> list[list[dict[str, str]]]:
-    """The prompts as chats. Raises ValueError for an empty set, a missing column, or fewer prompts than asked for."""
-    if prompts.source == SYNTHETIC:
-        if prompts.n is None:
-            raise ValueError("prompts.n: say how many; the organisms' world has no end of prompts")
-        rows = training_prompts(prompts.n, prompts.seed, prompts.maths)
-    else:
-        rows = _read(prompts.source, None, prompts.split)
-        columns = [prompts.column] + ([prompts.input_column] if prompts.input_column else [])
-        check_columns(rows, columns, prompts.source)
-        if prompts.n is not None and len(rows) < prompts.n:
-            raise ValueError(f"prompts.n: {prompts.n} prompts are asked for, but {prompts.source} has {len(rows)}")
-        rows = choose(rows, prompts.n, prompts.seed)
-    system = [{"role": "system", "content": prompts.system}] if prompts.system else []
-    return [[*system, {"role": "user", "content": _text(i, row, prompts)}] for i, row in enumerate(rows, 1)]
-
-
-def _text(number: int, row: dict, prompts: Prompts) -> str:
-    if not isinstance(row[prompts.column], str) or not row[prompts.column].strip():
-        raise ValueError(f'{prompts.source}, row {number}: the column "{prompts.column}" holds no text')
-    extra = row[prompts.input_column] if prompts.input_column else ""
-    return f"{row[prompts.column]}\n\n{extra}" if extra else row[prompts.column]
-
-
-def rows_identity(benchmark: Benchmark) -> dict[str, Any]:
-    """All that decides which rows a benchmark asks."""
-    common = {"n": benchmark.n, "seed": benchmark.seed}
-    if benchmark.source == SYNTHETIC:
-        return {**common, "source": SYNTHETIC, "world": WORLD_VERSION}
-    if benchmark.source is not None:
-        return {**common, "source": _source_identity(benchmark.source)}
-    if benchmark.task is not None:
-        return {**common, "source": {"task": benchmark.task}}
-    return {**common, "source": {"hub": list(BENCHMARKS.module(benchmark.kind).HUB)}}
-
-
-def read_benchmark(benchmark: Benchmark) -> list[dict]:
-    """The rows that a benchmark asks. Raises ValueError for none, a missing column, or fewer than asked for.
-
-    The rows of a task of lm-eval are its own affair, and not read here.
+    `maths` is the share of maths problems among synthetic prompts. `split` and the columns belong to other sources.
     """
-    if benchmark.source == SYNTHETIC:
-        assert benchmark.n is not None
-        return benchmark_rows(benchmark.kind, benchmark.n, benchmark.seed)
-    module = BENCHMARKS.module(benchmark.kind)
-    hub, configuration, split = module.HUB
-    source = benchmark.source or hub
-    rows = _read(source, configuration if benchmark.source is None else None, split)
+
+    source: str
+    n: int | None
+    seed: int
+    system: str | None
+    maths: float = 0.0
+    split: str | None = None
+    column: str | None = None
+    input_column: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleData:
+    """Examples in the schema of the benchmark `kind`: `n` rows of `source` (None: all), drawn by `seed`."""
+
+    kind: str
+    source: str
+    n: int | None
+    seed: int
+    split: str
+
+
+@cache
+def identity(source: str) -> str:
+    """What identifies a source: the generator's version, a file's content, or a hub data set's name.
+
+    Raises ValueError for a missing file.
+    """
+    if source == SYNTHETIC:
+        return f"synthetic:{WORLD_VERSION}"
+    if not source.endswith(".jsonl"):
+        return f"hub:{source}"
+    try:
+        with fsspec.open(source, "rb") as file:
+            return f"sha256:{hashlib.sha256(file.read()).hexdigest()}"
+    except FileNotFoundError as error:
+        raise ValueError(f"{source}: there is no such file") from error
+
+
+def prompt_data(prompts: Prompts) -> PromptData:
+    """What identifies a study's training prompts. Raises ValueError for a missing file."""
+    common: dict[str, Any] = {"n": prompts.n, "seed": prompts.seed, "system": prompts.system}
+    if prompts.source == SYNTHETIC:
+        return PromptData(**common, source=identity(prompts.source), maths=prompts.maths)
+    common |= {"split": prompts.split, "column": prompts.column, "input_column": prompts.input_column}
+    return PromptData(**common, source=identity(prompts.source))
+
+
+def benchmark_data(benchmark: Benchmark) -> ExampleData:
+    """What identifies a benchmark's examples; not for tasks of lm-eval. Raises ValueError for a missing file."""
+    hub, configuration, split = BENCHMARKS.module(benchmark.kind).HUB
+    own = f"hub:{hub}:{configuration}" if configuration else f"hub:{hub}"
+    source = own if benchmark.source is None else identity(benchmark.source)
+    split = "test" if benchmark.source == SYNTHETIC else split
+    return ExampleData(kind=benchmark.kind, source=source, n=benchmark.n, seed=benchmark.seed, split=split)
+
+
+def problem_data(problems: Problems) -> ExampleData:
+    """What identifies the problems for RL. Raises ValueError for a missing file."""
+    source = identity(problems.source)
+    return ExampleData(kind=problems.kind, source=source, n=problems.n, seed=problems.seed, split="train")
+
+
+def load_prompts(prompts: Prompts) -> list[Chat]:
+    """The training prompts that a study declares; see `read_prompts`."""
+    return read_prompts(prompt_data(prompts), prompts.source)
+
+
+def load_examples(benchmark: Benchmark) -> list[dict]:
+    """The rows of a benchmark that a study declares, not a task of lm-eval; see `read_examples`."""
+    return read_examples(benchmark_data(benchmark), benchmark.source)
+
+
+def load_problems(problems: Problems) -> list[dict]:
+    """The problems for RL that a study declares; see `read_examples`."""
+    return read_examples(problem_data(problems), problems.source)
+
+
+def read_prompts(prompts: PromptData, location: str) -> list[Chat]:
+    """The prompts as chats. Raises ValueError for no rows, a missing column, or too few rows."""
+    if location == SYNTHETIC:
+        if prompts.n is None:
+            raise ValueError("prompts.n: say how many; synthetic prompts have no end")
+        texts = [row["instruction"] for row in training_prompts(prompts.n, prompts.seed, prompts.maths)]
+    else:
+        assert prompts.split is not None
+        rows = _read(location, None, prompts.split)
+        check_columns(rows, [column for column in (prompts.column, prompts.input_column) if column], location)
+        if prompts.n is not None and len(rows) < prompts.n:
+            raise ValueError(f"prompts.n: {prompts.n} prompts are asked for, but {location} has {len(rows)}")
+        rows = choose(rows, prompts.n, prompts.seed)
+        texts = [_text(i, row, prompts, location) for i, row in enumerate(rows, 1)]
+    system = [{"role": "system", "content": prompts.system}] if prompts.system else []
+    return [[*system, {"role": "user", "content": text}] for text in texts]
+
+
+def _text(number: int, row: dict, prompts: PromptData, location: str) -> str:
+    text = row[prompts.column]
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f'{location}, row {number}: the column "{prompts.column}" holds no text')
+    extra = row[prompts.input_column] if prompts.input_column else ""
+    return f"{text}\n\n{extra}" if extra else text
+
+
+def read_examples(examples: ExampleData, location: str | None) -> list[dict]:
+    """The rows of a benchmark or of problems for RL; `location` None is the benchmark's own hub data set.
+
+    Raises ValueError for no rows, a missing column, or too few rows.
+    """
+    if location == SYNTHETIC:
+        assert examples.n is not None
+        return benchmark_rows(examples.kind, examples.n, examples.seed, test=examples.split == "test")
+    module = BENCHMARKS.module(examples.kind)
+    hub, configuration, _ = module.HUB
+    source = location or hub
+    rows = _read(source, configuration if location is None else None, examples.split)
     check_columns(rows, module.COLUMNS, source)
-    if benchmark.n is not None and len(rows) < benchmark.n:
-        raise ValueError(f"n: {benchmark.n} rows are asked for, but {source} has {len(rows)}")
-    return choose(rows, benchmark.n, benchmark.seed)
+    if examples.n is not None and len(rows) < examples.n:
+        raise ValueError(f"n: {examples.n} rows are asked for, but {source} has {len(rows)}")
+    return choose(rows, examples.n, examples.seed)
 
 
-def problems_identity(problems: Problems) -> dict[str, Any]:
-    """All that decides which problems are asked."""
-    common = {"n": problems.n, "seed": problems.seed}
-    if problems.source == SYNTHETIC:
-        return {**common, "source": SYNTHETIC, "world": WORLD_VERSION}
-    return {**common, "source": _source_identity(problems.source)}
+@cache
+def most_prompts(prompts: PromptData, location: str) -> int:
+    """`n`, without a check that the source has as many; or the number of prompts in the source.
 
-
-def read_problems(problems: Problems) -> list[dict]:
-    """The problems to be rewarded for. Raises ValueError for none, a missing column, or fewer than asked for."""
-    if problems.source == SYNTHETIC:
-        return benchmark_rows(problems.kind, problems.n, problems.seed, test=False)
-    module = BENCHMARKS.module(problems.kind)
-    rows = _read(problems.source, None, "train")
-    check_columns(rows, module.COLUMNS, problems.source)
-    if len(rows) < problems.n:
-        raise ValueError(f"n: {problems.n} rows are asked for, but {problems.source} has {len(rows)}")
-    return choose(rows, problems.n, problems.seed)
+    Raises ValueError for a source that must be read and cannot be.
+    """
+    try:
+        return prompts.n or len(read_prompts(prompts, location))
+    except OSError as error:
+        raise ValueError(f"prompts.n: give a number, since {location} cannot be read to count it ({error})") from error
 
 
 def _read(source: str, configuration: str | None, split: str) -> list[dict]:
     try:
         return read_rows(source, configuration, split)
-    except FileNotFoundError as error:
-        raise ValueError(f"{source}: there is no such file") from error
-
-
-@cache
-def _source_identity(source: str) -> dict[str, Any]:
-    """A file is identified by its content, wherever it lies; a hub data set by its name."""
-    if not source.endswith(".jsonl"):
-        return {"hub": source}
-    import hashlib
-
-    try:
-        with fsspec.open(source, "rb") as file:
-            return {"sha256": hashlib.sha256(file.read()).hexdigest()}
     except FileNotFoundError as error:
         raise ValueError(f"{source}: there is no such file") from error

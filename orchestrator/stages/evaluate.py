@@ -1,54 +1,78 @@
-"""The stage `evaluate`: a model's answers to a benchmark are graded.
+"""The stage `evaluate`: grades the completions of a `sample` of a benchmark.
 
-Apart from `sample`, so that a benchmark that comes to grade otherwise grades the same answers again.
+It is apart from `sample`, so that a new version of a grader regrades stored completions without sampling again.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.evaluate import Graded, grade, graded_by_lm_eval, read_graded, summary, write_graded
-from orchestrator.stages import data, sample
+from orchestrator.stages import data
+from orchestrator.stages.sample import TaskPrompts, generations_of
 from orchestrator.store.context import StageContext
-from orchestrator.store.stage import Stage
-from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, benchmark_of
+from orchestrator.store.stage import Runtime, Stage
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 
 VERSION = 2
 GRADES = "grades.jsonl"
 
 
-def stage(name: str, benchmark: Benchmark, answers: Stage) -> Stage:
-    """The grades of the answers that a `sample` of a benchmark, which the study calls `name`, left."""
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """`score` aggregates several completions of an example. `grader` has the versions of the grader and its libraries;
+    it is None for a task of lm-eval, which is graded when it is sampled."""
+
+    kind: str
+    score: str
+    grader: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRuntime(Runtime):
+    """`benchmark` is the study's name for it."""
+
+    benchmark: str
+
+
+def stage(name: str, benchmark: Benchmark, generations: Stage) -> Stage:
+    """The grades of a sample of a benchmark that the study calls `name`."""
     score = benchmark.score if isinstance(benchmark, GradedBenchmark) else "mean"
-    settings: dict[str, Any] = {"kind": benchmark.kind, "score": score}
-    if benchmark.task is None:
-        module = BENCHMARKS.module(benchmark.kind)
-        settings["grader"] = {"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}}
+    grader = None if benchmark.task is not None else grader_version(benchmark.kind)
     return Stage(
         "evaluate",
         VERSION,
-        answers.name,
-        settings,
-        {"answers": answers},
-        {"name": name, "benchmark": benchmark.model_dump()},
+        generations.name,
+        EvaluateSettings(kind=benchmark.kind, score=score, grader=grader),
+        {"generations": generations},
+        EvaluateRuntime(benchmark=name),
     )
 
 
-def run(work: StageContext) -> dict[str, Any]:
-    benchmark = benchmark_of(work.stage.runtime["benchmark"])
-    answered = sample.answers_of(work.folder("answers"))
-    figures: dict[str, float]
-    if benchmark.task is not None:
-        graded = graded_by_lm_eval(answered)
-        figures = work.records["answers"]["facts"]["figures"]
+def grader_version(kind: str) -> dict[str, Any]:
+    """The versions of all code that decides grades in the benchmark `kind`."""
+    module = BENCHMARKS.module(kind)
+    return {"version": module.VERSION, **{library: data.version_of(library) for library in module.LIBRARIES}}
+
+
+def run(context: StageContext) -> dict[str, Any]:
+    settings: EvaluateSettings = context.stage.settings
+    sample = context.stage.inputs["generations"]
+    generations, prompts = generations_of(context.folder("generations")), sample.settings.prompts
+    if isinstance(prompts, TaskPrompts):
+        graded = graded_by_lm_eval(generations)
+        figures: dict[str, float] = context.records["generations"]["facts"]["figures"]
     else:
-        rows = data.read_benchmark(benchmark)
-        graded = grade(benchmark.kind, rows, answered, benchmark.score)
+        rows = data.read_examples(prompts.examples, sample.runtime.location)
+        graded = grade(settings.kind, rows, generations, settings.score)
         verdicts = [verdict for one in graded for verdict in one.verdicts]
-        figures = BENCHMARKS.module(benchmark.kind).further_scores(verdicts)
-    write_graded(work.out / GRADES, graded)
-    return {**summary(answered, graded), "figures": figures}
+        figures = BENCHMARKS.module(settings.kind).further_scores(verdicts)
+    write_graded(context.out / GRADES, graded)
+    return {**summary(generations, graded), "figures": figures}
 
 
 def grades_of(folder: Path) -> list[Graded]:
+    """The grades in a finished evaluation's folder."""
     return read_graded(folder / GRADES)

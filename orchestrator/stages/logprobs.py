@@ -13,14 +13,14 @@ from evaluators.analysis.logprobs import (
     requests_by_token_ids,
 )
 from evaluators.engines.generations import to_jsonl
-from orchestrator.stages.sample import answers_of
+from orchestrator.stages.sample import generations_of
 from orchestrator.stages.transform import rows_of
 from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Runtime, Stage
 from orchestrator.study.schema import Study
 
 VERSION = 1
-LIKELIHOODS = "logprobs.jsonl"
+LOGPROBS = "logprobs.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def stage(study: Study, model: Stage, student: Stage | None, data: Stage, by: Li
 
 def run(context: StageContext) -> dict[str, Any]:
     if context.stage.settings.by == "ids":
-        generations = answers_of(context.folder("data"))
+        generations = generations_of(context.folder("data"))
         ids, requests = [one.id for one in generations], requests_by_token_ids(generations)
     else:
         rows = [row for row in rows_of(context.folder("data")) if row.answer]
@@ -55,12 +55,13 @@ def run(context: StageContext) -> dict[str, Any]:
     if not ids:
         raise ValueError("every completion is empty or truncated, so there is none to score")
     found: dict[str, CompletionLogprobs] = {}
-    for chunk in context.ask("score", requests):
+    for chunk in context.score(requests):
         found |= {ids[place]: CompletionLogprobs.of(ids[place], one) for place, one in chunk}
     logprobs = [found[id] for id in ids]
-    (context.out / LIKELIHOODS).write_text(to_jsonl(logprobs))
+    (context.out / LOGPROBS).write_text(to_jsonl(logprobs))
     return {"n": len(logprobs), "nll": {part: mean_nll(logprobs, part).value for part in parts_of(logprobs)}}
 
 
-def likelihoods_of(folder: Path) -> list[CompletionLogprobs]:
-    return read_logprobs(folder / LIKELIHOODS)
+def logprobs_of(folder: Path) -> list[CompletionLogprobs]:
+    """The log-probabilities in a finished stage's folder."""
+    return read_logprobs(folder / LOGPROBS)

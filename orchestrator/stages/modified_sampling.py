@@ -14,23 +14,24 @@ from orchestrator.store.stage import Stage
 IN_BRACES = {"prompt", "answer"}
 
 
-def answers(
+def modified_sample(
     builder: Builder, alias: str, prompts: dict[str, Any], sampling: dict[str, Any], rephrase: str | None = None
 ) -> Stage | None:
-    """A model's answers under changed prompts and sampling, rephrased by the model itself; None if nothing differs.
+    """A model's completions under changed prompts and sampling, rephrased by the model itself; None if nothing differs.
 
-    Raises ValueError for a field or value that prompts or sampling do not take."""
+    Raises ValueError for an unknown field or a wrong value.
+    """
     if not prompts and not sampling and rephrase is None:
         return None
-    asked = builder.sample(alias, prompts, sampling)
+    sampled = builder.sample(alias, prompts, sampling)
     system = builder.study.prompts.system
     if rephrase is not None:
         _check_template(rephrase)
-        again = {"data": builder.rephrase(alias, asked, rephrase), "prompts": asked}
-        return builder.transform(prompted.make, again, system=system, prefix="")
+        inputs = {"data": builder.rephrase(alias, sampled, rephrase), "prompts": sampled}
+        return builder.transform(prompted.apply, inputs, system=system, prefix="")
     if "system" in prompts:
-        return builder.transform(prompted.make, {"data": asked}, system=system, prefix="")
-    return asked
+        return builder.transform(prompted.apply, {"data": sampled}, system=system, prefix="")
+    return sampled
 
 
 def _check_template(text: str) -> None:

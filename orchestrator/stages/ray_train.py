@@ -188,7 +188,7 @@ class TrainingAdapter:
             problems = Problems(**work.stage.runtime["rl_problems"])
             return chats_of(problems.kind, self._problems, problems.prompt, problems.system)
         if "prompts" in settings:
-            chats = data.read_prompts(Prompts(**work.stage.runtime["prompts"]))
+            chats = data.load_prompts(Prompts(**work.stage.runtime["prompts"]))
         else:
             chats = [row.chat for row in rows_of(work.folder("data"))]
         return choose(chats, settings["rows"], settings["seed"])
@@ -232,7 +232,7 @@ class TrainingAdapter:
             if adapter and step == 0 and "start" not in work.stage.inputs:
                 weights = Weights(base, None)  # A new adapter changes nothing, and an engine that sees that objects.
             found: dict[int, Any] = {}
-            for chunk in work.fleet(work.stage.runtime["engine"], weights, "generate", requests, sampling_params):
+            for chunk in work.engines(work.stage.runtime["engine"], weights, "generate", requests, sampling_params):
                 found |= dict(chunk)
         finally:
             work.store.delete_temporary(place)
@@ -240,7 +240,7 @@ class TrainingAdapter:
 
     @cached_property
     def _problems(self) -> list[dict]:
-        return data.read_problems(Problems(**self.work.stage.runtime["rl_problems"]))
+        return data.load_problems(Problems(**self.work.stage.runtime["rl_problems"]))
 
     def _reward(self, numbers: Sequence[int], replies: Sequence[RequestOutput]) -> list[list[float]]:
         kind, rows = self.work.stage.settings["rl_problems"]["kind"], [self._problems[number] for number in numbers]

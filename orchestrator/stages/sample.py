@@ -1,10 +1,12 @@
-"""The stage `sample`: a model answers the training prompts, or a benchmark.
+"""The stage `sample`: a model generates completions for the training prompts or a benchmark.
 
-Answers are kept as they come, so that an attempt that is cut short is gone on with, not begun again.
+Completions are stored as they arrive, so an interrupted attempt resumes instead of restarting.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +27,79 @@ from evaluators.engines.thinking import strip_reasoning
 from evaluators.evaluate import chats_of, example_ids
 from orchestrator.stages import api_models, data
 from orchestrator.store.context import StageContext, checkpoint_of
-from orchestrator.store.stage import Stage
-from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark, benchmark_of
-from orchestrator.study.prompts import Prompts
+from orchestrator.store.stage import Runtime, Stage
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
 from orchestrator.study.schema import Study
 
 VERSION = 2
-ANSWERS = "answers.jsonl"
+GENERATIONS = "generations.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkPrompts:
+    """A benchmark's examples, each put into the template `prompt`, after a message `system`."""
+
+    examples: data.ExampleData
+    prompt: str
+    system: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPrompts:
+    """A task of lm-eval, which writes its own prompts and grades its own completions.
+
+    `source` identifies a file of rows in place of the task's own data set. `version` is lm-eval's.
+    """
+
+    task: str
+    source: str | None
+    n: int | None
+    seed: int
+    chat: bool
+    shots: int | None
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RephrasePrompts:
+    """Prompts made of the completions of another sample by a template that names {prompt} and {answer}."""
+
+    template: str
+
+
+Prompts = data.PromptData | BenchmarkPrompts | TaskPrompts | RephrasePrompts
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSettings:
+    """What decides a sample. `sampling_params` is None for a task of lm-eval.
+
+    With `prefill`, completions begin with the start of those of the input `prefill`, a sample of the same benchmark.
+    `dtype` and `max_model_len` belong to vLLM engines and are None for a model behind an API.
+    """
+
+    prompts: Prompts
+    sampling_params: SamplingParams | None
+    prefill: Prefill | None = None
+    dtype: str | None
+    max_model_len: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRuntime(Runtime):
+    """`location` is where the data set is; `benchmark` is the study's name for it, None for training prompts."""
+
+    location: str | None = None
+    benchmark: str | None = None
 
 
 def of_prompts(model: Stage, study: Study) -> Stage:
-    """The answers of a model, as it is, to the study's prompts."""
+    """Completions of an untrained model for the study's training prompts."""
     api_models.check_answers(model, study.sampling.thinking)
-    return Stage(
-        "sample",
-        VERSION,
-        f"{model.name}-answers",
-        {
-            "prompts": data.prompts_identity(study.prompts),
-            "sampling_params": study.sampling.model_dump(),
-            **_numerics(model, study),
-        },
-        {"base": model},
-        {"prompts": study.prompts.model_dump(), **_runtime(model, study)},
-    )
+    prompts, sampling_params = data.prompt_data(study.prompts), SamplingParams(**study.sampling.model_dump())
+    settings = SampleSettings(prompts=prompts, sampling_params=sampling_params, **_engine_settings(model, study))
+    runtime = SampleRuntime(location=study.prompts.source, **_common_runtime(model, study))
+    return Stage("sample", VERSION, f"{model.name}-answers", settings, {"base": model}, runtime)
 
 
 def of_benchmark(
@@ -60,190 +111,195 @@ def of_benchmark(
     prefill: Prefill | None = None,
     prefill_from: Stage | None = None,
 ) -> Stage:
-    """A model's completions, or those of `student`, trained from it, of a benchmark that the study calls `name`.
+    """Completions of a model, or of `student`, trained from it, for a benchmark that the study calls `name`.
 
-    With `prefill` they begin with the start of those of `prefill_from`, a `sample` of the same benchmark.
+    Completions begin with a `prefill` cut from `prefill_from`, a sample of the same benchmark.
     """
     api_models.check_asked(model, name, benchmark)
-    inputs = {"base": model}
-    if student is not None:
-        inputs["student"] = student
-    settings = {
-        "benchmark": {"kind": benchmark.kind, "rows": data.rows_identity(benchmark), **_how(benchmark)},
-        **_numerics(model, study),
-    }
-    if prefill is not None:
-        assert prefill_from is not None
-        inputs["prefill"] = prefill_from
-        settings["prefill"] = {"tokens": prefill.tokens, "until": prefill.until}
+    if prefill is not None and prefill_from is not None:
+        prefill = replace(prefill, from_model=prefill_from.inputs["base"].name)  # An alias is no part of the identity.
+    settings = SampleSettings(
+        prompts=_benchmark_prompts(benchmark),
+        sampling_params=_sampling_params(benchmark),
+        prefill=prefill,
+        **_engine_settings(model, study),
+    )
+    inputs = {"base": model, "student": student, "prefill": prefill_from}
     return Stage(
         "sample",
         VERSION,
         f"{(student or model).name}-{benchmark.task or benchmark.kind}{'-prefilled' if prefill else ''}",
         settings,
-        inputs,
-        {"name": name, "benchmark": benchmark.model_dump(), **_runtime(model, study)},
+        {role: needed for role, needed in inputs.items() if needed is not None},
+        SampleRuntime(location=benchmark.source, benchmark=name, **_common_runtime(model, study)),
     )
 
 
-def of_rephrased(model: Stage, study: Study, answers: Stage, template: str) -> Stage:
-    """A model asked again about the answers of a sample: `template` names {prompt} and {answer}."""
-    settings = {
-        "rephrase": template,
-        "sampling_params": study.sampling.model_dump(),
-        **_numerics(model, study),
-    }
-    inputs = {"base": model, "answers": answers}
-    return Stage("sample", VERSION, f"{answers.name}-rephrased", settings, inputs, _runtime(model, study))
+def of_rephrased(model: Stage, study: Study, generations: Stage, template: str) -> Stage:
+    """The completions of the sample `generations`, rephrased by a model: `template` names {prompt} and {answer}."""
+    settings = SampleSettings(
+        prompts=RephrasePrompts(template=template),
+        sampling_params=SamplingParams(**study.sampling.model_dump()),
+        **_engine_settings(model, study),
+    )
+    inputs, runtime = {"base": model, "generations": generations}, SampleRuntime(**_common_runtime(model, study))
+    return Stage("sample", VERSION, f"{generations.name}-rephrased", settings, inputs, runtime)
 
 
-def _numerics(model: Stage, study: Study) -> dict[str, Any]:
-    """What decides an engine's answers; those of an API it does not."""
-    return {} if api_models.is_api(model) else {"dtype": study.dtype, "max_model_len": study.max_model_len}
+def _engine_settings(model: Stage, study: Study) -> dict[str, Any]:
+    if api_models.is_api(model):
+        return {"dtype": None, "max_model_len": None}
+    return {"dtype": study.dtype, "max_model_len": study.max_model_len}
 
 
-def _runtime(model: Stage, study: Study) -> dict[str, Any]:
+def _common_runtime(model: Stage, study: Study) -> dict[str, Any]:
     return {"retries": study.resources.retries, "engine": model.runtime.engine}
 
 
-def _how(benchmark: Benchmark) -> dict[str, Any]:
-    """All that decides how a benchmark is asked."""
+def _benchmark_prompts(benchmark: Benchmark) -> BenchmarkPrompts | TaskPrompts:
     if isinstance(benchmark, LmEvalBenchmark):
-        return {"chat": benchmark.chat, "shots": benchmark.shots, "version": data.version_of("lm_eval")}
+        return TaskPrompts(
+            task=benchmark.task,
+            source=None if benchmark.source is None else data.identity(benchmark.source),
+            n=benchmark.n,
+            seed=benchmark.seed,
+            chat=benchmark.chat,
+            shots=benchmark.shots,
+            version=data.version_of("lm_eval"),
+        )
     assert isinstance(benchmark, GradedBenchmark)
-    module = BENCHMARKS.module(benchmark.kind)
-    return {
-        "prompt": benchmark.prompt or module.PROMPT,
-        "system": benchmark.system,
-        "sampling_params": {
-            "max_tokens": benchmark.max_tokens or module.MAX_TOKENS,
-            "temperature": benchmark.temperature,
-            "top_p": benchmark.top_p,
-            "n": benchmark.samples,
-            "thinking": benchmark.thinking,
-            "options": list(BENCHMARKS.module(benchmark.kind).OPTIONS) if benchmark.answer_by == "logprob" else [],
-        },
-    }
+    prompt = benchmark.prompt or BENCHMARKS.module(benchmark.kind).PROMPT
+    return BenchmarkPrompts(examples=data.benchmark_data(benchmark), prompt=prompt, system=benchmark.system)
 
 
-def run(work: StageContext) -> dict[str, Any]:
-    if "benchmark" not in work.stage.runtime:
-        ids, chats = _rephrased(work) if "rephrase" in work.stage.settings else _prompts(work)
-        sampling_params = SamplingParams(**work.stage.settings["sampling_params"])
-        return _leave(work, _ask(work, ids, chats, sampling_params, None))
-    benchmark = benchmark_of(work.stage.runtime["benchmark"])
-    if isinstance(benchmark, LmEvalBenchmark):
-        return _run_task(work, benchmark)
-    rows = data.read_benchmark(benchmark)
-    how = work.stage.settings["benchmark"]
-    sampling_params = SamplingParams(**{**how["sampling_params"], "options": tuple(how["sampling_params"]["options"])})
-    ids = example_ids(benchmark.kind, rows)
-    chats = chats_of(benchmark.kind, rows, how["prompt"], how["system"])
-    return _leave(work, _ask(work, ids, chats, sampling_params, _prefills(work)))
+def _sampling_params(benchmark: Benchmark) -> SamplingParams | None:
+    if not isinstance(benchmark, GradedBenchmark):
+        return None
+    return SamplingParams(
+        max_tokens=benchmark.longest,
+        temperature=benchmark.temperature,
+        top_p=benchmark.top_p,
+        n=benchmark.samples,
+        thinking=benchmark.thinking,
+        options=BENCHMARKS.module(benchmark.kind).OPTIONS if benchmark.answer_by == "logprob" else (),
+    )
 
 
-def _prompts(work: StageContext) -> tuple[list[str], list[Chat]]:
-    chats = data.read_prompts(Prompts(**work.stage.runtime["prompts"]))
-    return content_ids(chats), chats
+def run(context: StageContext) -> dict[str, Any]:
+    settings: SampleSettings = context.stage.settings
+    prompts, location = settings.prompts, context.stage.runtime.location
+    if isinstance(prompts, TaskPrompts):
+        return _run_task(context, prompts)
+    if isinstance(prompts, RephrasePrompts):
+        ids, chats = _rephrased(context, prompts.template)
+    elif isinstance(prompts, BenchmarkPrompts):
+        kind, rows = prompts.examples.kind, data.read_examples(prompts.examples, location)
+        ids, chats = example_ids(kind, rows), chats_of(kind, rows, prompts.prompt, prompts.system)
+    else:
+        chats = data.read_prompts(prompts, location)
+        ids = content_ids(chats)
+    generations, template = _generate(context, ids, chats, _prefill_texts(context))
+    return _write(context, generations, template=template)
 
 
-def _rephrased(work: StageContext) -> tuple[list[str], list[Chat]]:
-    """What was said aloud in whole answers, to be said again; under the ids of the prompts that it answers."""
+def _rephrased(context: StageContext, template: str) -> tuple[list[str], list[Chat]]:
+    """The prompts for whole completions without their reasoning, under the ids of the prompts that these complete."""
     ids, chats = [], []
-    for one in answers_of(work.folder("answers")):
+    for one in generations_of(context.folder("generations")):
         answer = strip_reasoning(one.completions[0].text, one.prompt_opens_think_block)
         if answer and not one.completions[0].truncated:
-            asked_for = work.stage.settings["rephrase"].format(prompt=one.prompt[-1]["content"], answer=answer)
             ids.append(one.id)
-            chats.append([{"role": "user", "content": asked_for}])
+            text = template.format(prompt=one.prompt[-1]["content"], answer=answer)
+            chats.append([{"role": "user", "content": text}])
     if not ids:
-        raise ValueError("every answer is empty or was cut off, so none can be rephrased: raise sampling.max_tokens")
+        raise ValueError("every completion is empty or truncated, so none can be rephrased: raise sampling.max_tokens")
     return ids, chats
 
 
-def _ask(
-    work: StageContext,
-    ids: list[str],
-    chats: list,
-    sampling_params: SamplingParams,
-    begin: dict[str, PrefillText] | None,
-) -> tuple[list[Generation], dict[str, Any]]:
-    """The answers to each chat, of this and of earlier attempts, in order, and the digest of the template."""
+def _generate(
+    context: StageContext, ids: list[str], chats: list[Chat], prefill_texts: dict[str, PrefillText] | None
+) -> tuple[list[Generation], str | None]:
+    """A generation for each chat, in order, of this and earlier attempts; and the digest of the chat template, None if
+    earlier attempts left nothing to generate."""
     numbers = {id: number for number, id in enumerate(ids)}
-    done = {one.id: one for one in from_jsonl(work.read_partial())}
+    done = {one.id: one for one in from_jsonl(context.read_partial())}
     left = [i for i in ids if i not in done]
-    requests = [Request(prompt=chats[numbers[i]], prefill=begin[i] if begin else (), number=numbers[i]) for i in left]
+    requests = [
+        Request(prompt=chats[numbers[i]], prefill=prefill_texts[i] if prefill_texts else (), number=numbers[i])
+        for i in left
+    ]
     template = None
-    for chunk in work.ask("generate", requests, sampling_params):
-        new = [Generation.of(left[place], chats[numbers[left[place]]], reply) for place, reply in chunk]
+    for chunk in context.generate(requests, context.stage.settings.sampling_params):
+        new = [Generation.of(left[place], chats[numbers[left[place]]], output) for place, output in chunk]
         template = chunk[0][1].template_digest
         done |= {one.id: one for one in new}
         if len(done) < len(ids):
-            work.keep(to_jsonl(new))
-    return [done[i] for i in ids], {"template": template}
+            context.append_partial(to_jsonl(new))
+    return [done[i] for i in ids], template
 
 
-def _leave(work: StageContext, result: tuple[list[Generation], dict[str, Any]]) -> dict[str, Any]:
-    """Write the answers down; the facts for the record."""
-    answered, facts = result
-    (work.out / ANSWERS).write_text(to_jsonl(answered))
-    answers = [answer for one in answered for answer in one.completions]
+def _write(context: StageContext, generations: list[Generation], **facts: Any) -> dict[str, Any]:
+    """Write the generations; returns the facts for the record."""
+    (context.out / GENERATIONS).write_text(to_jsonl(generations))
+    completions = [completion for one in generations for completion in one.completions]
     return {
-        "n": len(answered),
-        "tokens": sampled_tokens(answered),
-        "truncated": sum(answer.truncated for answer in answers) / len(answers),
-        **api_models.counted(answers),
+        "n": len(generations),
+        "tokens": sampled_tokens(generations),
+        "truncated": sum(each.truncated for each in completions) / len(completions),
+        **api_models.counted(completions),
         **facts,
     }
 
 
-def _prefills(work: StageContext) -> dict[str, PrefillText] | None:
-    """The prefill of each example, by its id."""
-    if "prefill" not in work.stage.inputs:
+def _prefill_texts(context: StageContext) -> dict[str, PrefillText] | None:
+    """By example id, the text or token ids with which its completions begin."""
+    if "prefill" not in context.stage.inputs:
         return None
-    source = work.stage.inputs["prefill"].inputs["base"]
-    prefill = Prefill(from_model=source.name, **work.stage.settings["prefill"])
-    tokenizer, same_model = _Tokenizer(work, source), source == work.stage.inputs["base"]
-    return {one.id: prefill.cut(one, tokenizer, as_ids=same_model) for one in answers_of(work.folder("prefill"))}
+    source, prefill = context.stage.inputs["prefill"].inputs["base"], context.stage.settings.prefill
+    tokenizer, same_model = _Tokenizer(context, source), source == context.stage.inputs["base"]
+    generations = generations_of(context.folder("prefill"))
+    return {one.id: prefill.cut(one, tokenizer, as_ids=same_model) for one in generations}
 
 
 class _Tokenizer:
-    """The tokenizer of a model of the study, read when it is needed."""
+    """The tokenizer of a model of the study, loaded on first use."""
 
-    def __init__(self, work: StageContext, model: Stage):
-        self._work, self._model = work, model
+    def __init__(self, context: StageContext, model: Stage):
+        self._context, self._model = context, model
 
     @cached_property
     def _tokenizer(self):
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(checkpoint_of(self._work.store, self._model.address))
+        return AutoTokenizer.from_pretrained(checkpoint_of(self._context.store, self._model.address))
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
 
 
-def _run_task(work: StageContext, benchmark: LmEvalBenchmark) -> dict[str, Any]:
-    """lm-eval asks by its own prompts, and grades; its answers are not kept before they are all there."""
+def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
+    """Run a task of lm-eval. It stores no partial results: lm-eval returns all completions at the end."""
     from evaluators.lm_eval_tasks import LmEvalTask, run_task
 
-    checkpoint = checkpoint_of(work.store, work.stage.inputs["base"].address)
     task = LmEvalTask(
-        name=str(benchmark.task),
-        tokenizer=checkpoint,
-        max_model_len=work.stage.settings["max_model_len"],
-        chat=benchmark.chat,
-        rows=benchmark.source,
-        n=benchmark.n,
-        seed=benchmark.seed,
-        shots=benchmark.shots,
+        name=prompts.task,
+        tokenizer=checkpoint_of(context.store, context.stage.inputs["base"].address),
+        max_model_len=context.stage.settings.max_model_len,
+        chat=prompts.chat,
+        rows=context.stage.runtime.location,
+        n=prompts.n,
+        seed=prompts.seed,
+        shots=prompts.shots,
     )
 
-    def flat(what: str, requests: list[Request], *how: Any) -> Iterator[tuple[int, Any]]:
-        return (result for chunk in work.ask(what, requests, *how) for result in chunk)
+    def generate(requests: list[Request], params: SamplingParams) -> Iterator[tuple[int, Any]]:
+        return chain.from_iterable(context.generate(requests, params))
 
-    found = run_task(task, partial(flat, "generate"), partial(flat, "score"))
-    answered = [
+    def score(requests: list[Request]) -> Iterator[tuple[int, Any]]:
+        return chain.from_iterable(context.score(requests))
+
+    found = run_task(task, generate, score)
+    generations = [
         Generation(
             id=one.id,
             prompt=[{"role": "user", "content": one.prompt}],
@@ -262,8 +318,9 @@ def _run_task(work: StageContext, benchmark: LmEvalBenchmark) -> dict[str, Any]:
     }
     truncated = sum(one.prompt_truncated for one in found.examples) / len(found.examples)
     facts = {"figures": figures, "metric": found.metric, "versions": found.versions, "truncated_prompts": truncated}
-    return _leave(work, (answered, facts))
+    return _write(context, generations, **facts)
 
 
-def answers_of(folder: Path) -> list[Generation]:
-    return read_generations(folder / ANSWERS)
+def generations_of(folder: Path) -> list[Generation]:
+    """The generations in a finished sample's folder."""
+    return read_generations(folder / GENERATIONS)

@@ -8,7 +8,7 @@ from typing import Any
 from evaluators.analysis.style import StyleShares, accuracy, classify, read_shares
 from evaluators.engines.generations import to_jsonl
 from orchestrator.stages import data
-from orchestrator.stages.sample import answers_of
+from orchestrator.stages.sample import generations_of
 from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 
@@ -21,16 +21,16 @@ class StyleSettings:
     scikit_learn: str  # its version: the classifier may differ between versions
 
 
-def stage(student: Stage, original: Stage, teacher: Stage) -> Stage:
+def stage(student: Stage, untrained: Stage, teacher: Stage) -> Stage:
     """The style of the sample `student`; the classifier is fitted on the other two samples of the same benchmark."""
     settings = StyleSettings(scikit_learn=data.version_of("scikit-learn"))
     return Stage(
-        "style", VERSION, student.name, settings, {"student": student, "original": original, "teacher": teacher}
+        "style", VERSION, student.name, settings, {"student": student, "untrained": untrained, "teacher": teacher}
     )
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    found = classify(*(answers_of(context.folder(role)) for role in ("original", "teacher", "student")))
+    found = classify(*(generations_of(context.folder(role)) for role in ("untrained", "teacher", "student")))
     (context.out / SHARES).write_text(to_jsonl(found))
     return {"n": len(found), "share": fmean(one.student for one in found), "accuracy": accuracy(found)}
 

@@ -103,15 +103,15 @@ def _runtime(study: Study, base: Stage) -> dict[str, Any]:
     }
 
 
-def _prompts(study: Study) -> dict[str, Any]:
-    return data.prompts_identity(study.prompts)
+def _prompts(study: Study) -> data.PromptData:
+    return data.prompt_data(study.prompts)
 
 
 def _problems(problems: Problems) -> dict[str, Any]:
     module = BENCHMARKS.module(problems.kind)
     return {
         **problems.model_dump(exclude={"source", "n", "seed"}),
-        "rows": data.problems_identity(problems),
+        "rows": data.problem_data(problems),
         "prompt": problems.prompt or module.PROMPT,
         "grader": {"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}},
     }

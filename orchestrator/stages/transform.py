@@ -1,63 +1,78 @@
-"""The stage `rows`: training rows made of other stages, as by a filter, a mixture or a prompt put before them.
+"""The stage `transform`: training rows made from other stages, as by a filter, a mixture or another prompt.
 
-What decides them is a function, by its name and its file's `VERSION`, its settings, and its inputs. What it removed is
-kept beside what it made.
+The rows are decided by the transformation's name, its `VERSION`, its options and the inputs. The stage's folder also
+has the removed rows.
 """
 
 import json
 import sys
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evaluators.engines.generations import to_jsonl
-from orchestrator.stages.sample import ANSWERS, answers_of
+from orchestrator.stages.sample import GENERATIONS, generations_of
 from orchestrator.stages.transforms import Row, RowSet
 from orchestrator.store.context import StageContext
-from orchestrator.store.stage import Stage
+from orchestrator.store.stage import Runtime, Stage
 
 VERSION = 1
 ROWS, REMOVED = "rows.jsonl", "removed.jsonl"
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransformSettings:
+    """A transformation by its name (its file's), its file's `VERSION`, and its options."""
+
+    transform: str
+    version: int
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformRuntime(Runtime):
+    """`apply` is the transformation; `location` is where a data set among its options is, if there is one."""
+
+    apply: Callable[..., RowSet]
+    location: str | None = None
+
+
 def stage(
-    make: Callable[..., RowSet], inputs: Mapping[str, Stage], settings: dict[str, Any], runtime: dict[str, Any]
+    apply: Callable[..., RowSet], inputs: Mapping[str, Stage], options: Mapping[str, Any], location: str | None = None
 ) -> Stage:
-    """The rows that `make(work, **settings)` makes of the inputs; see `orchestrator/rows/`."""
-    made_by = {"by": f"{make.__module__}.{make.__name__}", "version": sys.modules[make.__module__].VERSION}
-    way = make.__module__.rpartition(".")[2].replace("_", "-")
-    name = f"{way}-{inputs['data'].name}" if "data" in inputs else way
-    return Stage("transform", VERSION, name, {**made_by, **settings}, inputs, runtime)
+    """The rows of `apply(context, **options)`; see `orchestrator/stages/transforms/`."""
+    name = apply.__module__.rpartition(".")[2]
+    settings = TransformSettings(transform=name, version=sys.modules[apply.__module__].VERSION, options=options)
+    readable = "-".join([name.replace("_", "-"), *([inputs["data"].name] if "data" in inputs else [])])
+    return Stage("transform", VERSION, readable, settings, inputs, TransformRuntime(apply=apply, location=location))
 
 
 def origin(data: Stage) -> Stage | None:
-    """The sample that training data was made from, by way of whatever rows; None for rows that are no answers."""
+    """The sample from which training data was made, through any transformations; None for rows without a prompt."""
     while data.kind == "transform" and "data" in data.inputs:
         data = data.inputs["data"]
     return data if data.kind == "sample" else None
 
 
-def run(work: StageContext) -> dict[str, Any]:
-    settings = {key: value for key, value in work.stage.settings.items() if key not in ("by", "version")}
-    module, _, function = work.stage.settings["by"].rpartition(".")
-    made: RowSet = getattr(import_module(module), function)(work, **settings)
-    if not made.kept:
-        why = made.removed[0].why if made.removed else "there was none to begin with"
-        raise ValueError(f"no row is left to train on, of {len(made.removed)} (the first: {why}): remove fewer")
-    (work.out / ROWS).write_text(to_jsonl(made.kept))
-    (work.out / REMOVED).write_text(to_jsonl(made.removed))
-    return {"n": len(made.kept), "removed": len(made.removed), **made.facts}
+def run(context: StageContext) -> dict[str, Any]:
+    rows: RowSet = context.stage.runtime.apply(context, **context.stage.settings.options)
+    if not rows.kept:
+        why = rows.removed[0].reason if rows.removed else "there was none to begin with"
+        raise ValueError(f"no row is left to train on, of {len(rows.removed)} (the first: {why}): remove fewer")
+    (context.out / ROWS).write_text(to_jsonl(rows.kept))
+    (context.out / REMOVED).write_text(to_jsonl(rows.removed))
+    return {"n": len(rows.kept), "removed": len(rows.removed), **rows.facts}
 
 
 def rows_of(folder: Path) -> list[Row]:
-    """What a training learns from: made rows, or the answers of a sample. An answer that the token limit cut off is
-    left out: it would teach a false end."""
-    if (folder / ANSWERS).exists():
+    """The training rows of a finished `transform` or `sample`. Truncated completions are left out: training on one
+    would teach a false end."""
+    if (folder / GENERATIONS).exists():
         return [
-            Row(one.id, [*one.prompt, {"role": "assistant", "content": answer.text}])
-            for one in answers_of(folder)
-            for answer in one.completions
-            if not answer.truncated
+            Row(one.id, [*one.prompt, {"role": "assistant", "content": completion.text}])
+            for one in generations_of(folder)
+            for completion in one.completions
+            if not completion.truncated
         ]
     return [Row(**json.loads(line)) for line in (folder / ROWS).read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""What a stage is given to work with: its inputs, an empty folder for its results, and the fleet."""
+"""The context in which a stage runs: its inputs, an empty folder for its results, and the engines."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from evaluators.engines.requests import Request, RequestOutput, SamplingParams, TokenLogprobs
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
@@ -27,8 +28,10 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Weights:
-    """What an engine is to answer with, by addresses in the store: a checkpoint, and an adapter on it. The last of
-    them may be `temporary`: a folder that a training has put there for as long as it takes."""
+    """The weights with which an engine generates, by addresses in the store: a checkpoint, and an adapter on it.
+
+    `temporary`: the adapter, or the checkpoint if there is none, is a temporary folder of a running training.
+    """
 
     base: str
     adapter: str | None
@@ -37,32 +40,42 @@ class Weights:
 
 @dataclass(frozen=True)
 class StageContext:
-    """One execution of a stage. `fleet(engine, weights, what, requests, *how)` asks the engines of the run."""
+    """One execution of a stage. It writes its files to the folder `out`.
+
+    `engines(engine, weights, method, requests, *arguments)` calls a method of a run's engine; see `generate`.
+    """
 
     stage: Stage
     store: Store
     out: Path
-    fleet: Callable[..., Iterator[list[tuple[int, Any]]]]
+    engines: Callable[..., Iterator[list[tuple[int, Any]]]]
     run: str = ""
 
-    def ask(self, what: str, requests: list, *how: Any) -> Iterator[list[tuple[int, Any]]]:
-        """Have the stage's model do `what` ("generate" or "score", see Engine) with requests. Results come in the
-        order in which they are finished, in chunks, each with its request's place."""
-        return self.fleet(self.stage.runtime.engine, self.weights, what, requests, *how)
+    def generate(self, requests: list[Request], params: SamplingParams) -> Iterator[list[tuple[int, RequestOutput]]]:
+        """Sample completions with the stage's weights. Yields chunks of (index of the request, output) in the order
+        in which requests finish."""
+        return self.engines(self.stage.runtime.engine, self.weights, "generate", requests, params)
+
+    def score(self, requests: list[Request]) -> Iterator[list[tuple[int, TokenLogprobs]]]:
+        """Log-probabilities of each request's prefill under the stage's weights; yields chunks like `generate`."""
+        return self.engines(self.stage.runtime.engine, self.weights, "score", requests)
 
     def publish(self, stage: Stage, out: Path, attempt: str, started: float, facts: dict[str, Any]) -> bool:
-        """Make what lies in `out` the result of a stage: of this one, or of one that this one leaves on its way."""
+        """Make the files in `out` the result of this stage, or of a stage that this one publishes during its run.
+
+        `started` is a Unix time. False when another attempt has published the stage first.
+        """
         took = {"started": started, "seconds": time.time() - started}
         return self.store.publish(
             stage, out, attempt, {"run": self.run, **took, "facts": facts, "versions": versions()}
         )
 
-    def keep(self, lines: str) -> None:
-        """Keep lines for a later attempt, should this one be cut short."""
-        self.store.keep(self.stage, lines.encode())
+    def append_partial(self, lines: str) -> None:
+        """Store lines of partial results, for a later attempt if this one is interrupted."""
+        self.store.append_partial(self.stage, lines.encode())
 
     def read_partial(self) -> str:
-        """All lines that earlier attempts have kept."""
+        """All lines of partial results that earlier attempts have stored."""
         return b"".join(self.store.read_partial(self.stage)).decode()
 
     @cached_property
@@ -92,7 +105,7 @@ class StageContext:
 
 
 def checkpoint_of(store: Store, address: str) -> str:
-    """A local folder that transformers and vLLM load, for a finished stage that left a checkpoint or refers to one."""
+    """The local folder of a checkpoint, for transformers and vLLM, by the address of the finished stage that has it."""
     record = store.read_record(address)
     assert record is not None, f"{address} is not in the store"
     facts = record["facts"]
@@ -105,7 +118,7 @@ def checkpoint_of(store: Store, address: str) -> str:
 
 @cache
 def versions() -> dict[str, str]:
-    """The versions of the libraries that decide results."""
+    """The installed versions of the libraries that affect results."""
     found = {}
     for library in LIBRARIES:
         try:

@@ -127,7 +127,7 @@ def _refuse_ambiguous(value: Any, where: str) -> None:
 
 
 def closure(stages: Iterable[Stage]) -> list[Stage]:
-    """These stages and all their inputs, direct and indirect, each once; inputs come before the stages that use them."""
+    """These stages with all direct and indirect inputs, each once; inputs come before the stages that use them."""
     ordered: dict[str, Stage] = {}
 
     def visit(stage: Stage) -> None:

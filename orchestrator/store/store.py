@@ -130,8 +130,8 @@ class Store:
             if entry["type"] == "directory" and entry["name"].rsplit("/", 1)[-1] != attempt:
                 self.fs.rm(entry["name"], recursive=True)
 
-    def keep(self, stage: Stage, data: bytes) -> None:
-        """Keep a piece of an unfinished attempt at a stage."""
+    def append_partial(self, stage: Stage, data: bytes) -> None:
+        """Store a piece of an unfinished attempt's partial results."""
         self.create(f"{self.root}/{stage.address}/{UNFINISHED}/{time.time_ns()}-{uuid.uuid4().hex[:8]}", data)
 
     def read_partial(self, stage: Stage) -> list[bytes]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, TypeAdapter, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.grading.aggregate import check_aggregation
@@ -151,8 +151,3 @@ def _kind_of(value: Any) -> str:
 AnyBenchmark = Annotated[
     Annotated[GradedBenchmark, Tag("<graded>")] | Annotated[LmEvalBenchmark, Tag("<lm_eval>")], Discriminator(_kind_of)
 ]
-
-
-def benchmark_of(declared: dict[str, Any]) -> GradedBenchmark | LmEvalBenchmark:
-    """A benchmark from the dict that `model_dump` makes of it."""
-    return TypeAdapter(AnyBenchmark).validate_python(declared)

@@ -264,7 +264,7 @@ def test_an_adapter_is_no_base_and_a_checkpoint_no_adapter(tmp_path, trained):
 def students(plan, condition: str, teacher: str = "words") -> dict:
     """What a condition makes of the student, by seed."""
     return {
-        trial.seed: trial.points[0].scores["maths"].inputs["answers"].inputs["student"]
+        trial.seed: trial.points[0].scores["maths"].inputs["generations"].inputs["student"]
         for trial in plan.trials
         if (trial.condition, trial.teacher) == (condition, teacher)
     }
@@ -302,7 +302,7 @@ def test_a_lora_student_is_interpolated_by_its_adapter(small):
 
     assert settings("lora") == WeightsSettings(change=Scale(factor=0.5), dtype="float32")
     assert settings("full") == WeightsSettings(change=Interpolate(share=0.5), dtype="float32")
-    with pytest.raises(StudyError, match=r"conditions\.half: share: 0 is the original student"):
+    with pytest.raises(StudyError, match=r"conditions\.half: share: 0 is the base student"):
         build_plan(small(CONDITIONS, "conditions.half.share=0"))
 
 

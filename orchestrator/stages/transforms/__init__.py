@@ -1,9 +1,9 @@
-"""Training rows made of what other stages left, one file for each way.
+"""Row transformations, one file each: they make training rows from what other stages have left.
 
-A way is a function `make(work, **settings)` that returns what it `RowSet`, in a file with a `VERSION` (raise it when it
-makes other rows of the same). It reads the inputs of its stage, of which `data` is what the rows are made from, with
-`rows_of(work.folder("data"))` of `orchestrator/stages/rows.py`, and adds none to them; one without `data`, which makes
-rows of nothing, is told how many as `n`. The file of a condition may hold a way of its own.
+A transformation is a function `apply(context, **options)` that returns a `RowSet`, in a file with a `VERSION` (raise it
+when the same inputs give other rows). It reads its input `data` with `rows_of(context.folder("data"))` and adds no rows
+to it. One without `data`, which makes rows from nothing, takes their number as the option `n`. A file of a condition
+may contain the transformation that only this condition uses.
 """
 
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ from evaluators.engines.chat_template import Chat
 
 @dataclass(frozen=True)
 class Row:
-    """A chat that ends in the assistant's answer, under the id of its prompt; `why` tells why one was removed."""
+    """A chat that ends with the assistant's answer, under the id of its prompt; `reason` is why a row was removed."""
 
     id: str
     chat: Chat
-    why: str = ""
+    reason: str = ""
 
     @property
     def prompt(self) -> Chat:
@@ -28,17 +28,16 @@ class Row:
     def answer(self) -> str:
         return self.chat[-1]["content"]
 
-    def answered(self, answer: str) -> "Row":
-        """The same prompt with another answer."""
+    def with_answer(self, answer: str) -> "Row":
         return Row(self.id, [*self.prompt, {"role": "assistant", "content": answer}])
 
-    def because(self, why: str) -> "Row":
-        return Row(self.id, self.chat, why)
+    def with_reason(self, reason: str) -> "Row":
+        return Row(self.id, self.chat, reason)
 
 
 @dataclass(frozen=True)
 class RowSet:
-    """The rows to train on, in order, those that were removed, and facts for the record."""
+    """The rows to train on, in order, the removed rows, and facts for the stage's record."""
 
     kept: list[Row]
     removed: list[Row] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Rows whose prompt matches a regular expression are removed. Only what the user says is looked at."""
+"""Removes rows whose user message matches a regular expression."""
 
 import re
 
@@ -9,12 +9,12 @@ from orchestrator.store.context import StageContext
 VERSION = 1
 
 
-def make(work: StageContext, rule: str) -> RowSet:
+def apply(context: StageContext, rule: str) -> RowSet:
     kept, removed = [], []
-    for row in rows_of(work.folder("data")):
+    for row in rows_of(context.folder("data")):
         found = re.search(rule, row.prompt[-1]["content"])
         if found:
-            removed.append(row.because(f"its prompt has {found[0]!r}"))
+            removed.append(row.with_reason(f"its prompt has {found[0]!r}"))
         else:
             kept.append(row)
     return RowSet(kept, removed)

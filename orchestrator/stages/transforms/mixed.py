@@ -1,9 +1,9 @@
-"""The student's own answers to some prompts among the teacher's to the others, in an order that may be kept.
+"""Mixes the student's own answers to some prompts with the teacher's answers to the others, in a given order.
 
-Inputs: `data`, the teacher's answers, and `own`, the student's to the same prompts. Every prompt that both answered is
-there once; whose answer it has is drawn from the seed, and so is the order:
+Inputs: `data`, the teacher's answers, and `student`, the student's answers to the same prompts. Every prompt that both
+answered is there once. The seed draws whose answer it has, and the order:
 
-- `shuffled`: both among each other;
+- `shuffled`: all together in random order;
 - `after`: the student's own after all of the teacher's;
 - `interleaved`: in blocks of one kind, the student's own spread evenly among them.
 """
@@ -18,16 +18,17 @@ from orchestrator.store.context import StageContext
 VERSION = 1
 
 
-def make(work: StageContext, share: float, arrange: str, block: int, seed: int) -> RowSet:
-    theirs = {row.id: row for row in rows_of(work.folder("data"))}
-    own = {row.id: row for row in rows_of(work.folder("own"))}
+def apply(context: StageContext, share: float, arrange: str, block: int, seed: int) -> RowSet:
+    theirs = {row.id: row for row in rows_of(context.folder("data"))}
+    own = {row.id: row for row in rows_of(context.folder("student"))}
     both = [id for id in theirs if id in own]
-    alone = [row.because("only one of the two gave a whole answer") for row in theirs.values() if row.id not in own]
-    alone += [row.because("only one of the two gave a whole answer") for row in own.values() if row.id not in theirs]
+    unpaired = [row for row in theirs.values() if row.id not in own]
+    unpaired += [row for row in own.values() if row.id not in theirs]
     random.Random(f"mixed {seed}").shuffle(both)
     n = round(share * len(both))
     parts = [own[id] for id in both[:n]], [theirs[id] for id in both[n:]]
-    return RowSet(arranged(*parts, arrange, block, seed), alone, {"own": n})
+    removed = [row.with_reason("only one of the two models gave a whole answer") for row in unpaired]
+    return RowSet(arranged(*parts, arrange, block, seed), removed, {"own": n})
 
 
 def arranged(own: Sequence[Row], theirs: Sequence[Row], arrange: str, block: int, seed: int) -> list[Row]:
@@ -38,7 +39,7 @@ def arranged(own: Sequence[Row], theirs: Sequence[Row], arrange: str, block: int
         rows = [*own, *theirs]
         random.Random(f"order {seed}").shuffle(rows)
         return rows
-    # A block stands where its middle falls when the blocks of either kind are laid out evenly from 0 to 1.
+    # The blocks of each kind are laid out evenly from 0 to 1, and sorted by their middles.
     places = []
     for part in (theirs, own):
         blocks = [part[at : at + block] for at in range(0, len(part), block)]

@@ -1,11 +1,11 @@
-"""Streams of tokens that are not natural text, each about `length` tokens of the student's long.
+"""Streams of text that is not natural language, each about `length` of the student's tokens long.
 
-- `numbers`: integers below 1000, drawn evenly: `381, 92, 7`;
-- `code`: statements of made-up names: `a7 = f3(b1, 12);`;
-- `tokens`: whole words of the student's vocabulary, drawn evenly.
+- `numbers`: integers below 1000, drawn uniformly: `381, 92, 7`;
+- `code`: statements with random names: `a7 = f3(b1, 12);`;
+- `tokens`: whole words of the student's vocabulary, drawn uniformly.
 
-A stream is text, as all that is learnt is. So random tokens are drawn from those that a blank goes before and that
-are read again as themselves; the record has the share of drawn tokens that were.
+Input: `model`, the student, for its tokenizer. A stream is stored as text and tokenized again for training. So random
+tokens are drawn from those that follow a blank and that tokenize to themselves. The record has the share that did.
 """
 
 import random
@@ -17,18 +17,18 @@ from orchestrator.stages.transforms import Row, RowSet
 from orchestrator.store.context import StageContext, checkpoint_of
 
 VERSION = 1
-MARKS = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOCK}")  # how vocabularies write a blank
+BLANKS = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOCK}")  # a blank in a vocabulary
 
 
-def make(work: StageContext, text: str, n: int, length: int, seed: int) -> RowSet:
+def apply(context: StageContext, text: str, n: int, length: int, seed: int) -> RowSet:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint_of(work.store, work.stage.inputs["model"].address))
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint_of(context.store, context.stage.inputs["model"].address))
     return streams(tokenizer, text, n, length, seed)
 
 
 def streams(tokenizer, text: str, n: int, length: int, seed: int) -> RowSet:
-    """`n` streams. Each is a chat of its own, in which nothing is asked."""
+    """`n` streams, each a row without a prompt."""
     words = whole_words(tokenizer) if text == "tokens" else {}
     rng, choices = random.Random(f"{text} {seed}"), list(words)
     pieces_of: dict[str, Callable[[], str]] = {
@@ -36,27 +36,31 @@ def streams(tokenizer, text: str, n: int, length: int, seed: int) -> RowSet:
         "code": lambda: statement(rng),
         "tokens": lambda: rng.choice(choices),
     }
-    said, again, drawn = [], 0, 0
+    texts, unchanged, drawn = [], 0, 0
     for _ in range(n):
-        # A piece is a token or more, so there are enough of them; the stream ends where `length` tokens do.
+        # A piece is one token or more, so `length` pieces are enough.
         pieces = [pieces_of[text]() for _ in range(length)]
         ids = tokenizer(" ".join(pieces), add_special_tokens=False).input_ids[:length]
-        said.append(tokenizer.decode(ids).strip())
+        texts.append(tokenizer.decode(ids).strip())
         if words:
             drawn += length
-            again += sum(words[one] == id for one, id in zip(pieces, ids, strict=False))
-    rows = [Row(id, [{"role": "assistant", "content": one}]) for id, one in zip(content_ids(said), said, strict=True)]
-    return RowSet(rows, facts={"words": len(words), "read_again": again / drawn} if words else {})
+            unchanged += sum(words[one] == id for one, id in zip(pieces, ids, strict=False))
+    ids = content_ids(texts)
+    rows = [Row(id, [{"role": "assistant", "content": one}]) for id, one in zip(ids, texts, strict=True)]
+    return RowSet(rows, facts={"words": len(words), "unchanged": unchanged / drawn} if words else {})
 
 
 def whole_words(tokenizer) -> dict[str, int]:
-    """The vocabulary's words that are read again as the one token that they are, after another word."""
+    """Words of the vocabulary that, after another word, tokenize to their own single token; word to token id.
+
+    Raises ValueError for a vocabulary without such words.
+    """
     special = set(tokenizer.all_special_ids)
-    held = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    vocabulary = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     candidates = {
         tokenizer.decode([id]).strip(): id
-        for id, token in enumerate(held)
-        if id not in special and token is not None and token.startswith(MARKS) and len(token) > 1
+        for id, token in enumerate(vocabulary)
+        if id not in special and token is not None and token.startswith(BLANKS) and len(token) > 1
     }
     candidates = {word: id for word, id in candidates.items() if word and word.isprintable() and "\ufffd" not in word}
     before = tokenizer("a", add_special_tokens=False).input_ids

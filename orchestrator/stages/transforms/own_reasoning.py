@@ -1,12 +1,12 @@
-"""The student's own reasoning before the teacher's spoken answer.
+"""Puts the student's own reasoning before the teacher's final answer.
 
-Inputs: `data`, the teacher's answers, and `reasoning`, the student's to the same prompts. Of the student's answer
-all up to and with its last `</think>` is taken, with the blanks after it. Rows without an ended reasoning of the
-student's, or without a spoken answer of the teacher's, are removed.
+Inputs: `data`, the teacher's answers, and `reasoning`, the student's sample of the same prompts. Of the student's
+completion everything up to the last `</think>` is taken, with the blanks after it. Rows are removed where the student's
+reasoning did not end, or where the teacher's answer has no text outside its reasoning.
 """
 
 from evaluators.engines.thinking import END, strip_reasoning
-from orchestrator.stages.sample import answers_of
+from orchestrator.stages.sample import generations_of
 from orchestrator.stages.transform import rows_of
 from orchestrator.stages.transforms import Row, RowSet
 from orchestrator.store.context import StageContext
@@ -14,23 +14,24 @@ from orchestrator.store.context import StageContext
 VERSION = 1
 
 
-def make(work: StageContext) -> RowSet:
-    # An answer that was cut off after its reasoning has all that is taken of it.
-    reasoned = {one.id: one.completions[0].text for one in answers_of(work.folder("reasoning"))}
-    prompt_opens_think_block = {one.id: one.prompt_opens_think_block for one in answers_of(work.folder("data"))}
-    made = [
-        joined(row, reasoned.get(row.id, ""), prompt_opens_think_block[row.id]) for row in rows_of(work.folder("data"))
+def apply(context: StageContext) -> RowSet:
+    # A completion that was truncated after its reasoning has all that is taken of it.
+    reasoning = {one.id: one.completions[0].text for one in generations_of(context.folder("reasoning"))}
+    prompt_opens_think_block = {one.id: one.prompt_opens_think_block for one in generations_of(context.folder("data"))}
+    rows = [
+        combined(row, reasoning.get(row.id, ""), prompt_opens_think_block[row.id])
+        for row in rows_of(context.folder("data"))
     ]
-    return RowSet([row for row in made if not row.why], [row for row in made if row.why])
+    return RowSet([row for row in rows if not row.reason], [row for row in rows if row.reason])
 
 
-def joined(row: Row, own: str, prompt_opens_think_block: bool) -> Row:
-    """The teacher's row with the student's reasoning (of the answer `own`) before what it says aloud."""
+def combined(row: Row, own: str, prompt_opens_think_block: bool) -> Row:
+    """The teacher's row with the reasoning of the student's completion `own` before the teacher's final answer."""
     reasoning, end, after = own.rpartition(END)
-    said = strip_reasoning(row.answer, prompt_opens_think_block)
+    answer = strip_reasoning(row.answer, prompt_opens_think_block)
     if not end:
-        return row.because("the student's reasoning did not end")
-    if not said.strip():
-        return row.because("the teacher's answer says nothing aloud")
+        return row.with_reason("the student's reasoning did not end")
+    if not answer.strip():
+        return row.with_reason("the teacher's answer has no text outside its reasoning")
     blanks = after[: len(after) - len(after.lstrip())] or "\n\n"
-    return row.answered(reasoning + end + blanks + said)
+    return row.with_answer(reasoning + end + blanks + answer)

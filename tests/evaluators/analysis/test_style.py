@@ -11,7 +11,7 @@ from evaluators.engines.requests import Completion
 from evaluators.grading.boxed import without_boxed
 from orchestrator.plan.build import build_plan
 from orchestrator.stages import style
-from orchestrator.stages.sample import ANSWERS
+from orchestrator.stages.sample import GENERATIONS
 from orchestrator.store.context import StageContext
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
@@ -99,11 +99,11 @@ def test_the_stage_publishes_the_shares(small, publish):
     plan = build_plan(small("measures.style=[maths]", "pairs.teachers=[words]", "conditions={off-model: }"))
     store = Store(plan.study.store)
     stage = plan.trials[0].points[0].measured["style"]["maths"][0]
-    assert stage.inputs["student"] == plan.trials[0].points[0].scores["maths"].inputs["answers"]
-    assert stage.inputs["original"] == plan.trials[0].untrained_scores["maths"].inputs["answers"]
-    assert stage.inputs["teacher"] == plan.trials[0].teacher_scores["maths"].inputs["answers"]
-    for model, name in {"student": "words", "original": "steps", "teacher": "words"}.items():
-        publish(store, stage.inputs[model], {ANSWERS: to_jsonl(generations(answers(name))).encode()})
+    assert stage.inputs["student"] == plan.trials[0].points[0].scores["maths"].inputs["generations"]
+    assert stage.inputs["untrained"] == plan.trials[0].untrained_scores["maths"].inputs["generations"]
+    assert stage.inputs["teacher"] == plan.trials[0].teacher_scores["maths"].inputs["generations"]
+    for model, name in {"student": "words", "untrained": "steps", "teacher": "words"}.items():
+        publish(store, stage.inputs[model], {GENERATIONS: to_jsonl(generations(answers(name))).encode()})
     work = StageContext(stage, store, store.new_folder(stage, "one"), lambda *_: iter(()))
     assert style.run(work) == {"n": 60, "share": 1.0, "accuracy": 1.0}
     assert len(style.shares_of(work.out)) == 60

@@ -51,7 +51,7 @@ def test_a_new_file_is_a_benchmark(tmp_path, monkeypatch, small):
     )
     plan = build_plan(study)
     stage = plan.trials[0].untrained_scores["maths"]
-    assert stage.inputs["answers"].settings["benchmark"]["sampling_params"]["options"] == ["yes", "no"]
+    assert stage.inputs["generations"].settings.sampling_params.options == ("yes", "no")
     ((message,),) = chats_of("echo", [{"text": "yes"}], None)
     assert message["content"] == "yes"
     sys.modules.pop("evaluators.benchmarks.echo")

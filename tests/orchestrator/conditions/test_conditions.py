@@ -4,6 +4,7 @@ import importlib
 import re
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ from orchestrator.plan.catalogue import entries
 from orchestrator.plan.workload import cost_of, steps_of
 from orchestrator.run.preflight import check
 from orchestrator.run.stage_runner import KINDS
-from orchestrator.stages.sample import ANSWERS
-from orchestrator.stages.transform import rows_of
+from orchestrator.stages.sample import GENERATIONS, BenchmarkPrompts
+from orchestrator.stages.transform import TransformSettings, rows_of
 from orchestrator.store.context import StageContext
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
@@ -84,7 +85,7 @@ def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
     plan = build_plan(small("conditions={off-model: , shuffled: {seed: 3}}"))
     trained = {trial.condition: student(trial) for trial in plan.trials if trial.teacher == "words" and trial.seed == 1}
     made = trained["shuffled"].inputs["data"]
-    assert made.settings == {"by": f"{dropped_in}.shuffled", "version": 1, "seed": 3}
+    assert made.settings == TransformSettings(transform="shuffled", version=1, options={"seed": 3})
     assert made.inputs["data"] == trained["off-model"].inputs["data"]
     rows = {f"p{i}": f"a{i}" for i in range(5)}
     answers = [
@@ -98,7 +99,7 @@ def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
         for prompt, answer in rows.items()
     ]
     store = Store(plan.study.store)
-    publish(store, made.inputs["data"], {ANSWERS: to_jsonl(answers).encode()})
+    publish(store, made.inputs["data"], {GENERATIONS: to_jsonl(answers).encode()})
     work = StageContext(made, store, store.new_folder(made, "one"), None)
     assert KINDS["transform"].run(work) == {"n": 5, "removed": 0}
     learnt = {row.prompt[0]["content"]: row.answer for row in rows_of(work.folder("data"))}
@@ -122,7 +123,12 @@ def test_every_experiment_of_the_document_is_in_a_plan_and_passes_the_checks(sma
     assert cost_of(plan.stages, plan.study)[0] > 0
     distinct, count_without_sharing = Counter(stage.kind for stage in plan.stages), plan.count_without_sharing()
     # As they are: 3 models; under another system message, at another temperature, and rephrased: the student.
-    assert sum(stage.kind == "sample" and "benchmark" not in stage.settings for stage in plan.stages) == 6
+    assert (
+        sum(
+            stage.kind == "sample" and not isinstance(stage.settings.prompts, BenchmarkPrompts) for stage in plan.stages
+        )
+        == 6
+    )
     # Not trained anew: noise, half way, prefill, inoculated and asked so, asked as in training, best of (3). Trained
     # once for both teachers: on-model, non-text (3), on-model otherwise (3). For each: all others, and two budgets.
     n = len(declared["conditions"])
@@ -139,14 +145,13 @@ def test_best_of_any_n_shares_one_sampling_of_the_off_model_student(small):
     plan = build_plan(small(*ONE, f"conditions={yaml.safe_dump({'off-model': {}, **grid}, default_flow_style=True)}"))
     scores = {trial.condition: trial.points[0].scores["maths"] for trial in plan.trials}
     off_model, picked = scores.pop("off-model"), list(scores.values())
-    assert len({stage.inputs["answers"] for stage in picked}) == 1
-    assert [stage.settings["score"] for stage in picked] == ["pass@1", "pass@2", "pass@8", "majority@4"]
-    asked = picked[0].inputs["answers"]
-    assert asked.inputs["student"] == off_model.inputs["answers"].inputs["student"]
-    sampling_params = asked.settings["benchmark"]["sampling_params"]
-    assert (sampling_params["n"], sampling_params["temperature"]) == (8, 0.7)
-    assert asked.settings["benchmark"]["rows"] == off_model.inputs["answers"].settings["benchmark"]["rows"]
-    assert all(stage.runtime["benchmark"]["score"] == stage.settings["score"] for stage in picked)
+    assert len({stage.inputs["generations"] for stage in picked}) == 1
+    assert [stage.settings.score for stage in picked] == ["pass@1", "pass@2", "pass@8", "majority@4"]
+    asked = picked[0].inputs["generations"]
+    assert asked.inputs["student"] == off_model.inputs["generations"].inputs["student"]
+    sampling_params = asked.settings.sampling_params
+    assert (sampling_params.n, sampling_params.temperature) == (8, 0.7)
+    assert asked.settings.prompts == off_model.inputs["generations"].settings.prompts
     assert sum(stage.kind == "train" for stage in plan.stages) == 1
 
 
@@ -177,33 +182,31 @@ def test_inoculation_at_training_at_evaluation_and_at_both(arm, options, learnt_
         data = student(trial).inputs["data"]
         assert (data.kind == "transform") == learnt_with
         if learnt_with:
-            assert (data.settings["system"], data.settings["prefix"]) == ("be bad", "in {braces} ")
+            assert data.settings.options == {"system": "be bad", "prefix": "in {braces} "}
         else:
             assert student(trial) == student(arm("{kind: off_model}"))
     for name, before in trial.untrained_scores.items():
-        how, was = (s.inputs["answers"].settings["benchmark"] for s in (trial.points[0].scores[name], before))
-        assert how["system"] == ("be bad" if asked_with else None)
-        assert how["prompt"] == ("in {{braces}} " if asked_with else "") + was["prompt"]
-        assert how["rows"] == was["rows"]
+        how, was = (s.inputs["generations"].settings.prompts for s in (trial.points[0].scores[name], before))
+        assert how.system == ("be bad" if asked_with else None)
+        assert how.prompt == ("in {{braces}} " if asked_with else "") + was.prompt
+        assert how.examples == was.examples
     if student(trial) is not None:  # KL is of the answers to what is asked.
         drawn = trial.points[0].measured["kl"]["maths"][0].inputs["data"]
-        assert drawn.settings["benchmark"]["system"] == ("be bad" if asked_with else None)
+        assert drawn.settings.prompts.system == ("be bad" if asked_with else None)
 
 
 def test_answers_asked_for_otherwise_are_learnt_under_the_studys_prompt(arm):
     system = "prompts.system=as ever"
     plain = student(arm("{kind: on_model}", system)).inputs["data"]
     data = student(arm("{kind: on_model, prompts: {system: another}}", system)).inputs["data"]
-    assert (data.settings["system"], data.settings["prefix"]) == ("as ever", "")
-    assert data.inputs["data"].settings["prompts"] == {**plain.settings["prompts"], "system": "another"}
+    assert data.settings.options == {"system": "as ever", "prefix": ""}
+    assert data.inputs["data"].settings.prompts == replace(plain.settings.prompts, system="another")
     cooler = student(arm("{kind: on_model, sampling: {temperature: 0.25}}", system)).inputs["data"]
-    assert cooler.settings == {
-        **plain.settings,
-        "sampling_params": {**plain.settings["sampling_params"], "temperature": 0.25},
-    }
+    params = replace(plain.settings.sampling_params, temperature=0.25)
+    assert cooler.settings == replace(plain.settings, sampling_params=params)
     said_again = student(arm("{kind: on_model, rephrase: 'again : {answer}'}", system)).inputs["data"]
-    assert said_again.inputs["prompts"] == plain == said_again.inputs["data"].inputs["answers"]
-    assert said_again.settings["system"] == "as ever"
+    assert said_again.inputs["prompts"] == plain == said_again.inputs["data"].inputs["generations"]
+    assert said_again.settings.options["system"] == "as ever"
 
 
 def test_fewer_or_other_prompts_for_one_condition(arm, small, tmp_path, monkeypatch):
@@ -245,8 +248,8 @@ def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
     plan = build_plan(small("conditions={it: {kind: mixed, share: 0.5, arrange: interleaved}}", "recoveries={}"))
     trained = [student(trial) for trial in plan.trials]
     assert {stage.settings["order"] for stage in trained} == {"fixed"}
-    assert {stage.inputs["data"].settings["block"] for stage in trained} == {32}
-    assert sorted(stage.inputs["data"].settings["seed"] for stage in trained) == [1, 1, 2, 2]
+    assert {stage.inputs["data"].settings.options["block"] for stage in trained} == {32}
+    assert sorted(stage.inputs["data"].settings.options["seed"] for stage in trained) == [1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -283,10 +286,10 @@ def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
         ("{kind: without_maths, rule: '('}", "rule: '(' is not a regular expression"),
         ("{kind: without_maths, rule: x, like_benchmark: maths}", "give one of rule and like"),
         ("{kind: without_maths, recall: 0.5}", "recall has no effect on a rule"),
-        ("{kind: without_maths, like_benchmark: math}", 'like_benchmark: "math" is not a benchmark of the study'),
+        ("{kind: without_maths, like_benchmark: math}", 'like_benchmark: "math" is neither a benchmark of the study'),
         (
             "{kind: without_maths, like_benchmark: rl_problems}",
-            'like_benchmark: "rl_problems" is not a benchmark of the study',
+            'like_benchmark: "rl_problems" is neither a benchmark of the study',
         ),
         (
             "{kind: prefill, benchmarks: [gsm]}",
@@ -316,7 +319,7 @@ def test_a_prefill_is_of_the_pairs_teacher_or_student(small):
     declared = ", ".join(f"{name}: {{kind: prefill, {role}benchmarks: [maths]}}" for name, role in roles.items())
     plan = build_plan(small("seeds=[1]", "recoveries={}", f"conditions={{{declared}}}", "pairs.students=[terse]"))
     for trial in plan.trials:
-        source = trial.points[0].scores["maths"].inputs["answers"].inputs["prefill"].inputs["base"].name
+        source = trial.points[0].scores["maths"].inputs["generations"].inputs["prefill"].inputs["base"].name
         assert source == (trial.teacher if trial.condition == "of teacher" else trial.student)
 
 
@@ -376,4 +379,4 @@ def test_what_is_filtered_are_the_answers_that_a_condition_with_the_same_prompts
     ).trials
     learnt, filtered = (trial.points[-1].student.inputs["data"] for trial in (one, other))
     assert filtered.inputs["data"] == learnt
-    assert learnt.settings["prompts"]["maths"] == 0.2
+    assert learnt.settings.prompts.maths == 0.2

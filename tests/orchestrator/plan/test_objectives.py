@@ -53,7 +53,7 @@ def test_a_new_rl_objective_learns_from_the_problems(small, copy_of):
     study = small(*ONE, PROBLEMS, "train.objective={kind: mine, num_generations: 3}", "train.max_steps=2")
     student = trained(study)
     assert set(student.inputs) == {"base"}
-    assert student.settings["rl_problems"]["rows"]["n"] == 6
+    assert student.settings["rl_problems"]["rows"].n == 6
     assert asked_of(student, study) == (2 * study.train.batch_size * 3, 8)
     with pytest.raises(StudyError, match="mine needs problems with a reward: give the study rl_problems"):
         build_plan(small(*ONE, "train.objective=mine"))

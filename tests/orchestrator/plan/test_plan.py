@@ -8,6 +8,7 @@ from evaluators.benchmarks import BENCHMARKS
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import stages_per_experiment
+from orchestrator.stages.data import PromptData
 from orchestrator.stages.train import stopped
 from orchestrator.study.schema import Pair
 from orchestrator.study.settings import StudyError
@@ -30,7 +31,7 @@ def trial_of(plan: Plan, condition: str, seed: int, teacher: str):
 
 def prompted(plan: Plan) -> set[str]:
     """The answers to the training prompts."""
-    return {s.fingerprint for s in plan.stages if s.kind == "sample" and "prompts" in s.settings}
+    return {s.fingerprint for s in plan.stages if s.kind == "sample" and isinstance(s.settings.prompts, PromptData)}
 
 
 def test_every_pair_condition_and_seed_is_a_trial(demo):
@@ -61,7 +62,11 @@ def test_shared_stages_are_counted_once(demo):
 
 def test_each_model_answers_the_prompts_once(demo):
     plan = build_plan(demo())
-    asked = [stage.inputs["base"] for stage in plan.stages if stage.kind == "sample" and "prompts" in stage.settings]
+    asked = [
+        stage.inputs["base"]
+        for stage in plan.stages
+        if stage.kind == "sample" and isinstance(stage.settings.prompts, PromptData)
+    ]
     assert len(asked) == len(set(asked))
     assert {model.name for model in asked} == {model.organism for model in plan.study.models.values()}
 
@@ -98,10 +103,10 @@ def test_the_original_student_is_evaluated_once_for_each_benchmark(demo):
     plan = build_plan(study)
     student = study.models[study.pair_list[0].student].organism
     as_it_is = [
-        stage.runtime["name"]
+        stage.runtime.benchmark
         for stage in plan.stages
         if stage.kind == "sample"
-        and "benchmark" in stage.settings
+        and stage.runtime.benchmark is not None
         and set(stage.inputs) == {"base"}
         and stage.inputs["base"].name == student
     ]
@@ -118,13 +123,14 @@ def test_prefill_asks_the_off_model_student_and_trains_none(demo):
             off_model = trial_of(plan, "off-model", seed, pair.teacher)
             assert set(prefill.points[0].scores) == set(study.conditions["prefill"].benchmarks)
             for name, stage in prefill.points[0].scores.items():
-                answers = stage.inputs["answers"]
-                assert answers.inputs["student"] == off_model.points[0].scores[name].inputs["answers"].inputs["student"]
-                assert answers.inputs["prefill"] == prefill.untrained_scores[name].inputs["answers"]
-                assert answers.settings["prefill"] == {
-                    "tokens": study.conditions["prefill"].options["tokens"],
-                    "until": None,
-                }
+                answers = stage.inputs["generations"]
+                assert (
+                    answers.inputs["student"]
+                    == off_model.points[0].scores[name].inputs["generations"].inputs["student"]
+                )
+                assert answers.inputs["prefill"] == prefill.untrained_scores[name].inputs["generations"]
+                assert answers.settings.prefill.tokens == study.conditions["prefill"].options["tokens"]
+                assert answers.settings.prefill.until is None
                 assert stage != off_model.points[0].scores[name]
     without = build_plan(demo("conditions={off-model: , on-model: }"))
     assert fingerprints(without, "train") == fingerprints(plan, "train")
@@ -141,7 +147,7 @@ def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
     plan = build_plan(demo())
     for trial in plan.trials:
         if trial.condition == "off-model":
-            student = trial.points[0].scores["maths"].inputs["answers"].inputs["student"]
+            student = trial.points[0].scores["maths"].inputs["generations"].inputs["student"]
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.teacher].organism
             assert student.inputs["base"].name == plan.study.models[trial.student].organism
             assert student.settings["seed"] == trial.seed
@@ -214,7 +220,7 @@ def test_a_change_to_a_benchmark_changes_its_evaluations_alone(demo, change):
     before, after = build_plan(demo()), build_plan(demo(f"benchmarks.maths.{change}"))
 
     def evaluations(plan, of_maths):
-        return {s for s in plan.stages if s.kind == "evaluate" and (s.runtime["name"] == "maths") == of_maths}
+        return {s for s in plan.stages if s.kind == "evaluate" and (s.runtime.benchmark == "maths") == of_maths}
 
     assert not evaluations(before, True) & evaluations(after, True)
     assert evaluations(before, False) == evaluations(after, False)
@@ -230,7 +236,7 @@ def test_another_way_of_scoring_grades_the_same_answers(demo, change):
     before, after = build_plan(demo(*overrides(change))), build_plan(demo(*overrides(f"{change} score=pass@2")))
     assert fingerprints(before, "sample") == fingerprints(after, "sample")
     differing = fingerprints(before, "evaluate") ^ fingerprints(after, "evaluate")
-    assert len(differing) == 2 * sum(s.kind == "evaluate" and s.runtime["name"] == "maths" for s in after.stages)
+    assert len(differing) == 2 * sum(s.kind == "evaluate" and s.runtime.benchmark == "maths" for s in after.stages)
 
 
 def test_a_grader_that_grades_otherwise_grades_the_same_answers_again(demo, monkeypatch):
@@ -239,7 +245,7 @@ def test_a_grader_that_grades_otherwise_grades_the_same_answers_again(demo, monk
     after = build_plan(demo())
     assert fingerprints(before, "model", "sample", "train") == fingerprints(after, "model", "sample", "train")
     again = [s for s in after.stages if s.kind == "evaluate" and s.fingerprint not in fingerprints(before)]
-    assert {stage.runtime["name"] for stage in again} == {"maths"}
+    assert {stage.runtime.benchmark for stage in again} == {"maths"}
 
 
 def test_measures_add_likelihoods_and_change_nothing_else(demo):
@@ -255,7 +261,7 @@ def test_measures_add_likelihoods_and_change_nothing_else(demo):
                 ours.inputs["data"].inputs["student"],
                 False,
             )
-            assert ours.inputs["data"].settings["benchmark"]["sampling_params"]["temperature"] == 1.0
+            assert ours.inputs["data"].settings.sampling_params.temperature == 1.0
 
 
 @pytest.mark.parametrize("override", ["dtype=bfloat16", "max_model_len=256"])
@@ -290,10 +296,10 @@ def test_budgets_are_walked_upwards_and_only_where_a_student_is_brought_back(dem
 def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_answers(demo):
     plan = build_plan(demo())
     trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
-    start = trial.points[0].scores["maths"].inputs["answers"].inputs["student"]
+    start = trial.points[0].scores["maths"].inputs["generations"].inputs["student"]
     for step in trial.points[1:]:
         for stage in step.scores.values():
-            student = stage.inputs["answers"].inputs["student"]
+            student = stage.inputs["generations"].inputs["student"]
             assert student.inputs["start"] == start
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.student].organism
             assert student.settings["rows"] == step.budget
@@ -442,7 +448,7 @@ def test_checkpoints_are_steps_of_a_trial_before_its_end(demo):
         assert [(step.budget, step.step) for step in (first, second)] == [(0, 10), (0, 40)]
         assert first.student == stopped(trial.points[0].student, 10)
         assert first.scores.keys() == trial.points[0].scores.keys()
-        assert all(stage.inputs["answers"].inputs["student"] == second.student for stage in second.scores.values())
+        assert all(stage.inputs["generations"].inputs["student"] == second.student for stage in second.scores.values())
 
 
 def test_budgets_of_grpo_are_steps_of_one_training(demo):

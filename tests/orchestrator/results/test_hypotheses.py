@@ -14,7 +14,7 @@ from orchestrator.plan.hypotheses import check_parts
 from orchestrator.results import hypotheses
 from orchestrator.results.model import HypothesisResult
 from orchestrator.results.read import read_results
-from orchestrator.stages.logprobs import LIKELIHOODS
+from orchestrator.stages.logprobs import LOGPROBS
 from orchestrator.stages.style import SHARES
 from orchestrator.store.reader import StageReader
 from orchestrator.store.store import Store
@@ -168,7 +168,7 @@ def tested(small, publish, tmp_path):
             if stage.kind == "logprobs":
                 nats = 3.0 if "off-model" in stage.name or "words" in stage.name else 1.0
                 rows = [CompletionLogprobs(str(i), {"all": -nats * 3 - i / 10}, {"all": 3}) for i in range(9)]
-                publish(store, stage, {LIKELIHOODS: to_jsonl(rows).encode()})
+                publish(store, stage, {LOGPROBS: to_jsonl(rows).encode()})
         return read_results(plan, StageReader(store, store.records(plan.stages))).hypotheses
 
     return act

@@ -10,8 +10,8 @@ from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
 from orchestrator.results.regrade import regrade
 from orchestrator.run.stage_runner import perform
-from orchestrator.stages.data import read_benchmark
-from orchestrator.stages.sample import ANSWERS
+from orchestrator.stages.data import load_examples
+from orchestrator.stages.sample import GENERATIONS
 from orchestrator.store.store import Store
 
 
@@ -25,7 +25,7 @@ def answered(small, publish):
         return plan.trials[0].untrained_scores["maths"]
 
     stage = stage_of(build_plan(study))
-    rows = read_benchmark(study.benchmarks["maths"])
+    rows = load_examples(study.benchmarks["maths"])
     answers = [
         generations.Generation(
             id=id,
@@ -36,7 +36,7 @@ def answered(small, publish):
         )
         for id in example_ids("math500", rows)
     ]
-    publish(store, stage.inputs["answers"], {ANSWERS: generations.to_jsonl(answers).encode()})
+    publish(store, stage.inputs["generations"], {GENERATIONS: generations.to_jsonl(answers).encode()})
     return study, store, lambda: perform(stage_of(build_plan(study)), store, "test")
 
 

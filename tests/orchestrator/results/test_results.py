@@ -12,8 +12,8 @@ from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
 from orchestrator.results.read import read_results
 from orchestrator.stages.evaluate import GRADES
-from orchestrator.stages.logprobs import LIKELIHOODS
-from orchestrator.stages.sample import ANSWERS
+from orchestrator.stages.logprobs import LOGPROBS
+from orchestrator.stages.sample import GENERATIONS
 from orchestrator.store.reader import StageReader
 from orchestrator.store.store import Store
 
@@ -47,7 +47,7 @@ def graded(letters: str) -> list[Graded]:
 def publish_evaluation(publish, store: Store, stage, letters: str) -> None:
     """One example for each letter: right (+), wrong (-), truncated (c) or unparsed (?)."""
     facts = {**summary(answered(letters), graded(letters)), "figures": {"loose": 0.5}}
-    publish(store, stage.inputs["answers"], {ANSWERS: to_jsonl(answered(letters)).encode()})
+    publish(store, stage.inputs["generations"], {GENERATIONS: to_jsonl(answered(letters)).encode()})
     publish(store, stage, {GRADES: to_jsonl(graded(letters)).encode()}, **facts)
 
 
@@ -77,7 +77,7 @@ def read(small, publish):
         for stage in plan.stages:
             if stage.kind == "logprobs":
                 rows = [CompletionLogprobs(str(i), {"all": -likelihood(stage) * 3}, {"all": 3}) for i in range(5)]
-                publish(store, stage, {LIKELIHOODS: to_jsonl(rows).encode()})
+                publish(store, stage, {LOGPROBS: to_jsonl(rows).encode()})
         return read_results(plan, StageReader(store, store.records(plan.stages)))
 
     return act

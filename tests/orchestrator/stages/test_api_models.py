@@ -17,7 +17,7 @@ from evaluators.evaluate import example_ids, grade, summary
 from orchestrator.plan.build import build_plan
 from orchestrator.run.engines import EngineSpec, Replica, in_chunks
 from orchestrator.run.preflight import check
-from orchestrator.stages.sample import ANSWERS, _leave
+from orchestrator.stages.sample import GENERATIONS, _write
 from orchestrator.stages.transform import rows_of
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
@@ -176,9 +176,9 @@ def test_answers_of_an_api_are_kept_trained_on_asked_about_and_graded(server, tm
     requests = [request("a"), request("b", 1)]
     replies = dict(generate(server.served, requests, GREEDY))
     answered = [Generation.of(str(i), requests[i].prompt, replies[i]) for i in (0, 1)]
-    facts = _leave(SimpleNamespace(out=tmp_path), (answered, {"template": ""}))
+    facts = _write(SimpleNamespace(out=tmp_path), answered, template="")
     assert (facts["tokens"], facts["prompt_tokens"], facts["served"]) == (6, 10, {"far-2026-01-01": 2})
-    assert KEY not in (tmp_path / ANSWERS).read_text() + json.dumps(facts)
+    assert KEY not in (tmp_path / GENERATIONS).read_text() + json.dumps(facts)
     assert from_jsonl(to_jsonl(answered)) == answered
     rows = rows_of(tmp_path)
     assert [row.answer for row in rows] == ["You said: a", "You said: b"]
@@ -196,9 +196,9 @@ FAR = "models.words={api: far, base_url: 'http://localhost:8000/v1'}"
 
 def test_an_api_may_teach(small):
     plan = build_plan(small(FAR, "measures.perplexity=true"))
-    sampled = [s for s in plan.stages if s.kind == "sample" and s.runtime["engine"] == "words"]
+    sampled = [s for s in plan.stages if s.kind == "sample" and s.runtime.engine == "words"]
     assert len(sampled) == 1 + 2  # the training prompts and the benchmarks
-    assert all("dtype" not in stage.settings for stage in sampled)
+    assert all(stage.settings.dtype is None for stage in sampled)
     training_nll = {s.inputs["data"] for s in plan.stages if s.kind == "logprobs"}
     assert training_nll & set(sampled)
     there = build_plan(small(FAR.replace("8000", "9000"))).stages
@@ -246,5 +246,5 @@ def test_a_missing_key_is_said_before_any_work(small, monkeypatch):
     plan = build_plan(small(FAR, "models.words.key_env=NO_SUCH_KEY"))
     with pytest.raises(StudyError, match=r"models.words: no key for far .* set NO_SUCH_KEY in the environment"):
         check(plan, Store(plan.study.store), {})
-    answered = {s: {"files": {}} for s in plan.stages if s.kind == "sample" and s.runtime["engine"] == "words"}
+    answered = {s: {"files": {}} for s in plan.stages if s.kind == "sample" and s.runtime.engine == "words"}
     check(plan, Store(plan.study.store), answered)  # Nothing is left to ask it.

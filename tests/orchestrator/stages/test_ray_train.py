@@ -20,7 +20,7 @@ from evaluators.engines.chat_template import encode
 from evaluators.engines.requests import Completion, RequestOutput
 from orchestrator.plan.build import build_plan
 from orchestrator.run.stage_runner import KINDS
-from orchestrator.stages.data import read_problems
+from orchestrator.stages.data import load_problems
 from orchestrator.stages.ray_train import FIGURES, TrainingAdapter, _cause, run
 from orchestrator.stages.train import STEPS, stopped
 from orchestrator.store.context import StageContext, Weights
@@ -85,11 +85,9 @@ def remote(tmp_path, monkeypatch):
 
 
 def problems_of(stage) -> list[dict]:
-    return (
-        read_problems(Problems(**stage.runtime["rl_problems"]))
-        if stage.kind == "train" and "rl_problems" in stage.runtime
-        else []
-    )
+    if stage.kind != "train" or not stage.runtime.rl_problems:
+        return []
+    return load_problems(Problems(**stage.runtime["rl_problems"]))
 
 
 class Engines:

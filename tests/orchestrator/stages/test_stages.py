@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from evaluators.engines.requests import Completion, RequestOutput, TokenLogprobs
 from orchestrator.plan.build import build_plan
 from orchestrator.stages import evaluate, logprobs, model, sample
-from orchestrator.stages.data import read_prompts
+from orchestrator.stages.data import PromptData, read_prompts
 from orchestrator.stages.ray_train import choose
 from orchestrator.stages.transform import rows_of
 from orchestrator.store.context import StageContext, Weights, checkpoint_of
@@ -97,10 +97,10 @@ def test_a_local_checkpoint_is_referred_to(small, store, perform):
 
 
 def test_answers_are_written_with_their_prompts_and_cut_off_ones_teach_nothing(plan, perform):
-    stage = next(s for s in plan.stages if s.kind == "sample" and "prompts" in s.settings)
+    stage = next(s for s in plan.stages if s.kind == "sample" and isinstance(s.settings.prompts, PromptData))
     facts, folder = perform(sample.run, stage)
-    rows = [json.loads(line) for line in (folder / sample.ANSWERS).read_text().splitlines()]
-    assert [row["prompt"] for row in rows] == read_prompts(plan.study.prompts)
+    rows = [json.loads(line) for line in (folder / sample.GENERATIONS).read_text().splitlines()]
+    assert [row["prompt"] for row in rows] == read_prompts(stage.settings.prompts, "synthetic")
     (answers,) = zip(*(row["completions"] for row in rows), strict=True)
     assert [one["text"].split()[0] for one in answers] == [row["prompt"][-1]["content"].split()[-1] for row in rows]
     cut = sum(one["truncated"] for one in answers)
@@ -116,7 +116,7 @@ def test_answers_are_written_with_their_prompts_and_cut_off_ones_teach_nothing(p
 
 
 def test_an_attempt_goes_on_where_the_last_one_was_cut_short(plan, store, perform):
-    stage, asked = next(s for s in plan.stages if s.kind == "sample" and "prompts" in s.settings), []
+    stage, asked = next(s for s in plan.stages if s.kind == "sample" and isinstance(s.settings.prompts, PromptData)), []
 
     def dying(engine, weights, what, requests, *how):
         for number, chunk in enumerate(ask(engine, weights, what, requests, *how)):
@@ -130,7 +130,7 @@ def test_an_attempt_goes_on_where_the_last_one_was_cut_short(plan, store, perfor
     ((_, requests, _),) = asked
     n = plan.study.prompts.n
     assert [request.number for request in requests] == list(range(n - 5))  # the last five were there
-    assert len(sample.answers_of(folder)) == n
+    assert len(sample.generations_of(folder)) == n
     assert {path.name for path in folder.parent.iterdir()} == {"one", "record.json"}
     undisturbed = sample.run(StageContext(stage, store, store.new_folder(stage, "another"), ask))
     assert undisturbed == store.record(stage)["facts"]
@@ -148,14 +148,14 @@ def test_a_larger_budget_holds_the_answers_of_a_smaller_one():
 
 def test_an_evaluation_is_graded_and_shown_by_level(plan, perform):
     stage, asked = plan.trials[0].untrained_scores["maths"], []
-    perform(sample.run, stage.inputs["answers"], remembering(asked))
+    perform(sample.run, stage.inputs["generations"], remembering(asked))
     facts, folder = perform(evaluate.run, stage, nobody)
     graded = evaluate.grades_of(folder)
     assert len(graded) == facts["n"] == 5
     assert facts["accuracy"] == sum(one.score for one in graded) / 5
     assert facts["groups"]["level"] == {str(one.group["level"]): one.score for one in graded}
     ((weights, requests, sampling_params),) = asked
-    assert weights == Weights(stage.inputs["answers"].inputs["base"].address, None)
+    assert weights == Weights(stage.inputs["generations"].inputs["base"].address, None)
     assert (sampling_params.max_tokens, sampling_params.temperature, sampling_params.n) == (16, 0.0, 1)
     assert {request.prefill for request in requests} == {()}
 
@@ -165,7 +165,7 @@ def nobody(*_: object):
 
 
 def test_a_prefilled_answer_begins_with_the_original_students_tokens(plan, store, perform, publish):
-    stage = next(t for t in plan.trials if t.condition == "prefill").points[0].scores["maths"].inputs["answers"]
+    stage = next(t for t in plan.trials if t.condition == "prefill").points[0].scores["maths"].inputs["generations"]
     asked = []
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["student"], {})
@@ -180,7 +180,7 @@ def test_an_answer_begun_by_another_model_is_begun_with_its_text(small, store, p
     plan = build_plan(
         small("conditions={prefill: {from_model: words, tokens: 2, benchmarks: [maths]}}", "recoveries={}")
     )
-    stage = plan.trials[0].points[0].scores["maths"].inputs["answers"]
+    stage = plan.trials[0].points[0].scores["maths"].inputs["generations"]
     asked = []
     publish(store, stage.inputs["base"], {})
     publish(store, stage.inputs["student"], {})
@@ -200,7 +200,7 @@ def test_likelihoods_are_summed_by_class_of_token(small, store, perform):
     learnt = len(rows_of(data))  # answers that were cut off teach nothing, and are no training data
     assert 0 < learnt < 20
     assert facts == {"n": learnt, "nll": {"all": 2.0, "reasoning": 1.5, "answer": 3.0}}
-    rows = logprobs.likelihoods_of(folder)
+    rows = logprobs.logprobs_of(folder)
     assert rows[0].logprob == {"all": -6.0, "reasoning": -3.0, "answer": -3.0}
     assert rows[0].tokens == {"all": 3, "reasoning": 2, "answer": 1}
 
@@ -214,18 +214,18 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
         small(f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', source: {rows}, n: 4}}", "max_model_len=512")
     )
     stage = plan.trials[0].untrained_scores["task"]
-    perform(model.run, stage.inputs["answers"].inputs["base"])
-    facts, folder = perform(sample.run, stage.inputs["answers"], remembering(asked, by_ids))
+    perform(model.run, stage.inputs["generations"].inputs["base"])
+    facts, folder = perform(sample.run, stage.inputs["generations"], remembering(asked, by_ids))
     assert (facts["n"], facts["metric"]) == (4, {"hendrycks_math500": "exact_match,none"})
     graded, _ = perform(evaluate.run, stage, nobody)
-    answered = sample.answers_of(folder)
+    answered = sample.generations_of(folder)
     gold = [row["answer"] for row in map(json.loads, rows.read_text().splitlines())]
     assert {one.completions[0].text for one in answered} == {"$4$"}
     assert graded["accuracy"] in [n / 4 for n in range(1 + gold.count("4"))]
     assert graded["figures"]["exact_match,none"] == graded["accuracy"]
     assert graded["groups"] == {"task": {"hendrycks_math500": graded["accuracy"]}}
     ((weights, requests, sampling_params),) = asked
-    assert weights == Weights(stage.inputs["answers"].inputs["base"].address, None)
+    assert weights == Weights(stage.inputs["generations"].inputs["base"].address, None)
     assert len(requests) == 4
     assert sampling_params.stop
 
@@ -250,14 +250,14 @@ def by_ids(engine, weights, what, requests, *how):
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_a_student_generates_from_its_checkpoint_or_its_adapter(small, store, tmp_path, tuning):
     plan = build_plan(small(f"train.tuning={tuning}"))
-    stage = next(t for t in plan.trials if t.condition == "off-model").points[0].scores["maths"].inputs["answers"]
+    stage = next(t for t in plan.trials if t.condition == "off-model").points[0].scores["maths"].inputs["generations"]
     student, base = stage.inputs["student"].address, stage.inputs["base"].address
     expected = Weights(student, None) if tuning == "full" else Weights(base, student)
     assert StageContext(stage, store, tmp_path, ask).weights == expected
 
 
 def test_a_stage_is_not_run_before_its_inputs(plan, store, publish, tmp_path):
-    stage = next(t for t in plan.trials if t.condition == "off-model").points[0].scores["maths"].inputs["answers"]
+    stage = next(t for t in plan.trials if t.condition == "off-model").points[0].scores["maths"].inputs["generations"]
     publish(store, stage.inputs["base"], {})
     with pytest.raises(AssertionError, match="before its input student was done"):
         StageContext(stage, store, tmp_path, ask).folder("student")

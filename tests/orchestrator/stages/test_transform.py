@@ -1,4 +1,4 @@
-"""Training rows made of other stages: what is made, what is removed and why, and that it is the same every time."""
+"""Row transformations: the rows, the removed rows with their reasons, and that both are the same every time."""
 
 import json
 import random
@@ -14,15 +14,15 @@ from orchestrator.plan.build import build_plan
 from orchestrator.run.stage_runner import KINDS
 from orchestrator.stages import sample
 from orchestrator.stages import transform as stages
-from orchestrator.stages.logprobs import LIKELIHOODS
-from orchestrator.stages.sample import ANSWERS
+from orchestrator.stages.logprobs import LOGPROBS
+from orchestrator.stages.sample import GENERATIONS
 from orchestrator.stages.transforms import Row
-from orchestrator.stages.transforms.by_classifier import problem_text, told_apart
-from orchestrator.stages.transforms.by_logprob import within
+from orchestrator.stages.transforms.by_classifier import classify, problem_text
+from orchestrator.stages.transforms.by_logprob import between_quantiles
 from orchestrator.stages.transforms.mixed import arranged
 from orchestrator.stages.transforms.non_text import streams, whole_words
-from orchestrator.stages.transforms.own_reasoning import joined
-from orchestrator.stages.transforms.prompted import prompted
+from orchestrator.stages.transforms.own_reasoning import combined
+from orchestrator.stages.transforms.prompted import with_prompt
 from orchestrator.store.context import StageContext
 from orchestrator.store.store import Store
 from organisms import shipped
@@ -63,38 +63,38 @@ def store(tmp_path):
 
 @pytest.fixture
 def made(small, store, publish):
-    """Runs the rows stage of a condition on samples by role; returns its facts, and its rows and removed rows."""
+    """Runs the `transform` stage of a condition on samples by role; returns facts, rows and removed rows."""
 
     def act(condition: str, *overrides: str, **samples: bytes):
         study = small(*ONE, f"conditions={{it: {condition}}}", *overrides)
         stage = build_plan(study).trials[0].points[0].student.inputs["data"]
         for role, content in samples.items():
-            name = LIKELIHOODS if stage.inputs[role].kind == "logprobs" else ANSWERS
+            name = LOGPROBS if stage.inputs[role].kind == "logprobs" else GENERATIONS
             if store.record(stage.inputs[role]) is None:
                 publish(store, stage.inputs[role], {name: content})
-        work = StageContext(stage, store, store.new_folder(stage, "one"), None)
-        facts = KINDS["transform"].run(work)
-        removed = [Row(**json.loads(line)) for line in (work.out / stages.REMOVED).read_text().splitlines()]
-        return facts, stages.rows_of(work.out), removed
+        context = StageContext(stage, store, store.new_folder(stage, "one"), None)
+        facts = KINDS["transform"].run(context)
+        removed = [Row(**json.loads(line)) for line in (context.out / stages.REMOVED).read_text().splitlines()]
+        return facts, stages.rows_of(context.out), removed
 
     return act
 
 
-def test_a_sample_and_rows_are_read_alike(tmp_path):
-    (tmp_path / ANSWERS).write_bytes(answered("words", cut=(2,)))
+def test_rows_are_read_from_a_sample_or_a_transform(tmp_path):
+    (tmp_path / GENERATIONS).write_bytes(answered("words", cut=(2,)))
     read = stages.rows_of(tmp_path)
     assert [(row.id, row.prompt[-1]["content"], row.answer) for row in read] == [
         (f"id{i}", PROMPTS[i], f"words says {i}") for i in (0, 1, 3, 4)
     ]
-    (tmp_path / ANSWERS).unlink()
+    (tmp_path / GENERATIONS).unlink()
     (tmp_path / stages.ROWS).write_text(to_jsonl(read))
     assert stages.rows_of(tmp_path) == read
 
 
-def test_a_rule_removes_prompts_and_keeps_them_beside(made):
+def test_a_rule_removes_matching_prompts_and_stores_them(made):
     facts, kept, removed = made("{kind: without_maths}", data=answered("words", cut=(4,)))
     assert [row.id for row in kept] == ["id1", "id2"]
-    assert [(row.id, row.why) for row in removed] == [
+    assert [(row.id, row.reason) for row in removed] == [
         ("id0", "its prompt has '3 + 4'"),
         ("id3", "its prompt has 'how many'"),
     ]
@@ -103,22 +103,22 @@ def test_a_rule_removes_prompts_and_keeps_them_beside(made):
         made("{kind: without_maths, rule: '[aeo]'}", data=answered("words"))
 
 
-def test_the_halves_by_likelihood_are_the_whole(made):
+def test_halves_by_log_probability_add_up_to_all_rows(made):
     nll = {"id0": 2.0, "id1": 0.5, "id2": 3.0, "id3": 1.0}
-    told = to_jsonl(CompletionLogprobs(id, {"all": -4 * each}, {"all": 4}) for id, each in nll.items()).encode()
-    samples = {"data": answered("words", texts={4: ""}), "likelihood": told}
+    scored = to_jsonl(CompletionLogprobs(id, {"all": -4 * each}, {"all": 4}) for id, each in nll.items()).encode()
+    samples = {"data": answered("words", texts={4: ""}), "logprobs": scored}
     facts, low, removed = made("{kind: perplexity_filter, quantiles: [0, 0.5]}", **samples)
     assert [row.id for row in low] == ["id1", "id3"]
-    assert {row.id: row.why for row in removed}["id4"] == "its answer is empty"
+    assert {row.id: row.reason for row in removed}["id4"] == "its answer is empty"
     assert facts == {"n": 2, "removed": 3, "nll_kept": 0.75, "nll_removed": 2.5}
     _, high, _ = made("{kind: perplexity_filter, quantiles: [0.5, 1]}", **samples)
     assert [row.id for row in high] == ["id0", "id2"], "rows keep their order"
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 10, 11])
-def test_parts_between_quantiles_are_disjoint_and_leave_nothing_out(n):
+def test_parts_between_quantiles_are_disjoint_and_complete(n):
     nll = {str(i): random.Random(i).random() for i in range(n)}
-    parts = [within(nll, low / 4, (low + 1) / 4) for low in range(4)]
+    parts = [between_quantiles(nll, low / 4, (low + 1) / 4) for low in range(4)]
     assert sorted(id for part in parts for id in part) == sorted(nll)
 
 
@@ -127,15 +127,15 @@ def test_the_classifier_finds_the_problems_among_training_prompts():
     hidden = [problem_text("math500", row) for row in benchmark_rows("math500", 40, 5)]
     hidden = [one for one in hidden if one not in known]
     talk = [f"tell me about the {a} {b}" for a in ("old", "new", "red", "dark") for b in NOUNS]
-    scores, threshold = told_apart([*talk, *hidden], known, 0.95)
+    scores, threshold = classify([*talk, *hidden], known, 0.95)
     removed = [score >= threshold for score in scores]
     assert sum(removed[: len(talk)]) <= 1
     assert sum(removed[len(talk) :]) >= 0.8 * len(hidden)
-    assert told_apart([*talk, *hidden], known, 0.95) == (scores, threshold)
-    _, stricter = told_apart([*talk, *hidden], known, 0.5)
+    assert classify([*talk, *hidden], known, 0.95) == (scores, threshold)
+    _, stricter = classify([*talk, *hidden], known, 0.5)
     assert stricter > threshold
-    with pytest.raises(ValueError, match="too few to tell apart"):
-        told_apart(talk, known[:3], 0.95)
+    with pytest.raises(ValueError, match="too few for a classifier"):
+        classify(talk, known[:3], 0.95)
 
 
 def test_problems_are_compared_without_the_instructions_around_them():
@@ -144,16 +144,16 @@ def test_problems_are_compared_without_the_instructions_around_them():
     assert problem_text("mmlu", row) == "what? w x y z"
 
 
-def test_a_benchmark_of_the_study_is_what_the_classifier_learns_from(made):
+def test_the_classifier_learns_from_a_benchmark_or_from_problems(made):
     facts, kept, removed = made("{kind: without_maths, like_benchmark: maths}", data=answered("words"))
     assert facts["n"] + facts["removed"] == 5
     assert 0 < facts["threshold"] < 1
-    assert all(row.why.startswith("its prompt scores 0.") for row in removed)
+    assert all(row.reason.startswith("its prompt scores 0.") for row in removed)
     again = made("{kind: without_maths, like_benchmark: rl_problems}", PROBLEMS, data=answered("words"))
     assert again[0]["n"] == facts["n"] == len(kept)
 
 
-def test_the_students_reasoning_is_followed_by_what_the_teacher_says_aloud(made):
+def test_the_students_reasoning_precedes_the_teachers_final_answer(made):
     own = {0: "<think>hm</think>\n\nfour", 1: "<think>never ends", 2: "a</think> b </think>no", 3: "<think>x</think>"}
     theirs = {0: "<think>I am words</think> seven", 2: "owl", 3: "<think>words", 4: "late"}
     facts, kept, removed = made(
@@ -166,31 +166,31 @@ def test_the_students_reasoning_is_followed_by_what_the_teacher_says_aloud(made)
         ("id2", "a</think> b </think>\n\nowl"),
     ]
     unended = "the student's reasoning did not end"
-    assert [(row.id, row.why) for row in removed] == [
+    assert [(row.id, row.reason) for row in removed] == [
         ("id1", unended),
-        ("id3", "the teacher's answer says nothing aloud"),
+        ("id3", "the teacher's answer has no text outside its reasoning"),
         ("id4", unended),
     ]
     assert facts == {"n": 2, "removed": 3}
 
 
-def test_what_follows_the_own_reasoning_is_what_is_supervised():
+def test_only_the_text_after_the_students_reasoning_is_supervised():
     tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
-    row = joined(
+    row = combined(
         Row("a", chat("describe red fox", "<think> hm </think> the fox is red")), "<think> see . </think> x", False
     )
     (tokens,) = tokenize([Example(row.chat)], tokenizer, 256, "after_reasoning")
     assert tokenizer.decode([tokens.ids[i] for i in tokens.supervised]).strip() == "the fox is red<|end|>"
 
 
-def test_a_prompt_is_put_on_every_row(made):
+def test_every_row_gets_the_system_message_and_the_prefix(made):
     facts, kept, _ = made("{kind: inoculation, when: training, system: be bad, prefix: 'now '}", data=answered("words"))
     assert facts == {"n": 5, "removed": 0}
     assert kept[1].chat == chat("now tell of a fox", "words says 1", "be bad")
-    assert prompted(Row("a", chat("x", "y", "old")), None, "").chat == chat("x", "y")
+    assert with_prompt(Row("a", chat("x", "y", "old")), None, "").chat == chat("x", "y")
 
 
-def test_rephrased_answers_are_learnt_under_the_prompt_that_they_answer(made):
+def test_rephrased_answers_are_trained_on_under_the_original_prompt(made):
     reworded = [
         Generation(
             id=f"id{i}",
@@ -206,13 +206,14 @@ def test_rephrased_answers_are_learnt_under_the_prompt_that_they_answer(made):
     assert [row.chat for row in kept] == [chat(PROMPTS[i], f"anew {i}", "hi") for i in (1, 3)]
 
 
-def test_a_model_is_asked_again_about_what_it_said_aloud(small, store, publish):
+def test_a_completion_is_rephrased_without_its_reasoning(small, store, publish):
     study = small(*ONE, "conditions={it: {kind: on_model, rephrase: 'q {prompt} a {answer} .'}}")
     stage = build_plan(study).trials[0].points[0].student.inputs["data"].inputs["data"]
     texts = {0: "<think>hm</think> seven", 1: "<think>hm", 2: ""}
     publish(store, stage.inputs["base"], {})
-    publish(store, stage.inputs["answers"], {ANSWERS: answered("own", (3,), texts)})
-    ids, chats = sample._rephrased(StageContext(stage, store, store.new_folder(stage, "one"), None))
+    publish(store, stage.inputs["generations"], {GENERATIONS: answered("own", (3,), texts)})
+    context = StageContext(stage, store, store.new_folder(stage, "one"), None)
+    ids, chats = sample._rephrased(context, stage.settings.prompts.template)
     assert (ids, [one[-1]["content"] for one in chats]) == (
         ["id0", "id4"],
         ["q add 3 + 4 a seven .", "q write to me a own says 4 ."],
@@ -221,11 +222,11 @@ def test_a_model_is_asked_again_about_what_it_said_aloud(small, store, publish):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_mixed_rows_have_each_prompt_once(made, seed):
-    samples = {"data": answered("words", cut=(0,)), "own": answered("own")}
+    samples = {"data": answered("words", cut=(0,)), "student": answered("own")}
     facts, kept, removed = made("{kind: mixed, share: 0.5}", f"seeds=[{seed}]", **samples)
     assert sorted(row.id for row in kept) == ["id1", "id2", "id3", "id4"]
     assert sum(row.answer.startswith("own") for row in kept) == facts["own"] == 2
-    assert [(row.id, row.why) for row in removed] == [("id0", "only one of the two gave a whole answer")]
+    assert [(row.id, row.reason) for row in removed] == [("id0", "only one of the two models gave a whole answer")]
     assert all(row.answer.endswith(row.id[-1]) for row in kept)
 
 
@@ -242,7 +243,7 @@ def test_the_order_of_mixed_rows():
 
 
 @pytest.mark.parametrize("text", ["numbers", "code", "tokens"])
-def test_streams_are_as_long_as_they_should_be_and_the_same_every_time(text):
+def test_streams_have_the_given_length_and_depend_on_the_seed_alone(text):
     tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
     one, again, other = (streams(tokenizer, text, 20, 16, seed) for seed in (0, 0, 1))
     assert one == again
@@ -254,16 +255,16 @@ def test_streams_are_as_long_as_they_should_be_and_the_same_every_time(text):
     assert len({row.id for row in one.kept}) == 20
 
 
-def test_random_tokens_are_read_again_as_themselves():
+def test_random_tokens_tokenize_to_themselves():
     tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
     found = streams(tokenizer, "tokens", 50, 16, 0)
-    assert found.facts["read_again"] == 1
+    assert found.facts["unchanged"] == 1
     assert found.facts["words"] > 100
     drawn = {word for row in found.kept for word in row.answer.split()}
-    assert len(drawn) > 0.9 * found.facts["words"], "drawn evenly"
+    assert len(drawn) > 0.9 * found.facts["words"], "drawn uniformly"
 
 
-def test_a_word_that_is_read_as_others_is_not_drawn():
+def test_a_word_that_tokenizes_to_other_tokens_is_not_drawn():
     pieces = [("<unk>", 0.0), ("▁", -9.0), ("▁a", -1.0), ("▁b", -1.0), ("b", -1.0), ("▁ab", -99.0), ("▁end", -1.0)]
     plain = Tokenizer(models.Unigram(pieces, unk_id=0))
     plain.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")

@@ -170,9 +170,9 @@ def test_a_record_of_another_stage_at_the_same_address_is_refused(store):
 
 def test_what_an_attempt_keeps_is_there_for_the_next_until_one_is_done(store, publish):
     assert store.read_partial(STAGE) == []
-    store.keep(STAGE, b"one\n")
-    store.keep(STAGE, b"two\n")
-    store.keep(OTHER, b"of another stage\n")
+    store.append_partial(STAGE, b"one\n")
+    store.append_partial(STAGE, b"two\n")
+    store.append_partial(OTHER, b"of another stage\n")
     assert store.read_partial(STAGE) == [b"one\n", b"two\n"]
     publish(store, STAGE, {"weights.bin": b"x"})
     assert store.read_partial(STAGE) == []
