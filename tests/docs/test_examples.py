@@ -242,5 +242,18 @@ def test_counts_of_stages_are_those_of_the_plan(desk, monkeypatch, capsys):
     assert f"need {int(alone):,} stages if each ran alone, and need {int(together):,} together" in report
 
 
+def test_hypotheses_in_the_documentation_are_those_of_the_study():
+    study = yaml.safe_load((ROOT / "experiments" / "offmodel-nano.yaml").read_text())
+    declared = {
+        (str(one["experiment"]), one["claim"], f"same ± {one['margin']}" if "margin" in one else one["expected"])
+        for one in study["hypotheses"]
+    }
+    rows = re.findall(r"^\| ([\w-]+) \| (.*) \|$", (ROOT / "docs" / "offmodel_study.md").read_text(), re.MULTILINE)
+    cells = [(experiment, *row.split(" | ")) for experiment, row in rows if row.count(" | ") == 5]
+    shown = [(experiment, claim, expected) for experiment, claim, _, _, expected, _, _ in cells[1:]]
+    assert len(shown) == 38
+    assert [one for one in shown if one not in declared] == []
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
