@@ -33,8 +33,6 @@ GENERATIONS = [
     Generation(
         id=str(i),
         prompt=[{"role": "user", "content": ""}],
-        prompt_token_ids=(),
-        prefill_token_ids=(),
         completions=(Completion(token_ids=(1,), text="", truncated=False),),
     )
     for i in range(2)

@@ -76,7 +76,7 @@ def generate(
                 i, sample = calls[call]
                 samples[i][sample] = call.result()
                 if len(samples[i]) == sampling_params.n:
-                    yield i, _output([samples[i][k] for k in range(sampling_params.n)])
+                    yield i, RequestOutput(completions=tuple(samples[i][k] for k in range(sampling_params.n)))
         finally:
             _cancel(calls)
     if failure is not None:
@@ -87,16 +87,6 @@ def generate(
 def _cancel(calls: Mapping[Future, Any]) -> None:
     for call in calls:
         call.cancel()
-
-
-def _output(completions: Sequence[Completion]) -> RequestOutput:
-    return RequestOutput(
-        prompt_token_ids=(),
-        prefill_token_ids=(),
-        completions=tuple(completions),
-        prompt_opens_think_block=False,
-        template_digest="",
-    )
 
 
 def _complete(
@@ -122,7 +112,6 @@ def _complete(
     single_token = choice.finish_reason == "length" and sampling_params.max_tokens == 1
     usage = response.usage
     return Completion(
-        token_ids=(),
         text=choice.message.content or "",
         truncated=not stopped and not single_token,
         ends_with_stop_token=stopped,

@@ -31,9 +31,9 @@ class Generation:
 
     id: str
     prompt: Chat
-    prompt_token_ids: tuple[int, ...]
-    prefill_token_ids: tuple[int, ...]
     completions: tuple[Completion, ...]
+    prompt_token_ids: tuple[int, ...] = ()
+    prefill_token_ids: tuple[int, ...] = ()
     prompt_opens_think_block: bool = False
     lm_eval: LmEvalGrade | None = None
 

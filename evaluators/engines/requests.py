@@ -57,9 +57,9 @@ class Completion:
     `option_logprobs`: the log-probability of each option. `usage` replaces the token ids, which an API does not return.
     """
 
-    token_ids: tuple[int, ...]
     text: str
     truncated: bool
+    token_ids: tuple[int, ...] = ()
     ends_with_stop_token: bool = False
     option_logprobs: tuple[float, ...] = ()
     usage: Usage | None = None
@@ -72,17 +72,17 @@ class Completion:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestOutput:
-    """The completions of one request, and the token ids of its prompt and prefill.
+    """The completions of one request, and the token ids of its prompt and prefill, which an API does not return.
 
     `prompt_opens_think_block`: the prompt ends inside a `<think>` block, as some chat templates write it.
     `template_digest` identifies the chat template.
     """
 
-    prompt_token_ids: tuple[int, ...]
-    prefill_token_ids: tuple[int, ...]
     completions: tuple[Completion, ...]
-    prompt_opens_think_block: bool
-    template_digest: str
+    prompt_token_ids: tuple[int, ...] = ()
+    prefill_token_ids: tuple[int, ...] = ()
+    prompt_opens_think_block: bool = False
+    template_digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -304,7 +304,6 @@ def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
             id=one.id,
             prompt=[{"role": "user", "content": one.prompt}],
             prompt_token_ids=one.prompt_token_ids,
-            prefill_token_ids=(),
             completions=one.completions,
             lm_eval=LmEvalGrade(task=one.task, score=one.score, metrics=one.metrics),
         )

@@ -76,7 +76,6 @@ def test_a_chosen_option_is_graded_also_inside_a_think_block():
             id=example_ids("mmlu", rows)[0],
             prompt=[],
             prompt_token_ids=(1,),
-            prefill_token_ids=(),
             completions=(chosen,),
             prompt_opens_think_block=True,
         )
@@ -122,8 +121,6 @@ def test_lm_eval_grades_its_own_tasks():
         Generation(
             id="a",
             prompt=[],
-            prompt_token_ids=(),
-            prefill_token_ids=(),
             completions=(Completion(token_ids=(1,), text="x", truncated=False),) * 3,
             lm_eval=LmEvalGrade(task="gsm8k", score=0.25, metrics={"acc": 1.0, "norm": 0.25}),
         )

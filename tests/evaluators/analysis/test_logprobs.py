@@ -57,7 +57,6 @@ def test_data_is_scored_as_text_and_samples_as_token_ids():
         id="a",
         prompt=chat,
         prompt_token_ids=(1, 2),
-        prefill_token_ids=(),
         completions=(Completion(token_ids=(3, 4), text=TEXT, truncated=False),),
     )
     prefilled = Generation(

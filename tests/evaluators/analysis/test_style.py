@@ -24,8 +24,6 @@ def generations(texts: list[str]) -> list[Generation]:
         Generation(
             id=id,
             prompt=[],
-            prompt_token_ids=(),
-            prefill_token_ids=(),
             completions=(Completion(token_ids=(1,), text=text, truncated=False),),
         )
         for id, text in zip(ids, texts, strict=True)
@@ -70,10 +68,7 @@ def test_several_completions_of_an_example_give_a_share():
         Completion(token_ids=(1,), text=text, truncated=False)
         for text in ("let us see", "first take", "first take", "")
     )
-    student = [
-        Generation(id=one.id, prompt=[], prompt_token_ids=(), prefill_token_ids=(), completions=both)
-        for one in original
-    ]
+    student = [Generation(id=one.id, prompt=[], completions=both) for one in original]
     found = classify(original, teacher, student)
     assert {one.student for one in found} <= {0.5, 0.75}  # An empty completion can be classified as either.
 

@@ -21,7 +21,6 @@ def generation(ids: tuple[int, ...], truncated: bool = False) -> Generation:
         id="a",
         prompt=[],
         prompt_token_ids=(9,),
-        prefill_token_ids=(),
         completions=(
             Completion(token_ids=ids, text=Words().decode(ids), truncated=truncated, ends_with_stop_token=ids[-1] == 7),
         ),

@@ -202,10 +202,7 @@ def generates(text: str, calls: list | None = None):
                 i,
                 RequestOutput(
                     prompt_token_ids=request.prompt,
-                    prefill_token_ids=(),
                     completions=(Completion(token_ids=(7,), text=text, truncated=False),),
-                    prompt_opens_think_block=False,
-                    template_digest="",
                 ),
             )
 

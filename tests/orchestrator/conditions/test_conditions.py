@@ -92,8 +92,6 @@ def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
         Generation(
             id=prompt,
             prompt=[{"role": "user", "content": prompt}],
-            prompt_token_ids=(),
-            prefill_token_ids=(),
             completions=(Completion(token_ids=(1,), text=answer, truncated=False),),
         )
         for prompt, answer in rows.items()

@@ -31,7 +31,6 @@ def answered(small, publish):
             id=id,
             prompt=[],
             prompt_token_ids=(1,),
-            prefill_token_ids=(),
             completions=(Completion(token_ids=(1,), text="\\boxed{4}", truncated=False),),
         )
         for id in example_ids("math500", rows)

@@ -25,7 +25,6 @@ def answered(letters: str) -> list[Generation]:
             id=str(i),
             prompt=prompt,
             prompt_token_ids=(1,),
-            prefill_token_ids=(),
             completions=(Completion(token_ids=(1, 2, 3), text="t", truncated=letter == "c"),),
         )
         for i, letter in enumerate(letters)

@@ -130,10 +130,7 @@ class Engines:
                     i,
                     RequestOutput(
                         prompt_token_ids=tuple(encode(self._tokenizer, request.prompt)),
-                        prefill_token_ids=(),
                         completions=tuple(answers),
-                        prompt_opens_think_block=False,
-                        template_digest="",
                     ),
                 )
             ]

@@ -40,7 +40,6 @@ def ask(engine, weights, what, requests, *how):
                     prompt_token_ids=(1,),
                     prefill_token_ids=opening,
                     completions=(answer,),
-                    prompt_opens_think_block=False,
                     template_digest="digest",
                 ),
             )
@@ -237,10 +236,7 @@ def by_ids(engine, weights, what, requests, *how):
             i,
             RequestOutput(
                 prompt_token_ids=tuple(r.prompt),
-                prefill_token_ids=(),
                 completions=(Completion(token_ids=(10,), text="$4$", truncated=False),),
-                prompt_opens_think_block=False,
-                template_digest="",
             ),
         )
         for i, r in enumerate(requests)

@@ -49,7 +49,6 @@ def answered(voice: str, cut: tuple[int, ...] = (), texts: dict[int, str] | None
             id=f"id{i}",
             prompt=chat(prompt, "")[:-1],
             prompt_token_ids=(1,),
-            prefill_token_ids=(),
             completions=(Completion(token_ids=(7,), text=texts.get(i, f"{voice} says {i}"), truncated=i in cut),),
         )
         for i, prompt in enumerate(PROMPTS)
@@ -196,7 +195,6 @@ def test_rephrased_answers_are_trained_on_under_the_original_prompt(made):
             id=f"id{i}",
             prompt=chat(f"again : words says {i}", "")[:-1],
             prompt_token_ids=(1,),
-            prefill_token_ids=(),
             completions=(Completion(token_ids=(7,), text=f"anew {i}", truncated=False),),
         )
         for i in (1, 3)
