@@ -7,6 +7,7 @@ from orchestrator import conditions, measures, recoveries
 from orchestrator.conditions import CONDITIONS
 from orchestrator.measures import MEASURES, POINTS, SCORE, TRAINING_DATA, Evaluation
 from orchestrator.plan import hypotheses
+from orchestrator.plan.files import missing_files
 from orchestrator.plan.trial import EvaluationPoint, Measured, Plan, Trial
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.stages import train
@@ -38,8 +39,9 @@ def build_plan(study: Study) -> Plan:
 
 
 def check_options(study: Study) -> None:
-    """Raise StudyError, with a line for each mistake, for what a condition, recovery or measure does not take."""
-    mistakes = []
+    """Raise StudyError, a line for each mistake: missing files, and options that a condition, recovery or measure does
+    not take."""
+    mistakes = list(missing_files(study))
     checks: list[Callable[[], object]] = [
         *(partial(conditions.options, name, one) for name, one in study.conditions.items()),
         *(partial(recoveries.options, name, one) for name, one in study.recoveries.items()),

@@ -15,7 +15,9 @@ from orchestrator.plan.workload import cost_of, examples_of, most_to_run, stages
 from orchestrator.store.stage import Stage
 from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.load import without_secrets
+from orchestrator.study.models import HubModel, LocalModel
 from orchestrator.study.schema import Study
+from orchestrator.study.train import OF_LORA
 
 COLUMNS = ("stage", "without sharing", "distinct", "done", "to run", "answers", "tokens at most")
 
@@ -30,7 +32,7 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
     )
     console.print(gpus_at_once(pending, study), markup=False, soft_wrap=True)
     console.print(_table(plan, state, pending))
-    notes = [_examples(study), *_short_contexts(study)]
+    notes = [_examples(study), *_short_contexts(study), *_without_effect(study), *_on_cpus(pending, study)]
     if study.hypotheses:
         experiments, apart, together = stages_per_experiment(plan)
         notes.append(
@@ -86,6 +88,18 @@ def _examples(study: Study) -> str:
         of = f" of {BENCHMARKS.module(benchmark.kind).ROWS:,}" if has else ""
         counts.append(f"{name} {f'{n:,}' if n is not None else 'all'}{of}")
     return f"Examples: {', '.join(counts)}."
+
+
+def _without_effect(study: Study) -> Iterator[str]:
+    if study.train.tuning == "full":
+        for key in sorted(OF_LORA & study.train.model_fields_set):
+            yield f"Note: train.{key} has no effect on full weights."
+
+
+def _on_cpus(pending: Iterable[Stage], study: Study) -> Iterator[str]:
+    real = {alias for alias, model in study.models.items() if isinstance(model, HubModel | LocalModel)}
+    if not study.resources.engine.gpus and real & {stage.runtime.engine for stage in pending}:
+        yield "Note: resources.engine.gpus is 0: models run on CPUs. For GPUs set resources: {engine: {gpus: 1}}."
 
 
 def _short_contexts(study: Study) -> Iterator[str]:

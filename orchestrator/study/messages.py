@@ -47,7 +47,7 @@ def in_plain_words(error: Any) -> str:
         case "literal_error":
             return _not_a_choice(given, context["expected"])
         case "too_short":
-            return f"give at least {context['min_length']}, not {_shown(given)}"
+            return f"give at least {context['min_length']} item, not {_shown(given)}"
         case "string_too_short":
             return "give text that is not empty"
         case "string_pattern_mismatch":

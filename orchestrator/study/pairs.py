@@ -25,8 +25,12 @@ class PairGrid(Settings):
 
 
 def _from_text(value: Any) -> Any:
-    student, separator, teacher = value.partition(" / ") if isinstance(value, str) else ("", "", "")
-    return {"student": student, "teacher": teacher} if separator else value
+    if not isinstance(value, str):
+        return value
+    student, separator, teacher = value.partition(" / ")
+    if not separator:
+        raise ValueError(f'write "STUDENT / TEACHER", or {{student: ..., teacher: ...}}, not "{value}"')
+    return {"student": student, "teacher": teacher}
 
 
 Pairs = Annotated[

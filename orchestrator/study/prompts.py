@@ -42,7 +42,9 @@ class Prompts(Settings):
         None, description="a column appended to the prompt where it is not empty (Alpaca's `input`)"
     )
     split: str = Field("train", description="the split of a hub data set")
-    n: Count = Field(None, description="prompts to draw, or all; all by default")
+    n: Count = Field(
+        None, description="prompts to draw, or all; all by default (`plan` then reads the data set to count them)"
+    )
     seed: int = Field(0, description="seed of the draw")
     system: str | None = Field(None, description="a system message before each prompt, in sampling and in training")
     maths: float = Field(0.0, ge=0, lt=1, description="of `synthetic` prompts: the share that are mathematics problems")

@@ -6,7 +6,6 @@ from evaluators.suggest import did_you_mean
 from orchestrator.study import provenance
 from orchestrator.study.models import OpenModel
 from orchestrator.study.schema import Study
-from orchestrator.study.train import NO_ADAPTER, OF_LORA
 
 
 def mistakes_in(study: Study) -> Iterator[str]:
@@ -59,11 +58,6 @@ def _measures(study: Study) -> Iterator[str]:
             yield from _unknown(f"measures.{measure}", taken_on, study.benchmarks, "benchmarks")
 
 
-def _adapters(study: Study) -> Iterator[str]:
-    if study.train.tuning == "full":
-        yield from (f"train.{key} {NO_ADAPTER}" for key in sorted(OF_LORA & study.train.model_fields_set))
-
-
 def _prices(study: Study) -> Iterator[str]:
     remote = [alias for alias, model in study.models.items() if model.served is not None]
     yield from _unknown("cost_assumptions.api", study.cost_assumptions.api, remote, "models behind an API")
@@ -87,7 +81,6 @@ CHECKS: tuple[Callable[[Study], Iterator[str]], ...] = (
     _conditions,
     _recoveries,
     _measures,
-    _adapters,
     _prices,
     _provenance,
     _repetitions,

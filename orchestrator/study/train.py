@@ -32,7 +32,6 @@ TrainChanges = Annotated[
     dict[str, Any], Field(default_factory=dict, description="fields that differ from the study's train")
 ]
 OF_LORA = {"lora_r", "lora_alpha"}
-NO_ADAPTER = "has no effect on full weights: leave it out, or use tuning: lora"
 
 
 class Train(Settings):
@@ -102,5 +101,5 @@ class Train(Settings):
         new = changed(self, "train", overrides)
         if new.tuning == "full":
             for key in OF_LORA & overrides.keys():
-                raise ValueError(f"train.{key} {NO_ADAPTER}")
+                raise ValueError(f"train.{key} has no effect on full weights: leave it out, or use tuning: lora")
         return new

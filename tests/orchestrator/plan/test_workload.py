@@ -105,7 +105,8 @@ def planned(*words: str, capsys, monkeypatch) -> tuple[int, str]:
 def test_a_plan_says_how_many_gpus_and_examples_a_run_needs(small, capsys, monkeypatch, tmp_path):
     resources = "resources={engine: {gpus: 1, replicas: 2}, train: {workers: 4, gpus: 0.5}}"
     facts, limit = "benchmarks.facts={kind: mmlu, n: all}", "max_model_len=16"
-    overrides = (f"store={tmp_path / 'runs'}", HUB, resources, facts, limit)
+    train = "train={learning_rate: 1, tuning: full, lora_r: 8}"
+    overrides = (f"store={tmp_path / 'runs'}", HUB, resources, facts, limit, train)
     small()  # writes the file
     code, said = planned(str(tmp_path / "small.yaml"), *overrides, capsys=capsys, monkeypatch=monkeypatch)
     assert code == 0, said
@@ -116,6 +117,7 @@ def test_a_plan_says_how_many_gpus_and_examples_a_run_needs(small, capsys, monke
     )
     assert "Examples: maths 5, facts 14,042 of 14,042." in said
     assert "Note: benchmarks.maths.max_tokens is 16" in said
+    assert "Note: train.lora_r has no effect on full weights." in said
 
 
 @pytest.mark.parametrize(
