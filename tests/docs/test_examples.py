@@ -212,7 +212,7 @@ NUMBERS = r"[+-]?\d\.\d{3}"
 ROWS = {  # the README's name of a row, and the pattern of the line of `make demo` that has its numbers
     "untrained": r"^student +(untrained|as it is) ",
     "after off-model SFT": r"^student / number-words +off-model +(0|none) ",
-    "then SFT on 512 samples of the untrained student": r"^student / number-words +off-model +512 ",
+    "then SFT on 512 samples of the base student": r"^student / number-words +off-model +512 ",
     "after off-model SFT, 4 tokens prefilled": r"^student / number-words +prefill +(0|none) ",
 }
 
