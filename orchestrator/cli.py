@@ -155,7 +155,9 @@ def _show_report(console: Console, plan: Plan, report: "Report") -> None:
     from orchestrator.results.tables import show_results
 
     show_results(console, plan.study, report.results)
-    console.print(f"Report: {', '.join(report.paths)}", soft_wrap=True, markup=False)
+    page, *others = report.files
+    beside = f" (beside it: {', '.join(others)})"
+    console.print(f"Report: {report.location}/{page}{beside}", soft_wrap=True, markup=False)
 
 
 def regrade_command(arguments: argparse.Namespace, console: Console) -> int:

@@ -41,7 +41,7 @@ STYLE = {
 }
 
 
-DODGE = 0.035  # of the distance of two points on an axis: lines of the same values lie beside each other
+DODGE = 0.05  # of the distance of two points on an axis: lines of the same values lie beside each other
 UNTRAINED = "untrained student"
 
 
@@ -72,7 +72,7 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str, un
             draw(place)
         for unused in list(axes.flat)[len(panels) :]:
             unused.set_visible(False)
-        title = f"student {student}, teacher {teacher}"
+        title = f"{student} / {teacher} (student / teacher)"
         figure.suptitle(title, x=0.015, ha="left", fontsize=13, fontweight="bold")
         figure.tight_layout(rect=(0, 0, 1, 0.97))
     return figure
@@ -104,7 +104,7 @@ def _shown(scores: Sequence[Measurement]) -> list[Measurement]:
 
 def _levels(axes: Axes, scores: Sequence[Measurement]) -> None:
     untrained = scores[0].untrained_groups["level"]
-    axes.plot(range(len(untrained)), list(untrained.values()), color=FAINT, lw=1.4, ls=DASHED, label=UNTRAINED)
+    axes.plot(range(len(untrained)), list(untrained.values()), color=INK, lw=1.2, ls=DASHED, zorder=4, label=UNTRAINED)
     shown = _shown(scores)
     for i, one in enumerate(shown[: len(SERIES)]):
         places = [place + i * DODGE for place in range(len(untrained))]
@@ -203,7 +203,7 @@ def _curves(
         _curve(axes, i, [places[place_of(one)] for one in line], line, label)
     axes.set_ylim(-0.03, 1.05)
     axes.set_ylabel("score")
-    axes.plot([], [], color=FAINT, lw=0.9, ls=DASHED, label=UNTRAINED)
+    axes.plot([], [], color=INK, lw=1.2, ls=DASHED, label=UNTRAINED)
     axes.legend(frameon=False, fontsize=8.5, loc="lower right")
 
 
@@ -215,7 +215,7 @@ def _curve(axes: Axes, i: int, places: Sequence[int], line: Sequence[Measurement
         at, [one.value.low for one in line], [one.value.high for one in line], color=color, alpha=0.15, lw=0
     )
     if line[0].untrained is not None:
-        axes.axhline(line[0].untrained, color=color, lw=0.9, ls=DASHED, alpha=0.8)
+        axes.axhline(line[0].untrained, color=color, lw=1.2, ls=DASHED, zorder=4)
 
 
 def _bars(axes: Axes, scores: Sequence[Measurement]) -> None:

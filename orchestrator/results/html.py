@@ -1,7 +1,7 @@
 """The report as one HTML file that refers to nothing outside it."""
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -12,14 +12,14 @@ import yaml
 
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import text_of
-from orchestrator.measures import MEASURES, SCORE, Column
+from orchestrator.measures import MEASURES, POINTS, SCORE, Column
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.results import hypotheses
 from orchestrator.results.figures import as_svg, pair_figure
 from orchestrator.results.model import Measurement, Results, by_point, grouped_by, leading_benchmark
 from orchestrator.results.read import point_of
-from orchestrator.results.tables import LEGEND, NOT_EVALUATED, point_columns
+from orchestrator.results.tables import NOT_EVALUATED, UNTRAINED, point_columns
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.stages.sample import generations_of
 from orchestrator.store.reader import StageReader
@@ -32,7 +32,6 @@ SHOWN_PROBLEMS = 3
 SHOWN_PAIRS = 12  # with figures and completions; the tables have all pairs
 MANY_PARTS = 8  # of a benchmark: a table with more columns starts folded
 SIGNIFICANT = 0.05  # of a p-value that is corrected for all scores of the study
-UNTRAINED = "untrained models"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +146,7 @@ def _scores(results: Results, benchmarks: list[str]) -> Table:
     for model in dict.fromkeys(one.model for one in results.untrained):
         values = {one.benchmark: one.value for one in results.untrained if (one.model, one.measure) == (model, SCORE)}
         cells = [cell for name in benchmarks for cell in (_number(values[name].value) if name in values else "", "")]
-        untrained.append(Row(names=[UNTRAINED, model, *[""] * (len(columns) - 2)], cells=cells))
+        untrained.append(Row(names=[model, UNTRAINED, *[""] * (len(columns) - 2)], cells=cells))
     rows = []
     for (_, scored), *place in zip(lines, *columns.values(), strict=True):
         cells = []
@@ -156,7 +155,7 @@ def _scores(results: Results, benchmarks: list[str]) -> Table:
         rows.append(Row(names=list(place), cells=cells))
     return Table(
         title="Scores",
-        legend=f"{LEGEND}. Change: trained minus untrained student on the same examples, mean over seeds, with a "
+        legend="Change: trained minus untrained student on the same examples, mean over seeds, with a "
         "paired 95 % bootstrap interval over examples and seeds. It is coloured if the interval excludes 0; intervals "
         "are not corrected for the number of cells.",
         names=list(columns),
@@ -219,7 +218,7 @@ def _by_part(title: str, measurements: Sequence[Measurement], group: str) -> Tab
         columns=[f"{group} {part}" if part.isdigit() else part for part in parts],
         groups=[
             [
-                Row(names=[UNTRAINED, model, *[""] * (len(columns) - 2)], cells=[f"{values[p]:.2f}" for p in parts])
+                Row(names=[model, UNTRAINED, *[""] * (len(columns) - 2)], cells=[f"{values[p]:.2f}" for p in parts])
                 for model, values in untrained.items()
             ],
             *_by_pair(rows),
@@ -240,11 +239,14 @@ def _measure(name: str, measurements: Sequence[Measurement]) -> Table:
     names = point_columns([one.point for one in measurements])
     if any(one.benchmark for one in measurements):
         names["benchmark"] = [str(one.benchmark) for one in measurements]
+    sizes: dict[str, Callable[[Measurement], str]] = {"n": lambda one: str(one.n)}
+    if measure.SUBJECT == POINTS:
+        sizes["seeds"] = lambda one: ", ".join(map(str, one.seeds))
     columns = [column for column in measure.COLUMNS if any(_cell(column, one) for one in measurements)]
     rows = [
         Row(
             names=list(place),
-            cells=[str(one.n), ", ".join(map(str, one.seeds)), *(_cell(column, one) for column in columns)],
+            cells=[*(cell(one) for cell in sizes.values()), *(_cell(column, one) for column in columns)],
         )
         for one, *place in zip(measurements, *names.values(), strict=True)
     ]
@@ -253,7 +255,7 @@ def _measure(name: str, measurements: Sequence[Measurement]) -> Table:
         title=title[0].upper() + title[1:],
         legend=measure.LEGEND,
         names=list(names),
-        columns=["n", "seeds", *(column.title for column in columns)],
+        columns=[*sizes, *(column.title for column in columns)],
         groups=_by_pair(rows),
         folded=name == SCORE,  # The first table has what matters most of it.
     )

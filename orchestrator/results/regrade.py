@@ -1,4 +1,4 @@
-"""Grading stored answers again, by the code as it is, to see what it grades otherwise. Nothing is sampled or stored."""
+"""Stored completions graded again by the current code, to see which grades differ. Nothing is sampled or stored."""
 
 import tempfile
 from collections import defaultdict
@@ -14,10 +14,10 @@ from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Regraded:
-    """One evaluation graded again. `changed` has the examples whose grades differ from the newest ones in the store,
-    before and now; it is None where these answers have never been graded."""
+    """One evaluation graded again. `changed` has the newest stored grade and the new one of each example in which they
+    differ; it is None if these completions have no stored grades."""
 
     stage: Stage
     n: int
@@ -25,7 +25,7 @@ class Regraded:
 
 
 def regrade(plan: Plan, store: Store) -> Iterator[Regraded]:
-    """Grade every sample of a benchmark that the store has. Tasks of lm-eval are left out: they grade as they ask."""
+    """Grade every sample of a benchmark in the store. Tasks of lm-eval are left out: it grades while it samples."""
     records = store.records(plan.stages)
     before: dict[tuple, list[tuple[float, str, dict]]] = defaultdict(list)
     for address, record in store.records_of_kind("evaluate").items():
@@ -37,16 +37,17 @@ def regrade(plan: Plan, store: Store) -> Iterator[Regraded]:
         if stage.settings.grader is None:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            evaluate.run(StageContext(stage, store, Path(folder), _nobody))
+            evaluate.run(StageContext(stage, store, Path(folder), _no_engine))
             now = evaluate.grades_of(Path(folder))
         known = before.get((stage.inputs["generations"].address, stage.settings.score))
         if known is None:
-            yield Regraded(stage, len(now), None)
+            yield Regraded(stage=stage, n=len(now), changed=None)
             continue
         _, address, record = max(known, key=lambda one: one[0])
         then = evaluate.grades_of(store.folder(address, record))
-        yield Regraded(stage, len(now), [(a, b) for a, b in zip(then, now, strict=True) if a != b])
+        changed = [(old, new) for old, new in zip(then, now, strict=True) if old != new]
+        yield Regraded(stage=stage, n=len(now), changed=changed)
 
 
-def _nobody(*_: object) -> Iterator:
-    raise AssertionError("grading asks no model")
+def _no_engine(*_: object) -> Iterator:
+    raise AssertionError("grading needs no engine")

@@ -27,10 +27,6 @@ class Report:
     location: str
     files: dict[str, bytes]
 
-    @property
-    def paths(self) -> list[str]:
-        return [f"{self.location}/{name}" for name in self.files]
-
 
 def write_report(plan: Plan, store: Store) -> Report:
     """Make the report on all finished trials and put it into the store, in place of an earlier one."""

@@ -12,7 +12,7 @@ from orchestrator.results.model import HypothesisResult, Measurement, Point, Rec
 from orchestrator.study.schema import Study
 
 HYPOTHESES_WIDTH = 190  # so that few claims and no intervals are broken up
-NOT_EVALUATED = "not evaluated"
+NOT_EVALUATED, UNTRAINED = "not evaluated", "untrained"
 LEGEND = "Cells: score | change from the untrained student [its paired 95 % interval]"
 
 
@@ -50,7 +50,7 @@ def _score_table(results: Results, benchmarks: list[str]) -> Table:
     for model in dict.fromkeys(one.model for one in results.untrained):
         scores = {one.benchmark: one.value for one in results.untrained if (one.model, one.measure) == (model, SCORE)}
         cells = [f"{scores[name].value:.3f}" if name in scores else "" for name in benchmarks]
-        table.add_row(model, "untrained", *[""] * (len(columns) - 2), *cells)
+        table.add_row(model, UNTRAINED, *[""] * (len(columns) - 2), *cells)
     last = None
     for (point, scored), *place in zip(lines, *columns.values(), strict=True):
         if point.pair != last:

@@ -1,4 +1,4 @@
-"""The unfolding of a study into trials and shared stages, on the shipped demo."""
+"""Trials and shared stages of a plan, on the shipped demo."""
 
 from collections import Counter
 
@@ -98,11 +98,11 @@ def test_a_stage_that_trials_share_lies_at_one_address(demo, overrides):
     assert [found for found in addresses.values() if len(found) > 1] == []
 
 
-def test_the_original_student_is_evaluated_once_for_each_benchmark(demo):
+def test_the_base_student_is_evaluated_once_for_each_benchmark(demo):
     study = demo()
     plan = build_plan(study)
     student = study.models[study.pair_list[0].student].organism
-    as_it_is = [
+    untrained = [
         stage.runtime.benchmark
         for stage in plan.stages
         if stage.kind == "sample"
@@ -110,11 +110,11 @@ def test_the_original_student_is_evaluated_once_for_each_benchmark(demo):
         and set(stage.inputs) == {"base"}
         and stage.inputs["base"].name == student
     ]
-    assert sorted(as_it_is) == sorted(study.benchmarks)
+    assert sorted(untrained) == sorted(study.benchmarks)
     assert len({tuple(trial.untrained_scores.values()) for trial in plan.trials}) == 1
 
 
-def test_prefill_asks_the_off_model_student_and_trains_none(demo):
+def test_prefill_evaluates_the_off_model_student_and_trains_none(demo):
     study = demo()
     plan = build_plan(study)
     for pair in study.pair_list:
@@ -190,25 +190,25 @@ def test_where_a_study_runs_changes_no_stage(demo, overrides):
         "train.max_steps=30",
     ],
 )
-def test_training_settings_change_what_is_trained_and_nothing_before(demo, override):
+def test_training_settings_change_trainings_and_no_earlier_stage(demo, override):
     before, after = build_plan(demo()), build_plan(demo(override))
     assert not fingerprints(before, "train") & fingerprints(after, "train")
     assert fingerprints(before, "model") == fingerprints(after, "model")
     assert prompted(before) == prompted(after)
     kept = fingerprints(before, "evaluate") & fingerprints(after, "evaluate")
-    as_they_are = {
+    untrained = {
         stage.fingerprint
         for t in before.trials
         for scores in (t.untrained_scores, t.teacher_scores)
         for stage in scores.values()
     }
-    assert kept == as_they_are
+    assert kept == untrained
 
 
 @pytest.mark.parametrize(
     "override", ["prompts.n=1000", "prompts.seed=1", "prompts.system=hi", "sampling.temperature=0.5", "sampling.seed=1"]
 )
-def test_other_prompts_or_answers_change_all_that_is_trained_on_them(demo, override):
+def test_other_prompts_or_sampling_change_all_trainings_on_them(demo, override):
     before, after = build_plan(demo()), build_plan(demo(override))
     assert not prompted(before) & prompted(after)
     assert not fingerprints(before, "train") & fingerprints(after, "train")
@@ -229,7 +229,7 @@ def test_a_change_to_a_benchmark_changes_its_evaluations_alone(demo, change):
 
 
 @pytest.mark.parametrize("change", ["samples=4 temperature=1.0 score=majority", "samples=4 temperature=1.0"])
-def test_another_way_of_scoring_grades_the_same_answers(demo, change):
+def test_another_aggregation_grades_the_same_completions(demo, change):
     def overrides(settings: str) -> list[str]:
         return [f"benchmarks.maths.{setting}" for setting in settings.split()]
 
@@ -239,7 +239,7 @@ def test_another_way_of_scoring_grades_the_same_answers(demo, change):
     assert len(differing) == 2 * sum(s.kind == "evaluate" and s.runtime.benchmark == "maths" for s in after.stages)
 
 
-def test_a_grader_that_grades_otherwise_grades_the_same_answers_again(demo, monkeypatch):
+def test_another_version_of_a_grader_grades_the_same_completions_again(demo, monkeypatch):
     before = build_plan(demo())
     monkeypatch.setattr(BENCHMARKS.module("math500"), "VERSION", 99)
     after = build_plan(demo())
@@ -248,14 +248,14 @@ def test_a_grader_that_grades_otherwise_grades_the_same_answers_again(demo, monk
     assert {stage.runtime.benchmark for stage in again} == {"maths"}
 
 
-def test_measures_add_likelihoods_and_change_nothing_else(demo):
+def test_measures_add_stages_and_change_none(demo):
     plan, more = build_plan(demo()), build_plan(demo("measures={perplexity: true, kl: [maths]}"))
     assert fingerprints(plan) < fingerprints(more)
     data = {trial.training_data["perplexity"][0].inputs["data"].inputs["base"].name for trial in more.trials}
     assert data == {"steps", "words", "terse"}
     for trial in more.trials:
-        for step in trial.points:
-            ours, theirs = step.measured["kl"]["maths"]
+        for point in trial.points:
+            ours, theirs = point.measured["kl"]["maths"]
             assert ours.inputs["data"] == theirs.inputs["data"]
             assert (ours.inputs["student"], "student" in theirs.inputs) == (
                 ours.inputs["data"].inputs["student"],
@@ -265,12 +265,12 @@ def test_measures_add_likelihoods_and_change_nothing_else(demo):
 
 
 @pytest.mark.parametrize("override", ["dtype=bfloat16", "max_model_len=256"])
-def test_dtype_and_context_change_all_that_a_model_does(demo, override):
+def test_dtype_and_max_model_len_change_every_stage_of_a_model(demo, override):
     before, after = build_plan(demo()), build_plan(demo(override))
     assert not fingerprints(before, "sample", "train", "evaluate") & fingerprints(after, "sample", "train", "evaluate")
 
 
-def test_the_rank_of_an_adapter_is_nothing_to_full_weights(demo):
+def test_lora_settings_do_not_matter_for_full_weights(demo):
     def full_weights(study, **unused):
         return study.model_copy(update={"train": study.train.model_copy(update={"tuning": "full", **unused})})
 
@@ -285,37 +285,37 @@ def test_more_seeds_or_budgets_keep_what_is_done(demo):
         assert fingerprints(plan) < fingerprints(build_plan(demo(override)))
 
 
-def test_budgets_are_walked_upwards_and_only_where_a_student_is_brought_back(demo):
+def test_budgets_go_upwards_and_only_conditions_with_a_recovery_have_them(demo):
     plan = build_plan(demo("recoveries.on-model samples.budgets=[64, 32, 128]"))
     for trial in plan.trials:
         expected = [0, 32, 64, 128] if trial.recovery else [0]
-        assert [step.budget for step in trial.points] == expected
+        assert [point.budget for point in trial.points] == expected
     assert {trial.condition for trial in plan.trials if len(trial.points) > 1} == {"off-model"}
 
 
-def test_a_recovery_starts_from_the_unrecovered_student_on_the_original_ones_answers(demo):
+def test_a_recovery_starts_from_the_trained_student_on_samples_of_the_base_student(demo):
     plan = build_plan(demo())
     trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
     start = trial.points[0].scores["maths"].inputs["generations"].inputs["student"]
-    for step in trial.points[1:]:
-        for stage in step.scores.values():
+    for point in trial.points[1:]:
+        for stage in point.scores.values():
             student = stage.inputs["generations"].inputs["student"]
             assert student.inputs["start"] == start
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.student].organism
-            assert student.settings["rows"] == step.budget
+            assert student.settings["rows"] == point.budget
             assert (
                 student.settings["num_train_epochs"]
                 == plan.study.recoveries["on-model samples"].train["num_train_epochs"]
             )
 
 
-def test_without_recovery_every_trial_has_one_step(demo):
+def test_without_recovery_every_trial_has_one_point(demo):
     plan = build_plan(demo("recoveries={}"))
     assert {len(trial.points) for trial in plan.trials} == {1}
     assert len(plan.trials) == 18
 
 
-def test_a_search_changes_no_stage_and_no_step(demo):
+def test_a_search_changes_no_stage_and_no_point(demo):
     plan, searched = (
         build_plan(demo()),
         build_plan(demo("recoveries.on-model samples.search={benchmark: maths, recovered: 0.9}")),
@@ -324,10 +324,13 @@ def test_a_search_changes_no_stage_and_no_step(demo):
     assert [len(trial.points) for trial in searched.trials] == [len(trial.points) for trial in plan.trials]
 
 
-AGAIN = "recoveries.twice={kind: on_model_sft, conditions: [off-model, on-model], budgets: [512, 32], train: {num_train_epochs: 2}}"
+AGAIN = (
+    "recoveries.twice={kind: on_model_sft, conditions: [off-model, on-model], budgets: [512, 32], "
+    "train: {num_train_epochs: 2}}"
+)
 
 
-def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_before(demo):
+def test_each_recovery_of_a_condition_is_a_trial_and_they_share_earlier_points(demo):
     plan, both = build_plan(demo()), build_plan(demo(AGAIN, "train.checkpoints=[10]"))
     found = Counter((trial.condition, trial.recovery) for trial in both.trials)
     assert found == {
@@ -348,7 +351,7 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_befor
         *(("", 0, 10), ("", 0, None), ("twice", 32, None), ("twice", 512, None))
     ]
     assert other.points[2].student.settings["num_train_epochs"] == 2
-    assert not {step.student for step in one.points[2:]} & {step.student for step in other.points[2:]}
+    assert not {point.student for point in one.points[2:]} & {point.student for point in other.points[2:]}
     assert fingerprints(plan) < fingerprints(both)
 
 
@@ -387,12 +390,12 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_what_comes_befor
         ),
     ],
 )
-def test_what_only_shows_when_the_parts_meet_is_an_error_of_the_study(demo, override, message):
+def test_mistakes_between_parts_of_a_study_are_refused(demo, override, message):
     with pytest.raises(StudyError, match=message):
         build_plan(demo(override))
 
 
-def test_files_are_known_by_their_content(demo, tmp_path):
+def test_files_are_identified_by_their_content(demo, tmp_path):
     for name, text in (
         ("a", '{"instruction": "x"}\n'),
         ("b", '{"instruction": "x"}\n'),
@@ -406,7 +409,7 @@ def test_files_are_known_by_their_content(demo, tmp_path):
     assert a != c
 
 
-def test_another_alias_is_no_other_stage(demo):
+def test_another_alias_changes_no_stage(demo):
     # An address holds a name for people to read: it must be the name of the thing, not of the alias.
     study = demo()
     renamed = study.model_copy(
@@ -418,7 +421,7 @@ def test_another_alias_is_no_other_stage(demo):
     assert {s.address for s in build_plan(renamed).stages} == {s.address for s in build_plan(study).stages}
 
 
-def test_another_option_of_an_objective_is_another_training(demo):
+def test_another_option_of_an_objective_changes_the_training(demo):
     objectives = ["{kind: sft_kl}", "{kind: sft_kl, weight: 0.5}", "{kind: sft_kl, direction: base_student}"]
     trained = [fingerprints(build_plan(demo(f"train.objective={each}")), "train") for each in objectives]
     assert not trained[0] & trained[1]
@@ -426,7 +429,7 @@ def test_another_option_of_an_objective_is_another_training(demo):
     assert trained[0] == fingerprints(build_plan(demo("train.objective=sft_kl")), "train")
 
 
-def test_a_condition_may_change_the_recipe_for_itself_alone(demo):
+def test_a_condition_may_override_training_settings(demo):
     before, after = build_plan(demo()), build_plan(demo("conditions.on-model={train: {objective: sft_kl, lora_r: 32}}"))
 
     def students(plan, condition):
@@ -439,37 +442,37 @@ def test_a_condition_may_change_the_recipe_for_itself_alone(demo):
     assert build_plan(demo("train.tuning=full")).lora_rank == 0
 
 
-def test_checkpoints_are_steps_of_a_trial_before_its_end(demo):
+def test_checkpoints_are_points_of_a_trial_before_its_end(demo):
     plan, more = build_plan(demo()), build_plan(demo("train.checkpoints=[40, 10]"))
     assert fingerprints(plan) < fingerprints(more)
     for trial, with_checkpoints in zip(plan.trials, more.trials, strict=True):
         assert with_checkpoints.points[2:] == trial.points
         first, second = with_checkpoints.points[:2]
-        assert [(step.budget, step.step) for step in (first, second)] == [(0, 10), (0, 40)]
+        assert [(point.budget, point.step) for point in (first, second)] == [(0, 10), (0, 40)]
         assert first.student == stopped(trial.points[0].student, 10)
         assert first.scores.keys() == trial.points[0].scores.keys()
         assert all(stage.inputs["generations"].inputs["student"] == second.student for stage in second.scores.values())
 
 
-def test_budgets_of_grpo_are_steps_of_one_training(demo):
+def test_budgets_of_grpo_are_checkpoints_of_one_training(demo):
     plan = build_plan(demo(PROBLEMS, BY_GRPO))
     trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
     *_, last = trial.points
-    assert [step.budget for step in trial.points] == [0, 5, 10, 20]
+    assert [point.budget for point in trial.points] == [0, 5, 10, 20]
     assert last.student.settings["max_steps"] == 20
     assert last.student.runtime["checkpoints"] == [5, 10]
-    assert [step.student for step in trial.points[1:-1]] == [stopped(last.student, step) for step in (5, 10)]
+    assert [point.student for point in trial.points[1:-1]] == [stopped(last.student, step) for step in (5, 10)]
     assert last.student.inputs == {"base": trial.points[0].student.inputs["base"], "start": trial.points[0].student}
     assert last.student.settings["objective"]["kind"] == "grpo"
     assert last.student.settings["batch_size"] == 8
-    assert {step.step for step in trial.points} == {None}
+    assert {point.step for point in trial.points} == {None}
     other = build_plan(demo(PROBLEMS.replace("n: 40", "n: 50"), BY_GRPO))
     changed = {stage.name for stage in plan.stages if stage.fingerprint not in fingerprints(other)}
     assert changed
     assert all("-by-grpo" in name for name in changed)
 
 
-def test_a_grader_that_grades_otherwise_rewards_otherwise(demo, monkeypatch):
+def test_another_version_of_a_grader_changes_the_rewards(demo, monkeypatch):
     before = build_plan(demo(PROBLEMS, BY_GRPO))
     monkeypatch.setattr(BENCHMARKS.module("math500"), "VERSION", 99)
     changed = fingerprints(build_plan(demo(PROBLEMS, BY_GRPO)), "train") - fingerprints(before, "train")
@@ -482,7 +485,7 @@ def test_a_recovery_by_rl_needs_an_objective_with_rewards(demo):
         build_plan(demo(PROBLEMS, BY_GRPO, "recoveries.on-model samples.train={objective: sft}"))
 
 
-def test_on_policy_distillation_needs_no_answers_of_the_teacher(demo):
+def test_on_policy_distillation_needs_no_samples_of_the_teacher(demo):
     plan = build_plan(demo("train.objective=on_policy_distillation", "recoveries={}", "measures={}"))
     assert prompted(plan) == set()
     trial = trial_of(plan, "off-model", 1, "number-words")
@@ -495,7 +498,7 @@ def test_on_policy_distillation_needs_no_answers_of_the_teacher(demo):
     assert not fingerprints(plan, "train") & fingerprints(other, "train")
 
 
-def test_sdft_learns_from_the_teachers_answers_as_demonstrations(demo):
+def test_sdft_uses_the_teachers_samples_as_demonstrations(demo):
     plan = build_plan(demo("train.objective=sdft", "recoveries={}"))
     student = trial_of(plan, "off-model", 1, "number-words").points[0].student
     assert student.inputs["data"].inputs["base"].name == "words"
@@ -507,22 +510,22 @@ def test_sdft_learns_from_the_teachers_answers_as_demonstrations(demo):
     )
 
 
-def test_a_noisy_student_is_brought_back_by_an_adapter_on_its_own_checkpoint(demo):
+def test_a_noisy_student_is_recovered_by_an_adapter_on_its_own_checkpoint(demo):
     plan = build_plan(
         demo("conditions={noise: {kind: weight_noise}}", "recoveries.on-model samples.conditions=[noise]")
     )
     for trial in plan.trials:
         start = trial.points[0].student
         assert start.kind == "weights"
-        for step in trial.points[1:]:
-            assert step.student.inputs["base"] == start
-            assert "start" not in step.student.inputs
-            assert step.student.inputs["data"].inputs["base"] == start.inputs["base"]
+        for point in trial.points[1:]:
+            assert point.student.inputs["base"] == start
+            assert "start" not in point.student.inputs
+            assert point.student.inputs["data"].inputs["base"] == start.inputs["base"]
     scaled = build_plan(
         demo("conditions={half: {kind: interpolation, share: 0.5}}", "recoveries.on-model samples.conditions=[half]")
     )
-    step = scaled.trials[0].points[1]
-    assert step.student.inputs["start"] == scaled.trials[0].points[0].student, "an adapter, scaled, is trained further"
+    point = scaled.trials[0].points[1]
+    assert point.student.inputs["start"] == scaled.trials[0].points[0].student, "an adapter, scaled, is trained further"
 
 
 def test_a_condition_and_a_recovery_may_be_for_some_pairs(small):
@@ -553,13 +556,13 @@ def test_a_condition_and_a_recovery_may_be_for_some_pairs(small):
         ),
     ],
 )
-def test_pairs_that_are_not_there_are_named(small, overrides, said):
+def test_unknown_pairs_are_refused(small, overrides, said):
     with pytest.raises(StudyError, match=said):
         build_plan(small(*overrides))
 
 
-def test_what_experiments_need_by_themselves_and_together(small):
-    """Both need the off-model student, and the models as they are; recovery is of one of them."""
+def test_stages_per_experiment_and_together(small):
+    """Both need the off-model student and the untrained models; one needs the recovery."""
     one = "{experiment: 1, claim: c, expected: lower, compare: {condition: off-model, benchmark: maths}}"
     other = (
         "{experiment: 6, claim: c, expected: higher, versus: off-model, "
@@ -576,7 +579,7 @@ def test_what_experiments_need_by_themselves_and_together(small):
     assert stages_per_experiment(plan) == (2, first + second, second)
 
 
-def test_a_condition_may_be_asked_some_benchmarks(small):
+def test_a_condition_may_be_evaluated_on_some_benchmarks(small):
     everywhere, some = build_plan(small()), build_plan(small("conditions.on-model={benchmarks: [facts]}"))
     asked = {t.condition: set(t.points[-1].scores) for t in some.trials}
     assert asked == {"off-model": {"maths", "facts"}, "on-model": {"facts"}, "prefill": {"maths"}}

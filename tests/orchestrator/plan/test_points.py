@@ -1,4 +1,4 @@
-"""How far a trial has gone, read off records."""
+"""Which points a trial has run, by the records of its stages."""
 
 import pytest
 
@@ -16,10 +16,10 @@ def record(accuracy: float) -> dict:
 def records_of(trial, by_budget: dict[int, float], original: float = 0.8, at: float | None = None) -> dict:
     """Every evaluation of the trial at the budgets that are given, and `at` checkpoints, all benchmarks alike."""
     found = {stage: record(original) for stage in (*trial.untrained_scores.values(), *trial.teacher_scores.values())}
-    for step in trial.points:
-        accuracy = by_budget.get(step.budget) if step.step is None else at
+    for point in trial.points:
+        accuracy = by_budget.get(point.budget) if point.step is None else at
         if accuracy is not None:
-            found |= {stage: record(accuracy) for stage in step.scores.values()}
+            found |= {stage: record(accuracy) for stage in point.scores.values()}
     return found
 
 
@@ -33,27 +33,27 @@ def searching(small):
     return off_model(small(*SEARCH))
 
 
-def budgets(walked) -> list[int]:
-    return [step.budget for step in walked]
+def budgets(points) -> list[int]:
+    return [point.budget for point in points]
 
 
 @pytest.mark.parametrize(
-    ("scores", "walked"),
+    ("scores", "expected"),
     [
-        ({0: 0.79}, [0]),  # nothing worth bringing back
+        ({0: 0.79}, [0]),  # nothing to recover
         ({0: 0.1, 4: 0.73, 8: 0.8}, [0, 8, 4]),
         ({0: 0.1, 4: 0.5, 8: 0.8}, [0, 8, 4]),
         ({0: 0.1, 8: 0.71, 16: 0.8}, [0, 8, 16]),
-        ({0: 0.1, 8: 0.2, 16: 0.3}, [0, 8, 16]),  # never
-        ({0: 0.1, 4: 0.8, 8: 0.2, 16: 0.8}, [0, 8, 16]),  # what lies off its way decides nothing
+        ({0: 0.1, 8: 0.2, 16: 0.3}, [0, 8, 16]),  # never recovered
+        ({0: 0.1, 4: 0.8, 8: 0.2, 16: 0.8}, [0, 8, 16]),  # budgets off the path decide nothing
     ],
 )
-def test_a_search_goes_by_halves(searching, scores, walked):
+def test_a_search_bisects(searching, scores, expected):
     study, trial = searching
-    assert budgets(completed_points(trial, study, records_of(trial, scores))) == walked
+    assert budgets(completed_points(trial, study, records_of(trial, scores))) == expected
 
 
-def test_exactly_the_share_that_is_looked_for_is_enough(searching):
+def test_exactly_the_target_share_is_enough(searching):
     study, trial = searching
     before, enough, short = 40 / 200, 36 / 200, 35 / 200
     assert enough / before < 0.9, "in floating point"
@@ -61,14 +61,14 @@ def test_exactly_the_share_that_is_looked_for_is_enough(searching):
     assert budgets(completed_points(trial, study, records)) == [0, 8, 4]
 
 
-def test_a_search_that_has_not_ended_is_not_finished(searching):
+def test_a_trial_whose_search_has_not_ended_is_unfinished(searching):
     study, trial = searching
     for scores in ({0: 0.1, 4: 0.8, 16: 0.8}, {0: 0.1, 8: 0.2}, {0: 0.1, 8: 0.8}, {8: 0.8, 4: 0.8}):
         assert completed_points(trial, study, records_of(trial, scores)) is None
 
 
 @pytest.mark.parametrize("which", ["untrained_scores", "teacher_scores", "points"])
-def test_a_trial_is_not_finished_while_one_evaluation_is_missing(searching, which):
+def test_a_trial_with_a_missing_evaluation_is_unfinished(searching, which):
     study, trial = searching
     records = records_of(trial, {0: 0.1, 4: 0.8, 8: 0.8})
     assert completed_points(trial, study, records) is not None
@@ -90,7 +90,7 @@ def test_only_the_benchmark_of_the_search_decides(searching):
     assert budgets(completed_points(trial, study, records)) == [0, 8, 16]
 
 
-def test_a_student_that_never_knew_anything_has_lost_nothing(searching):
+def test_a_student_with_a_score_of_0_before_training_has_lost_nothing(searching):
     study, trial = searching
     assert budgets(completed_points(trial, study, records_of(trial, {0: 0.0}, original=0.0))) == [0]
 
@@ -98,14 +98,14 @@ def test_a_student_that_never_knew_anything_has_lost_nothing(searching):
 def test_checkpoints_come_first_and_decide_nothing(small):
     study, trial = off_model(small(*SEARCH, "train.checkpoints=[1, 2]"))
     assert completed_points(trial, study, records_of(trial, {0: 0.8})) is None
-    walked = completed_points(trial, study, records_of(trial, {0: 0.1, 8: 0.8, 4: 0.8}, at=0.8))
-    assert [(step.budget, step.step) for step in walked] == [(0, 1), (0, 2), (0, None), (8, None), (4, None)]
+    expected = completed_points(trial, study, records_of(trial, {0: 0.1, 8: 0.8, 4: 0.8}, at=0.8))
+    assert [(point.budget, point.step) for point in expected] == [(0, 1), (0, 2), (0, None), (8, None), (4, None)]
 
 
 ONE = ["conditions={off-model: }", "seeds=[1]", "pairs.teachers=[words]"]
 
 
-def test_at_most_the_longest_way_of_a_search_is_left_to_run(small):
+def test_the_most_stages_to_run_are_those_of_the_longest_path(small):
     def left(*overrides: str, records_by: dict[int, float] | None = None) -> int:
         plan = build_plan(small(*ONE, "recoveries.own.budgets=[1, 2, 3, 4, 5, 6, 7]", *overrides))
         records = records_of(plan.trials[0], records_by) if records_by else {}
@@ -118,7 +118,7 @@ def test_at_most_the_longest_way_of_a_search_is_left_to_run(small):
     assert left(SEARCH[0], records_by={0: 0.1, 4: 0.8, 2: 0.8, 3: 0.8}) > 0
 
 
-def test_a_search_among_steps_of_grpo_needs_all_of_the_training(small):
+def test_a_search_among_checkpoints_of_grpo_needs_the_whole_training(small):
     problems = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
     grpo = "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1, 2, 3]}"
     plan = build_plan(small(*ONE, problems, grpo))

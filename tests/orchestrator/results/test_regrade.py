@@ -1,4 +1,4 @@
-"""Grading stored answers again."""
+"""Stored completions graded again."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def answered(small, publish):
     return study, store, lambda: perform(stage_of(build_plan(study)), store, "test")
 
 
-def test_what_grades_the_same_changes_nothing(answered):
+def test_the_same_grader_changes_nothing(answered):
     study, store, grade = answered
     grade()
     (one,) = regrade(build_plan(study), store)
@@ -63,7 +63,7 @@ def test_another_version_of_a_grader_is_compared_with_the_newest_grades(answered
     assert again.changed == []
 
 
-def test_a_finer_verdict_that_differs_is_a_difference(answered, monkeypatch):
+def test_verdicts_that_differ_with_the_same_score_are_changes(answered, monkeypatch):
     study, store, grade = answered
     grade()
     before = BENCHMARKS.module("math500").grade
@@ -74,7 +74,7 @@ def test_a_finer_verdict_that_differs_is_a_difference(answered, monkeypatch):
     assert all(a.score == b.score for a, b in one.changed)
 
 
-def test_answers_that_were_never_graded_are_told(answered):
+def test_completions_without_stored_grades_are_reported(answered):
     study, store, _ = answered
     (one,) = regrade(build_plan(study), store)
     assert one.changed is None
