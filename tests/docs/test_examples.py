@@ -32,6 +32,7 @@ PAGES = [page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")] if
 BASE = Path(__file__).with_name("base.yaml")
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 PRINTED = re.compile(r"<!-- printed by: offmodel (.*?) -->\n```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FOLDERS = ("orchestrator", "trainers", "evaluators", "organisms", "experiments", "perf", "tests", "docs")
 PLACEHOLDER = "study.yaml"  # the reader's own study
 
 
@@ -253,6 +254,12 @@ def test_hypotheses_in_the_documentation_are_those_of_the_study():
     shown = [(experiment, claim, expected) for experiment, claim, _, _, expected, _, _ in cells[1:]]
     assert len(shown) == 38
     assert [one for one in shown if one not in declared] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_into_the_repository_exists(page):
+    named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`", page.read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_the_readme_is_short():
