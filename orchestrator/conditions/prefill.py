@@ -22,7 +22,7 @@ class Options(Settings):
     until: str | None = Field(None, min_length=1, description="instead of tokens: all up to and including this text")
     from_model: str = Field(
         "student",
-        description="whose answers are the prefill: `student` or `teacher` (the pair's untrained models), or a key of models",
+        description="source of the prefill: `student` or `teacher` (the pair's untrained models), or a key of models",
     )
     benchmarks: list[str] = Field(
         min_length=1, description="the benchmarks to evaluate on, with answers longer than a token"

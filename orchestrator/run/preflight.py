@@ -225,8 +225,8 @@ def _check_tokens(study: Study, alias: str, folder: Path, texts: dict[str, list[
         for number, encoded in enumerate(tokenizer.encode_batch_fast(each, add_special_tokens=False), 1):
             if len(encoded.ids) >= context:
                 raise StudyError(
-                    f"{where}, row {number}: {len(encoded.ids)} tokens for models.{alias}, whose max_model_len is {context}: "
-                    f"raise max_model_len, or leave the row out"
+                    f"{where}, row {number}: {len(encoded.ids)} tokens for models.{alias}, whose max_model_len is "
+                    f"{context}: raise max_model_len, or leave the row out"
                 )
 
 

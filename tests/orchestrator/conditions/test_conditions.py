@@ -1,4 +1,4 @@
-"""The conditions of a study: what they make of it, what they share, and what they refuse."""
+"""The conditions of a study: their stages, which of them they share, and their messages."""
 
 import importlib
 import re
@@ -80,7 +80,7 @@ def student(trial):
     return trial.points[0].student
 
 
-def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
+def test_a_new_file_is_a_condition(small, dropped_in, publish):
     assert len(block("python").splitlines()) < 60
     plan = build_plan(small("conditions={off-model: , shuffled: {seed: 3}}"))
     trained = {trial.condition: student(trial) for trial in plan.trials if trial.teacher == "words" and trial.seed == 1}
@@ -110,7 +110,7 @@ def test_a_file_that_is_dropped_in_is_a_condition(small, dropped_in, publish):
         build_plan(small("conditions.shuffled.sed=1"))
 
 
-def test_every_experiment_of_the_document_is_in_a_plan_and_passes_the_checks(small):
+def test_every_condition_of_the_documentation_is_planned_and_passes_the_checks(small):
     declared = yaml.safe_load(block("yaml"))
     asked_for = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in declared.items()]
     plan = build_plan(small(*asked_for, "max_model_len=256"))
@@ -127,7 +127,7 @@ def test_every_experiment_of_the_document_is_in_a_plan_and_passes_the_checks(sma
         )
         == 6
     )
-    # Not trained anew: noise, half way, prefill, inoculated and asked so, asked as in training, best of (3). Trained
+    # Without a training of their own: noise, interpolation, prefill, two inoculated, best of (3). Trained
     # once for both teachers: on-model, non-text (3), on-model otherwise (3). For each: all others, and two budgets.
     n = len(declared["conditions"])
     assert distinct["train"] == 2 * (7 + 2 * (n - 8 - 7 + 2))
@@ -172,7 +172,7 @@ def test_the_majority_of_k_is_the_mean_over_disjoint_groups_of_k():
         ("when: evaluation, student: original", None, True),
     ],
 )
-def test_inoculation_at_training_at_evaluation_and_at_both(arm, options, learnt_with, asked_with):
+def test_inoculation_in_training_in_evaluation_and_in_both(arm, options, learnt_with, asked_with):
     trial = arm(f"{{kind: inoculation, {options}, system: 'be bad', prefix: 'in {{braces}} '}}", "measures.kl=[maths]")
     if learnt_with is None:
         assert student(trial) is None
@@ -193,7 +193,7 @@ def test_inoculation_at_training_at_evaluation_and_at_both(arm, options, learnt_
         assert drawn.settings.prompts.system == ("be bad" if asked_with else None)
 
 
-def test_answers_asked_for_otherwise_are_learnt_under_the_studys_prompt(arm):
+def test_answers_under_changed_prompts_are_trained_on_under_the_studys_prompt(arm):
     system = "prompts.system=as ever"
     plain = student(arm("{kind: on_model}", system)).inputs["data"]
     data = student(arm("{kind: on_model, prompts: {system: another}}", system)).inputs["data"]
@@ -207,7 +207,7 @@ def test_answers_asked_for_otherwise_are_learnt_under_the_studys_prompt(arm):
     assert said_again.settings.options["system"] == "as ever"
 
 
-def test_fewer_or_other_prompts_for_one_condition(arm, small, tmp_path, monkeypatch):
+def test_a_condition_may_change_the_prompts(arm, small, tmp_path, monkeypatch):
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(f'{{"instruction": "say {i}"}}\n' for i in range(7)))
     monkeypatch.chdir(tmp_path)
@@ -222,7 +222,7 @@ def test_fewer_or_other_prompts_for_one_condition(arm, small, tmp_path, monkeypa
     assert cost_of([trained.inputs["data"]], study) == (7, 7 * 8)
 
 
-def test_a_filter_ranks_by_the_likelihood_that_the_study_measures_too(small):
+def test_the_perplexity_filter_and_the_measure_share_log_probabilities(small):
     halves = "conditions={low: {kind: perplexity_filter, quantiles: [0, 0.5]}, high: {kind: perplexity_filter, quantiles: [0.5, 1]}}"
     plan = build_plan(small(*ONE, halves, "measures.perplexity=true"))
     low, high = (student(trial).inputs["data"] for trial in plan.trials)
@@ -232,7 +232,7 @@ def test_a_filter_ranks_by_the_likelihood_that_the_study_measures_too(small):
     assert sum(stage.kind == "logprobs" for stage in plan.stages) == 3
 
 
-def test_streams_are_learnt_by_plain_language_modelling_and_have_no_perplexity(arm):
+def test_token_streams_are_trained_by_language_modelling_and_have_no_perplexity(arm):
     trial = arm(
         "{kind: non_text, text: code, n: 9, length: 16}", "measures.perplexity=true", "train.drop_least_likely=0.1"
     )
@@ -242,7 +242,7 @@ def test_streams_are_learnt_by_plain_language_modelling_and_have_no_perplexity(a
     assert trial.training_data == {}
 
 
-def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
+def test_mixed_rows_are_drawn_by_the_seed_and_trained_on_in_order(small):
     plan = build_plan(small("conditions={it: {kind: mixed, share: 0.5, arrange: interleaved}}", "recoveries={}"))
     trained = [student(trial) for trial in plan.trials]
     assert {stage.settings["order"] for stage in trained} == {"fixed"}
@@ -299,7 +299,7 @@ def test_mixed_rows_are_drawn_by_the_seed_and_kept_in_order(small):
         ("{kind: mixed, share: 0.5, train: {order: fixed}}", "train.order: arrange decides the order"),
     ],
 )
-def test_an_option_that_cannot_be_is_named(small, condition, said):
+def test_a_wrong_option_has_a_message_with_its_place(small, condition, said):
     with pytest.raises(StudyError) as raised:
         build_plan(
             small(
@@ -336,7 +336,7 @@ def test_a_recovery_with_an_option_is_one_file(small, tmp_path, monkeypatch):
     sys.modules.pop("orchestrator.recoveries.twice")
 
 
-def test_prompts_that_a_condition_spoils_are_found_before_anything_runs(small):
+def test_prompts_that_a_condition_makes_too_long_are_refused_before_a_run(small):
     spoilt = (
         "conditions={it: {kind: inoculation, when: evaluation, prefix: '" + "very " * 300 + "', benchmarks: [maths]}}"
     )
@@ -345,7 +345,7 @@ def test_prompts_that_a_condition_spoils_are_found_before_anything_runs(small):
         check(plan, Store(plan.study.store), {})
 
 
-def test_the_command_lists_every_condition_and_recovery_from_the_code(capsys, monkeypatch):
+def test_the_command_lists_every_condition_and_recovery(capsys, monkeypatch):
     for part in entries().values():
         for one in part:
             assert one.what.endswith("."), one
@@ -370,7 +370,7 @@ def test_the_command_lists_every_condition_and_recovery_from_the_code(capsys, mo
     assert ended.value.code == 2
 
 
-def test_what_is_filtered_are_the_answers_that_a_condition_with_the_same_prompts_learns_from(small):
+def test_a_filter_uses_the_answers_of_the_condition_with_the_same_prompts(small):
     prompts = "prompts: {maths: 0.2}"
     one, other = build_plan(
         small(*ONE, f"conditions={{all: {{kind: off_model, {prompts}}}, some: {{kind: without_maths, {prompts}}}}}")

@@ -1,7 +1,9 @@
-"""Why a stage is not done."""
+"""`offmodel explain`: why a stage is not done."""
 
 import pytest
+import yaml
 
+from orchestrator.cli import main
 from orchestrator.plan.explain import details, explain, overview
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
@@ -40,7 +42,7 @@ def test_fields_that_only_one_has_and_versions_are_named(store, publish):
     ]
 
 
-def test_the_nearest_stage_is_the_one_with_the_fewest_differences(store, publish):
+def test_the_most_similar_stage_is_the_one_with_the_fewest_differences(store, publish):
     nearest = train(rate=0.1, rows=9, name="zzz")
     publish(store, train(rate=0.5, rows=7, name="student"), {})
     publish(store, nearest, {})
@@ -49,14 +51,14 @@ def test_the_nearest_stage_is_the_one_with_the_fewest_differences(store, publish
     assert lines[1:] == ["  settings.rows: 8 here, 9 there"]
 
 
-def test_of_equally_near_stages_the_namesake_is_taken(store, publish):
+def test_of_equally_similar_stages_one_of_the_same_name_is_taken(store, publish):
     names = ("aaa", "student", "zzz")
     for i, name in enumerate(names):
         publish(store, train(rate=i, name=name), {})
     assert "train/student-" in explain(train(rate=9), store)[0]
 
 
-def test_a_differing_input_is_followed_to_what_differs_in_it(store, publish):
+def test_a_differing_input_is_explained_in_turn(store, publish):
     publish(store, sample(1), {})
     publish(store, train(data=sample(1)), {})
     needed = sample(2)
@@ -68,14 +70,14 @@ def test_a_differing_input_is_followed_to_what_differs_in_it(store, publish):
     ]
 
 
-def test_a_differing_input_that_is_done_is_not_followed(store, publish):
+def test_a_differing_input_that_is_done_is_not_explained(store, publish):
     publish(store, sample(1), {})
     publish(store, sample(2), {})
     publish(store, train(data=sample(1)), {})
     assert explain(train(data=sample(2)), store)[1:] == [f"  input data: {sample(2).address}"]
 
 
-def test_the_first_of_its_kind_is_like_nothing(store, publish):
+def test_the_first_stage_of_its_kind_has_no_similar_one(store, publish):
     publish(store, sample(1), {})
     assert explain(train(), store) == ["the store has no finished stage of the kind train"]
 
@@ -106,3 +108,14 @@ def test_details_have_the_settings(store):
     lines = list(details([train(rate=0.1)], {}, store))
     assert lines[0] == f"not done: {train(rate=0.1).address}"
     assert "    schedule.epochs: 1" in lines
+
+
+def test_the_command_prints_the_study_with_all_defaults(small, tmp_path, monkeypatch, capsys):
+    small()  # writes the file
+    words = ["explain", str(tmp_path / "small.yaml"), "--settings", f"store={tmp_path / 'runs'}", "train.lora_r=4"]
+    monkeypatch.setattr("sys.argv", ["offmodel", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    settings = yaml.safe_load(capsys.readouterr().out)
+    assert (settings["train"]["lora_r"], settings["train"]["lora_alpha"]) == (4, 16)

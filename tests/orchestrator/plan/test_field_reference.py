@@ -1,9 +1,12 @@
 """The reference of fields and the JSON schema of study files."""
 
+import json
+
 import jsonschema
 import pytest
 import yaml
 
+from orchestrator.cli import main
 from orchestrator.conditions import CONDITIONS
 from orchestrator.plan.field_reference import json_schema, markdown, rows_of
 from orchestrator.recoveries import RECOVERIES
@@ -49,3 +52,11 @@ def test_the_json_schema_accepts_study_files(text):
 def test_the_json_schema_refuses_mistakes(wrong):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**yaml.safe_load(SMALL), **wrong}, json_schema())
+
+
+def test_the_command_prints_the_json_schema(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["offmodel", "schema"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert json.loads(capsys.readouterr().out) == json_schema()

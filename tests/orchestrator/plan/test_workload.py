@@ -34,7 +34,7 @@ def test_hours_follow_from_tokens_and_size(small):
     assert looked_at == pytest.approx(20 * 10 * 2 * 8e9 / 1e12 / 3600)
 
 
-def test_rollouts_are_sampled_and_learnt_from(small):
+def test_rollouts_cost_sampling_and_training(small):
     problems = "rl_problems={kind: math500, source: synthetic, n: 9, prompt: '{problem}', max_tokens: 6}"
     recovery = "recoveries={rl: {kind: grpo, conditions: [off-model], budgets: [1, 3], train: {batch_size: 2}}}"
     without = bill(small(HUB, SIMPLE, *ALONE))
@@ -47,7 +47,7 @@ def test_rollouts_are_sampled_and_learnt_from(small):
     assert asked == pytest.approx((rollouts * 6 + 2 * 85) * 8 / 1000 / 3600)
 
 
-def test_an_api_is_paid_for_its_tokens(small):
+def test_an_api_costs_its_tokens(small):
     study = small(HUB, SIMPLE, *ALONE, "pairs.teachers=[terse]", "cost_assumptions.api={terse: {input: 1, output: 10}}")
     read, written = bill(study).tokens["terse"]
     assert (read, written) == (30 * 2, 160 + 85)
@@ -57,14 +57,14 @@ def test_an_api_is_paid_for_its_tokens(small):
     assert "no price is declared" in "\n".join(lines(bill(study), study))
 
 
-def test_what_has_no_size_has_no_price_and_organisms_are_not_spoken_of(small):
+def test_a_model_of_unknown_size_is_not_estimated_and_toy_models_cost_nothing(small):
     study = small(*ALONE)
     assert list(lines(bill(study), study)) == []
     study = small(*ALONE, "models.words=a/words")
     assert "declare models.words as {hub: ..., parameters: 8.0e+9}" in "\n".join(lines(bill(study), study))
 
 
-def test_a_plan_needs_no_hub(small, monkeypatch, capsys, tmp_path):
+def test_a_plan_does_not_read_the_hub(small, monkeypatch, capsys, tmp_path):
     def read(*_):
         raise AssertionError("the hub was asked")
 
@@ -88,7 +88,7 @@ def test_a_plan_needs_no_hub(small, monkeypatch, capsys, tmp_path):
     assert "training takes 6 FLOP per token and parameter (4 with LoRA)" in "\n".join(lines(bill(study), study, True))
 
 
-def test_prices_of_models_that_there_are_not_are_refused(small):
+def test_prices_of_unknown_models_are_refused(small):
     with pytest.raises(StudyError, match=r'cost_assumptions\.api: "student"'):
         small("cost_assumptions.api={student: {input: 1, output: 1}}")
 

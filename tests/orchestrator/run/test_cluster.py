@@ -1,4 +1,4 @@
-"""cluster.yaml, read by Ray's own validator and asked of Ray's own autoscaler what it would launch. Needs no cloud."""
+"""cluster.yaml, checked by Ray's own validator and autoscaler. Needs no cloud."""
 
 import re
 from pathlib import Path
@@ -24,14 +24,14 @@ def read() -> dict[str, Any]:
 
 
 def validated(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with Ray's defaults filled in, as `ray up` validates it. Raises where Ray refuses it."""
+    """A configuration with Ray's defaults filled in, as `ray up` validates it. Raises if Ray refuses it."""
     prepared = prepare_config(config)
     validate_config(prepared)
     return prepared
 
 
 def launched(*demands: EngineResources | TrainResources) -> dict[str, int]:
-    """The nodes, by type, that the autoscaler would launch for these demands beside the head."""
+    """The nodes by type that the autoscaler would launch for these demands, without the head."""
     config = AutoscalingConfig(read(), skip_content_hash=True)
     bundles = [ResourceRequestUtil.make({"CPU": demand.cpus, "GPU": demand.gpus}) for demand in demands]
     request = SchedulingRequest(
@@ -85,13 +85,13 @@ def test_nodes_stay_longer_than_they_take_to_boot():
     )
 
 
-def test_nothing_is_launched_before_there_is_work():
+def test_nothing_is_launched_without_work():
     nodes = AutoscalingConfig(read(), skip_content_hash=True).get_node_type_configs()
     assert {node.min_worker_nodes for node in nodes.values()} == {0}
     assert launched() == {}
 
 
-def test_engines_and_trainings_find_gpus_beside_each_other():
+def test_engines_and_trainings_get_gpus_of_their_own():
     assert launched(ENGINE) == {"gpu": 1}
     assert launched(ENGINE, ENGINE, TRAINING) == {"gpu": 3}
     most = validated(read())["max_workers"]

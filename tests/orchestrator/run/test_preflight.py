@@ -49,7 +49,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def weights(tmp_path, monkeypatch):
-    """The shipped organisms in a folder that may be spoilt."""
+    """A copy of the shipped toy models that a test may damage."""
     folder = tmp_path / "weights"
     shutil.copytree(shipped.FOLDER, folder)
     monkeypatch.setattr(shipped, "FOLDER", folder)
@@ -92,7 +92,7 @@ def test_fewer_prompts_than_asked_for(small, write):
     assert f"prompts.n: 4 prompts are asked for, but {path} has 3" in message
 
 
-def test_a_prompt_that_is_no_text(small, write):
+def test_a_prompt_that_is_not_text(small, write):
     path = write("prompts", [{"instruction": None}])
     assert "instruction" in refused(small(f"prompts.source={path}", "prompts.n=1", "recoveries={}"))
 
@@ -263,7 +263,7 @@ def test_a_task_that_lm_eval_does_not_have(small):
         pytest.param("'{problem} In \\boxed{}.'", "prompt"),
     ],
 )
-def test_a_prompt_that_names_what_rows_do_not_have(small, prompt, part):
+def test_a_prompt_that_names_an_unknown_column(small, prompt, part):
     message = refused(small(f"benchmarks.maths.prompt={prompt}"))
     assert "benchmarks.maths: " in message
     assert part in message
@@ -284,7 +284,7 @@ def test_finished_weights_that_were_damaged(small, publish):
     assert f"{path}: " in refused(study)
 
 
-def test_damaged_weights_that_nothing_will_load_are_let_be(small, publish):
+def test_damaged_weights_that_no_stage_will_load_are_ignored(small, publish):
     study = small()
     plan, store = build_plan(study), Store(study.store)
     for stage in plan.stages:
@@ -294,11 +294,11 @@ def test_damaged_weights_that_nothing_will_load_are_let_be(small, publish):
     preflight(study)
 
 
-def test_problems_of_the_organisms_are_none_of_a_benchmark(small):
+def test_synthetic_problems_are_not_examples_of_a_benchmark(small):
     preflight(small(*GRPO, PROBLEMS, "benchmarks.maths.n=200"))
 
 
-def test_problems_that_are_examples_of_a_benchmark_too(small, write):
+def test_problems_that_are_examples_of_a_benchmark(small, write):
     rows = benchmark_rows("math500", 5, 0)
     path = write("problems", [*benchmark_rows("math500", 5, 0, test=False), *rows[:2]])
     study = [*GRPO, PROBLEMS, f"rl_problems.source={path}"]
@@ -333,7 +333,7 @@ def test_a_problem_longer_than_the_context(small):
     assert "raise max_model_len" in message
 
 
-def test_a_benchmark_that_cannot_be_read_is_named_though_there_are_problems(small, write):
+def test_an_unreadable_benchmark_is_named_beside_rl_problems(small, write):
     path = write("rows", [{"problem": "x", "answer": "1", "level": 1}])
     message = refused(small(*GRPO, PROBLEMS, f"benchmarks.maths.source={path}", "benchmarks.maths.n=2"))
     assert f"benchmarks.maths: n: 2 rows are asked for, but {path} has 1" in message
@@ -350,7 +350,7 @@ def test_a_checkpoint_beyond_the_steps_of_the_training(small):
 
 @pytest.fixture
 def stranger(tmp_path):
-    """A checkpoint whose tokens mean something else."""
+    """A checkpoint with another tokenizer."""
     folder = tmp_path / "stranger"
     shutil.copytree(shipped.FOLDER / "terse", folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
@@ -359,7 +359,7 @@ def stranger(tmp_path):
     return f"models.terse={folder}"
 
 
-def test_a_teacher_that_judges_tokens_has_the_students_tokens(small, stranger):
+def test_a_teacher_whose_logits_are_used_has_the_students_tokenizer(small, stranger):
     preflight(small("train.objective=on_policy_distillation", "recoveries={}"))
     message = refused(small("train.objective=on_policy_distillation", "recoveries={}", stranger))
     assert "pairs: student and terse have different tokenizers" in message
@@ -367,12 +367,12 @@ def test_a_teacher_that_judges_tokens_has_the_students_tokens(small, stranger):
     preflight(small("train.objective=sdft", "recoveries={}", stranger))
 
 
-def test_a_student_that_is_judged_by_what_it_was_needs_no_teacher_of_its_family(small, stranger):
+def test_a_self_reference_needs_no_teacher_with_the_same_tokenizer(small, stranger):
     preflight(small(stranger, "conditions={off-model: }", "recoveries.own.train={objective: on_policy_distillation}"))
     preflight(small(stranger, "conditions={on-model: {train: {objective: on_policy_distillation}}}", "recoveries={}"))
 
 
-def test_the_answers_that_trainings_sample_are_counted(small):
+def test_answers_sampled_in_trainings_are_counted(small):
     def cost(*overrides: str) -> tuple[int, int]:
         study = small("conditions={off-model: }", "pairs.teachers=[words]", "seeds=[1]", *overrides)
         return cost_of([stage for stage in build_plan(study).stages if stage.kind == "train"], study)

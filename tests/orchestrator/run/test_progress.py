@@ -1,4 +1,4 @@
-"""The account of where the time went, and the lines that a run prints."""
+"""Wall time by kind of work, and the lines that a run prints."""
 
 import io
 from collections import Counter
@@ -17,9 +17,9 @@ from orchestrator.run.progress import Progress, duration, time_split
         ([("train", 2, 5)], {"train": 3, "orchestration": 7}),
         ([("train", 0, 10), ("sample", 0, 10)], {"train": 5, "sample": 5}),
         ([("train", 0, 6), ("sample", 4, 10)], {"train": 5, "sample": 5}),
-        # Two of a kind at once are one kind under way.
+        # Two of a kind at once count as one.
         ([("train", 0, 4), ("train", 0, 4), ("sample", 0, 4)], {"train": 2, "sample": 2, "orchestration": 6}),
-        # Only what lies within the run counts.
+        # Only the time within the run counts.
         ([("train", -5, 2), ("sample", 8, 20)], {"train": 2, "sample": 2, "orchestration": 6}),
         ([("a", 0, 9), ("b", 0, 9), ("c", 3, 6)], {"a": 4, "b": 4, "c": 1, "orchestration": 1}),
     ],
@@ -36,11 +36,11 @@ def test_the_parts_add_up_to_the_whole():
 @pytest.mark.parametrize(
     ("seconds", "text"), [(59.4, "59 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
 )
-def test_duration_is_for_people(seconds, text):
+def test_durations_are_readable(seconds, text):
     assert duration(seconds) == text
 
 
-def test_a_log_tells_what_is_done_and_what_failed():
+def test_a_log_has_done_and_failed_stages():
     out = io.StringIO()
     console = Console(file=out, width=200, force_terminal=False)
 

@@ -1,4 +1,4 @@
-"""The study files that ship: each unfolds and is priced without a hub, and says where values come from."""
+"""The shipped study files: each is planned without the hub, and its values have a provenance."""
 
 import re
 
@@ -34,7 +34,7 @@ def offline(monkeypatch):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_unfolds_and_is_priced_without_a_hub(path):
+def test_a_shipped_study_is_planned_and_its_costs_estimated_without_the_hub(path):
     study = load_study(path)
     plan = build_plan(study)
     bill = gpu_hours_of(plan.stages, study)
@@ -57,7 +57,7 @@ def test_unfolds_and_is_priced_without_a_hub(path):
     assert {f"{trial.student} / {trial.teacher}" for trial in plan.trials} == known
 
 
-def test_full_weights_are_set_beside_the_grids_own_students():
+def test_the_study_of_full_weights_reuses_the_students_of_the_grid():
     full, grid = (
         build_plan(load_study(EXPERIMENTS / f"offmodel-{name}.yaml")).stages for name in ("full-weights", "grid")
     )

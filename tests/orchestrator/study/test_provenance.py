@@ -1,4 +1,4 @@
-"""Where values come from: what the study file says, and what must not pass as said."""
+"""Provenance: the source of each value, as the study file states it."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def sources(study: Study) -> dict[str, str]:
     return {one.field: one.source for one in stated(study.provenance, study.model_dump(exclude_none=True))}
 
 
-def test_the_longest_entry_counts_and_defaults_have_one_too(small):
+def test_the_longest_entry_counts_and_defaults_have_a_provenance(small):
     found = sources(small(SAID))
     assert found["train.lora_r"] == "follow-up"
     assert found["train.learning_rate"] == found["train.lora_alpha"] == "our choice"
@@ -30,7 +30,7 @@ def test_items_of_a_list_are_fields(small):
     assert sources(study)["seeds"] == NOT_STATED
 
 
-def test_what_the_command_line_overrides_is_no_longer_of_the_paper(small):
+def test_an_override_replaces_the_provenance(small):
     found = sources(small(SAID, "benchmarks.maths={kind: math500, source: synthetic, n: 3}", "train.lora_r=2"))
     assert found["benchmarks.maths.n"] == found["train.lora_r"] == COMMAND_LINE
     assert found["train.lora_alpha"] == "our choice"
@@ -45,12 +45,12 @@ def test_what_the_command_line_overrides_is_no_longer_of_the_paper(small):
         ("train: ''", "train"),
     ],
 )
-def test_provenance_of_what_there_is_not_is_refused(small, entry, said):
+def test_provenance_of_an_unknown_field_is_refused(small, entry, said):
     with pytest.raises(StudyError, match=said):
         small(f"provenance={{{entry}}}")
 
 
-def test_fields_of_apis_are_no_fields_of_other_models(small):
+def test_fields_of_api_models_are_not_fields_of_other_models(small):
     study = small("models.words={api: far, base_url: 'http://localhost/v1'}")
     found = {one.field: one.value for one in stated(study.provenance, study.model_dump(exclude_none=True))}
     assert found["models.words.base_url"] == "http://localhost/v1"

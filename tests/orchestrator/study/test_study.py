@@ -1,4 +1,4 @@
-"""The study file: every mistake in it gives one error that says where it is and what to write."""
+"""The study file: each mistake has a message with its place and what to write."""
 
 import os
 
@@ -143,7 +143,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ),
     ],
 )
-def test_a_mistake_is_named_with_its_place(small, override, parts):
+def test_a_mistake_has_a_message_with_its_place(small, override, parts):
     with pytest.raises(StudyError) as raised:
         build_plan(small(override))
     message = str(raised.value)
@@ -151,7 +151,7 @@ def test_a_mistake_is_named_with_its_place(small, override, parts):
     assert len(message.splitlines()) == 1
 
 
-def test_all_mistakes_are_told_at_once(small):
+def test_all_mistakes_are_reported_together(small):
     with pytest.raises(StudyError) as raised:
         small("train.rnk=4", "train.max_step=4", "sampling.max_token=4", "dtype=float8")
     lines = str(raised.value).splitlines()
@@ -160,13 +160,13 @@ def test_all_mistakes_are_told_at_once(small):
     assert all(any(f"small.yaml: {place}: " in line for line in lines) for place in places)
 
 
-def test_all_names_that_refer_to_nothing_are_told_at_once(small):
+def test_all_unknown_names_are_reported_together(small):
     with pytest.raises(StudyError) as raised:
         small("measures.kl=[mats]", "seeds=[1, 1]", "recoveries.own.conditions=[offmodel]")
     assert len(str(raised.value).splitlines()) == 3
 
 
-def test_all_options_that_are_not_taken_are_told_at_once(small):
+def test_all_wrong_options_are_reported_together(small):
     study = small("conditions.prefill={token: 2}", "recoveries.own.trian={}", "conditions.off-model.sampling=3")
     with pytest.raises(StudyError) as raised:
         build_plan(study)
@@ -203,7 +203,7 @@ def test_a_bad_override_is_refused(small, override, part):
 
 
 @pytest.mark.parametrize(("text", "part"), [("a: [1", "not valid YAML"), ("- a\n", "a mapping"), ("", "a mapping")])
-def test_a_file_that_is_no_study_is_refused(tmp_path, text, part):
+def test_a_file_without_a_study_is_refused(tmp_path, text, part):
     path = tmp_path / "study.yaml"
     path.write_text(text)
     with pytest.raises(StudyError, match=part):
@@ -215,7 +215,7 @@ def test_a_missing_file_is_refused(tmp_path):
         load_study(tmp_path / "absent.yaml")
 
 
-def test_overrides_are_yaml_and_the_last_one_stands(small):
+def test_overrides_are_yaml_and_the_last_one_counts(small):
     study = small(
         "train.tuning=full",
         "seeds=[3, 4]",
@@ -228,7 +228,7 @@ def test_overrides_are_yaml_and_the_last_one_stands(small):
     assert study.train.learning_rate == pytest.approx(1e-4)
 
 
-def test_an_override_may_hold_equals_signs_and_make_its_parents(small):
+def test_an_override_may_contain_equals_signs_and_create_its_parents(small):
     study = small("prompts.system=a=b", "tracking.experiment=x", "recoveries.own.search.benchmark=maths")
     assert study.prompts.system == "a=b"
     assert study.tracking.experiment == "x"
@@ -261,7 +261,7 @@ def test_a_model_may_be_given_by_text(small, text, source):
     assert model.model_dump(exclude_unset=True) == source
 
 
-def test_secrets_are_neither_taken_in_a_study_file_nor_shown():
+def test_secrets_are_refused_in_a_study_file_and_never_shown():
     with pytest.raises(ValueError, match="MLFLOW_TRACKING_PASSWORD"):
         Tracking(uri="https://user:secret@mlflow.example.com")
     assert without_secrets("postgresql://user:secret@host/db") == "postgresql://host/db"
@@ -269,7 +269,7 @@ def test_secrets_are_neither_taken_in_a_study_file_nor_shown():
     assert without_secrets("runs") == "runs"
 
 
-def test_thinking_is_switched_as_yaml_writes_it(small):
+def test_thinking_may_be_a_yaml_boolean(small):
     switched = [
         small(f"benchmarks.maths.thinking={word}").benchmarks["maths"].thinking for word in ("on", "off", "empty")
     ]
@@ -285,14 +285,14 @@ def test_an_objective_is_a_name_or_a_mapping_and_its_defaults_are_written_out(sm
     assert (grpo.objective["num_generations"], grpo.objective["epsilon"], grpo.traits.on_policy) == (4, 0.2, True)
 
 
-def test_what_has_an_effect_is_taken(small):
+def test_settings_that_have_an_effect_are_accepted(small):
     learnt = small("train={learning_rate: 1, drop_least_likely: 0.1, loss_on: after_reasoning, checkpoints: [5]}").train
     assert (learnt.drop_least_likely, learnt.loss_on, learnt.checkpoints) == (0.1, "after_reasoning", [5])
     place = small("resources.train={zero: 3, offload: all, workers: 2, gradient_checkpointing: true}").resources.train
     assert (place.zero, place.offload, place.workers) == (3, "all", 2)
 
 
-def test_a_recipe_that_is_changed_keeps_the_rest(small):
+def test_changed_training_settings_keep_the_others(small):
     recipe = small("train={learning_rate: 0.1, lora_r: 4, objective: {kind: sft_kl, weight: 0.5}}").train
     changed = recipe.changed({"objective": {"kind": "sft_kl", "direction": "base_student"}, "num_train_epochs": 3})
     assert (changed.learning_rate, changed.lora_r, changed.num_train_epochs) == (0.1, 4, 3.0)
@@ -300,12 +300,12 @@ def test_a_recipe_that_is_changed_keeps_the_rest(small):
     assert recipe.changed({}) == recipe
 
 
-def test_a_study_comes_back_from_its_json_as_it_was(small):
+def test_a_study_survives_a_round_trip_through_json(small):
     study = small("train.objective={kind: sft_kl, weight: 0.5}", PROBLEMS, "conditions.off-model.train={lora_r: 2}")
     assert Study.model_validate_json(study.model_dump_json()) == study
 
 
-def test_files_are_found_from_wherever_a_stage_runs(small, monkeypatch, tmp_path):
+def test_paths_become_absolute(small, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     study = small(PROBLEMS.replace("synthetic", "rows.jsonl"), "prompts.source=rows.jsonl")
     assert study.rl_problems.source == study.prompts.source == str(tmp_path / "rows.jsonl")
