@@ -1,7 +1,7 @@
 """Simulated studies whose true values are known, to check how often the intervals of statistics.py contain them.
 
-The probability of a correct answer is logistic in four terms: the difficulty of the example (normal), the mean effect of
-training, the effect on this example (normal), and the effect of this training run on all examples (normal). The true
+The probability of a correct answer is logistic in four terms: the difficulty of the example (normal), the mean effect
+of training, the effect on this example (normal), and the effect of this training run on all examples (normal). The true
 value is the mean over all possible examples and training runs. With one seed it is the mean over all possible examples
 for that one trained student. True values are integrated, not simulated.
 

@@ -1,7 +1,7 @@
 """Answers to the training prompts that are sampled with other settings than the study's, for training on its prompts.
 
-The student is trained on the study's own prompt, whatever prompt and sampling produced the answer. Answers under another
-prompt are therefore off-policy.
+The student is trained on the study's own prompt, whatever prompt and sampling produced the answer. Answers under
+another prompt are therefore off-policy.
 """
 
 from string import Formatter

@@ -223,7 +223,8 @@ def test_a_condition_may_change_the_prompts(arm, small, tmp_path, monkeypatch):
 
 
 def test_the_perplexity_filter_and_the_measure_share_log_probabilities(small):
-    halves = "conditions={low: {kind: perplexity_filter, quantiles: [0, 0.5]}, high: {kind: perplexity_filter, quantiles: [0.5, 1]}}"
+    half = "kind: perplexity_filter, quantiles"
+    halves = f"conditions={{low: {{{half}: [0, 0.5]}}, high: {{{half}: [0.5, 1]}}}}"
     plan = build_plan(small(*ONE, halves, "measures.perplexity=true"))
     low, high = (student(trial).inputs["data"] for trial in plan.trials)
     assert low != high

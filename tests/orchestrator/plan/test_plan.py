@@ -480,7 +480,7 @@ def test_another_version_of_a_grader_changes_the_rewards(demo, monkeypatch):
 
 
 def test_a_recovery_by_rl_needs_an_objective_with_rewards(demo):
-    told = r"recoveries.on-model samples: train\.objective: this recovery trains on problems with a reward, and sft does not"
+    told = r"on-model samples: train\.objective: this recovery trains on problems with a reward, and sft does not"
     with pytest.raises(StudyError, match=told):
         build_plan(demo(PROBLEMS, BY_GRPO, "recoveries.on-model samples.train={objective: sft}"))
 

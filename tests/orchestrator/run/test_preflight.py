@@ -170,7 +170,7 @@ def test_an_organism_whose_weights_were_changed(small, weights):
     content[-1] ^= 1
     path.write_bytes(content)
     message = refused(small())
-    assert f"organism words: the checksum of {path} is not the shipped one" in message
+    assert f"organism words: the checksum of {path} differs from the shipped one" in message
     assert "install offmodel again, or set rebuild: true" in message
 
 

@@ -17,8 +17,8 @@ FILES = sorted(EXPERIMENTS.glob("*.yaml"))
 # All that is known of the post's set-up: what else is said to come from it is a mistake.
 POST = (
     r"prompts\.source|train\.tuning|train\.objective\.kind|benchmarks\.(instructions|facts|maths)\.(kind|n)|"
-    r"benchmarks\.olympiads\.n|benchmarks\.facts\.max_tokens|conditions\.off-model\.kind|recoveries\.on-model samples.*\.kind|"
-    r"conditions\.full weights\.train\.tuning|conditions\.outputs only\..*"
+    r"benchmarks\.olympiads\.n|benchmarks\.facts\.max_tokens|conditions\.off-model\.kind|"
+    r"recoveries\.on-model samples.*\.kind|conditions\.full weights\.train\.tuning|conditions\.outputs only\..*"
 )
 
 
