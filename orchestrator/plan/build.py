@@ -95,7 +95,7 @@ def _spec(builder: Builder, condition: str) -> tuple[ConditionSpec, Mapping[str,
 def _first_training(student: Stage | None) -> Iterator[tuple[int | None, Stage | None]]:
     """The checkpoints of a condition's training that are to be evaluated, by step, and its end (None)."""
     if student is not None and student.kind == "train":
-        yield from ((step, train.stopped(student, step)) for step in sorted(student.runtime["checkpoints"]))
+        yield from ((step, train.at_step(student, step)) for step in sorted(student.runtime.checkpoints))
     yield None, student
 
 

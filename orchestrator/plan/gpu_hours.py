@@ -57,13 +57,13 @@ def _flop_a_parameter(stage: Stage, study: Study) -> float:
         return FORWARD_FLOP * rows_in(stage.inputs["data"], study) * _row(_longest(stage.inputs["data"], study), study)
     if stage.kind != "train" or stage.runtime.published_by is not None:
         return 0.0
-    each = LORA_FLOP if stage.settings["tuning"] == "lora" else FULL_FLOP
+    each = LORA_FLOP if stage.settings.leaves_adapter else FULL_FLOP
     rollouts, longest = asked_of(stage, study)
     if rollouts:
-        return each * rollouts * min(stage.settings["max_length"], _row(longest, study))
-    rows = steps_of(stage, study) * stage.settings["batch_size"]
+        return each * rollouts * min(stage.settings.train.max_length, _row(longest, study))
+    rows = steps_of(stage, study) * stage.settings.train.batch_size
     length = prices.prompt_tokens + study.sampling.max_tokens * prices.answer_share
-    return each * rows * min(stage.settings["max_length"], length)
+    return each * rows * min(stage.settings.train.max_length, length)
 
 
 def _longest(data: Stage, study: Study) -> int:

@@ -117,7 +117,8 @@ class Plan:
     @cached_property
     def lora_rank(self) -> int:
         """The largest rank of an adapter that an engine must serve; 0 if there is no adapter."""
-        return max((stage.settings.get("lora_r", 0) for stage in self.stages if stage.kind == "train"), default=0)
+        adapters = (stage.settings.train.lora for stage in self.stages if stage.kind == "train")
+        return max((lora.r for lora in adapters if lora is not None), default=0)
 
     def count_without_sharing(self) -> Counter[str]:
         """How many stages of each kind would run if trials did not share stages."""

@@ -1,7 +1,7 @@
 """How much work stages are, before they run: answers, tokens, steps, and the most stages of a run."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
@@ -11,12 +11,12 @@ from orchestrator.plan.hypotheses import pairs_of
 from orchestrator.plan.points import completed_points
 from orchestrator.plan.trial import EvaluationPoint, Plan
 from orchestrator.stages import data
+from orchestrator.stages.train import RLProblems, TrainingPrompts
 from orchestrator.stages.transform import origin
 from orchestrator.store.stage import Stage, closure
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 from orchestrator.study.hypotheses import Point, points
 from orchestrator.study.schema import Study
-from trainers import objectives
 
 
 def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
@@ -59,34 +59,26 @@ def _prompts_of(sample: Stage) -> int:
 def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
     """The answers that a student samples during its training, and the most tokens of one."""
     settings = stage.settings
-    how = settings.get("rl_problems") or settings.get("sampling_params")
-    if how is None:
+    if settings.sampling is None:
         return 0, 0
-    n = steps_of(stage, study) * settings["batch_size"] * _completions_per_prompt(settings["objective"])
-    return n, how["max_tokens"]
-
-
-def _completions_per_prompt(objective: Mapping[str, Any]) -> int:
-    declared = objectives.get(objective["kind"])
-    options = declared.options(**{key: value for key, value in objective.items() if key != "kind"})
-    return declared.sampling(options).num_generations
+    return steps_of(stage, study) * settings.completions_per_step, settings.sampling.max_tokens
 
 
 def steps_of(train: Stage, study: Study) -> int:
     """The most steps of a training. It may have fewer: truncated answers are no training rows."""
     settings = train.settings
-    if settings.get("max_steps"):
-        return settings["max_steps"]
-    rows = settings["rows"] or _rows_in(train, study)
-    return max(settings["min_steps"], round(settings["num_train_epochs"] * rows / settings["batch_size"]), 1)
+    return settings.train.max_steps or settings.train.steps(settings.rows or _rows_in(train, study))
 
 
 def _rows_in(train: Stage, study: Study) -> int:
     """The most rows of a training."""
-    if "rl_problems" in train.settings:
-        return train.settings["rl_problems"]["rows"].n
-    if "data" not in train.inputs:
-        return data.most_prompts(data.prompt_data(study.prompts), study.prompts.source)
+    match train.settings.examples:
+        case RLProblems() as problems:
+            n = problems.prompts.examples.n
+            assert n is not None
+            return n
+        case TrainingPrompts() as examples:
+            return data.most_prompts(examples.prompts, train.runtime.location)
     return rows_in(train.inputs["data"], study)
 
 
@@ -155,8 +147,8 @@ def budgets_without_rows(plan: Plan) -> Iterator[str]:
     """A line for each recovery with a budget of more rows than its data has."""
     for trial in plan.trials:
         for point in trial.points:
-            if point.recovery and point.student is not None and point.student.settings.get("rows"):
-                has, wanted = _rows_in(point.student, plan.study), point.student.settings["rows"]
+            if point.recovery and point.student is not None and point.student.settings.rows is not None:
+                has, wanted = _rows_in(point.student, plan.study), point.student.settings.rows
                 if wanted > has:
                     yield (
                         f"recoveries.{point.recovery}.budgets: {wanted} samples are asked for, but the {has} prompts "

@@ -6,7 +6,7 @@ no training. `train.objective` takes any objective that learns from problems wit
 """
 
 from orchestrator.stages.builder import Builder
-from orchestrator.stages.train import stopped
+from orchestrator.stages.train import at_step
 from orchestrator.store.stage import Stage
 from orchestrator.study.recoveries import Recovery, RecoveryTrain
 from orchestrator.study.settings import Settings
@@ -30,4 +30,4 @@ def recover(builder: Builder, start: Stage, budget: int, recovery: Recovery, opt
             f"not: use grpo"
         )
     whole = builder.train(builder.student, recipe, start=start)
-    return whole if budget == longest else stopped(whole, budget)
+    return whole if budget == longest else at_step(whole, budget)

@@ -133,7 +133,7 @@ def _check_trainings(plan: Plan, records: dict[Stage, dict]) -> None:
     for stage in plan.stages:
         if stage.kind != "train" or stage in records:
             continue
-        at = stage.settings["stop_after"]
+        at = stage.settings.train.stop_after
         steps = steps_of(stage, plan.study)
         if at is not None and at > steps:
             raise StudyError(f"train.checkpoints: {at} is beyond the {steps} steps of {stage.name}")

@@ -120,7 +120,7 @@ class StageRunner:
         failure = ray.get(self.board.start.remote(stage, self.trial))
         if failure is not None:
             raise StageFailed(stage, failure, here=False)
-        parts = [train.stopped(stage, step) for step in (stage.runtime.checkpoints if stage.kind == "train" else ())]
+        parts = [train.at_step(stage, step) for step in (stage.runtime.checkpoints if stage.kind == "train" else ())]
         parts = [part for part in parts if self._known(part) is None]
         try:
             if stage.runtime.cpus is not None:

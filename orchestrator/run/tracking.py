@@ -24,7 +24,7 @@ from orchestrator.measures import MEASURES
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.stages.data import PromptData
 from orchestrator.stages.sample import BenchmarkPrompts, TaskPrompts
-from orchestrator.stages.train import STEPS
+from orchestrator.stages.train import STEPS, TrainingPrompts
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.hypotheses import ORIGINAL
@@ -151,7 +151,9 @@ class _Log:
         }
         identities: dict[str, Any] = {}
         for stage in self._plan.stages:
-            prompts = stage.settings.prompts if stage.kind in ("sample", "train") else None
+            prompts = stage.settings.prompts if stage.kind == "sample" else None
+            if stage.kind == "train" and isinstance(stage.settings.examples, TrainingPrompts):
+                prompts = stage.settings.examples.prompts
             if isinstance(prompts, PromptData):
                 identities["training prompts"] = prompts
             elif isinstance(prompts, BenchmarkPrompts):

@@ -20,7 +20,8 @@ def _shape_of(adapter: Stage) -> dict[str, int]:
     """The rank and alpha of a student's adapter, which further training keeps."""
     while adapter.kind != "train":  # An adapter that is scaled has the shape of the one that was trained.
         adapter = adapter.inputs["student"]
-    return {"lora_r": adapter.settings.lora_r, "lora_alpha": adapter.settings.lora_alpha}
+    lora = adapter.settings.train.lora
+    return {"lora_r": lora.r, "lora_alpha": lora.lora_alpha}
 
 
 @dataclass(frozen=True)
@@ -99,32 +100,34 @@ class Builder:
         """The student, trained by a recipe (the study's by default) from the base student or further from `start`.
 
         The objective decides the data: completions of the model `on` for the training prompts, or `data`, a sample or
-        rows, in their place; the student's own completions, with `on` as the teacher; or the study's problems for RL.
-        `rows` takes that many examples, in an order drawn from the seed.
+        rows, in their place; the student's own completions; or the study's problems for RL. `on` is also the teacher
+        of an objective that has one. `rows` takes that many examples, in an order drawn from the seed. Raises
+        ValueError for what does not fit the objective.
         """
         recipe = recipe or self.study.train
         objective, kind = recipe.traits, recipe.objective["kind"]
-        common: dict[str, Any] = {"start": start, "rows": rows}
+        inputs = {"base": self.model(self.student)}
         if objective.data in ("completions", "token_streams"):
-            common["data"] = data or self.sample(on)
+            inputs["data"] = data or self.sample(on)
         elif data is not None:
             raise ValueError(f"train.objective: {kind} does not learn from given rows: use another objective")
         if objective.data == "problems":
             if self.study.rl_problems is None:
                 raise ValueError(f"train.objective: {kind} needs problems with a reward: give the study rl_problems")
-            common["rows"] = None
+            if rows is not None:
+                raise ValueError(f"train.objective: {kind} learns from problems, and not from samples: use another")
         reference = objective.reference(recipe.objective_options)
         if reference is not None and reference.model == "teacher":
-            common["teacher"] = self.model(on)
-        base = self.model(self.student)
-        if start is not None and recipe.tuning == "full" and start.settings.leaves_adapter:
-            raise ValueError("train.tuning: full weights cannot go on from a LoRA adapter: use one for both")
-        if start is not None and recipe.tuning == "lora":
-            if start.settings.leaves_adapter:
+            inputs["teacher"] = self.model(on)
+        if start is not None:
+            adapter = start.settings.leaves_adapter
+            if adapter and recipe.tuning == "full":
+                raise ValueError("train.tuning: full weights cannot continue from a LoRA adapter: use one for both")
+            if adapter:
                 recipe = recipe.changed(_shape_of(start))
-            else:
-                base, common["start"] = start, None
-        return train.stage(self.study, recipe, base, self.seed, **common)
+            # A new adapter is trained on top of a checkpoint; full weights and adapters are trained further.
+            inputs["start" if adapter or recipe.tuning == "full" else "base"] = start
+        return train.stage(self.study, recipe, self.seed, inputs, rows)
 
     def weights(self, student: Stage, change: weights.Noise | weights.Interpolate | weights.Scale) -> Stage:
         """A student made from the weights of a trained one and of the base student, without training."""

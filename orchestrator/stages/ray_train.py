@@ -1,272 +1,139 @@
-"""A training as the work of a stage: what it learns from, how it goes on after a loss, what it leaves on its way, and
-the engines that sample for it."""
+"""The stage `train` on Ray Train: its processes, retries, and how they use the store and the engines."""
 
 import json
-import random
-import shutil
 import tempfile
-import time
-import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluators.engines.chat_template import Chat
-from evaluators.engines.generations import Generation
-from evaluators.engines.requests import Request, RequestOutput, SamplingParams
-from evaluators.evaluate import chats_of, example_ids, grade
-from orchestrator.stages import data
-from orchestrator.stages import train as stage_of
 from orchestrator.stages.preemption import PreemptionNotice
-from orchestrator.stages.train import STEPS
-from orchestrator.stages.transform import rows_of
-from orchestrator.store.context import StageContext, Weights, checkpoint_of
-from orchestrator.study.schema import Problems, Prompts
-from trainers import objectives
+from orchestrator.stages.train import RLProblems
+from orchestrator.stages.training import artifacts, examples, rollouts
+from orchestrator.store.context import StageContext
 from trainers.callbacks import Callbacks
-from trainers.job import TrainJob
 from trainers.process import ProcessConfig
-from trainers.rows import Example
-from trainers.settings import Lora, TrainSettings
 
 FIGURES = "training.json"
-MICRO_TOKENS = {"cuda": 16384, "cpu": 4096}  # what does not fit into a CPU's caches is no faster for being more
-OURS = (ValueError, ArithmeticError, AssertionError)  # what trying again does not mend
-NOT_SETTINGS = (
-    "tuning",
-    "lora_r",
-    "lora_alpha",
-    "objective",
-    "rows",
-    "rl_problems",
-    "prompts",
-    "sampling_params",
-    "max_model_len",
-)
+MICROBATCH_TOKENS = {"cuda": 16384, "cpu": 4096}  # On a CPU larger micro-batches do not fit its caches.
+PERMANENT = (ValueError, ArithmeticError, AssertionError)  # errors that a retry would repeat
 
 
-def run(work: StageContext) -> dict[str, Any]:
-    """Train the stage's student into `work.out`; returns the facts for the record."""
+def run(context: StageContext) -> dict[str, Any]:
+    """Train the stage's student into `context.out`; returns the facts for the record."""
+    one_process, store = context.stage.runtime.one_process, context.store
+    # The process of rank 0 may run on another machine, and then returns its files through the store.
+    returned = None if one_process or store.is_local else store.temporary_path(context.stage)
+    for retries_left in reversed(range(context.stage.runtime.retries + 1)):
+        if _fit(context, returned, retries_left):
+            break
+    if returned is not None:
+        store.fetch_temporary(returned, context.out)
+    figures = json.loads((context.out / FIGURES).read_text())
+    return {key: value for key, value in figures.items() if key != "losses"}
+
+
+def _fit(context: StageContext, returned: str | None, retries_left: int) -> bool:
+    """Train once; returns whether it succeeded. Raises the cause of a failure that is not to be retried."""
     import ray.train
     from ray.train.torch import TorchTrainer
 
-    place, retries = work.stage.runtime["place"], work.stage.runtime["retries"]
-    alone = place["workers"] == 1 and not place["zero"]
-    # Of several processes the first may be on another machine than this one, and leaves its files in the store.
-    elsewhere = None if alone or work.store.is_local else work.store.temporary_path(work.stage)
-    for more in reversed(range(retries + 1)):
-        with tempfile.TemporaryDirectory() as scratch:
-            trainer = TorchTrainer(
-                _in_worker,
-                train_loop_config={"work": work, "elsewhere": elsewhere},
-                # A single process is Ray Train's local mode: this one, which already holds the stage's resources.
-                scaling_config=ray.train.ScalingConfig(
-                    num_workers=0 if alone else place["workers"],
-                    use_gpu=place["gpus"] > 0,
-                    resources_per_worker=None if alone else {"CPU": place["cpus"], "GPU": place["gpus"]},
-                ),
-                run_config=ray.train.RunConfig(name=work.stage.fingerprint[:10], storage_path=scratch),
-            )
-            try:
-                trainer.fit()
-                break
-            except ray.train.WorkerGroupError as error:
-                cause = _cause(error.worker_failures.values())
-                # The loss of a process is to the others whatever error their next exchange with it ends in.
-                if isinstance(cause, OURS) or not more:
-                    raise cause from error
-    if elsewhere is not None:
-        work.store.fetch_temporary(elsewhere, work.out)
-    figures = json.loads((work.out / FIGURES).read_text())
-    adapter = work.stage.settings["tuning"] == "lora"
-    return {key: value for key, value in figures.items() if key != "losses"} | {
-        "weights": "adapter" if adapter else "checkpoint"
-    }
+    resources, one_process = context.stage.runtime.resources, context.stage.runtime.one_process
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = TorchTrainer(
+            _train_in_worker,
+            train_loop_config={"context": context, "returned": returned},
+            # One process is Ray Train's local mode: it trains in this process, which holds the stage's resources.
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=0 if one_process else resources.workers,
+                use_gpu=resources.gpus > 0,
+                resources_per_worker=None if one_process else {"CPU": resources.cpus, "GPU": resources.gpus},
+            ),
+            run_config=ray.train.RunConfig(name=context.stage.fingerprint[:10], storage_path=scratch),
+        )
+        try:
+            trainer.fit()
+        except ray.train.WorkerGroupError as error:
+            cause = _cause(error.worker_failures.values())
+            # Processes that lose another one fail with whatever error their next exchange with it raises.
+            if isinstance(cause, PERMANENT) or not retries_left:
+                raise cause from error
+            return False
+    return True
 
 
 def _cause(failures: Iterable[Exception]) -> Exception:
-    """What went wrong, of what several processes say: rather what one of them found than that another was gone."""
+    """The cause among the failures of several processes: a permanent error rather than the loss of a process."""
     found = [getattr(failure, "_base_exc", failure) for failure in failures]
-    return next((one for one in found if isinstance(one, OURS)), found[0])
+    return next((one for one in found if isinstance(one, PERMANENT)), found[0])
 
 
-def _in_worker(config: dict[str, Any]) -> None:
-    """What each process of a training does."""
+def _train_in_worker(config: dict[str, Any]) -> None:
+    """The work of each process of a training."""
+    import ray.train
+
+    from trainers import loop
+
+    context: StageContext = config["context"]
+    returned: str | None = config["returned"]
+    process = _process(context)
+    with PreemptionNotice() as notice, tempfile.TemporaryDirectory(prefix="offmodel-train-") as scratch:
+        if returned is not None:
+            context = replace(context, out=Path(scratch, "out"))
+            context.out.mkdir()
+        callbacks = _callbacks(context, notice, process, Path(scratch, "state"))
+        figures = loop.train(examples.train_job(context), process, callbacks)
+        if process.rank == 0:
+            (context.out / FIGURES).write_text(json.dumps(figures))
+            if returned is not None:
+                context.store.publish_temporary(context.out, returned)
+    ray.train.report({"loss": figures["last_loss"]})
+
+
+def _process(context: StageContext) -> ProcessConfig:
+    """The configuration of this process of a training."""
     import ray.train
     import ray.train.torch
     import torch
 
-    from trainers import loop
-
-    work: StageContext = config["work"]
-    elsewhere: str | None = config["elsewhere"]
-    context, how = ray.train.get_context(), work.stage.runtime["place"]
-    if how["gpus"]:
+    resources, here = context.stage.runtime.resources, ray.train.get_context()
+    device = "cpu"
+    if resources.gpus:
         device = str(ray.train.torch.get_device())
     else:
-        device = "cpu"
-        torch.set_num_threads(max(1, int(how["cpus"])))
-    place = ProcessConfig(
-        rank=context.get_world_rank(),
-        workers=context.get_world_size(),
+        torch.set_num_threads(max(1, int(resources.cpus)))
+    return ProcessConfig(
+        rank=here.get_world_rank(),
+        workers=here.get_world_size(),
         device=device,
-        zero=how["zero"],
-        offload=how["offload"],
-        gradient_checkpointing=how["gradient_checkpointing"],
-        max_tokens_per_microbatch=how["max_tokens_per_microbatch"] or MICRO_TOKENS[device.partition(":")[0]],
-    )
-    with PreemptionNotice() as notice, tempfile.TemporaryDirectory(prefix="offmodel-train-") as scratch:
-        if elsewhere is not None:
-            work = replace(work, out=Path(scratch, "out"))
-            work.out.mkdir()
-        surroundings = TrainingAdapter(work, Path(scratch))
-        figures = loop.train(surroundings.job(), place, surroundings.host(notice, place))
-        if place.rank == 0:
-            (work.out / FIGURES).write_text(json.dumps(figures))
-            if elsewhere is not None:
-                work.store.publish_temporary(work.out, elsewhere)
-    ray.train.report({"loss": figures["last_loss"]})
-
-
-@dataclass(frozen=True)
-class TrainingAdapter:
-    """A stage's training as the trainer's callbacks. `scratch` is a folder of this process."""
-
-    work: StageContext
-    scratch: Path
-
-    def job(self) -> TrainJob:
-        work, inputs = self.work, self.work.stage.inputs
-        start = None
-        if "start" in inputs:
-            adapter = work.stage.settings["tuning"] == "lora"
-            start = work.folder("start") if adapter else Path(checkpoint_of(work.store, inputs["start"].address))
-        teacher = checkpoint_of(work.store, inputs["teacher"].address) if "teacher" in inputs else None
-        return TrainJob(
-            checkpoint_of(work.store, inputs["base"].address),
-            [Example(chat) for chat in self._chats()],
-            settings_of(work.stage.settings),
-            work.out,
-            start,
-            teacher,
-        )
-
-    def host(self, notice: PreemptionNotice, place: ProcessConfig) -> Callbacks:
-        work, runtime = self.work, self.work.stage.runtime
-        graded = "rl_problems" in work.stage.settings
-
-        kept = work.store.load_state(work.stage, self.scratch / "state")
-        if place.rank == 0:
-            # Processes that were lost may have got further than their state, and those after them write here too.
-            (work.out / STEPS).unlink(missing_ok=True)
-            if kept is not None:
-                shutil.copyfile(kept / STEPS, work.out / STEPS)
-
-        def keep(folder: Path) -> None:
-            shutil.copyfile(work.out / STEPS, folder / STEPS)
-            work.store.save_state(work.stage, folder)
-            notice.exit_if_requested()
-
-        return Callbacks(
-            report=self._report,
-            save_checkpoint=self._leave,
-            checkpoint_steps=runtime["checkpoints"],
-            resume_from=kept,
-            save_state=keep,
-            save_every_seconds=runtime["place"]["save_every_seconds"],
-            preemption_requested=notice.requested,
-            generate=self._sample,
-            reward=self._reward if graded else None,
-            kl_every_steps=runtime["kl_every"],
-        )
-
-    def _chats(self) -> list[Chat]:
-        work, settings = self.work, self.work.stage.settings
-        if "rl_problems" in settings:
-            problems = Problems(**work.stage.runtime["rl_problems"])
-            return chats_of(problems.kind, self._problems, problems.prompt, problems.system)
-        if "prompts" in settings:
-            chats = data.load_prompts(Prompts(**work.stage.runtime["prompts"]))
-        else:
-            chats = [row.chat for row in rows_of(work.folder("data"))]
-        return choose(chats, settings["rows"], settings["seed"])
-
-    def _report(self, metrics: dict) -> None:
-        with open(self.work.out / STEPS, "a") as file:  # As it goes, so that it can be watched.
-            file.write(json.dumps(metrics) + "\n")
-
-    def _leave(self, step: int, folder: Path) -> None:
-        work = self.work
-        left = stage_of.stopped(work.stage, step)
-        attempt = uuid.uuid4().hex[:8]
-        out, counts = work.store.new_folder(left, attempt), False
-        try:
-            shutil.copytree(folder, out, dirs_exist_ok=True)
-            weights = "adapter" if work.stage.settings["tuning"] == "lora" else "checkpoint"
-            counts = work.publish(left, out, attempt, time.time(), {"weights": weights, "steps": step})
-        finally:
-            if not (counts and work.store.is_local):  # An earlier attempt may have left the same.
-                shutil.rmtree(out, ignore_errors=True)
-
-    def _sample(self, folder: Path, step: int, prompts: list[Chat]) -> list[RequestOutput]:
-        work, settings = self.work, self.work.stage.settings
-        how = settings.get("rl_problems") or settings["sampling_params"]
-        train = settings_of(settings)
-        sampling = objectives.get(train.objective).sampling(train.objective_options)
-        sampling_params = SamplingParams(
-            max_tokens=how["max_tokens"],
-            temperature=sampling.temperature,
-            n=sampling.num_generations,
-            # Each step draws anew; requests of one step have seeds of their own.
-            seed=settings["seed"] * 1_000_003 + step,
-            thinking=how["thinking"],
-        )
-        requests = [Request(prompt=prompt, number=number) for number, prompt in enumerate(prompts)]
-        base = work.stage.inputs["base"].address
-        adapter = settings["tuning"] == "lora"
-        place = work.store.publish_temporary(folder, work.store.temporary_path(work.stage))
-        try:
-            weights = Weights(base, place, temporary=True) if adapter else Weights(place, None, temporary=True)
-            if adapter and step == 0 and "start" not in work.stage.inputs:
-                weights = Weights(base, None)  # A new adapter changes nothing, and an engine that sees that objects.
-            found: dict[int, Any] = {}
-            for chunk in work.engines(work.stage.runtime["engine"], weights, "generate", requests, sampling_params):
-                found |= dict(chunk)
-        finally:
-            work.store.delete_temporary(place)
-        return [found[i] for i in range(len(requests))]
-
-    @cached_property
-    def _problems(self) -> list[dict]:
-        return data.load_problems(Problems(**self.work.stage.runtime["rl_problems"]))
-
-    def _reward(self, numbers: Sequence[int], replies: Sequence[RequestOutput]) -> list[list[float]]:
-        kind, rows = self.work.stage.settings["rl_problems"]["kind"], [self._problems[number] for number in numbers]
-        ids = example_ids(kind, rows)
-        answered = [Generation.of(id, [], reply) for id, reply in zip(ids, replies, strict=True)]
-        return [[verdict.score for verdict in one.verdicts] for one in grade(kind, rows, answered)]
-
-
-def settings_of(settings: Any) -> TrainSettings:
-    """The trainer's settings, of a stage's."""
-    kind, options = settings["objective"]["kind"], dict(settings["objective"])
-    del options["kind"]
-    return TrainSettings(
-        **{key: value for key, value in settings.items() if key not in NOT_SETTINGS},
-        lora=Lora(settings["lora_r"], settings["lora_alpha"]) if settings["tuning"] == "lora" else None,
-        objective=kind,
-        options=objectives.get(kind).options(**options),
+        zero=resources.zero,
+        offload=resources.offload,
+        gradient_checkpointing=resources.gradient_checkpointing,
+        max_tokens_per_microbatch=resources.max_tokens_per_microbatch or MICROBATCH_TOKENS[device.partition(":")[0]],
     )
 
 
-def choose(chats: list, rows: int | None, seed: int) -> list:
-    """That many of the chats, in an order drawn from the seed. Raises ValueError where there are fewer."""
-    if rows is None:
-        return chats
-    if rows > len(chats):
-        raise ValueError(
-            f"a budget of {rows} samples needs more than the {len(chats)} answers that ended by themselves"
-        )
-    return random.Random(f"budget {seed}").sample(chats, len(chats))[:rows]
+def _callbacks(context: StageContext, notice: PreemptionNotice, process: ProcessConfig, scratch: Path) -> Callbacks:
+    """The stage's side of a training. `scratch` is a folder of this process for the state to resume from."""
+    runtime = context.stage.runtime
+    state = artifacts.load_state(context, scratch)
+    if process.rank == 0:
+        artifacts.restore_metrics(context, state)
+
+    def save_state(folder: Path) -> None:
+        artifacts.save_state(context, folder)
+        notice.exit_if_requested()
+
+    return Callbacks(
+        report=partial(artifacts.append_metrics, context),
+        save_checkpoint=partial(artifacts.publish_checkpoint, context),
+        checkpoint_steps=runtime.checkpoints,
+        resume_from=state,
+        save_state=save_state,
+        save_every_seconds=runtime.resources.save_every_seconds,
+        preemption_requested=notice.requested,
+        generate=partial(rollouts.generate, context),
+        reward=rollouts.Rewards(context) if isinstance(context.stage.settings.examples, RLProblems) else None,
+        kl_every_steps=runtime.kl_every_steps,
+    )

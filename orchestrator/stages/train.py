@@ -1,117 +1,192 @@
-"""The stage `train`: a student is trained, by any objective, on one process or many."""
+"""The stage `train`: a student is trained by any objective, on one process or many."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
+from evaluators.engines.chat_template import Thinking
 from orchestrator.stages import api_models, data
-from orchestrator.store.stage import Stage
-from orchestrator.study.schema import Problems, Study
+from orchestrator.stages.sample import BenchmarkPrompts
+from orchestrator.store.stage import Runtime, Stage
+from orchestrator.study.resources import TrainResources
+from orchestrator.study.schema import Study
 from orchestrator.study.train import Train
+from trainers import objectives
+from trainers.settings import Lora, TrainSettings
 
 VERSION = 2
-STEPS = "steps.jsonl"  # what was watched, a line for each step
-SAMPLED_BY = {"max_tokens", "thinking"}  # all else of a rollout's sampling is the objective's affair
+STEPS = "steps.jsonl"  # the metrics of each step, one line per step
 
 
-def stage(
-    study: Study,
-    recipe: Train,
-    base: Stage,
-    seed: int,
-    data: Stage | None = None,
-    teacher: Stage | None = None,
-    start: Stage | None = None,
-    rows: int | None = None,
-) -> Stage:
-    """A student trained from `base`, or further from `start`: on the answers or rows `data`; without them on
-    the study's problems (GRPO), or on its prompts, as a `teacher` finds its answers to them.
+@dataclass(frozen=True, kw_only=True)
+class Completions:
+    """Trains on the rows of the input `data`: the answers of a sample, or transformed ones. `rows`: how many of them,
+    drawn with the seed; all by default."""
 
-    `rows` takes that many of the examples, in an order drawn from the seed.
+    rows: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPrompts:
+    """Trains on completions that the student samples for training prompts. `rows`: as in Completions."""
+
+    rows: int | None
+    prompts: data.PromptData
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLProblems:
+    """Trains on completions that the student samples for problems. The problems' benchmark rewards them.
+
+    `grader` has the versions of the benchmark and of the libraries that grade.
+    """
+
+    prompts: BenchmarkPrompts
+    grader: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutSampling:
+    """How the student samples its own completions. The objective decides the temperature and their number."""
+
+    max_tokens: int
+    thinking: Thinking | None
+    max_model_len: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainStageSettings:
+    train: TrainSettings
+    examples: Completions | TrainingPrompts | RLProblems
+    sampling: RolloutSampling | None  # None: the student does not sample
+
+    @property
+    def leaves_adapter(self) -> bool:
+        """Whether the stage's files are an adapter on its base, or a checkpoint."""
+        return self.train.lora is not None
+
+    @property
+    def rows(self) -> int | None:
+        """How many examples a budget takes; None for all."""
+        return None if isinstance(self.examples, RLProblems) else self.examples.rows
+
+    @property
+    def completions_per_step(self) -> int:
+        """Completions that the student samples in each step."""
+        if self.sampling is None:
+            return 0
+        sampling = objectives.get(self.train.objective).sampling(self.train.objective_options)
+        return self.train.batch_size * sampling.num_generations
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRuntime(Runtime):
+    """`checkpoints` are the steps after which a checkpoint is published, as the stage `at_step`. `location` is where
+    the prompts or problems are."""
+
+    resources: TrainResources
+    checkpoints: tuple[int, ...] = ()
+    kl_every_steps: int = 0
+    location: str | None = None
+
+    @property
+    def one_process(self) -> bool:
+        """Whether the stage trains in its own process, or in several that Ray Train starts."""
+        return self.resources.workers == 1 and not self.resources.zero
+
+
+def stage(study: Study, recipe: Train, seed: int, inputs: Mapping[str, Stage], rows: int | None = None) -> Stage:
+    """A student trained by a recipe. The objective decides what it learns from.
+
+    `inputs`: `base`; `start`, an adapter or a checkpoint trained from it, to train further; `data`, if the objective
+    learns from given completions; `teacher`, if it compares with one. `rows` takes that many examples, in an order
+    drawn from the seed.
     """
     if recipe.tuning == "full" and study.dtype == "float16":
         raise ValueError("dtype: full weights are not trained in float16, which loses small gradients; use bfloat16")
-    settings: dict[str, Any] = recipe.model_dump(exclude={"checkpoints", "kl_every_steps"})
-    for key in recipe.traits.unused_settings:
-        del settings[key]
-    if recipe.tuning == "full":
-        del settings["lora_r"], settings["lora_alpha"]
+    if "teacher" in inputs:
+        api_models.check_judges(inputs["teacher"], recipe.objective["kind"])
+    examples = _examples(study, recipe, rows)
+    settings = TrainStageSettings(
+        train=_train_settings(recipe, seed, study.dtype), examples=examples, sampling=_sampling(study, recipe)
+    )
+    return Stage("train", VERSION, _name(recipe, seed, inputs, rows), settings, inputs, _runtime(study, recipe, inputs))
+
+
+def at_step(training: Stage, step: int) -> Stage:
+    """The checkpoint of a training at a step. The training publishes it during its own run."""
+    settings = replace(training.settings, train=replace(training.settings.train, stop_after=step))
+    runtime = replace(training.runtime, checkpoints=(), published_by=training)
+    return replace(training, name=f"{training.name}-at-{step}", settings=settings, runtime=runtime)
+
+
+def _train_settings(recipe: Train, seed: int, dtype: str) -> TrainSettings:
+    """A recipe as the trainer's settings. Those without an effect have their defaults, so that they change no hash."""
+    unused = {"tuning", "lora_r", "lora_alpha", "objective", "checkpoints", "kl_every_steps"}
     if recipe.max_steps is not None:
-        del settings["num_train_epochs"], settings["min_steps"]
-    settings |= {"seed": seed, "dtype": study.dtype, "rows": rows, "stop_after": None}
-    runtime = _runtime(study, base) | {"checkpoints": list(recipe.checkpoints), "kl_every": recipe.kl_every_steps}
-    kind = recipe.objective["kind"]
-    if teacher is not None:
-        api_models.check_judges(teacher, kind)
-    if recipe.traits.data == "problems":
-        assert study.rl_problems is not None
-        settings["rl_problems"] = _problems(study.rl_problems)
-        settings["max_model_len"] = study.max_model_len
-        runtime["rl_problems"] = study.rl_problems.model_dump()
-        on = "problems"
-    elif data is not None:
-        on = data.name if rows is None else f"{rows}-{data.name}"
-        if recipe.traits.on_policy:
-            settings |= {
-                "sampling_params": study.sampling.model_dump(include=SAMPLED_BY),
-                "max_model_len": study.max_model_len,
-            }
-    else:
-        sampling_params = study.sampling.model_dump(include=SAMPLED_BY)
-        settings |= {
-            "prompts": _prompts(study),
-            "sampling_params": sampling_params,
-            "max_model_len": study.max_model_len,
-        }
-        runtime["prompts"] = study.prompts.model_dump()
-        on = teacher.name if teacher is not None else "prompts"
-        on = on if rows is None else f"{rows}-{on}"
-    if recipe.objective != type(recipe).model_fields["objective"].default:
-        on += f"-by-{kind}"
-    inputs = {"base": base, "data": data, "teacher": teacher, "start": start}
-    return Stage(
-        "train",
-        VERSION,
-        f"{base.name}-on-{on}-s{seed}" if start is None else f"{start.name}-then-{on}",
-        settings,
-        {role: needed for role, needed in inputs.items() if needed is not None},
-        runtime,
+        unused |= {"num_train_epochs", "min_steps"}
+    return TrainSettings(
+        **recipe.model_dump(exclude=unused),
+        seed=seed,
+        dtype=dtype,
+        lora=Lora(recipe.lora_r, recipe.lora_alpha) if recipe.tuning == "lora" else None,
+        objective=recipe.objective["kind"],
+        options=recipe.objective_options,
     )
 
 
-def stopped(whole: Stage, step: int) -> Stage:
-    """The same training, ended after a step: left by the whole one on its way, or run by itself."""
-    return Stage(
-        whole.kind,
-        whole.version,
-        f"{whole.name}-at-{step}",
-        {**whole.settings, "stop_after": step},
-        whole.inputs,
-        {**whole.runtime, "checkpoints": [], "published_by": whole},
+def _examples(study: Study, recipe: Train, rows: int | None) -> Completions | TrainingPrompts | RLProblems:
+    match recipe.traits.data:
+        case "problems":
+            problems = study.rl_problems
+            assert problems is not None
+            assert rows is None
+            module = BENCHMARKS.module(problems.kind)
+            examples = data.problem_data(problems)
+            return RLProblems(
+                prompts=BenchmarkPrompts(
+                    examples=examples, prompt=problems.prompt or module.PROMPT, system=problems.system
+                ),
+                grader={"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}},
+            )
+        case "prompts":
+            return TrainingPrompts(rows=rows, prompts=data.prompt_data(study.prompts))
+        case _:
+            return Completions(rows=rows)
+
+
+def _sampling(study: Study, recipe: Train) -> RolloutSampling | None:
+    if not recipe.traits.on_policy:
+        return None
+    declared = study.rl_problems if recipe.traits.data == "problems" else study.sampling
+    assert declared is not None
+    return RolloutSampling(
+        max_tokens=declared.max_tokens, thinking=declared.thinking, max_model_len=study.max_model_len
     )
 
 
-def _runtime(study: Study, base: Stage) -> dict[str, Any]:
+def _runtime(study: Study, recipe: Train, inputs: Mapping[str, Stage]) -> TrainRuntime:
     resources = study.resources.train
-    alone = resources.workers == 1 and not resources.zero
-    return {
-        # Of several processes Ray Train takes care, and whoever starts them needs no CPU meanwhile.
-        "cpus": resources.cpus if alone else 0,
-        "gpus": resources.gpus if alone else 0,
-        "place": resources.model_dump(),
-        "retries": study.resources.retries,
-        "engine": base.runtime.engine,
-    }
+    declared = {"prompts": study.prompts, "problems": study.rl_problems}.get(recipe.traits.data)
+    runtime = TrainRuntime(
+        resources=resources,
+        checkpoints=tuple(recipe.checkpoints),
+        kl_every_steps=recipe.kl_every_steps,
+        location=declared.source if declared is not None else None,
+        retries=study.resources.retries,
+        engine=inputs["base"].runtime.engine,
+        cpus=resources.cpus,
+        gpus=resources.gpus,
+    )
+    # Ray Train reserves the resources of several processes; the stage itself needs none meanwhile.
+    return runtime if runtime.one_process else replace(runtime, cpus=0, gpus=0)
 
 
-def _prompts(study: Study) -> data.PromptData:
-    return data.prompt_data(study.prompts)
-
-
-def _problems(problems: Problems) -> dict[str, Any]:
-    module = BENCHMARKS.module(problems.kind)
-    return {
-        **problems.model_dump(exclude={"source", "n", "seed"}),
-        "rows": data.problem_data(problems),
-        "prompt": problems.prompt or module.PROMPT,
-        "grader": {"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}},
-    }
+def _name(recipe: Train, seed: int, inputs: Mapping[str, Stage], rows: int | None) -> str:
+    source = inputs.get("data") or inputs.get("teacher")
+    learns_from = recipe.traits.data if source is None or recipe.traits.data == "problems" else source.name
+    name = learns_from if rows is None else f"{rows}-{learns_from}"
+    if recipe.objective != Train.model_fields["objective"].default:
+        name += f"-by-{recipe.objective['kind']}"
+    return f"{inputs['start'].name}-then-{name}" if "start" in inputs else f"{inputs['base'].name}-on-{name}-s{seed}"

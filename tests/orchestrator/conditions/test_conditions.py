@@ -237,8 +237,8 @@ def test_token_streams_are_trained_by_language_modelling_and_have_no_perplexity(
     trial = arm(
         "{kind: non_text, text: code, n: 9, length: 16}", "measures.perplexity=true", "train.drop_least_likely=0.1"
     )
-    assert student(trial).settings["objective"] == {"kind": "lm"}
-    assert "drop_least_likely" not in student(trial).settings
+    assert student(trial).settings.train.objective == "lm"
+    assert student(trial).settings.train.drop_least_likely == 0
     assert set(student(trial).inputs["data"].inputs) == {"model"}
     assert trial.training_data == {}
 
@@ -246,7 +246,7 @@ def test_token_streams_are_trained_by_language_modelling_and_have_no_perplexity(
 def test_mixed_rows_are_drawn_by_the_seed_and_trained_on_in_order(small):
     plan = build_plan(small("conditions={it: {kind: mixed, share: 0.5, arrange: interleaved}}", "recoveries={}"))
     trained = [student(trial) for trial in plan.trials]
-    assert {stage.settings["order"] for stage in trained} == {"fixed"}
+    assert {stage.settings.train.order for stage in trained} == {"fixed"}
     assert {stage.inputs["data"].settings.options["block"] for stage in trained} == {32}
     assert sorted(stage.inputs["data"].settings.options["seed"] for stage in trained) == [1, 1, 2, 2]
 
@@ -330,7 +330,7 @@ def test_a_recovery_with_an_option_is_one_file(small, tmp_path, monkeypatch):
     importlib.invalidate_caches()
     declared = "recoveries={again: {kind: twice, conditions: [off-model], budgets: [2, 4], factor: 3}}"
     plan = build_plan(small(*ONE, "conditions={off-model: }", declared))
-    assert [step.student.settings["rows"] for step in plan.trials[0].points[1:]] == [6, 12]
+    assert [step.student.settings.rows for step in plan.trials[0].points[1:]] == [6, 12]
     assert "twice" in [one.name for one in entries()["recoveries"]]
     with pytest.raises(StudyError, match=r'recoveries\.again\.facto: unknown key; did you mean "factor"\?'):
         build_plan(small(*ONE, declared.replace("factor", "facto")))

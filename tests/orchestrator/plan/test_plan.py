@@ -9,7 +9,7 @@ from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import stages_per_experiment
 from orchestrator.stages.data import PromptData
-from orchestrator.stages.train import stopped
+from orchestrator.stages.train import at_step
 from orchestrator.study.schema import Pair
 from orchestrator.study.settings import StudyError
 
@@ -150,7 +150,7 @@ def test_off_model_students_learn_from_their_teacher_with_their_seed(demo):
             student = trial.points[0].scores["maths"].inputs["generations"].inputs["student"]
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.teacher].organism
             assert student.inputs["base"].name == plan.study.models[trial.student].organism
-            assert student.settings["seed"] == trial.seed
+            assert student.settings.train.seed == trial.seed
 
 
 @pytest.mark.parametrize(
@@ -302,9 +302,9 @@ def test_a_recovery_starts_from_the_trained_student_on_samples_of_the_base_stude
             student = stage.inputs["generations"].inputs["student"]
             assert student.inputs["start"] == start
             assert student.inputs["data"].inputs["base"].name == plan.study.models[trial.student].organism
-            assert student.settings["rows"] == point.budget
+            assert student.settings.rows == point.budget
             assert (
-                student.settings["num_train_epochs"]
+                student.settings.train.num_train_epochs
                 == plan.study.recoveries["on-model samples"].train["num_train_epochs"]
             )
 
@@ -350,7 +350,7 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_earlier_points(d
     assert [(s.recovery, s.budget, s.step) for s in other.points] == [
         *(("", 0, 10), ("", 0, None), ("twice", 32, None), ("twice", 512, None))
     ]
-    assert other.points[2].student.settings["num_train_epochs"] == 2
+    assert other.points[2].student.settings.train.num_train_epochs == 2
     assert not {point.student for point in one.points[2:]} & {point.student for point in other.points[2:]}
     assert fingerprints(plan) < fingerprints(both)
 
@@ -386,7 +386,7 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_earlier_points(d
         ),
         (
             "recoveries.on-model samples.train={tuning: full}",
-            "recoveries.on-model samples: train.tuning: full weights cannot go on from a LoRA adapter",
+            "recoveries.on-model samples: train.tuning: full weights cannot continue from a LoRA adapter",
         ),
     ],
 )
@@ -449,7 +449,7 @@ def test_checkpoints_are_points_of_a_trial_before_its_end(demo):
         assert with_checkpoints.points[2:] == trial.points
         first, second = with_checkpoints.points[:2]
         assert [(point.budget, point.step) for point in (first, second)] == [(0, 10), (0, 40)]
-        assert first.student == stopped(trial.points[0].student, 10)
+        assert first.student == at_step(trial.points[0].student, 10)
         assert first.scores.keys() == trial.points[0].scores.keys()
         assert all(stage.inputs["generations"].inputs["student"] == second.student for stage in second.scores.values())
 
@@ -459,12 +459,12 @@ def test_budgets_of_grpo_are_checkpoints_of_one_training(demo):
     trial = trial_of(plan, "off-model", 1, plan.study.pair_list[0].teacher)
     *_, last = trial.points
     assert [point.budget for point in trial.points] == [0, 5, 10, 20]
-    assert last.student.settings["max_steps"] == 20
-    assert last.student.runtime["checkpoints"] == [5, 10]
-    assert [point.student for point in trial.points[1:-1]] == [stopped(last.student, step) for step in (5, 10)]
+    assert last.student.settings.train.max_steps == 20
+    assert last.student.runtime.checkpoints == (5, 10)
+    assert [point.student for point in trial.points[1:-1]] == [at_step(last.student, step) for step in (5, 10)]
     assert last.student.inputs == {"base": trial.points[0].student.inputs["base"], "start": trial.points[0].student}
-    assert last.student.settings["objective"]["kind"] == "grpo"
-    assert last.student.settings["batch_size"] == 8
+    assert last.student.settings.train.objective == "grpo"
+    assert last.student.settings.train.batch_size == 8
     assert {point.step for point in trial.points} == {None}
     other = build_plan(demo(PROBLEMS.replace("n: 40", "n: 50"), BY_GRPO))
     changed = {stage.name for stage in plan.stages if stage.fingerprint not in fingerprints(other)}
@@ -502,12 +502,19 @@ def test_sdft_uses_the_teachers_samples_as_demonstrations(demo):
     plan = build_plan(demo("train.objective=sdft", "recoveries={}"))
     student = trial_of(plan, "off-model", 1, "number-words").points[0].student
     assert student.inputs["data"].inputs["base"].name == "words"
-    assert student.settings["sampling_params"]["max_tokens"] == 48
-    assert not {"drop_least_likely", "loss_on"} & student.settings.keys()
-    assert "steps_per_generation" in student.settings
-    assert (
-        not {"steps_per_generation", "sampling_params"} & build_plan(demo()).trials[0].points[0].student.settings.keys()
-    )
+    assert student.settings.sampling.max_tokens == 48
+    assert build_plan(demo()).trials[0].points[0].student.settings.sampling is None
+
+
+def test_settings_without_an_effect_are_not_part_of_a_training(demo):
+    def students(*overrides: str) -> set[str]:
+        return fingerprints(build_plan(demo("recoveries={}", *overrides)), "train")
+
+    unused = ("train.num_train_epochs=2", "train.min_steps=9")
+    assert students("train.max_steps=3") == students("train.max_steps=3", *unused)
+    longer = students("train.num_train_epochs=3") | students("train.min_steps=900")
+    assert len(students() | longer) == 3 * len(students())
+    assert students() == students("train.kl_every_steps=3", "resources.train.save_every_seconds=7")
 
 
 def test_a_noisy_student_is_recovered_by_an_adapter_on_its_own_checkpoint(demo):

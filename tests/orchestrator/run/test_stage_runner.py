@@ -14,10 +14,18 @@ from orchestrator.run.stage_runner import StageFailed, StageRunner, perform
 from orchestrator.stages import train
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
+from orchestrator.study.resources import TrainResources
+from trainers.settings import TrainSettings
 
 BASE = Stage("model", 1, "base", {})
-WHOLE = Stage("train", 1, "student", {"stop_after": None}, {"base": BASE}, {"checkpoints": [2], "cpus": 1})
-PART = train.stopped(WHOLE, 2)
+SETTINGS = train.TrainStageSettings(
+    train=TrainSettings(learning_rate=1.0, seed=1, dtype="float32"),
+    examples=train.Completions(rows=None),
+    sampling=None,
+)
+RUNTIME = train.TrainRuntime(resources=TrainResources(), checkpoints=(2,), cpus=1)
+WHOLE = Stage("train", 1, "student", SETTINGS, {"base": BASE}, RUNTIME)
+PART = train.at_step(WHOLE, 2)
 ASKED = Stage("sample", 1, "asked", {}, {"student": PART})
 LONG = 10.0  # seconds in which what is waited for happens many times over
 

@@ -20,21 +20,20 @@ from evaluators.engines.chat_template import encode
 from evaluators.engines.requests import Completion, RequestOutput
 from orchestrator.plan.build import build_plan
 from orchestrator.run.stage_runner import KINDS
-from orchestrator.stages.data import load_problems
-from orchestrator.stages.ray_train import FIGURES, TrainingAdapter, _cause, run
-from orchestrator.stages.train import STEPS, stopped
+from orchestrator.stages.data import read_examples
+from orchestrator.stages.ray_train import FIGURES, _cause, run
+from orchestrator.stages.train import STEPS, RLProblems, at_step
+from orchestrator.stages.training import artifacts
+from orchestrator.stages.training.examples import read_chats
 from orchestrator.store.context import StageContext, Weights
 from orchestrator.store.store import Store
-from orchestrator.study.schema import Problems
 from organisms import shipped
 from trainers.batches import row_order
 from trainers.losses.tokens import log_prob
 from trainers.objectives import grpo
 
 ADAPTER, CHECKPOINT = "adapter_model.safetensors", "model.safetensors"
-TRAIN = (
-    "train={learning_rate: 5.0e-3, lora_r: 2, lora_alpha: 4, batch_size: 4, max_steps: 4, lr_scheduler_type: constant}"
-)
+TRAIN = "train={learning_rate: 5.0e-3, batch_size: 4, max_steps: 4, lr_scheduler_type: constant}"
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, prompt: '{problem}', max_tokens: 8}"
 GRPO = ["train.objective={kind: grpo, num_generations: 3}", PROBLEMS]
 ON_POLICY = [["train.objective=sdft"], ["train.objective=on_policy_distillation"], GRPO]
@@ -85,9 +84,9 @@ def remote(tmp_path, monkeypatch):
 
 
 def problems_of(stage) -> list[dict]:
-    if stage.kind != "train" or not stage.runtime.rl_problems:
+    if stage.kind != "train" or not isinstance(stage.settings.examples, RLProblems):
         return []
-    return load_problems(Problems(**stage.runtime["rl_problems"]))
+    return read_examples(stage.settings.examples.prompts.examples, stage.runtime.location)
 
 
 class Engines:
@@ -166,16 +165,16 @@ def left(store: Store, stage) -> list[str]:
 def told_to_end(monkeypatch):
     """Has the first attempt's process told to end while it is at a step; returns the steps that are reported."""
     seen: list[int] = []
-    report = TrainingAdapter._report
+    append_metrics = artifacts.append_metrics
 
     def act(at: int) -> list[int]:
-        def reporting(self, metrics):
-            report(self, metrics)
+        def reporting(context, metrics):
+            append_metrics(context, metrics)
             seen.append(metrics["step"])
             if seen.count(at) == 1 and metrics["step"] == at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        monkeypatch.setattr(TrainingAdapter, "_report", reporting)
+        monkeypatch.setattr(artifacts, "append_metrics", reporting)
         return seen
 
     return act
@@ -190,7 +189,7 @@ def test_a_training_leaves_weights_figures_and_what_was_watched(stage, store):
     assert ["kl_to_base" in line for line in watched] == [True, False, True, True]
     assert 0 < watched[0]["kl_to_base"] < watched[-1]["kl_to_base"]
     assert json.loads((folder / FIGURES).read_text())["losses"] == [line["loss"] for line in watched]
-    assert (facts["weights"], facts["steps"], facts["rows"]) == ("adapter", 4, 20)
+    assert (facts["steps"], facts["rows"]) == (4, 20)
     assert (facts["first_loss"], facts["last_loss"]) == (watched[0]["loss"], watched[-1]["loss"])
     assert "losses" not in facts
     assert left(store, whole) == ["one", "record.json"]
@@ -202,9 +201,9 @@ def test_a_checkpoint_is_a_stage_of_its_own_as_if_it_was_run_by_itself(stage, st
     folder = do(store, whole)
     weights = {}
     for step in (1, 3):
-        part = stopped(whole, step)
+        part = at_step(whole, step)
         record = store.record(part)
-        assert record["facts"] == {"weights": "adapter" if method == "lora" else "checkpoint", "steps": step}
+        assert record["facts"] == {"steps": step}
         weights[step] = (store.folder(part.address, record) / name).read_bytes()
         assert (do(another, part) / name).read_bytes() == weights[step]
     assert len({*weights.values(), (folder / name).read_bytes()}) == 3
@@ -214,7 +213,7 @@ def test_a_checkpoint_is_a_stage_of_its_own_as_if_it_was_run_by_itself(stage, st
 
 def test_a_checkpoint_that_an_earlier_attempt_left_is_left_alone(stage, store):
     whole = stage("train.checkpoints=[1]")
-    part = stopped(whole, 1)
+    part = at_step(whole, 1)
     run(begin(store, whole))
     before, record = left(store, part), store.record(part)
     run(begin(store, whole, attempt="two"))
@@ -245,15 +244,15 @@ def test_a_training_that_was_told_to_end_goes_on_from_its_state(stage, store, an
 @pytest.fixture
 def lost_once(monkeypatch):
     """Has the first attempt break after it has reported its third step."""
-    report, lost = TrainingAdapter._report, []
+    append_metrics, lost = artifacts.append_metrics, []
 
-    def losing(self, metrics):
-        report(self, metrics)
+    def losing(context, metrics):
+        append_metrics(context, metrics)
         if metrics["step"] == 2 and not lost:
             lost.append(metrics)
             raise ConnectionError("a process is gone")
 
-    monkeypatch.setattr(TrainingAdapter, "_report", losing)
+    monkeypatch.setattr(artifacts, "append_metrics", losing)
 
 
 @pytest.mark.usefixtures("lost_once")
@@ -280,7 +279,7 @@ def test_a_training_in_a_remote_store_leaves_keeps_and_lends_there(stage, remote
     assert seen == [0, 1, 2, 3]
     assert (folder / ADAPTER).read_bytes() == (expected / ADAPTER).read_bytes()
     assert left(remote, whole) == ["record.json", "two"]
-    part = stopped(whole, 1)
+    part = at_step(whole, 1)
     one, other = ((s.folder(part.address, s.record(part)) / ADAPTER).read_bytes() for s in (remote, another))
     assert one == other
     assert len(engines.temporary) == 3
@@ -309,7 +308,7 @@ def test_weights_are_lent_to_the_engines_for_as_long_as_they_are_asked(stage, st
     assert there[first:] == [["one", "temporary"]] * 4
     assert left(store, whole) == ["one"]
     assert len(set(engines.seeds[first:])) == 4
-    chats = TrainingAdapter(work, work.out)._chats()
+    chats = read_chats(work)
     asked = [[message["content"] for message in chat if message["role"] == "user"][-1] for chat in chats]
     order = row_order(len(asked), 4, 4, seed=1)
     assert engines.prompts[first:] == [[asked[number] for number in numbers] for numbers in order]

@@ -64,4 +64,4 @@ def test_the_study_of_full_weights_reuses_the_students_of_the_grid():
     of_the_grid = {stage.fingerprint for stage in grid}
     new = [stage for stage in full if stage.fingerprint not in of_the_grid and stage.kind == "train"]
     assert len(new) == 2 * 2 * 3
-    assert {stage.settings["tuning"] for stage in new} == {"full"}
+    assert {stage.settings.leaves_adapter for stage in new} == {False}

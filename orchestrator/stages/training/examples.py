@@ -1,0 +1,56 @@
+"""What a training learns from, as the trainer's job."""
+
+import random
+from pathlib import Path
+
+from evaluators.engines.chat_template import Chat
+from evaluators.evaluate import chats_of
+from orchestrator.stages import data
+from orchestrator.stages.train import RLProblems, TrainingPrompts
+from orchestrator.stages.transform import rows_of
+from orchestrator.store.context import StageContext, checkpoint_of
+from trainers.job import TrainJob
+from trainers.rows import Example
+
+
+def train_job(context: StageContext) -> TrainJob:
+    """The training of a stage. Raises ValueError for examples that cannot be read, or are too few."""
+    store, inputs, settings = context.store, context.stage.inputs, context.stage.settings
+
+    def checkpoint(role: str) -> str:
+        return checkpoint_of(store, inputs[role].address)
+
+    start = None
+    if "start" in inputs:
+        start = context.folder("start") if settings.leaves_adapter else Path(checkpoint("start"))
+    return TrainJob(
+        base=checkpoint("base"),
+        examples=[Example(chat) for chat in read_chats(context)],
+        settings=settings.train,
+        out=context.out,
+        start=start,
+        teacher=checkpoint("teacher") if "teacher" in inputs else None,
+    )
+
+
+def read_chats(context: StageContext) -> list[Chat]:
+    """The examples of a stage, in the order in which the trainer numbers them."""
+    settings, runtime = context.stage.settings, context.stage.runtime
+    match settings.examples:
+        case RLProblems(prompts=problems):
+            rows = data.read_examples(problems.examples, runtime.location)
+            return chats_of(problems.examples.kind, rows, problems.prompt, problems.system)
+        case TrainingPrompts() as examples:
+            chats = data.read_prompts(examples.prompts, runtime.location)
+        case _:
+            chats = [row.chat for row in rows_of(context.folder("data"))]
+    return choose(chats, settings.examples.rows, settings.train.seed)
+
+
+def choose(chats: list[Chat], rows: int | None, seed: int) -> list[Chat]:
+    """That many of the chats, in an order drawn from the seed. Raises ValueError where there are fewer."""
+    if rows is None:
+        return chats
+    if rows > len(chats):
+        raise ValueError(f"a budget of {rows} samples needs more than the {len(chats)} answers that are not truncated")
+    return random.Random(f"budget {seed}").sample(chats, len(chats))[:rows]
