@@ -19,12 +19,12 @@ LEASE = 60.0
 FOREIGN = {"machine": "elsewhere", "host": "elsewhere", "pid": 1, "process_started": 0.0, "beat": 0}
 
 OWNER = """
-import sys, time
+import sys
 from orchestrator.store.leases import LeaseRequest
 from orchestrator.store.store import Store
 claim = LeaseRequest(Store(sys.argv[1]), "train/stage", lease=1000.0).attempt()
 print("claimed" if claim else "refused", flush=True)
-time.sleep(600)
+sys.stdin.read()
 """
 
 RACER = """
