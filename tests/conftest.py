@@ -32,6 +32,12 @@ dtype: float32
 """
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make test-fast` does not import files whose tests are all slow: vLLM, Ray and lm-eval take seconds each."""
+    fast = config.option.markexpr == "not slow" and collection_path.suffix == ".py"
+    return True if fast and "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
+
+
 @pytest.fixture
 def small(tmp_path):
     """Loads the small study, with overrides; its store is the test's own."""

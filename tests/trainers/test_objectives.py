@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from datasets import Dataset
 from torch.nn.functional import kl_div
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
-from trl.experimental.gkd import GKDTrainer
-from trl.experimental.sdft import SDFTConfig, SDFTTrainer
-from trl.experimental.sdft.loss_utils import compute_sampled_token_self_distillation_loss
 
 from organisms import shipped
 from trainers import objectives
@@ -59,6 +54,7 @@ def llama(tokenizer):
 @pytest.fixture
 def of_trl(llama, tokenizer, tmp_path):
     """Makes a trainer of TRL for a new tiny model."""
+    from datasets import Dataset
 
     def make(trainer, config, rows, options, **more):
         arguments = config(output_dir=str(tmp_path), use_cpu=True, bf16=False, report_to="none", **options)
@@ -225,8 +221,11 @@ def test_importing_objectives_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.endswith("False\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("objective", "loss_type", "prompt"), [("sft", "nll", 3), ("dft", "dft", 3), ("lm", "nll", 0)])
 def test_likelihoods_are_those_of_trls_sft(of_trl, llama, objective, loss_type, prompt):
+    from trl import SFTConfig, SFTTrainer
+
     rows = [{"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}]
     trainer = of_trl(SFTTrainer, SFTConfig, rows, {"loss_type": loss_type})
     torch.manual_seed(1)
@@ -259,6 +258,7 @@ def test_sft_kl_is_pytorchs_cross_entropy_and_kl(direction):
     assert close(gradient(ours.sum(), tokens.logits_T_V), gradient(theirs.sum(), tokens.logits_T_V))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "mode", "alpha"),
     [
@@ -275,6 +275,8 @@ def test_sft_kl_is_pytorchs_cross_entropy_and_kl(direction):
     ],
 )
 def test_sdft_is_that_of_trl(of_trl, llama, options, mode, alpha):
+    from trl.experimental.sdft import SDFTConfig, SDFTTrainer
+
     settings = {
         "distillation_mode": mode,
         "distillation_alpha": alpha,
@@ -296,8 +298,11 @@ def test_sdft_is_that_of_trl(of_trl, llama, options, mode, alpha):
     assert close(gradient(ours, model), gradient(theirs, trainer.model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("direction", "beta"), [("teacher_student", 0), ("student_teacher", 1)])
 def test_on_policy_distillation_is_that_of_trls_gkd(direction, beta):
+    from trl.experimental.gkd import GKDTrainer
+
     tokens = random_tokens()
     logits = tokens.logits_T_V[None], tokens.reference_T_V[None]
     theirs = GKDTrainer.generalized_jsd_loss(*logits, beta=beta, reduction="none")[0].sum(-1)
@@ -306,7 +311,10 @@ def test_on_policy_distillation_is_that_of_trls_gkd(direction, beta):
     assert close(gradient(ours.sum(), tokens.logits_T_V), gradient(theirs.sum(), tokens.logits_T_V))
 
 
+@pytest.mark.slow
 def test_on_policy_distillation_is_the_mean_of_sampled_tokens():
+    from trl.experimental.sdft.loss_utils import compute_sampled_token_self_distillation_loss
+
     tokens = random_tokens()
     p_T_V = tokens.logits_T_V.detach().softmax(-1)
     sampled = 0
@@ -332,10 +340,13 @@ def test_padding_of_either_vocabulary_changes_nothing():
         assert torch.equal(on_policy_distillation.token_loss(more, options), ours)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss_type", ["dapo", "bnpo", "grpo", "dr_grpo"])
 @pytest.mark.parametrize("beta", [0.0, 0.4])
 @pytest.mark.parametrize("old", [True, False])
 def test_grpo_is_that_of_trl(of_trl, llama, loss_type, beta, old):
+    from trl import GRPOConfig, GRPOTrainer
+
     inputs, model = batch(), llama()
     shape, temperature = inputs["completion_ids"].shape, 0.7
     with torch.no_grad():
@@ -396,8 +407,11 @@ def test_grpos_penalty_has_on_average_the_gradient_of_the_kl():
     assert close(gradient(mean, tokens.logits_T_V), gradient(theirs, tokens.logits_T_V))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["group", "none"])
 def test_advantages_are_those_of_trl(of_trl, scale):
+    from trl import GRPOConfig, GRPOTrainer
+
     rewards = [[0.0, 1.0, 1.0], [0.3, 0.25, 0.9], [1.0, 1.0, 1.0], [0.1, 0.1, 0.1]]
     sizes = {"num_generations": 3, "per_device_train_batch_size": 12, "max_completion_length": 2}
     trainer = of_trl(

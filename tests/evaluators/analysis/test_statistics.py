@@ -31,6 +31,7 @@ def coverage(design: Design, studies: int = 400) -> tuple[float, float]:
     return tuple(np.mean(covered, axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "design",
     [
@@ -54,6 +55,7 @@ def one_seed(*designs: Design) -> list[Design]:
     return [replace(design, seeds=1) for design in designs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("designs", [(HARM, LESS), one_seed(HARM, LESS), (HARM, HARM)])
 def test_the_interval_of_the_difference_between_two_students_contains_the_true_value(designs):
     rng = np.random.default_rng(0)
@@ -62,6 +64,7 @@ def test_the_interval_of_the_difference_between_two_students_contains_the_true_v
     assert 0.92 <= np.mean([interval.low <= truth <= interval.high for interval, truth in intervals]) <= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("designs", [(HIGHER, LOWER), one_seed(HIGHER, LOWER), (HARM, HARM)])
 def test_the_interval_of_the_difference_between_two_parts_contains_the_true_value(designs):
     rng = np.random.default_rng(0)
@@ -196,6 +199,7 @@ def test_for_several_seeds_the_test_flips_whole_examples():
         assert mcnemar(before, after) == pytest.approx(np.mean(np.abs(flips @ sixths) >= abs(sixths.sum())), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_under_no_change():
     rng = np.random.default_rng(6)
     for design in (Design("one", seeds=1, change=0.0), Design("three", change=0.0, between_seeds=0.0)):
@@ -214,6 +218,7 @@ def test_the_correction_is_benjamini_and_hochbergs():
     assert [with_gap[0], with_gap[2]] == pytest.approx([0.02, 0.04])
 
 
+@pytest.mark.slow
 def test_the_correction_controls_false_discoveries_of_many_comparisons():
     rng = np.random.default_rng(7)
     wrong = []
@@ -227,6 +232,7 @@ def test_the_correction_controls_false_discoveries_of_many_comparisons():
     assert uncorrected > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "discordant"), [(200, 0.2), (200, None), (60, 0.5)])
 def test_the_smallest_effect_has_its_nominal_power(n, discordant):
     effect = smallest_effect(n, discordant)

@@ -84,6 +84,7 @@ def test_an_endless_comparison_is_stopped_with_a_note_and_the_next_one_works(fre
     assert same(r"\frac{1}{2}", "0.5")
 
 
+@pytest.mark.slow
 def test_a_lack_of_memory_is_noted():
     program = """
 import resource
@@ -98,12 +99,14 @@ except MemoryError:
     assert done.stdout == "symbolic algebra failed: MemoryError\n"
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_compared_again_has_its_note_again(fresh):
     deep = "\\sqrt{" * 200 + "2" + "}" * 200
     notes = [equivalent((gold,), (deep,)).note for gold in ("1", "2")]
     assert notes == ["symbolic algebra failed: RecursionError"] * 2
 
 
+@pytest.mark.slow
 def test_deep_nesting_is_noted(fresh):
     result = equivalent(("1",), ("\\sqrt{" * 200 + "2" + "}" * 200,))
     assert result == SymbolicResult(False, "symbolic algebra failed: RecursionError")
@@ -117,6 +120,7 @@ def test_a_killed_worker_is_noted_and_replaced(fresh):
     assert same("3", "6/2")
 
 
+@pytest.mark.slow
 def test_a_worker_that_exited_normally_is_replaced_without_a_note(fresh):
     assert same("1", "2/2")
     symbolic._idle[0].stdin.close()
@@ -150,6 +154,7 @@ def test_threads_share_a_few_workers(fresh):
     assert threading.active_count() < 50
 
 
+@pytest.mark.slow
 def test_a_fork_starts_its_own_workers(fresh):
     assert same("1", "8/8")
     fork = os.fork()
@@ -174,6 +179,7 @@ def test_importing_the_grader_imports_neither_sympy_nor_math_verify():
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_worker_stays_when_its_parent_uses_much_memory():
     # A child inherits the peak of memory use of its parent, which may hold models.
     program = """

@@ -17,6 +17,8 @@ from evaluators.lm_eval_tasks.task import LmEvalResult
 from organisms import shipped
 from organisms.rows import benchmark_rows
 
+pytestmark = pytest.mark.slow
+
 STEPS = str(shipped.FOLDER / "steps")
 CONTEXT = 1024
 REAL = os.environ.get("OFFMODEL_REAL_DATA")
@@ -117,7 +119,6 @@ def same_logprobs(pairs: list) -> None:
         assert example.completions[0].option_logprobs == pytest.approx(logprobs, abs=1e-4, rel=1e-7)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("chat", [True, False])
 def test_completions_equal_those_of_lm_evals_model(engine, reference, rows, chat):
     path = rows(benchmark_rows("math500", 12, 3))
@@ -128,7 +129,6 @@ def test_completions_equal_those_of_lm_evals_model(engine, reference, rows, chat
     assert [example.score for example in result.examples] == [e.metrics["exact_match,none"] for e in result.examples]
 
 
-@pytest.mark.slow
 def test_completions_of_real_rows_equal_those_of_lm_evals_model(engine, reference, rows):
     path = rows([*real("math500.jsonl", 8), {"problem": "why ? " * 600, "solution": "\\boxed{1}", "answer": "1"}])
     task = LmEvalTask(name="short_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path)
@@ -137,7 +137,6 @@ def test_completions_of_real_rows_equal_those_of_lm_evals_model(engine, referenc
     assert [example.prompt_truncated for example in result.examples].count(True) == 1
 
 
-@pytest.mark.slow
 def test_completions_with_an_adapter_equal_those_of_lm_evals_model(engine, rows, tmp_path):
     import torch
     from lm_eval.models.huggingface import HFLM
@@ -155,7 +154,6 @@ def test_completions_with_an_adapter_equal_those_of_lm_evals_model(engine, rows,
     assert tuned != [example.completions[0].text for example in ours(engine, task).examples]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("chat", [True, False])
 def test_log_probabilities_of_options_equal_those_of_lm_evals_model(engine, reference, rows, chat):
     questions = benchmark_rows("mmlu", 12, 3) + (real("mmlu_stem.jsonl", 6) if REAL else [])
@@ -168,7 +166,6 @@ def test_log_probabilities_of_options_equal_those_of_lm_evals_model(engine, refe
     assert result.metric == {"mmlu_abstract_algebra": "acc,none"}
 
 
-@pytest.mark.slow
 def test_ifeval_metrics_equal_those_of_lm_evals_model(engine, reference, rows):
     path = rows(benchmark_rows("ifeval", 6, 3) + real("ifeval.jsonl", 4))
     task = LmEvalTask(name="short_ifeval", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path)
@@ -179,7 +176,6 @@ def test_ifeval_metrics_equal_those_of_lm_evals_model(engine, reference, rows):
     assert 0.5 < sum(example.score for example in result.examples) / len(result.examples) < 1
 
 
-@pytest.mark.slow
 def test_samples_are_repeatable_by_seed(engine, rows):
     def sample(seed: int) -> dict[str, str]:
         task = LmEvalTask(name="sampled_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path, seed=seed)

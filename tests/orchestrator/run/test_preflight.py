@@ -250,6 +250,7 @@ def test_thinking_that_no_template_switches(small, override):
     assert "no model's chat template has a switch" in message
 
 
+@pytest.mark.slow
 def test_a_task_that_lm_eval_does_not_have(small):
     message = refused(small("benchmarks.more={kind: 'lm_eval:gsm9k', n: 2}"))
     assert "benchmarks.more: " in message

@@ -32,6 +32,8 @@ from trainers.batches import row_order
 from trainers.losses.tokens import log_prob
 from trainers.objectives import grpo
 
+pytestmark = pytest.mark.slow
+
 ADAPTER, CHECKPOINT = "adapter_model.safetensors", "model.safetensors"
 TRAIN = "train={learning_rate: 5.0e-3, batch_size: 4, max_steps: 4, lr_scheduler_type: constant}"
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, prompt: '{problem}', max_tokens: 8}"
@@ -221,7 +223,6 @@ def test_a_checkpoint_that_an_earlier_attempt_left_is_left_alone(stage, store):
     assert left(store, part) == before
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("objective", [["train.objective=sft"], *ON_POLICY], ids=["sft", *ON_POLICY_IDS])
 def test_a_training_that_was_told_to_end_goes_on_from_its_state(stage, store, another, told_to_end, objective):
     whole = stage(*objective)
@@ -267,7 +268,6 @@ def test_a_training_that_is_begun_again_in_the_same_folder_watches_every_step_on
     assert [line["step"] for line in lines(work.out)] == [0, 1, 2, 3]
 
 
-@pytest.mark.slow
 def test_a_training_in_a_remote_store_leaves_keeps_and_lends_there(stage, remote, another, told_to_end):
     whole = stage(*GRPO, "train.checkpoints=[1]")
     expected = do(another, whole)
@@ -385,7 +385,6 @@ def test_steps_that_share_a_sampling_know_how_likely_their_answers_were(stage, s
     assert [value > 1e-3 for value in apart] == ([] if every == 1 else [False, True, False, True])
 
 
-@pytest.mark.slow
 def test_an_attempt_that_goes_on_within_a_sampling_samples_the_rest_anew(stage, store, another, told_to_end):
     whole = stage(*GRPO, "train.steps_per_generation=2")
     undisturbed = Engines(another, whole)
