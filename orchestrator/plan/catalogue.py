@@ -13,9 +13,12 @@ from rich.console import Console
 
 from orchestrator.conditions import CONDITIONS
 from orchestrator.recoveries import RECOVERIES
+from orchestrator.study.conditions import Condition
+from orchestrator.study.recoveries import Recovery
 
 SENTENCE_ENDS = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
 SOURCE = "Source:"
+COMMON: dict[str, type[BaseModel]] = {"conditions": Condition, "recoveries": Recovery}
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def _shown(field: FieldInfo) -> str:
 
 def show(console: Console) -> None:
     for part, listed in entries().items():
-        console.print(f"[bold]{part}[/bold]")
+        console.print(f"[bold]{part}[/bold], each of which also takes {', '.join(COMMON[part].model_fields)}")
         for one in listed:
             console.print(f"\n  [bold]{one.name}[/bold]")
             for line in (one.what, f"{SOURCE} {one.source}"):

@@ -357,6 +357,7 @@ def test_the_command_lists_every_condition_and_recovery(capsys, monkeypatch):
         main()
     assert ended.value.code == 0
     told = capsys.readouterr().out
+    assert "conditions, each of which also takes kind, pairs, benchmarks" in told
     for kind in CONDITIONS:
         assert f"\n  {kind}\n" in told
     for line in (
