@@ -11,15 +11,15 @@ import jinja2
 import yaml
 
 from evaluators.analysis.statistics import Interval
-from evaluators.analysis.values import text_of
+from evaluators.analysis.values import Summary, text_of
 from orchestrator.measures import MEASURES, POINTS, SCORE, Column
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.results import hypotheses
 from orchestrator.results.figures import as_svg, pair_figure
-from orchestrator.results.model import Measurement, Results, by_point, grouped_by, leading_benchmark
+from orchestrator.results.model import Measurement, Results, grouped_by, leading_benchmark
 from orchestrator.results.read import point_of
-from orchestrator.results.tables import NOT_EVALUATED, UNTRAINED, point_columns
+from orchestrator.results.tables import NOT_EVALUATED, UNTRAINED, point_columns, score_lines
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.stages.sample import generations_of
 from orchestrator.store.reader import StageReader
@@ -139,35 +139,30 @@ def _headline(one: Measurement) -> str:
 
 
 def _scores(results: Results, benchmarks: list[str]) -> Table:
-    """The score and its change by point, with a column for each benchmark."""
-    untrained = []
-    lines = list(by_point(results.scores))
-    columns = point_columns([point for point, _ in lines])
-    for model in dict.fromkeys(one.model for one in results.untrained):
-        values = {one.benchmark: one.value for one in results.untrained if (one.model, one.measure) == (model, SCORE)}
-        cells = [cell for name in benchmarks for cell in (_number(values[name].value) if name in values else "", "")]
-        untrained.append(Row(names=[model, UNTRAINED, *[""] * (len(columns) - 2)], cells=cells))
+    """The score and its change by point, with two columns for each benchmark."""
+    titles, lines = score_lines(results)
     rows = []
-    for (_, scored), *place in zip(lines, *columns.values(), strict=True):
-        cells = []
-        for name in benchmarks:
-            cells += _score_and_change(scored[name]) if name in scored else ["", _faint(NOT_EVALUATED)]
-        rows.append(Row(names=list(place), cells=cells))
+    for names, scores in lines:
+        missing = ["", "" if names[1] == UNTRAINED else f'<span class="faint">{NOT_EVALUATED}</span>']
+        cells = (_score_and_change(scores[name]) if name in scores else missing for name in benchmarks)
+        rows.append(Row(names=names, cells=[cell for pair in cells for cell in pair]))
     return Table(
         title="Scores",
-        legend="Change: trained minus untrained student on the same examples, mean over seeds, with a "
-        "paired 95 % bootstrap interval over examples and seeds. It is coloured if the interval excludes 0; intervals "
-        "are not corrected for the number of cells.",
-        names=list(columns),
+        legend="Change: trained minus untrained student on the same examples, mean over seeds, with a paired 95 % "
+        "bootstrap interval over examples and seeds. It is coloured if the interval excludes 0; intervals are not "
+        "corrected for the number of cells.",
+        names=titles,
         columns=[title for name in benchmarks for title in (name, "change")],
-        groups=[untrained, *_by_pair(rows)],
+        groups=_by_pair(rows),
     )
 
 
-def _score_and_change(one: Measurement) -> list[str]:
-    change = _change(one)
+def _score_and_change(one: Summary) -> list[str]:
+    score, change = f"{one.value.value:.3f}", one.change
+    if change is None:
+        return [score, ""]
     colour = "loss" if change.high < 0 else "gain" if change.low > 0 else ""
-    return [_number(one.value.value), f'<span class="{colour}">{change.value:+.3f}</span> {_range(change, "{:+.3f}")}']
+    return [score, f'<span class="{colour}">{change.value:+.3f}</span> {_range(change, "{:+.3f}")}']
 
 
 def _recovery_budgets(results: Results, study: Study) -> Iterator[Table]:
@@ -207,22 +202,17 @@ def _parts(results: Results, benchmarks: list[str]) -> Iterator[Table]:
 def _by_part(title: str, measurements: Sequence[Measurement], group: str) -> Table:
     columns = point_columns([one.point for one in measurements])
     parts = list(measurements[0].untrained_groups[group])
-    untrained = {one.point.student: one.untrained_groups[group] for one in measurements}
-    rows = [
-        Row(names=list(place), cells=[f"{one.groups[group][part]:.2f}" for part in parts])
-        for one, *place in zip(measurements, *columns.values(), strict=True)
+    lines = [
+        ([student, UNTRAINED, *[""] * (len(columns) - 2)], groups)
+        for student, groups in {one.point.student: one.untrained_groups for one in measurements}.items()
     ]
+    lines += [(list(names), one.groups) for one, *names in zip(measurements, *columns.values(), strict=True)]
+    rows = [Row(names=names, cells=[f"{groups[group][part]:.2f}" for part in parts]) for names, groups in lines]
     return Table(
         title=title[0].upper() + title[1:],
         names=list(columns),
         columns=[f"{group} {part}" if part.isdigit() else part for part in parts],
-        groups=[
-            [
-                Row(names=[model, UNTRAINED, *[""] * (len(columns) - 2)], cells=[f"{values[p]:.2f}" for p in parts])
-                for model, values in untrained.items()
-            ],
-            *_by_pair(rows),
-        ],
+        groups=_by_pair(rows),
         folded=len(parts) > MANY_PARTS,
     )
 
@@ -271,19 +261,12 @@ def _cell(column: Column, one: Measurement) -> str:
 
 
 def _by_pair(rows: Sequence[Row]) -> list[list[Row]]:
-    return [list(group) for _, group in groupby(rows, lambda row: row.names[0])]
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}"
+    """Neighbouring rows of the same pair; untrained models are a group of their own."""
+    return [list(group) for _, group in groupby(rows, lambda row: row.names[1] == UNTRAINED or row.names[0])]
 
 
 def _or_none(value: int | None) -> str:
     return "none" if value is None else str(value)
-
-
-def _faint(text: str) -> str:
-    return f'<span class="faint">{text}</span>'
 
 
 def _range(interval: Interval, format: str) -> str:

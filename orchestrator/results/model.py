@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from evaluators.analysis.recovery_budget import RecoveryBudget
 from evaluators.analysis.statistics import Interval
-from evaluators.analysis.values import Groups, Summary
+from evaluators.analysis.values import Summary
 from orchestrator.measures import SCORE
 
 
@@ -60,16 +60,13 @@ class Measurement(Summary):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UntrainedModel:
-    """A model of the study, untrained, on one benchmark."""
+class UntrainedModel(Summary):
+    """A measure of an untrained model of the study on one benchmark."""
 
-    model: str
     measure: str
+    model: str
     benchmark: str
-    n: int
-    value: Interval
     diagnostics: dict[str, float]
-    groups: Groups
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from evaluators.analysis.statistics import corrected
-from evaluators.analysis.values import Shares
 from orchestrator.measures import MEASURES, POINTS, SCORE, TRAINING_DATA, measures_of
 from orchestrator.plan.points import completed_points
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
@@ -144,14 +143,11 @@ def _untrained(plan: Plan, reader: StageReader) -> Iterator[UntrainedModel]:
     for (name, alias, benchmark), stages in found.items():
         if all(stage in reader.records for stage in stages):
             measure = MEASURES.module(name)
-            values: Shares = measure.values(reader, stages, "student")
-            summary = type(values).summary([values], None, None)
+            values = measure.values(reader, stages, "student")
             yield UntrainedModel(
-                model=alias,
                 measure=name,
+                model=alias,
                 benchmark=benchmark,
-                n=summary.n,
-                value=summary.value,
                 diagnostics=measure.diagnostics(reader, [stages]),
-                groups=summary.groups,
+                **vars(type(values).summary([values], None, None)),
             )

@@ -1,11 +1,12 @@
 """The results of a study as tables in a terminal."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
 from orchestrator.results import hypotheses
 from orchestrator.results.model import HypothesisResult, Measurement, Point, RecoveryResult, Results, by_point
@@ -13,6 +14,7 @@ from orchestrator.study.schema import Study
 
 HYPOTHESES_WIDTH = 190  # so that few claims and no intervals are broken up
 NOT_EVALUATED, UNTRAINED = "not evaluated", "untrained"
+Line = tuple[list[str], Mapping[str, Summary]]  # the cells that name a line, and its scores by benchmark
 LEGEND = "Cells: score | change from the untrained student [its paired 95 % interval]"
 
 
@@ -41,27 +43,34 @@ def point_columns(points: list[Point]) -> dict[str, list[str]]:
     return columns
 
 
-def _score_table(results: Results, benchmarks: list[str]) -> Table:
-    lines = list(by_point(results.scores))
-    columns = point_columns([point for point, _ in lines])
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (*columns, *benchmarks):
-        table.add_column(title, no_wrap=True)
+def score_lines(results: Results) -> tuple[list[str], list[Line]]:
+    """The table of scores: titles of the columns that name a line, and its lines, those of untrained models first."""
+    points = list(by_point(results.scores))
+    columns = point_columns([point for point, _ in points])
+    lines: list[Line] = []
     for model in dict.fromkeys(one.model for one in results.untrained):
-        scores = {one.benchmark: one.value for one in results.untrained if (one.model, one.measure) == (model, SCORE)}
-        cells = [f"{scores[name].value:.3f}" if name in scores else "" for name in benchmarks]
-        table.add_row(model, UNTRAINED, *[""] * (len(columns) - 2), *cells)
+        scores = {one.benchmark: one for one in results.untrained if (one.model, one.measure) == (model, SCORE)}
+        lines.append(([model, UNTRAINED, *[""] * (len(columns) - 2)], scores))
+    lines += [(list(names), scores) for (_, scores), *names in zip(points, *columns.values(), strict=True)]
+    return list(columns), lines
+
+
+def _score_table(results: Results, benchmarks: list[str]) -> Table:
+    titles, lines = score_lines(results)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in (*titles, *benchmarks):
+        table.add_column(title, no_wrap=True)
     last = None
-    for (point, scored), *place in zip(lines, *columns.values(), strict=True):
-        if point.pair != last:
+    for names, scores in lines:
+        if names[0] != last and names[1] != UNTRAINED:
             table.add_section()
-            last = point.pair
-        cells = [_cell(scored[name]) if name in scored else f"[dim]{NOT_EVALUATED}[/dim]" for name in benchmarks]
-        table.add_row(*place, *cells)
+            last = names[0]
+        missing = "" if names[1] == UNTRAINED else f"[dim]{NOT_EVALUATED}[/dim]"
+        table.add_row(*names, *(_cell(scores[name]) if name in scores else missing for name in benchmarks))
     return table
 
 
-def _cell(one: Measurement) -> str:
+def _cell(one: Summary) -> str:
     if one.change is None:
         return f"{one.value.value:.3f}"
     change = one.change
