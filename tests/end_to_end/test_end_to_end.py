@@ -130,7 +130,7 @@ def test_an_on_policy_student_samples_with_its_newest_weights(finished):
     (path,) = finished[0].glob(f"train/steps-on-words-by-on_policy_distillation-s7-{HASH}/*/steps.jsonl")
     steps = [json.loads(line) for line in path.open()]
     assert [step["step"] for step in steps] == list(range(6))
-    assert all(step["staleness"] == 0 and step["length"] > 1 for step in steps)
+    assert all(step["staleness"] == 0 and step["mean_length"] > 1 for step in steps)
     assert steps[0]["kl_to_base"] > 0
     assert steps[-1]["kl_to_base"] > 0
     left = {path.name for path in finished[0].glob("train/*/*") if path.is_dir()}
@@ -144,7 +144,7 @@ def test_regrading_samples_nothing_and_changes_nothing(finished):
     assert regraded.returncode == 0, regraded.stdout + regraded.stderr
     examples = sum(len(path.read_text().splitlines()) for path in store.glob("evaluate/*/*/grades.jsonl"))
     assert f"{examples} examples graded again" in regraded.stdout
-    assert " 0 grades differ from the stored ones; 0 evaluations have none" in regraded.stdout
+    assert " 0 grades differ from the stored ones; 0 evaluations have no stored grades" in regraded.stdout
     assert records(store) == before
 
 

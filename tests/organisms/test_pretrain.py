@@ -23,6 +23,7 @@ def _threads():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_pretraining_is_repeatable_and_writes_a_hugging_face_checkpoint(tmp_path):
     losses: list[float] = []
     pretrain(RECIPE, tmp_path / "one", 1, lambda step, loss: losses.append(loss))

@@ -125,6 +125,7 @@ def test_every_step_is_reported_with_its_figures(tmp_path, tokenizer):
     assert sum(seen / facts["tokens_per_second"] for facts in reported) <= figures["seconds"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
 def test_the_distance_to_the_base_is_0_before_training_and_grows(tmp_path, tokenizer, lora):
     settings = replace(SETTINGS, lora=lora, batch_size=8, learning_rate=2e-4, max_steps=6)
@@ -250,6 +251,7 @@ def test_the_gradients_of_a_and_b_are_those_by_hand(tmp_path, tokenizer):
         torch.testing.assert_close(A.grad, 8 / 4 * (g @ B).T @ x, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_adapter_can_be_trained_further(tmp_path):
     first = run(tmp_path / "first")
     second = run(tmp_path / "second", start=tmp_path / "first")
@@ -341,6 +343,7 @@ def test_a_full_disk_is_named(tmp_path, settings, file):
         run(tmp_path, replace(settings, max_steps=1))
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_under_safetensors_is_named(tmp_path):
     # It writes beside the file and then renames, so this takes a disk of its own, which one may mount as root of a
     # namespace of one's own.
@@ -356,6 +359,7 @@ def test_a_disk_that_fills_up_under_safetensors_is_named(tmp_path):
     assert "SafetensorError" in child.stderr  # What the kernel's own error had become.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
 def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, monkeypatch, lora):
     settings = replace(SETTINGS, lora=lora, max_steps=20, learning_rate=3e-4)
@@ -369,6 +373,7 @@ def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, mo
         assert_alike(tmp_path / "whole", tmp_path / folder, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_recomputing_activations_changes_memory_and_not_the_result(tmp_path):
     settings = replace(SETTINGS, max_steps=4)
     plain = run(tmp_path / "plain", settings)
@@ -391,6 +396,7 @@ def test_the_seed_decides_the_weights_to_the_bit(tmp_path, lora):
     assert one != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
 def test_a_run_that_stops_early_is_the_beginning_of_the_whole_one(tmp_path, lora):
     settings = replace(SETTINGS, lora=lora, max_steps=9, lr_scheduler_type="cosine", warmup_ratio=0.3)
@@ -507,6 +513,7 @@ def test_dft_weighs_each_token_by_its_own_probability(tmp_path, tokenizer):
     assert figures["losses"][-1] < figures["losses"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
 def test_a_penalty_keeps_the_student_near_its_base(tmp_path, lora):
     plain, dear = [], []
