@@ -33,7 +33,7 @@ TIMES_BARE = 12
 
 
 def python(code: str, *arguments: str) -> tuple[str, float]:
-    """What a program prints to stderr, and its CPU seconds, which other work on the machine changes less than wall time."""
+    """What a program prints to stderr, and its CPU seconds, which depend less on other work than wall time."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
