@@ -9,7 +9,7 @@ from evaluators.engines.requests import Completion, RequestOutput, TokenLogprobs
 from orchestrator.plan.build import build_plan
 from orchestrator.stages import evaluate, logprobs, model, sample
 from orchestrator.stages.data import PromptData, read_prompts
-from orchestrator.stages.ray_train import choose
+from orchestrator.stages.training.examples import choose
 from orchestrator.stages.transform import rows_of
 from orchestrator.store.context import StageContext, Weights, checkpoint_of
 from orchestrator.store.store import Store
