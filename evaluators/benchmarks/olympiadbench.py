@@ -16,7 +16,7 @@ from evaluators.grading.verdict import Verdict
 
 VERSION = 1
 HUB = ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train")
-ROWS = 674
+ROWS = 675
 COLUMNS = ("question", "final_answer", "is_multiple_answer")
 PROMPT = "{question}\n\n" + maths.INSTRUCTION
 MAX_TOKENS = 8192

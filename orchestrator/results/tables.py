@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement as Width
 from rich.table import Table
 
 from evaluators.analysis.values import Summary
@@ -12,7 +13,7 @@ from orchestrator.results import hypotheses
 from orchestrator.results.model import HypothesisResult, Measurement, Point, RecoveryResult, Results, by_point
 from orchestrator.study.schema import Study
 
-HYPOTHESES_WIDTH = 190  # so that few claims and no intervals are broken up
+MAX_WIDTH = 1000  # characters of a table
 NOT_EVALUATED, UNTRAINED = "not evaluated", "untrained"
 Line = tuple[list[str], Mapping[str, Summary]]  # the cells that name a line, and its scores by benchmark
 LEGEND = "Cells: score | change from the untrained student [its paired 95 % interval]"
@@ -23,14 +24,19 @@ def show_results(console: Console, study: Study, results: Results) -> None:
     benchmarks = list(study.benchmarks)
     console.print()
     console.print(f"[dim]{escape(LEGEND)}[/dim]", soft_wrap=True)
-    wide = Console(highlight=False, width=max(console.width, 60 + 30 * len(benchmarks)), file=console.file)
-    wide.print(_score_table(results, benchmarks))
+    _print_whole(console, _score_table(results, benchmarks))
     for line in (*_recovery_budgets(results.recovery_budgets), *_other_measures(results)):
         console.print(escape(line), soft_wrap=True)
     if results.scores:
         console.print(f"[dim]{_sizes(results.scores, benchmarks, study.seeds)}[/dim]", soft_wrap=True)
     if results.hypotheses:
         _show_hypotheses(console, results.hypotheses)
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table at its own width: a terminal that is narrower wraps its lines, and a file holds it whole."""
+    width = Width.get(console, console.options.update(max_width=MAX_WIDTH), table).maximum
+    Console(highlight=False, width=max(console.width, width), file=console.file).print(table)
 
 
 def point_columns(points: list[Point]) -> dict[str, list[str]]:
@@ -161,7 +167,7 @@ def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
             )
             claim = ["", ""]
     console.print()
-    Console(highlight=False, width=max(console.width, HYPOTHESES_WIDTH), file=console.file).print(table)
+    _print_whole(console, table)
     counts = hypotheses.count(one.outcome for one in results)
     console.print(
         f"[dim]Hypotheses: {counts}, of {len(results)}. Effects have 95 % intervals, not corrected for their number."
