@@ -1,4 +1,4 @@
-"""Running a study: Ray, the fleet, Ray Tune over its trials, the report."""
+"""Runs a study: Ray, the engines, Ray Tune over the trials, the report."""
 
 import gc
 import os
@@ -24,10 +24,10 @@ from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
 
-# Of what must not be lost with a spot node: the head is where Ray itself lives.
+# Keeps trials and the event log on the head node, which is not a spot node.
 ON_HEAD = {"node:__internal_head__": 1e-3}
-LOOK_EVERY = 0.5  # seconds between two looks at the board
-OBJECT_STORE_BYTES = 256 << 20  # of a local Ray; what passes through it are prompts and answers
+POLL_SECONDS = 0.5  # between two reads of the event log
+OBJECT_STORE_BYTES = 256 << 20  # of a local Ray; the plan, prompts and completions pass through it
 
 # Read by Ray when it is imported, and by every process that it starts.
 QUIET = {
@@ -43,7 +43,8 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `engines` are the times at which they were started and could work, `reporting` the report's."""
+    """How a run ended. `engines` has the Unix times at which they were deployed and all ready, `reporting` those at
+    which the report was begun and finished."""
 
     events: list[Event]
     report: Report
@@ -56,7 +57,7 @@ class Outcome:
 
 
 def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progress | None) -> Outcome:
-    """Get every trial of a plan done, tracked and reported. Finished trials are tracked as they finish."""
+    """Run all trials of a plan, log each to MLflow when it finishes, and write the report."""
     store, run = Store(plan.study.store), uuid.uuid4().hex[:8]
     state = state_of(plan, store)
     tracked = Tracked(plan, store, tracker, state.records)
@@ -74,7 +75,7 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
 
 
 def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
-    """Connect to the cluster at an address, or start a Ray of this machine's own."""
+    """Connect to the Ray cluster at an address, or start a local Ray."""
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     import ray
 
@@ -105,25 +106,25 @@ def _run_trials(
     if not address:
         apis = {alias for alias, model in study.models.items() if model.served}
         _check_resources(study, len(names - apis), ray.cluster_resources())
-    fleet = engines.Engines(run, study, sorted(names), plan.lora_rank)
-    board = ray.remote(num_cpus=0, resources=ON_HEAD)(EventLog).remote()
-    watcher = Watcher(board, progress)
+    running = engines.Engines(run, study, sorted(names), plan.lora_rank)
+    event_log = ray.remote(num_cpus=0, resources=ON_HEAD)(EventLog).remote()
+    watcher = Watcher(event_log, progress)
     watcher.start()
     try:
-        lost = _tune(plan, state, run, board, on_trial)
+        lost = _tune(plan, state, run, event_log, on_trial)
     finally:
         try:
             watcher.finish()
         finally:
-            if address:  # A Ray of our own takes its engines with it.
-                fleet.stop()
+            if address:  # A local Ray ends its engines itself.
+                running.stop()
             _shut_down_ray()
-    return watcher.events + lost, fleet.started
+    return watcher.events + lost, running.started
 
 
 def _shut_down_ray() -> None:
-    """Without a garbage collection meanwhile: one in another thread that frees an object of Ray's while Ray is shutting
-    down makes Ray end the whole process."""
+    """Shut Ray down without garbage collection: Ray ends the whole process if another thread frees one of Ray's objects
+    during the shutdown."""
     import ray
 
     gc.collect()
@@ -135,7 +136,7 @@ def _shut_down_ray() -> None:
 
 
 def _check_resources(study: Study, engines: int, here: dict[str, float]) -> None:
-    """Engines keep what they have for a whole run: beside them there must be room for the work of a stage."""
+    """Raise StudyError unless all engines and one training fit at once: engines hold their resources for a run."""
     engine, train = study.resources.engine, study.resources.train
     for kind, each, beside in (("CPU", engine.cpus, train.cpus), ("GPU", engine.gpus, train.gpus)):
         needed = engines * engine.replicas * each + beside * train.workers
@@ -147,8 +148,9 @@ def _check_resources(study: Study, engines: int, here: dict[str, float]) -> None
             )
 
 
-def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[int], None]) -> list[Event]:
-    """Have Ray Tune walk the pending trials; returns the failures of trials that no board has heard of."""
+def _tune(plan: Plan, state: State, run: str, event_log: Any, on_trial: Callable[[int], None]) -> list[Event]:
+    """Run the pending trials with Ray Tune; returns events for trials whose process was lost."""
+    import ray
     from ray import tune
 
     class OnComplete(tune.Callback):
@@ -156,19 +158,19 @@ def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[in
             self._act = act
 
         def __getstate__(self) -> dict:
-            return {}  # Tune pickles its callbacks for a restore that we do not use: the store is where the truth is.
+            return {}  # Tune pickles its callbacks for a restore, which the store of results replaces.
 
         def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
             self._act(trial.config["trial"])
 
-    study = plan.study.model_dump_json()
+    plan_ref = ray.put(plan)
 
     def trial(config: dict[str, Any]) -> None:
-        run_trial(config, study, run, board)
+        run_trial(config, plan_ref, run, event_log)
 
     with tempfile.TemporaryDirectory(prefix="offmodel-tune-") as scratch:
         tuner = tune.Tuner(
-            # A trial only waits, so it takes no CPU from the stages that it waits for.
+            # A trial only waits for stages, so it takes no CPU from them.
             tune.with_resources(trial, ON_HEAD),
             param_space={"trial": tune.grid_search(state.pending)},
             tune_config=tune.TuneConfig(
@@ -182,7 +184,7 @@ def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[in
             ),
         )
         results = tuner.fit()
-    # A stage that fails is an event, and its trial ends in order: this is a trial whose own process was lost.
+    # A failed stage has its event, and its trial ends without an error: an error means that the process was lost.
     return [
         Event("failed", time.time(), "", "trial", plan.trials[number].key, str(result.error))
         for number, result in zip(state.pending, results, strict=False)
@@ -191,7 +193,7 @@ def _tune(plan: Plan, state: State, run: str, board: Any, on_trial: Callable[[in
 
 
 class Tracked:
-    """Called with the number of each trial that has ended: tracks it, where it has done what it was to do."""
+    """Logs trials to MLflow. Called with the number of each trial that has ended; a trial that failed is not logged."""
 
     def __init__(self, plan: Plan, store: Store, tracker: Tracker, records: dict[Stage, dict[str, Any]]):
         self._plan, self._store, self._tracker = plan, store, tracker
@@ -200,33 +202,33 @@ class Tracked:
     def __call__(self, number: int) -> None:
         trial = self._plan.trials[number]
         self._records |= self._store.records(s for s in trial.stages() if s not in self._records)
-        steps = completed_points(trial, self._plan.study, self._records)
-        if steps is not None:
-            self._tracker.trial(trial, steps, self._records)
+        points = completed_points(trial, self._plan.study, self._records)
+        if points is not None:
+            self._tracker.trial(trial, points, self._records)
 
 
 class Watcher(threading.Thread):
-    """Shows the board's events as they come, and keeps them."""
+    """Reads the event log, shows new events, and keeps all of them."""
 
-    def __init__(self, board: Any, progress: Progress | None):
+    def __init__(self, event_log: Any, progress: Progress | None):
         super().__init__(daemon=True)
         self.events: list[Event] = []
-        self._board, self._progress, self._end = board, progress, threading.Event()
+        self._event_log, self._progress, self._end = event_log, progress, threading.Event()
 
     def run(self) -> None:
-        while not self._end.wait(LOOK_EVERY):
+        while not self._end.wait(POLL_SECONDS):
             self._read()
 
     def _read(self) -> None:
         import ray
 
-        new = ray.get(self._board.events.remote(len(self.events)))
+        new = ray.get(self._event_log.events.remote(len(self.events)))
         self.events += new
         if self._progress is not None:
             self._progress.update(new)
 
     def finish(self) -> None:
-        """Stop looking, and take in the last events."""
+        """Stop, after a read of the last events."""
         self._end.set()
         self.join()
         self._read()

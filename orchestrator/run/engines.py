@@ -1,7 +1,7 @@
-"""The fleet: vLLM engines behind Ray Serve, one deployment for each shape of model.
+"""vLLM engines behind Ray Serve, one deployment for each model architecture.
 
-A replica owns one engine and takes whole batches, one at a time. It starts its engine with the first checkpoint that it
-is asked for, and takes on other checkpoints of that shape, and LoRA adapters, without a restart.
+A replica owns one engine and runs one batch at a time. It starts the engine with the checkpoint of its first batch, and
+loads other checkpoints of that architecture, and LoRA adapters, without a restart.
 """
 
 import asyncio
@@ -20,97 +20,99 @@ from evaluators.engines import api
 from evaluators.engines.api import APIModel
 from orchestrator.store.context import Weights, checkpoint_of
 from orchestrator.store.store import Store
+from orchestrator.store.temporary import fetch_temporary
 from orchestrator.study.schema import Study
 
-CHUNK_SECONDS = 5.0  # between two chunks of results, each of which may be kept in the store
+CHUNK_SECONDS = 5.0  # between two chunks of results, each of which may be stored
 
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """What a replica needs to know before it starts."""
+    """How a replica starts its engine."""
 
     store: str
     dtype: str
     max_model_len: int | None
     lora_rank: int
     threads: int
-    api: APIModel | None = None  # in place of an engine of our own
+    api: APIModel | None = None  # in place of a vLLM engine
 
 
 class Replica:
-    """A Serve replica around one engine (see evaluators/engine.py)."""
+    """A Serve replica with one engine; see evaluators/engines/vllm_engine.py."""
 
     def __init__(self, spec: EngineSpec):
         if spec.api is None:
-            import vllm  # noqa: F401  # The slow part of a start; the first batch need not wait for it.
+            import vllm  # noqa: F401  # The slow part of a start, before the first batch.
 
         self._spec, self._store = spec, Store(spec.store)
         self._engine: Any = None
-        # One thread for good: an engine is not to be shared between threads, nor are its OpenMP workers.
+        # One thread for the replica's life: neither an engine nor its OpenMP workers can be shared between threads.
         self._thread = ThreadPoolExecutor(1)
 
     async def ready(self) -> bool:
-        """True, once there is a replica to say so."""
+        """True; the call returns once a replica has started."""
         return True
 
-    async def ask(self, weights: Weights, what: str, requests: list, how: tuple) -> AsyncIterator[list]:
-        """Do `what` ("generate" or "score", see Engine) with a batch of requests. Yields results as they are
-        finished, in chunks, each with its request's place."""
+    async def call(self, weights: Weights, method: str, requests: list, arguments: tuple) -> AsyncIterator[list]:
+        """Call `generate` or `score` of the engine with a batch of requests. Yields chunks of (index of the request,
+        result) in the order in which requests finish."""
         loop, chunks = asyncio.get_running_loop(), asyncio.Queue[Any]()
 
         def put(chunk: Any) -> None:
             loop.call_soon_threadsafe(chunks.put_nowait, chunk)
 
-        gone = threading.Event()
+        cancelled = threading.Event()
 
-        def work() -> None:
+        def run() -> None:
             try:
-                for chunk in in_chunks(self._until(gone, self._results(weights, what, requests, how)), CHUNK_SECONDS):
+                results = self._until(cancelled, self._results(weights, method, requests, arguments))
+                for chunk in in_chunks(results, CHUNK_SECONDS):
                     put(chunk)
                 put(None)
-            except Exception as error:  # noqa: BLE001  # Raised again in whoever asks.
+            except Exception as error:  # noqa: BLE001  # Raised again in the caller.
                 put(error)
 
-        self._thread.submit(work)
+        self._thread.submit(run)
         try:
             while (chunk := await chunks.get()) is not None:
                 if isinstance(chunk, Exception):
                     raise chunk
                 yield chunk
         finally:
-            gone.set()
+            cancelled.set()
 
     @staticmethod
-    def _until(gone: threading.Event, results: Generator) -> Iterator:
-        """Results for as long as somebody waits for them: a batch that nobody does must not hold up the next."""
+    def _until(cancelled: threading.Event, results: Generator) -> Iterator:
+        """Results until the caller is gone: its batch must not delay the next one."""
         with contextlib.closing(results):
             for result in results:
-                if gone.is_set():
+                if cancelled.is_set():
                     return
                 yield result
 
-    def _results(self, weights: Weights, what: str, requests: list, how: tuple) -> Generator:
-        """Lazily, so that it is in the engine's own thread that anything is done."""
+    def _results(self, weights: Weights, method: str, requests: list, arguments: tuple) -> Generator:
+        """A generator, so that everything runs in the engine's own thread."""
         if self._spec.api is not None:
-            assert what == "generate", f"an API was asked for a {what}"
-            yield from api.generate(self._spec.api, requests, *how)
+            assert method == "generate", f"an API has no method {method}"
+            yield from api.generate(self._spec.api, requests, *arguments)
             return
         from evaluators.engines.vllm_engine import Engine
 
-        with tempfile.TemporaryDirectory(prefix="offmodel-lent-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="offmodel-temporary-") as scratch:
             base, adapter = self._folders(weights, Path(scratch))
             if self._engine is None:
                 spec = self._spec
                 self._engine = Engine(base, spec.dtype, spec.max_model_len, spec.lora_rank, spec.threads)
             self._engine.load(base)
-            do = {"generate": self._engine.generate, "score": self._engine.score}[what]
-            yield from do(requests, *how, adapter, must_differ=not weights.temporary)
+            call = {"generate": self._engine.generate, "score": self._engine.score}[method]
+            yield from call(requests, *arguments, adapter, must_differ=not weights.temporary)
 
     def _folders(self, weights: Weights, scratch: Path) -> tuple[str, Path | None]:
-        """Local folders with the weights to answer with. Lent ones keep their own name: vLLM knows them by it."""
+        """Local folders of checkpoint and adapter. A temporary folder keeps its name, by which vLLM knows it."""
         if weights.temporary:
-            place = weights.adapter or weights.base
-            temporary = self._store.fetch_temporary(place, scratch / place.rsplit("/", 1)[-1])
+            path = weights.adapter or weights.base
+            temporary = fetch_temporary(self._store, path, scratch / path.rsplit("/", 1)[-1])
             if weights.adapter is None:
                 return str(temporary), None
             return checkpoint_of(self._store, weights.base), temporary
@@ -122,7 +124,7 @@ class Replica:
 
 
 def in_chunks(results: Iterable, seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[list]:
-    """Results in lists: one when so much time has passed since the last, and one with the rest."""
+    """Results in lists: one each time `seconds` have passed, and one with the rest."""
     chunk, last = [], clock()
     try:
         for result in results:
@@ -131,7 +133,7 @@ def in_chunks(results: Iterable, seconds: float, clock: Callable[[], float] = ti
                 yield chunk
                 chunk, last = [], clock()
     except Exception:
-        if chunk:  # What was paid for before the failure is kept.
+        if chunk:  # Results from before the failure are kept.
             yield chunk
         raise
     if chunk:
@@ -139,10 +141,10 @@ def in_chunks(results: Iterable, seconds: float, clock: Callable[[], float] = ti
 
 
 class Engines:
-    """The engines of one run. Every run has its own, so that one may end before another."""
+    """The engines of one run. Every run has its own, so that one run can end before another."""
 
     def __init__(self, run: str, study: Study, engines: list[str], lora_rank: int):
-        """Deploy the engines, without waiting for them; `lora_rank` is the largest that they will be asked with."""
+        """Deploy the engines, without waiting for them; `lora_rank` is the largest rank to serve."""
         from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.ERROR)  # Serve sets its own level when it is imported.
@@ -170,12 +172,12 @@ class Engines:
             served = study.models[name].served if name in study.models else None
             if served is None:
                 return deployment.bind(spec)
-            # One replica for all stages, so that its bound on questions under way is one for the whole run.
+            # One replica for all stages, so that its limit on concurrent requests holds for the whole run.
             waiting = deployment.options(num_replicas=1, ray_actor_options={"num_cpus": 0})
             return waiting.bind(replace(spec, api=served))
 
         self._began, self._ready = time.time(), 0.0
-        if not engines:  # Nothing is left but to grade.
+        if not engines:  # Only grading is left.
             return
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
         targets = [
@@ -194,11 +196,11 @@ class Engines:
 
     @property
     def started(self) -> tuple[float, float] | None:
-        """When the engines were deployed, and when the last of them was ready for its first batch."""
+        """The Unix times at which the engines were deployed, and at which all were ready for a batch."""
         return (self._began, self._ready) if self._ready else None
 
     def stop(self) -> None:
-        """End the engines; with their processes their memory is free."""
+        """End the engines' processes, which frees their memory."""
         from ray import serve
 
         for name in self._names:
@@ -209,11 +211,13 @@ def _application(run: str, engine: str) -> str:
     return f"offmodel-{run}-{engine}"
 
 
-def ask(
-    run: str, retries: int, engine: str, weights: Weights, what: str, requests: list, *how: Any
+def call(
+    run: str, retries: int, engine: str, weights: Weights, method: str, requests: list, *arguments: Any
 ) -> Iterator[list[tuple[int, Any]]]:
-    """Ask an engine of the fleet from any process of the cluster; what a lost replica left is asked again, `retries`
-    times. See Replica.ask."""
+    """Call `generate` or `score` of an engine from any process of the cluster; see Replica.call.
+
+    Requests without a result when a replica is lost are sent again, `retries` times.
+    """
     from ray import serve
     from ray.exceptions import RayActorError
 
@@ -222,7 +226,7 @@ def ask(
     for more in reversed(range(retries + 1)):
         places = list(left)
         try:
-            for chunk in handle.ask.remote(weights, what, [left[place] for place in places], how):
+            for chunk in handle.call.remote(weights, method, [left[place] for place in places], arguments):
                 results = [(places[i], result) for i, result in chunk]
                 for place, _ in results:
                     del left[place]

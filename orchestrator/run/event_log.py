@@ -1,6 +1,6 @@
-"""The board of a run: what every trial writes its events on, and the driver reads them from.
+"""The event log of a run: trials append events, and the driver reads them.
 
-It also knows which stages failed in this run, so that a stage that several trials need fails once, not once for each.
+It also remembers which stages have failed in this run, so that a stage that several trials need is tried once.
 """
 
 import time
@@ -15,8 +15,8 @@ EventKind = Literal["started", "finished", "failed", "not run"]
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a stage (or, as "not run", to a trial). What a finished stage took, and its facts, are
-    those of its record."""
+    """An event of a stage, or, as "not run", of a trial. `started`, `seconds` and `facts` of a finished stage are those
+    of its record."""
 
     what: EventKind
     time: float
@@ -30,14 +30,14 @@ class Event:
 
 
 class EventLog:
-    """Lives in an actor of its own; trials and the driver call it through the actor's handle."""
+    """Runs as a Ray actor, which trials and the driver call by its handle."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._failures: dict[str, str] = {}
 
     def start(self, stage: Stage, trial: str) -> str | None:
-        """Note that a stage starts; or say why it must not, where it has failed in this run already."""
+        """Log the start of a stage and return None; or return its failure if it has failed in this run already."""
         failure = self._failures.get(stage.address)
         if failure is None:
             self._events.append(Event("started", time.time(), stage.address, stage.kind, trial))
@@ -52,12 +52,12 @@ class EventLog:
         self._events.append(Event("failed", time.time(), stage.address, stage.kind, trial, message))
 
     def skip(self, stage: Stage, trial: str, message: str) -> None:
-        """Note that a trial did not run because of a stage that failed in another."""
+        """Log that a trial did not run because a stage failed in another trial."""
         self._events.append(Event("not run", time.time(), stage.address, stage.kind, trial, message))
 
     def failure(self, address: str) -> str | None:
         return self._failures.get(address)
 
     def events(self, start: int) -> list[Event]:
-        """The events from number `start` on."""
+        """All events from index `start`."""
         return self._events[start:]

@@ -12,6 +12,7 @@ from orchestrator.stages.preemption import PreemptionNotice
 from orchestrator.stages.train import RLProblems
 from orchestrator.stages.training import artifacts, examples, rollouts
 from orchestrator.store.context import StageContext
+from orchestrator.store.temporary import fetch_temporary, publish_temporary, temporary_path
 from trainers.callbacks import Callbacks
 from trainers.process import ProcessConfig
 
@@ -24,12 +25,12 @@ def run(context: StageContext) -> dict[str, Any]:
     """Train the stage's student into `context.out`; returns the facts for the record."""
     one_process, store = context.stage.runtime.one_process, context.store
     # The process of rank 0 may run on another machine, and then returns its files through the store.
-    returned = None if one_process or store.is_local else store.temporary_path(context.stage)
+    returned = None if one_process or store.is_local else temporary_path(context.stage)
     for retries_left in reversed(range(context.stage.runtime.retries + 1)):
         if _fit(context, returned, retries_left):
             break
     if returned is not None:
-        store.fetch_temporary(returned, context.out)
+        fetch_temporary(store, returned, context.out)
     figures = json.loads((context.out / FIGURES).read_text())
     return {key: value for key, value in figures.items() if key != "losses"}
 
@@ -87,7 +88,7 @@ def _train_in_worker(config: dict[str, Any]) -> None:
         if process.rank == 0:
             (context.out / FIGURES).write_text(json.dumps(figures))
             if returned is not None:
-                context.store.publish_temporary(context.out, returned)
+                publish_temporary(context.store, context.out, returned)
     ray.train.report({"loss": figures["last_loss"]})
 
 

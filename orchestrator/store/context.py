@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.engines.requests import Request, RequestOutput, SamplingParams, TokenLogprobs
+from orchestrator.store.partial import append_partial, read_partial
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
@@ -72,11 +73,11 @@ class StageContext:
 
     def append_partial(self, lines: str) -> None:
         """Store lines of partial results, for a later attempt if this one is interrupted."""
-        self.store.append_partial(self.stage, lines.encode())
+        append_partial(self.store, self.stage, lines.encode())
 
     def read_partial(self) -> str:
         """All lines of partial results that earlier attempts have stored."""
-        return b"".join(self.store.read_partial(self.stage)).decode()
+        return b"".join(read_partial(self.store, self.stage)).decode()
 
     @cached_property
     def records(self) -> dict[str, dict[str, Any]]:

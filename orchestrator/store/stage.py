@@ -32,15 +32,6 @@ class Runtime:
     published_by: "Stage | None" = None
 
 
-class _Fields(dict):
-    """A mapping with attributes, None for a missing one: for the kind `train` until it has dataclasses of its own."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return self.get("tuning") == "lora" if name == "leaves_adapter" else self.get(name)
-
-
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One node of a study's graph. `settings` is a frozen dataclass of the stage's kind and decides the result.
@@ -53,13 +44,7 @@ class Stage:
     name: str
     settings: Any
     inputs: Mapping[str, "Stage"] = field(default_factory=dict)
-    runtime: Any = Runtime()  # a Runtime; its fields beyond those belong to the kind
-
-    def __post_init__(self) -> None:
-        if isinstance(self.settings, dict):
-            object.__setattr__(self, "settings", _Fields(self.settings))
-        if isinstance(self.runtime, dict):
-            object.__setattr__(self, "runtime", _Fields(self.runtime))
+    runtime: Any = Runtime()  # of the kind's own class
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""The artifact store: what every finished stage left, under any fsspec URI.
+"""The artifact store: the records and files of finished stages, under any fsspec URI.
 
-    <root>/<kind>/<name>-<hash>/record.json     written last, and only once: a stage is done when it has a record
-    <root>/<kind>/<name>-<hash>/<attempt>/...   the files of one attempt; the record says which attempt counts
-    <root>/<kind>/<name>-<hash>/claim-<n>       who is at work on it (see claims.py)
-    <root>/<kind>/<name>-<hash>/unfinished/...  what attempts have kept for those after them; gone when one is done
-    <root>/<kind>/<name>-<hash>/state-<time>/.. the same as whole folders, of which the last counts
-    <root>/<kind>/<name>-<hash>/temporary-<n>/...    weights that engines answer with while they are trained
+    <root>/<kind>/<name>-<hash>/record.json      written last and only once: a stage with a record is finished
+    <root>/<kind>/<name>-<hash>/<attempt>/...    the files of one attempt; the record names the attempt that counts
+    <root>/<kind>/<name>-<hash>/lease-<n>        the process that runs the stage (leases.py)
+    <root>/<kind>/<name>-<hash>/partial/...      partial results of unfinished attempts (partial.py)
+    <root>/<kind>/<name>-<hash>/state-<time>/... states from which a training resumes; the last one counts (partial.py)
+    <root>/<kind>/<name>-<hash>/temporary-<n>/.. weights with which engines generate during a training (temporary.py)
 
-Two attempts at one stage never share a folder, so that a worker that was given up for dead and comes back cannot spoil
-what its successor wrote.
+Everything but the record and its attempt is removed when the stage is finished. Two attempts never share a folder, so a
+worker that was wrongly taken for dead cannot damage its successor's files.
 """
 
 import hashlib
@@ -17,7 +17,6 @@ import os
 import shutil
 import socket
 import tempfile
-import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,12 +28,12 @@ from fsspec.implementations.local import LocalFileSystem
 
 from orchestrator.store.stage import Stage
 
-RECORD, UNFINISHED, WHOLE = "record.json", "unfinished", "whole"
-READERS = 16
+RECORD, COMPLETE = "record.json", "complete"
+READERS = 16  # threads that read records of a remote store
 
 
 class StoreError(ValueError):
-    """The store cannot be used as the user asked."""
+    """A store that cannot be used; the message says why."""
 
 
 class Store:
@@ -57,7 +56,8 @@ class Store:
             self.fs.rm_file(probe)
         except OSError as error:
             raise StoreError(
-                f"store {self.uri!r} cannot be written: {error}; choose another with store=URI or mend its permissions"
+                f"store {self.uri!r} cannot be written: {error}; "
+                f"choose another with store=URI or correct its permissions"
             ) from error
 
     def record(self, stage: Stage) -> dict[str, Any] | None:
@@ -68,9 +68,9 @@ class Store:
         return record
 
     def records(self, stages: Iterable[Stage]) -> dict[Stage, dict[str, Any]]:
-        """The records of those stages that are done."""
+        """The records of the finished ones among these stages."""
         stages = list(stages)
-        if self.is_local:  # A thread costs more than the file it would read.
+        if self.is_local:  # Reading a local file is cheaper than a thread.
             found = [self.record(stage) for stage in stages]
         else:
             with ThreadPoolExecutor(READERS) as readers:
@@ -78,7 +78,7 @@ class Store:
         return {stage: record for stage, record in zip(stages, found, strict=True) if record is not None}
 
     def read_record(self, address: str) -> dict[str, Any] | None:
-        """The record at an address, whatever stage it is of."""
+        """The record at an address, without a check of the stage's fingerprint; None if there is none."""
         data = self.read(f"{self.root}/{address}/{RECORD}")
         return None if data is None else json.loads(data)
 
@@ -101,7 +101,7 @@ class Store:
         return Path(tempfile.mkdtemp(prefix="offmodel-"))
 
     def publish(self, stage: Stage, folder: Path, attempt: str, record: dict[str, Any]) -> bool:
-        """Make an attempt the stage's result. False when another attempt was first, whose record then stands."""
+        """Make an attempt the stage's result. False if another attempt was first, whose record then counts."""
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         record = {
             "fingerprint": stage.fingerprint,
@@ -130,76 +130,11 @@ class Store:
             if entry["type"] == "directory" and entry["name"].rsplit("/", 1)[-1] != attempt:
                 self.fs.rm(entry["name"], recursive=True)
 
-    def append_partial(self, stage: Stage, data: bytes) -> None:
-        """Store a piece of an unfinished attempt's partial results."""
-        self.create(f"{self.root}/{stage.address}/{UNFINISHED}/{time.time_ns()}-{uuid.uuid4().hex[:8]}", data)
-
-    def read_partial(self, stage: Stage) -> list[bytes]:
-        """The pieces that earlier attempts at a stage have kept, in order."""
-        folder = f"{self.root}/{stage.address}/{UNFINISHED}"
-        try:
-            pieces = sorted(self.fs.ls(folder, detail=False, refresh=True))
-        except FileNotFoundError:
-            return []
-        return [self.fs.cat_file(piece) for piece in pieces if not piece.rsplit("/", 1)[-1].startswith(".")]
-
-    def save_state(self, stage: Stage, folder: Path) -> None:
-        """Keep a folder of an unfinished attempt at a stage, in place of those that were kept before."""
-        before = self._states(stage)
-        place = f"{self.root}/{stage.address}/state-{time.time_ns():020}-{uuid.uuid4().hex[:8]}"
-        self._put_folder(folder, place)
-        for old in before:
-            self.fs.rm(old, recursive=True)
-
-    def load_state(self, stage: Stage, into: Path) -> Path | None:
-        """The folder that was kept last for a stage, or None; from a remote store it is fetched into `into`."""
-        states = self._states(stage)
-        return self._get_folder(states[-1], into) if states else None
-
-    def _states(self, stage: Stage) -> list[str]:
-        try:
-            entries = self.fs.ls(f"{self.root}/{stage.address}", detail=False, refresh=True)
-        except FileNotFoundError:
-            return []
-        states = sorted(entry for entry in entries if entry.rsplit("/", 1)[-1].startswith("state-"))
-        return [state for state in states if self.fs.exists(f"{state}/{WHOLE}")]
-
-    def temporary_path(self, stage: Stage) -> str:
-        """A place beside a stage's results for a folder that is to be lent; gone when the stage is done."""
-        return f"{stage.address}/temporary-{uuid.uuid4().hex[:12]}"
-
-    def publish_temporary(self, folder: Path, place: str) -> str:
-        """Put a folder where every machine can borrow it, until `delete_temporary`; returns its place in the store."""
-        self._put_folder(folder, f"{self.root}/{place}")
-        return place
-
-    def fetch_temporary(self, place: str, into: Path) -> Path:
-        """A lent folder; from a remote store it is fetched into `into`."""
-        return self._get_folder(f"{self.root}/{place}", into)
-
-    def delete_temporary(self, place: str) -> None:
-        self.fs.rm(f"{self.root}/{place}", recursive=True)
-
-    def _put_folder(self, folder: Path, place: str) -> None:
-        """Copy a folder of files. It is whole when it says so: this may end half-way."""
-        for path in sorted(folder.iterdir()):
-            if self.is_local:
-                os.makedirs(place, exist_ok=True)
-                shutil.copyfile(path, f"{place}/{path.name}")
-            else:
-                self.fs.put_file(str(path), f"{place}/{path.name}")
-        self.create(f"{place}/{WHOLE}", b"")
-
-    def _get_folder(self, place: str, into: Path) -> Path:
-        if self.is_local:
-            return Path(place)
-        into.mkdir(parents=True, exist_ok=True)
-        for path in self.fs.ls(place, detail=False, refresh=True):
-            self.fs.get_file(path, str(into / path.rsplit("/", 1)[-1]))
-        return into
-
     def folder(self, address: str, record: dict[str, Any]) -> Path:
-        """A local folder with a finished stage's files; from a remote store they are fetched once for each machine."""
+        """A local folder with a finished stage's files. Those of a remote store are downloaded once per machine.
+
+        Raises StoreError for a file whose checksum is not that of the record.
+        """
         if self.is_local:
             return Path(self.root, address, record["attempt"])
         cache = Path(
@@ -209,49 +144,68 @@ class Store:
             record["attempt"],
         )
         if not cache.exists():
-            arriving = cache.with_name(f"{cache.name}.{uuid.uuid4().hex}")
+            download = cache.with_name(f"{cache.name}.{uuid.uuid4().hex}")
             for name, expected in record["files"].items():
-                (arriving / name).parent.mkdir(parents=True, exist_ok=True)
-                self.fs.get_file(f"{self.root}/{address}/{record['attempt']}/{name}", str(arriving / name))
-                if sha256_file(arriving / name) != expected["sha256"]:
-                    raise StoreError(f"{self.uri}/{address}: {name} did not arrive as it was written; run again")
-            arriving.mkdir(parents=True, exist_ok=True)
+                (download / name).parent.mkdir(parents=True, exist_ok=True)
+                self.fs.get_file(f"{self.root}/{address}/{record['attempt']}/{name}", str(download / name))
+                if sha256_file(download / name) != expected["sha256"]:
+                    raise StoreError(f"{self.uri}/{address}: the download of {name} has a wrong checksum; run again")
+            download.mkdir(parents=True, exist_ok=True)
             try:
-                arriving.rename(cache)
+                download.rename(cache)
             except OSError:  # Another process of this machine was first.
                 assert cache.exists()
         return cache
 
+    def put_folder(self, folder: Path, path: str) -> None:
+        """Copy a local folder of files to a path in the store; a marker that is written last makes it complete."""
+        for file in sorted(folder.iterdir()):
+            if self.is_local:
+                os.makedirs(path, exist_ok=True)
+                shutil.copyfile(file, f"{path}/{file.name}")
+            else:
+                self.fs.put_file(str(file), f"{path}/{file.name}")
+        self.create(f"{path}/{COMPLETE}", b"")
+
+    def get_folder(self, path: str, into: Path) -> Path:
+        """A local folder with the files at a path in the store; a remote store's are copied to `into`."""
+        if self.is_local:
+            return Path(path)
+        into.mkdir(parents=True, exist_ok=True)
+        for file in self.fs.ls(path, detail=False, refresh=True):
+            self.fs.get_file(file, str(into / file.rsplit("/", 1)[-1]))
+        return into
+
     def read(self, path: str) -> bytes | None:
-        """A file's content, or None where there is none."""
+        """The content of a file, or None if it does not exist."""
         try:
             return self.fs.cat_file(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def create(self, path: str, data: bytes) -> None:
-        """Write a file whole, or raise FileExistsError where there is one already."""
+        """Write a new file atomically. Raises FileExistsError if it exists."""
         if not self.is_local:
             self.fs.pipe_file(path, data, mode="create")
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        arriving = _written_beside(path, data)
+        written = _write_beside(path, data)
         try:
-            os.link(arriving, path)
+            os.link(written, path)
         finally:
-            os.unlink(arriving)
+            os.unlink(written)
 
     def overwrite(self, path: str, data: bytes) -> None:
-        """Replace a file's content in one go."""
+        """Write a file atomically, in place of one that exists."""
         if not self.is_local:
             self.fs.pipe_file(path, data)
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.replace(_written_beside(path, data), path)
+        os.replace(_write_beside(path, data), path)
 
 
-def _written_beside(path: str, data: bytes) -> str:
-    """A new file with that content in the folder of `path`, by a name that no reader of the folder looks for."""
+def _write_beside(path: str, data: bytes) -> str:
+    """The path of a new hidden file with this content in the folder of `path`."""
     beside = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}")
     with open(beside, "wb") as file:
         file.write(data)

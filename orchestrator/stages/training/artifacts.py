@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.stages.train import STEPS, at_step
+from orchestrator.store import partial
 from orchestrator.store.context import StageContext
 
 
@@ -33,12 +34,12 @@ def publish_checkpoint(context: StageContext, step: int, folder: Path) -> None:
 def save_state(context: StageContext, folder: Path) -> None:
     """Keep the state in `folder`, with the log of steps so far, for a later attempt."""
     shutil.copyfile(context.out / STEPS, folder / STEPS)
-    context.store.save_state(context.stage, folder)
+    partial.save_state(context.store, context.stage, folder)
 
 
 def load_state(context: StageContext, folder: Path) -> Path | None:
     """Copy the state of an earlier attempt into `folder`; None if there is none."""
-    return context.store.load_state(context.stage, folder)
+    return partial.load_state(context.store, context.stage, folder)
 
 
 def restore_metrics(context: StageContext, state: Path | None) -> None:

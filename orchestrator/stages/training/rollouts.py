@@ -11,13 +11,14 @@ from evaluators.engines.requests import Request, RequestOutput, SamplingParams
 from evaluators.evaluate import example_ids, grade
 from orchestrator.stages import data
 from orchestrator.store.context import StageContext, Weights
+from orchestrator.store.temporary import delete_temporary, publish_temporary, temporary_path
 from trainers import objectives
 
 
 def generate(context: StageContext, folder: Path, step: int, prompts: Sequence[Chat]) -> list[RequestOutput]:
     """An output for each prompt by the weights in `folder`, which the store holds while the engines generate."""
     requests = [Request(prompt=prompt, number=number) for number, prompt in enumerate(prompts)]
-    temporary = context.store.publish_temporary(folder, context.store.temporary_path(context.stage))
+    temporary = publish_temporary(context.store, folder, temporary_path(context.stage))
     found: dict[int, RequestOutput] = {}
     try:
         chunks = context.engines(
@@ -30,7 +31,7 @@ def generate(context: StageContext, folder: Path, step: int, prompts: Sequence[C
         for chunk in chunks:
             found |= dict(chunk)
     finally:
-        context.store.delete_temporary(temporary)
+        delete_temporary(context.store, temporary)
     return [found[i] for i in range(len(requests))]
 
 

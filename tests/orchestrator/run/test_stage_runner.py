@@ -1,4 +1,4 @@
-"""Getting stages done: what runs, in which order, and what is told of failures. Ray's part is played by functions."""
+"""The stage runner: what runs, in which order, and how failures are reported. Functions take the place of Ray."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +24,10 @@ SETTINGS = train.TrainStageSettings(
     sampling=None,
 )
 RUNTIME = train.TrainRuntime(resources=TrainResources(), checkpoints=(2,), cpus=1)
-WHOLE = Stage("train", 1, "student", SETTINGS, {"base": BASE}, RUNTIME)
-PART = train.at_step(WHOLE, 2)
-ASKED = Stage("sample", 1, "asked", {}, {"student": PART})
-LONG = 10.0  # seconds in which what is waited for happens many times over
+TRAINING = Stage("train", 1, "student", SETTINGS, {"base": BASE}, RUNTIME)
+CHECKPOINT = train.at_step(TRAINING, 2)
+ASKED = Stage("sample", 1, "asked", {}, {"student": CHECKPOINT})
+LONG = 10.0  # seconds, longer than any wait in these tests
 
 
 class Remote:
@@ -46,29 +46,29 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def board():
+def event_log():
     return EventLog()
 
 
 @pytest.fixture
-def site(store, board, monkeypatch):
-    """Makes the site of a trial."""
+def runner_of(store, event_log, monkeypatch):
+    """Makes the stage runner of a trial."""
     monkeypatch.setattr(stage_runner.ray, "get", lambda value: value)
-    elsewhere = Remote(lambda stage, uri, run: perform(stage, Store(uri), run))
-    monkeypatch.setattr(stage_runner, "_perform_elsewhere", elsewhere)
+    as_task = Remote(lambda stage, uri, run: perform(stage, Store(uri), run))
+    monkeypatch.setattr(stage_runner, "_perform_as_task", as_task)
     methods = ("start", "finish", "fail", "failure")
-    handle = SimpleNamespace(**{name: Remote(getattr(board, name)) for name in methods})
+    handle = SimpleNamespace(**{name: Remote(getattr(event_log, name)) for name in methods})
     return lambda trial="trial": StageRunner("run", store, handle, trial)
 
 
-def nothing(work) -> None:
+def nothing(context) -> None:
     pass
 
 
-def leave(work) -> None:
-    """What a training does when it has come to its checkpoint."""
-    if work.stage == WHOLE:
-        work.publish(PART, work.store.new_folder(PART, "left"), "left", 0.0, {})
+def leave(context) -> None:
+    """Publishes the checkpoint, as a training does on its way."""
+    if context.stage == TRAINING:
+        context.publish(CHECKPOINT, context.store.new_folder(CHECKPOINT, "left"), "left", 0.0, {})
 
 
 @pytest.fixture
@@ -77,9 +77,9 @@ def ran(monkeypatch):
     names: list[str] = []
 
     def does(kind: str, act) -> None:
-        def run(work):
-            names.append(work.stage.name)
-            act(work)
+        def run(context):
+            names.append(context.stage.name)
+            act(context)
             return {}
 
         monkeypatch.setitem(stage_runner.KINDS, kind, SimpleNamespace(run=run))
@@ -89,15 +89,15 @@ def ran(monkeypatch):
     return SimpleNamespace(names=names, does=does)
 
 
-def test_what_a_stage_needs_is_done_first_and_nothing_twice(site, ran):
-    first = site()
+def test_inputs_run_first_and_nothing_runs_twice(runner_of, ran):
+    first = runner_of()
     first.ensure([ASKED])
-    first.ensure([ASKED, WHOLE])
-    site("another").ensure([ASKED, WHOLE])
+    first.ensure([ASKED, TRAINING])
+    runner_of("another").ensure([ASKED, TRAINING])
     assert ran.names == ["base", "student", "asked"]
 
 
-def test_trials_share_one_execution(site, ran):
+def test_trials_share_one_execution(runner_of, ran):
     trials, contended = 4, threading.Event()
     waiting: set[int] = set()
 
@@ -108,85 +108,85 @@ def test_trials_share_one_execution(site, ran):
             contended.set()
         contended.wait(LONG)
 
-    ran.does("model", lambda work: contended.wait(LONG))
+    ran.does("model", lambda context: contended.wait(LONG))
     with ThreadPoolExecutor(trials) as pool:
-        records = list(pool.map(lambda i: replace(site(f"trial {i}"), sleep=sleep).ensure([BASE]), range(trials)))
+        records = list(pool.map(lambda i: replace(runner_of(f"trial {i}"), sleep=sleep).ensure([BASE]), range(trials)))
     assert contended.is_set()
     assert ran.names == ["base"]
     assert len({record["attempt"] for (record,) in records}) == 1
 
 
-def test_a_checkpoint_is_measured_while_its_training_goes_on(site, ran, store, board):
+def test_a_checkpoint_is_evaluated_while_its_training_continues(runner_of, ran, store, event_log):
     measured, over = threading.Event(), threading.Event()
 
-    def training(work):
-        leave(work)
-        assert measured.wait(LONG), "nobody measured the checkpoint"
-        assert store.record(WHOLE) is None
+    def training(context):
+        leave(context)
+        assert measured.wait(LONG), "the checkpoint was not evaluated"
+        assert store.record(TRAINING) is None
         over.set()
 
     ran.does("train", training)
-    ran.does("sample", lambda work: measured.set())
-    trial = site()
+    ran.does("sample", lambda context: measured.set())
+    trial = runner_of()
     trial.ensure([ASKED])
-    trial.ensure([WHOLE])
-    trial._background.shutdown()  # It tells of the training's end after the record is there.
+    trial.ensure([TRAINING])
+    trial._background.shutdown()  # It logs the training's end after the record is written.
     assert over.is_set()
     assert ran.names == ["base", "student", "asked"]
-    done = [event.address for event in board.events(0) if event.what == "finished"]
-    assert sorted(done) == sorted(stage.address for stage in (BASE, PART, WHOLE, ASKED))
+    done = [event.address for event in event_log.events(0) if event.what == "finished"]
+    assert sorted(done) == sorted(stage.address for stage in (BASE, CHECKPOINT, TRAINING, ASKED))
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["done before", "gone past it"])
-def test_a_checkpoint_that_the_training_did_not_leave_is_run_by_itself(site, ran, store, board, before):
+@pytest.mark.parametrize("before", [True, False], ids=["finished before", "resumed after it"])
+def test_a_checkpoint_that_the_training_has_not_published_runs_alone(runner_of, ran, store, event_log, before):
     ran.does("train", nothing)
     if before:
-        site("before").ensure([WHOLE])
-    site().ensure([PART])
+        runner_of("before").ensure([TRAINING])
+    runner_of().ensure([CHECKPOINT])
     assert ran.names == ["base", "student", "student-at-2"]
-    assert store.record(PART) is not None
-    finished = [event.address for event in board.events(0) if event.what == "finished"]
-    assert finished == [BASE.address, WHOLE.address, PART.address]
+    assert store.record(CHECKPOINT) is not None
+    finished = [event.address for event in event_log.events(0) if event.what == "finished"]
+    assert finished == [BASE.address, TRAINING.address, CHECKPOINT.address]
 
 
-def test_a_training_that_fails_fails_its_checkpoint_too(site, ran, board, store):
-    def training(work):
+def test_a_training_that_fails_fails_its_checkpoint_too(runner_of, ran, event_log, store):
+    def training(context):
         raise ValueError("the loss is nan")
 
     ran.does("train", training)
     with pytest.raises(StageFailed, match="ValueError: the loss is nan") as failed:
-        site().ensure([ASKED])
-    assert (failed.value.stage, failed.value.here) == (WHOLE, True)
+        runner_of().ensure([ASKED])
+    assert (failed.value.stage, failed.value.here) == (TRAINING, True)
     assert ran.names == ["base", "student"]
-    assert [event.address for event in board.events(0) if event.what == "failed"] == [WHOLE.address]
+    assert [event.address for event in event_log.events(0) if event.what == "failed"] == [TRAINING.address]
     with pytest.raises(StageFailed, match="the loss is nan") as failed:
-        site("another").ensure([PART])
-    assert (failed.value.stage, failed.value.here) == (WHOLE, False)
-    assert ran.names == ["base", "student"], "what failed in a run is not tried again in it"
-    assert list(Path(store.root, WHOLE.address).iterdir()) == [], "an attempt that failed leaves nothing"
+        runner_of("another").ensure([CHECKPOINT])
+    assert (failed.value.stage, failed.value.here) == (TRAINING, False)
+    assert ran.names == ["base", "student"], "a failed stage is not tried again in the same run"
+    assert list(Path(store.root, TRAINING.address).iterdir()) == [], "a failed attempt leaves no files"
 
 
-def test_a_training_that_fails_after_its_checkpoint_leaves_it(site, ran, store):
-    def training(work):
-        leave(work)
+def test_a_training_that_fails_after_its_checkpoint_keeps_the_checkpoint(runner_of, ran, store):
+    def training(context):
+        leave(context)
         raise ValueError("the loss is nan")
 
     ran.does("train", training)
-    trial = site()
+    trial = runner_of()
     trial.ensure([ASKED])
     with pytest.raises(StageFailed, match="the loss is nan") as failed:
-        trial.ensure([WHOLE])
-    assert failed.value.stage == WHOLE
+        trial.ensure([TRAINING])
+    assert failed.value.stage == TRAINING
     assert store.record(ASKED) is not None
 
 
-def test_an_attempt_that_another_one_was_faster_than_is_no_failure(site, ran, store, board):
-    def training(work):
-        out = work.store.new_folder(WHOLE, "faster")
-        work.publish(WHOLE, out, "faster", 0.0, {})
+def test_an_attempt_that_was_slower_than_another_is_not_a_failure(runner_of, ran, store, event_log):
+    def training(context):
+        out = context.store.new_folder(TRAINING, "faster")
+        context.publish(TRAINING, out, "faster", 0.0, {})
         raise FileNotFoundError("this attempt's folder is gone")
 
     ran.does("train", training)
-    (record,) = site().ensure([WHOLE])
+    (record,) = runner_of().ensure([TRAINING])
     assert record["attempt"] == "faster"
-    assert [event for event in board.events(0) if event.what == "failed"] == []
+    assert [event for event in event_log.events(0) if event.what == "failed"] == []

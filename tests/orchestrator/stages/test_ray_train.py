@@ -27,6 +27,7 @@ from orchestrator.stages.training import artifacts
 from orchestrator.stages.training.examples import read_chats
 from orchestrator.store.context import StageContext, Weights
 from orchestrator.store.store import Store
+from orchestrator.store.temporary import fetch_temporary
 from organisms import shipped
 from trainers.batches import row_order
 from trainers.losses.tokens import log_prob
@@ -109,7 +110,7 @@ class Engines:
         self.seeds.append(sampling_params.seed)
         if weights.temporary:
             with tempfile.TemporaryDirectory() as scratch:
-                folder = self._store.fetch_temporary(weights.adapter or weights.base, Path(scratch))
+                folder = fetch_temporary(self._store, weights.adapter or weights.base, Path(scratch))
                 self.temporary.append(load_file(folder / (ADAPTER if weights.adapter else CHECKPOINT)))
         for i, request in reversed(list(enumerate(requests))):
             prompt, rng = request.prompt[-1]["content"], random.Random(f"{sampling_params.seed} {request.number}")

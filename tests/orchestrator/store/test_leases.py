@@ -1,4 +1,4 @@
-"""Claims: one worker for each stage, whatever happens to its owner."""
+"""Leases: one process for each stage, whatever happens to the owner."""
 
 import json
 import os
@@ -22,8 +22,8 @@ OWNER = """
 import sys
 from orchestrator.store.leases import LeaseRequest
 from orchestrator.store.store import Store
-claim = LeaseRequest(Store(sys.argv[1]), "train/stage", lease=1000.0).attempt()
-print("claimed" if claim else "refused", flush=True)
+lease = LeaseRequest(Store(sys.argv[1]), "train/stage", seconds=1000.0).attempt()
+print("held" if lease else "refused", flush=True)
 sys.stdin.read()
 """
 
@@ -34,8 +34,8 @@ from orchestrator.store.store import Store
 store = Store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
-claims = {i: LeaseRequest(store, f"train/stage{i}", lease=1000.0).attempt() for i in range(int(sys.argv[2]))}
-print(json.dumps([i for i, claim in claims.items() if claim]), flush=True)
+leases = {i: LeaseRequest(store, f"train/stage{i}", seconds=1000.0).attempt() for i in range(int(sys.argv[2]))}
+print(json.dumps([i for i, lease in leases.items() if lease]), flush=True)
 sys.stdin.readline()
 """
 
@@ -51,63 +51,63 @@ def store(tmp_path):
     return Store(str(tmp_path / "runs"))
 
 
-def claim_path(store: Store, number: int = 1) -> str:
-    return f"{store.root}/train/stage/claim-{number}"
+def lease_path(store: Store, number: int = 1) -> str:
+    return f"{store.root}/train/stage/lease-{number}"
 
 
-def write_claim(store: Store, **changed) -> None:
-    store.create(claim_path(store), json.dumps({**FOREIGN, **changed}).encode())
+def write_lease(store: Store, **changed) -> None:
+    store.create(lease_path(store), json.dumps({**FOREIGN, **changed}).encode())
 
 
-def test_a_second_contender_waits_for_the_release(store):
-    claim = LeaseRequest(store, "train/stage").attempt()
+def test_a_second_request_waits_for_the_release(store):
+    lease = LeaseRequest(store, "train/stage").attempt()
     second = LeaseRequest(store, "train/stage")
-    assert isinstance(claim, Lease)
+    assert isinstance(lease, Lease)
     assert second.attempt() is None
     assert second.attempt() is None
-    claim.release()
+    lease.release()
     assert isinstance(second.attempt(), Lease)
     assert LeaseRequest(store, "train/stage").attempt() is None
 
 
-def test_claims_hold_in_a_remote_store():
+def test_leases_hold_in_a_remote_store():
     store = Store(f"memory://{uuid.uuid4().hex}")
-    claim = LeaseRequest(store, "train/stage").attempt()
-    assert claim is not None
+    lease = LeaseRequest(store, "train/stage").attempt()
+    assert lease is not None
     assert LeaseRequest(store, "train/stage").attempt() is None
-    claim.release()
+    lease.release()
     assert LeaseRequest(store, "train/stage").attempt() is not None
 
 
-def test_claims_of_other_stages_are_free(store):
+def test_leases_of_other_stages_are_free(store):
     assert LeaseRequest(store, "train/stage").attempt() is not None
     assert LeaseRequest(store, "train/other").attempt() is not None
 
 
 @pytest.mark.parametrize("reaped", [True, False])
-def test_the_claim_of_a_killed_process_is_taken_over_at_once(store, reaped):
+def test_the_lease_of_a_killed_process_is_taken_over_at_once(store, reaped):
     owner = start(OWNER, store.root)
-    assert owner.stdout.readline() == "claimed\n"
-    contender = LeaseRequest(store, "train/stage", LONG)
-    assert contender.attempt() is None
+    assert owner.stdout.readline() == "held\n"
+    request = LeaseRequest(store, "train/stage", LONG)
+    assert request.attempt() is None
     owner.send_signal(signal.SIGKILL)
     if reaped:
         owner.wait()
     else:  # It has no parent to collect it until we do: dead, but with a process id.
         os.waitid(os.P_PID, owner.pid, os.WEXITED | os.WNOWAIT)
-    claim = contender.attempt()
+    lease = request.attempt()
     owner.wait()
     owner.stdin.close()
     owner.stdout.close()
-    assert claim is not None
-    assert claim.number == 2
+    assert lease is not None
+    assert lease.number == 2
 
 
 def test_a_process_id_that_was_given_out_again_is_not_its_owner(store):
     assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
-    owner = json.loads(store.read(claim_path(store)))
+    owner = json.loads(store.read(lease_path(store)))
     assert owner["pid"] == os.getpid()
-    store.overwrite(claim_path(store), json.dumps({**owner, "process_started": owner["process_started"] - 60}).encode())
+    store.overwrite(lease_path(store), json.dumps({**owner, "process_started": owner["process_started"] - 60}).encode())
     assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
 
 
@@ -118,7 +118,7 @@ def now():
 
 
 def test_a_lease_of_another_machine_without_heartbeats_is_taken_over_after_its_length_and_not_before(store, now):
-    write_claim(store)
+    write_lease(store)
     request = LeaseRequest(store, "train/stage", LEASE, lambda: now[0])
     for now[0] in (0.0, 0.5 * LEASE, 0.99 * LEASE):
         assert request.attempt() is None
@@ -129,11 +129,11 @@ def test_a_lease_of_another_machine_without_heartbeats_is_taken_over_after_its_l
 
 
 def test_the_length_of_a_lease_counts_from_the_last_heartbeat(store, now):
-    write_claim(store)
+    write_lease(store)
     request = LeaseRequest(store, "train/stage", LEASE, lambda: now[0])
     assert request.attempt() is None
     now[0] = 0.7 * LEASE
-    store.overwrite(claim_path(store), json.dumps({**FOREIGN, "beat": 1}).encode())
+    store.overwrite(lease_path(store), json.dumps({**FOREIGN, "beat": 1}).encode())
     for now[0] in (0.7 * LEASE, 1.2 * LEASE, 1.69 * LEASE):
         assert request.attempt() is None
     now[0] = 1.71 * LEASE
@@ -147,7 +147,7 @@ def test_an_owner_with_heartbeats_keeps_its_lease(store, now, intervals):
         now[0] = number * LEASE / 6
         assert request.attempt() is None
         intervals.end_and_work()
-    assert json.loads(store.read(claim_path(store)))["beat"] == 20
+    assert json.loads(store.read(lease_path(store)))["beat"] == 20
     lease.release()
     assert request.attempt() is not None
 
@@ -159,9 +159,9 @@ def test_heartbeats_continue_after_a_failed_write(store, tmp_path, intervals):
     intervals.end_and_work()
     (tmp_path / "runs").unlink()
     (tmp_path / "away").rename(tmp_path / "runs")
-    assert json.loads(store.read(claim_path(store)))["beat"] == 0
+    assert json.loads(store.read(lease_path(store)))["beat"] == 0
     intervals.end_and_work()
-    assert json.loads(store.read(claim_path(store)))["beat"] == 2
+    assert json.loads(store.read(lease_path(store)))["beat"] == 2
     lease.release()
 
 
@@ -181,13 +181,13 @@ def test_a_heartbeat_does_not_restore_a_released_lease(store):
     lease.release()
     released.set()
     assert ended.wait(60)
-    assert store.read(claim_path(store)) is None
+    assert store.read(lease_path(store)) is None
 
 
 def test_an_owner_that_was_taken_over_does_not_release_its_successor(store):
     first = LeaseRequest(store, "train/stage", LONG).attempt()
-    owner = json.loads(store.read(claim_path(store)))
-    store.overwrite(claim_path(store), json.dumps({**owner, "process_started": 0.0}).encode())
+    owner = json.loads(store.read(lease_path(store)))
+    store.overwrite(lease_path(store), json.dumps({**owner, "process_started": 0.0}).encode())
     second = LeaseRequest(store, "train/stage", LONG).attempt()
     assert second.number == 2
     first.release()
@@ -196,40 +196,40 @@ def test_an_owner_that_was_taken_over_does_not_release_its_successor(store):
     assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
 
 
-def test_an_owner_may_find_its_claim_gone_when_it_releases(store):
-    claim = LeaseRequest(store, "train/stage", LONG).attempt()
-    store.fs.rm_file(claim_path(store))
-    claim.release()
+def test_an_owner_may_find_its_lease_gone_when_it_releases(store):
+    lease = LeaseRequest(store, "train/stage", LONG).attempt()
+    store.fs.rm_file(lease_path(store))
+    lease.release()
     assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
 
 
-def test_a_file_that_is_still_being_written_is_no_claim(store):
-    # A claim is written beside itself and then moved, so whoever lists the folder may see it on its way.
+def test_a_file_that_is_still_being_written_is_no_lease(store):
+    # A lease is written beside itself and then moved, so whoever lists the folder may see it on its way.
     store.create(f"{store.root}/train/stage/.{uuid.uuid4().hex}", b"")
     assert LeaseRequest(store, "train/stage").attempt() is not None
 
 
-def test_of_many_threads_one_takes_over_a_dead_claim(store):
+def test_of_many_threads_one_takes_over_a_dead_lease(store):
     owner = LeaseRequest(store, "train/owner", LONG).attempt()
-    alive = json.loads(store.read(f"{store.root}/train/owner/claim-1"))
+    alive = json.loads(store.read(f"{store.root}/train/owner/lease-1"))
     owner.release()
     dead = json.dumps({**alive, "process_started": 0.0}).encode()
     for i in range(8):
-        store.create(f"{store.root}/train/stage{i}/claim-1", dead)
+        store.create(f"{store.root}/train/stage{i}/lease-1", dead)
         start_together = threading.Barrier(12)
 
         def contend(_, address=f"train/stage{i}", start_together=start_together):
-            contender = LeaseRequest(store, address, LONG)
+            request = LeaseRequest(store, address, LONG)
             start_together.wait()
-            return contender.attempt()
+            return request.attempt()
 
         with ThreadPoolExecutor(12) as pool:
-            won = [claim for claim in pool.map(contend, range(12)) if claim is not None]
-        assert [claim.number for claim in won] == [2]
+            won = [lease for lease in pool.map(contend, range(12)) if lease is not None]
+        assert [lease.number for lease in won] == [2]
         won[0].release()
 
 
-def test_of_two_processes_one_gets_each_claim(store):
+def test_of_two_processes_one_gets_each_lease(store):
     racers = [start(RACER, store.root, "60") for _ in range(2)]
     for racer in racers:
         assert racer.stdout.readline() == "ready\n"

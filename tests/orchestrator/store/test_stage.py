@@ -2,11 +2,12 @@
 
 import math
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator.store.stage import Stage, canonical_json, closure
+from orchestrator.store.stage import Runtime, Stage, canonical_json, closure
 
 
 def make(**changed) -> Stage:
@@ -16,10 +17,33 @@ def make(**changed) -> Stage:
 
 
 def test_name_and_runtime_are_not_part_of_the_identity():
-    other = make(name="another", runtime={"cpus": 8, "path": "/tmp"})
+    other = make(name="another", runtime=Runtime(cpus=8, engine="e"))
     assert other.fingerprint == make().fingerprint
     assert other == make()
     assert len({other, make()}) == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    steps: int | None
+    rates: tuple[float, ...] = (0.1,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    schedule: Schedule
+    options: object
+
+
+def test_the_identity_has_all_fields_of_nested_dataclasses_as_json_values():
+    settings = Settings(schedule=Schedule(steps=3), options={"like": Schedule(steps=None)})
+    stage = make(settings=settings)
+    expected = {"schedule": {"steps": 3, "rates": [0.1]}, "options": {"like": {"steps": None, "rates": [0.1]}}}
+    assert stage.identity["settings"] == expected
+    assert make(settings=expected) == stage
+    assert make(settings=replace(settings, schedule=Schedule(steps=4))) != stage
+    with pytest.raises(ValueError, match=r"settings\.options is a set"):
+        _ = make(settings=replace(settings, options={1})).fingerprint
 
 
 def test_order_of_settings_and_inputs_does_not_matter():

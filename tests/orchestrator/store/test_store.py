@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from orchestrator.store.partial import append_partial, load_state, read_partial, save_state
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store, StoreError
+from orchestrator.store.temporary import delete_temporary, fetch_temporary, publish_temporary, temporary_path
 
 STAGE = Stage("train", 1, "student", {"seed": 1}, {"base": Stage("model", 1, "base", {"hub": "a/b"})})
 OTHER = Stage("train", 1, "student", {"seed": 2})
@@ -28,12 +30,12 @@ def store(request, tmp_path):
 
 
 def test_a_file_is_created_only_where_there_is_none(store):
-    path = f"{store.root}/kind/stage/claim-1"
+    path = f"{store.root}/kind/stage/lease-1"
     store.create(path, b"first")
     with pytest.raises(FileExistsError):
         store.create(path, b"second")
     assert store.read(path) == b"first"
-    assert [entry.rsplit("/", 1)[-1] for entry in store.fs.ls(f"{store.root}/kind/stage", detail=False)] == ["claim-1"]
+    assert [entry.rsplit("/", 1)[-1] for entry in store.fs.ls(f"{store.root}/kind/stage", detail=False)] == ["lease-1"]
 
 
 def test_of_many_threads_one_creates_a_local_file(tmp_path):
@@ -54,7 +56,7 @@ def test_of_many_threads_one_creates_a_local_file(tmp_path):
 
 
 def test_overwrite_replaces_and_read_says_none_for_nothing(store):
-    path = f"{store.root}/kind/stage/claim-1"
+    path = f"{store.root}/kind/stage/lease-1"
     assert store.read(path) is None
     store.create(path, b"a longer first content")
     store.overwrite(path, b"second")
@@ -104,11 +106,11 @@ def test_remote_files_are_fetched_once(remote, publish):
     assert (folder / "weights.bin").read_bytes() == b"weights"
 
 
-def test_a_corrupt_remote_file_is_refused_until_it_is_mended(remote, publish):
+def test_a_corrupt_remote_file_is_refused_until_it_is_restored(remote, publish):
     publish(remote, STAGE, {"a.bin": b"good", "weights.bin": b"weights"})
     record, path = remote.record(STAGE), f"{remote.root}/{STAGE.address}/one/weights.bin"
     remote.overwrite(path, b"wEights")
-    with pytest.raises(StoreError, match=r"weights\.bin did not arrive as it was written"):
+    with pytest.raises(StoreError, match=r"the download of weights\.bin has a wrong checksum"):
         remote.folder(STAGE.address, record)
     # What arrived in part must not be taken for the whole the next time.
     with pytest.raises(StoreError, match=r"weights\.bin"):
@@ -153,7 +155,7 @@ def test_records_of_a_kind_are_found_by_address(store, publish):
     publish(store, STAGE, {"a": b""}, loss=1)
     publish(store, OTHER, {}, loss=2)
     publish(store, STAGE.inputs["base"], {})
-    store.create(f"{store.root}/train/unfinished/claim-1", b"{}")
+    store.create(f"{store.root}/train/unfinished/lease-1", b"{}")
     found = store.records_of_kind("train")
     assert {address: record["facts"]["loss"] for address, record in found.items()} == {
         STAGE.address: 1,
@@ -168,15 +170,15 @@ def test_a_record_of_another_stage_at_the_same_address_is_refused(store):
         store.record(STAGE)
 
 
-def test_what_an_attempt_keeps_is_there_for_the_next_until_one_is_done(store, publish):
-    assert store.read_partial(STAGE) == []
-    store.append_partial(STAGE, b"one\n")
-    store.append_partial(STAGE, b"two\n")
-    store.append_partial(OTHER, b"of another stage\n")
-    assert store.read_partial(STAGE) == [b"one\n", b"two\n"]
+def test_partial_results_are_read_until_the_stage_is_finished(store, publish):
+    assert read_partial(store, STAGE) == []
+    append_partial(store, STAGE, b"one\n")
+    append_partial(store, STAGE, b"two\n")
+    append_partial(store, OTHER, b"of another stage\n")
+    assert read_partial(store, STAGE) == [b"one\n", b"two\n"]
     publish(store, STAGE, {"weights.bin": b"x"})
-    assert store.read_partial(STAGE) == []
-    assert store.read_partial(OTHER) == [b"of another stage\n"]
+    assert read_partial(store, STAGE) == []
+    assert read_partial(store, OTHER) == [b"of another stage\n"]
 
 
 @pytest.fixture
@@ -194,28 +196,28 @@ def folder(tmp_path):
 
 
 def beside(store: Store, stage: Stage) -> list[str]:
-    """What lies in a stage's folder, without the random part of names."""
+    """The entries of a stage's folder, without the random part of their names."""
     found = store.fs.ls(f"{store.root}/{stage.address}", detail=False)
     return sorted(path.rsplit("/", 1)[-1].partition("-")[0] for path in found)
 
 
-def test_of_the_states_that_attempts_keep_the_last_is_there_for_the_next(store, folder, publish, tmp_path):
-    assert store.load_state(STAGE, tmp_path / "none") is None
-    store.save_state(OTHER, folder(b"of another stage"))
-    assert store.load_state(STAGE, tmp_path / "none") is None
+def test_the_last_state_is_loaded_until_the_stage_is_finished(store, folder, publish, tmp_path):
+    assert load_state(store, STAGE, tmp_path / "none") is None
+    save_state(store, OTHER, folder(b"of another stage"))
+    assert load_state(store, STAGE, tmp_path / "none") is None
     for content in (b"one", b"two", b"three"):
-        store.save_state(STAGE, folder(content))
+        save_state(store, STAGE, folder(content))
         assert beside(store, STAGE) == ["state"]
-    kept = store.load_state(STAGE, tmp_path / "kept")
+    kept = load_state(store, STAGE, tmp_path / "kept")
     assert ((kept / "weights.bin").read_bytes(), (kept / "progress.json").read_bytes()) == (b"three", b"{}")
     publish(store, STAGE, {"weights.bin": b"whole"})
-    assert store.load_state(STAGE, tmp_path / "none") is None
-    assert (store.load_state(OTHER, tmp_path / "other") / "weights.bin").read_bytes() == b"of another stage"
+    assert load_state(store, STAGE, tmp_path / "none") is None
+    assert (load_state(store, OTHER, tmp_path / "other") / "weights.bin").read_bytes() == b"of another stage"
 
 
 @pytest.fixture
-def keep_until(store, monkeypatch):
-    """Keeps a folder for STAGE, and is cut short at its first call of a function."""
+def save_until(store, monkeypatch):
+    """Saves a state of STAGE, interrupted at the first call of a function."""
 
     def lost(*_, **__):
         raise OSError("the machine is gone")
@@ -224,46 +226,44 @@ def keep_until(store, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(of, function, lost)
             with pytest.raises(OSError, match="gone"):
-                store.save_state(STAGE, folder)
+                save_state(store, STAGE, folder)
 
     return act
 
 
-def test_a_state_that_was_not_written_whole_is_passed_by(store, folder, tmp_path, keep_until):
-    store.save_state(STAGE, folder(b"whole"))
-    keep_until(folder(b"half"), store, "create")
+def test_an_incomplete_state_is_ignored(store, folder, tmp_path, save_until):
+    save_state(store, STAGE, folder(b"whole"))
+    save_until(folder(b"half"), store, "create")
     assert beside(store, STAGE) == ["state", "state"]
-    assert (store.load_state(STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"whole"
-    store.save_state(STAGE, folder(b"next"))
-    assert (store.load_state(STAGE, tmp_path / "next") / "weights.bin").read_bytes() == b"next"
+    assert (load_state(store, STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"whole"
+    save_state(store, STAGE, folder(b"next"))
+    assert (load_state(store, STAGE, tmp_path / "next") / "weights.bin").read_bytes() == b"next"
 
 
-def test_of_two_whole_states_the_later_counts(store, folder, tmp_path, keep_until):
-    store.save_state(STAGE, folder(b"one"))
-    keep_until(folder(b"two"), store.fs, "rm")
+def test_of_two_complete_states_the_later_is_loaded(store, folder, tmp_path, save_until):
+    save_state(store, STAGE, folder(b"one"))
+    save_until(folder(b"two"), store.fs, "rm")
     assert beside(store, STAGE) == ["state", "state"]
-    assert (store.load_state(STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"two"
+    assert (load_state(store, STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"two"
 
 
-def test_a_lent_folder_can_be_borrowed_until_it_is_taken_back(store, folder, tmp_path):
-    one, other = (
-        store.publish_temporary(folder(content), store.temporary_path(STAGE)) for content in (b"one", b"other")
-    )
+def test_a_temporary_folder_is_fetched_until_it_is_deleted(store, folder, tmp_path):
+    one, other = (publish_temporary(store, folder(content), temporary_path(STAGE)) for content in (b"one", b"other"))
     assert one != other
     assert one.startswith(f"{STAGE.address}/temporary-")
     for place, content in ((one, b"one"), (other, b"other")):
-        borrowed = store.fetch_temporary(place, tmp_path / place)
-        assert (borrowed / "weights.bin").read_bytes() == content
-        assert borrowed.name == place.rsplit("/", 1)[-1], "engines know weights by the name of their folder"
-    store.delete_temporary(one)
+        fetched = fetch_temporary(store, place, tmp_path / place)
+        assert (fetched / "weights.bin").read_bytes() == content
+        assert fetched.name == place.rsplit("/", 1)[-1], "engines know weights by the name of their folder"
+    delete_temporary(store, one)
     assert beside(store, STAGE) == ["temporary"]
     with pytest.raises(FileNotFoundError):
-        (store.fetch_temporary(one, tmp_path / "gone") / "weights.bin").read_bytes()
-    assert (store.fetch_temporary(other, tmp_path / "still") / "weights.bin").read_bytes() == b"other"
-    assert store.load_state(STAGE, tmp_path / "none") is None
+        (fetch_temporary(store, one, tmp_path / "gone") / "weights.bin").read_bytes()
+    assert (fetch_temporary(store, other, tmp_path / "still") / "weights.bin").read_bytes() == b"other"
+    assert load_state(store, STAGE, tmp_path / "none") is None
 
 
-def test_publishing_takes_back_what_a_lost_attempt_had_lent(store, folder, publish):
-    store.publish_temporary(folder(b"weights"), store.temporary_path(STAGE))
+def test_publishing_deletes_temporary_folders_of_lost_attempts(store, folder, publish):
+    publish_temporary(store, folder(b"weights"), temporary_path(STAGE))
     publish(store, STAGE, {"weights.bin": b"whole"})
     assert beside(store, STAGE) == ["one", "record.json"]
