@@ -315,12 +315,12 @@ def test_the_stage_leaves_what_an_engine_serves(small, trained, tmp_path, publis
     store, made = Store(plan.study.store), students(plan, condition)[1]
     base, learnt = made.inputs["base"], made.inputs["student"]
     kind = "adapter" if method == "lora" else "checkpoint"
-    work = StageContext(base, store, store.new_folder(base, "one"), None)
-    store.publish(base, work.out, "one", {"facts": KINDS["model"].run(work)})
+    context = StageContext(base, store, store.new_folder(base, "one"), None)
+    store.publish(base, context.out, "one", {"facts": KINDS["model"].run(context)})
     publish(store, learnt, {path.name: path.read_bytes() for path in trained[kind].iterdir()})
-    work = StageContext(made, store, store.new_folder(made, "one"), None)
-    facts = KINDS["weights"].run(work)
-    store.publish(made, work.out, "one", {"facts": facts})
+    context = StageContext(made, store, store.new_folder(made, "one"), None)
+    facts = KINDS["weights"].run(context)
+    store.publish(made, context.out, "one", {"facts": facts})
     of_update = relative_norm(BASE, trained[kind], "float32")
     expected = of_update if condition == "weight-noise" else of_update / 2
     assert made.settings.leaves_adapter == (left == "adapter")
@@ -330,6 +330,6 @@ def test_the_stage_leaves_what_an_engine_serves(small, trained, tmp_path, publis
     assert served == (Weights(made.address, None) if left == "checkpoint" else Weights(base.address, made.address))
     if left == "checkpoint":
         assert AutoTokenizer.from_pretrained(checkpoint_of(store, served.base)).chat_template
-    (work.out / (MODEL if left == "checkpoint" else ADAPTER)).write_bytes(b"damaged")
+    (context.out / (MODEL if left == "checkpoint" else ADAPTER)).write_bytes(b"damaged")
     with pytest.raises(StudyError, match="its checksum is not that of its record"):
         preflight._check_weights(plan, store, store.records(plan.stages))

@@ -99,9 +99,9 @@ def test_the_stage_publishes_the_shares(small, publish):
     assert stage.inputs["teacher"] == plan.trials[0].teacher_scores["maths"].inputs["generations"]
     for model, name in {"student": "words", "untrained": "steps", "teacher": "words"}.items():
         publish(store, stage.inputs[model], {GENERATIONS: to_jsonl(generations(answers(name))).encode()})
-    work = StageContext(stage, store, store.new_folder(stage, "one"), lambda *_: iter(()))
-    assert style.run(work) == {"n": 60, "share": 1.0, "accuracy": 1.0}
-    assert len(style.shares_of(work.out)) == 60
+    context = StageContext(stage, store, store.new_folder(stage, "one"), lambda *_: iter(()))
+    assert style.run(context) == {"n": 60, "share": 1.0, "accuracy": 1.0}
+    assert len(style.shares_of(context.out)) == 60
 
 
 def test_every_point_of_a_trial_is_classified(small):

@@ -98,10 +98,10 @@ def test_a_new_file_is_a_condition(small, dropped_in, publish):
     ]
     store = Store(plan.study.store)
     publish(store, made.inputs["data"], {GENERATIONS: to_jsonl(answers).encode()})
-    work = StageContext(made, store, store.new_folder(made, "one"), None)
-    assert KINDS["transform"].run(work) == {"n": 5, "removed": 0}
-    learnt = {row.prompt[0]["content"]: row.answer for row in rows_of(work.folder("data"))}
-    mixed_up = {row.prompt[0]["content"]: row.answer for row in rows_of(work.out)}
+    context = StageContext(made, store, store.new_folder(made, "one"), None)
+    assert KINDS["transform"].run(context) == {"n": 5, "removed": 0}
+    learnt = {row.prompt[0]["content"]: row.answer for row in rows_of(context.folder("data"))}
+    mixed_up = {row.prompt[0]["content"]: row.answer for row in rows_of(context.out)}
     assert learnt == rows
     assert sorted(mixed_up.values()) == sorted(rows.values())
     assert not mixed_up.items() & rows.items()

@@ -61,9 +61,9 @@ def perform(store):
     """Runs a stage and publishes what it left; returns its facts and its folder."""
 
     def act(run, stage, ask=ask):
-        work = StageContext(stage, store, store.new_folder(stage, "one"), ask)
-        facts = run(work)
-        store.publish(stage, work.out, "one", {"facts": facts})
+        context = StageContext(stage, store, store.new_folder(stage, "one"), ask)
+        facts = run(context)
+        store.publish(stage, context.out, "one", {"facts": facts})
         return facts, store.folder(stage.address, store.record(stage))
 
     return act
