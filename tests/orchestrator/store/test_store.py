@@ -1,32 +1,17 @@
 """The artifact store, on a local folder and on a remote file system (fsspec's in-memory one)."""
 
 import json
-import tempfile
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from orchestrator.store.partial import append_partial, load_state, read_partial, save_state
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store, StoreError
-from orchestrator.store.temporary import delete_temporary, fetch_temporary, publish_temporary, temporary_path
 
 STAGE = Stage("train", 1, "student", {"seed": 1}, {"base": Stage("model", 1, "base", {"hub": "a/b"})})
 OTHER = Stage("train", 1, "student", {"seed": 2})
-
-
-@pytest.fixture
-def remote(tmp_path, monkeypatch):
-    monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # An attempt's folder is left to whoever runs the stage.
-    return Store(f"memory://{uuid.uuid4().hex}/runs")
-
-
-@pytest.fixture(params=["local", "remote"])
-def store(request, tmp_path):
-    return Store(str(tmp_path / "runs")) if request.param == "local" else request.getfixturevalue("remote")
 
 
 def test_a_file_is_created_only_where_there_is_none(store):
@@ -168,102 +153,3 @@ def test_a_record_of_another_stage_at_the_same_address_is_refused(store):
     store.create(f"{store.root}/{STAGE.address}/record.json", json.dumps(record).encode())
     with pytest.raises(StoreError, match="another stage with the same short hash"):
         store.record(STAGE)
-
-
-def test_partial_results_are_read_until_the_stage_is_finished(store, publish):
-    assert read_partial(store, STAGE) == []
-    append_partial(store, STAGE, b"one\n")
-    append_partial(store, STAGE, b"two\n")
-    append_partial(store, OTHER, b"of another stage\n")
-    assert read_partial(store, STAGE) == [b"one\n", b"two\n"]
-    publish(store, STAGE, {"weights.bin": b"x"})
-    assert read_partial(store, STAGE) == []
-    assert read_partial(store, OTHER) == [b"of another stage\n"]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Makes a folder with two files."""
-
-    def act(content: bytes):
-        made = tmp_path / uuid.uuid4().hex
-        made.mkdir()
-        (made / "weights.bin").write_bytes(content)
-        (made / "progress.json").write_bytes(b"{}")
-        return made
-
-    return act
-
-
-def beside(store: Store, stage: Stage) -> list[str]:
-    """The entries of a stage's folder, without the random part of their names."""
-    found = store.fs.ls(f"{store.root}/{stage.address}", detail=False)
-    return sorted(path.rsplit("/", 1)[-1].partition("-")[0] for path in found)
-
-
-def test_the_last_state_is_loaded_until_the_stage_is_finished(store, folder, publish, tmp_path):
-    assert load_state(store, STAGE, tmp_path / "none") is None
-    save_state(store, OTHER, folder(b"of another stage"))
-    assert load_state(store, STAGE, tmp_path / "none") is None
-    for content in (b"one", b"two", b"three"):
-        save_state(store, STAGE, folder(content))
-        assert beside(store, STAGE) == ["state"]
-    kept = load_state(store, STAGE, tmp_path / "kept")
-    assert ((kept / "weights.bin").read_bytes(), (kept / "progress.json").read_bytes()) == (b"three", b"{}")
-    publish(store, STAGE, {"weights.bin": b"whole"})
-    assert load_state(store, STAGE, tmp_path / "none") is None
-    assert (load_state(store, OTHER, tmp_path / "other") / "weights.bin").read_bytes() == b"of another stage"
-
-
-@pytest.fixture
-def save_until(store, monkeypatch):
-    """Saves a state of STAGE, interrupted at the first call of a function."""
-
-    def lost(*_, **__):
-        raise OSError("the machine is gone")
-
-    def act(folder, of, function: str) -> None:
-        with monkeypatch.context() as patched:
-            patched.setattr(of, function, lost)
-            with pytest.raises(OSError, match="gone"):
-                save_state(store, STAGE, folder)
-
-    return act
-
-
-def test_an_incomplete_state_is_ignored(store, folder, tmp_path, save_until):
-    save_state(store, STAGE, folder(b"whole"))
-    save_until(folder(b"half"), store, "create")
-    assert beside(store, STAGE) == ["state", "state"]
-    assert (load_state(store, STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"whole"
-    save_state(store, STAGE, folder(b"next"))
-    assert (load_state(store, STAGE, tmp_path / "next") / "weights.bin").read_bytes() == b"next"
-
-
-def test_of_two_complete_states_the_later_is_loaded(store, folder, tmp_path, save_until):
-    save_state(store, STAGE, folder(b"one"))
-    save_until(folder(b"two"), store.fs, "rm")
-    assert beside(store, STAGE) == ["state", "state"]
-    assert (load_state(store, STAGE, tmp_path / "kept") / "weights.bin").read_bytes() == b"two"
-
-
-def test_a_temporary_folder_is_fetched_until_it_is_deleted(store, folder, tmp_path):
-    one, other = (publish_temporary(store, folder(content), temporary_path(STAGE)) for content in (b"one", b"other"))
-    assert one != other
-    assert one.startswith(f"{STAGE.address}/temporary-")
-    for place, content in ((one, b"one"), (other, b"other")):
-        fetched = fetch_temporary(store, place, tmp_path / place)
-        assert (fetched / "weights.bin").read_bytes() == content
-        assert fetched.name == place.rsplit("/", 1)[-1], "engines know weights by the name of their folder"
-    delete_temporary(store, one)
-    assert beside(store, STAGE) == ["temporary"]
-    with pytest.raises(FileNotFoundError):
-        (fetch_temporary(store, one, tmp_path / "gone") / "weights.bin").read_bytes()
-    assert (fetch_temporary(store, other, tmp_path / "still") / "weights.bin").read_bytes() == b"other"
-    assert load_state(store, STAGE, tmp_path / "none") is None
-
-
-def test_publishing_deletes_temporary_folders_of_lost_attempts(store, folder, publish):
-    publish_temporary(store, folder(b"weights"), temporary_path(STAGE))
-    publish(store, STAGE, {"weights.bin": b"whole"})
-    assert beside(store, STAGE) == ["one", "record.json"]
