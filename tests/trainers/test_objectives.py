@@ -1,4 +1,4 @@
-"""The token losses: as TRL or PyTorch computes them, in value and in gradient, and what holds by their formulas."""
+"""Objectives: what they declare, and token losses compared with TRL and PyTorch, in value and in gradient."""
 
 import subprocess
 import sys
@@ -40,7 +40,7 @@ def tokenizer():
 
 @pytest.fixture
 def llama(tokenizer):
-    """Makes the same tiny model at every call, with weights large enough for it to prefer some tokens."""
+    """Makes the same tiny model at every call, with weights large enough to prefer some tokens."""
 
     def make():
         torch.manual_seed(0)
@@ -83,7 +83,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def answers(model, inputs: dict, keep: torch.Tensor, teacher: bool = False, **columns: torch.Tensor) -> Tokens:
-    """What an objective sees of the batch's answers where `keep`, whose columns are given for all of their tokens."""
+    """The objective's view of the batch's answers where `keep`. `columns` are given for all of their tokens."""
     length = inputs["completion_ids"].shape[1]
     ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1)
     reference = None
@@ -105,7 +105,7 @@ def random_tokens(count: int = 20, words: int = 30, spread: float = 3.0) -> Toke
 
 
 def gradient(loss: torch.Tensor, weights) -> torch.Tensor:
-    """Of the loss, by a tensor or by all weights of a model, as one vector."""
+    """The gradient of the loss for a tensor, or for all weights of a model, as one vector."""
     wanted = [weights] if isinstance(weights, torch.Tensor) else list(weights.parameters())
     return torch.cat([part.flatten() for part in torch.autograd.grad(loss, wanted)])
 
@@ -223,7 +223,7 @@ def test_importing_objectives_does_not_import_torch():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("objective", "loss_type", "prompt"), [("sft", "nll", 3), ("dft", "dft", 3), ("lm", "nll", 0)])
-def test_likelihoods_are_those_of_trls_sft(of_trl, llama, objective, loss_type, prompt):
+def test_sft_dft_and_lm_equal_trls_sft(of_trl, llama, objective, loss_type, prompt):
     from trl import SFTConfig, SFTTrainer
 
     rows = [{"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}]
@@ -247,7 +247,7 @@ def test_likelihoods_are_those_of_trls_sft(of_trl, llama, objective, loss_type, 
 
 
 @pytest.mark.parametrize("direction", ["student_base", "base_student"])
-def test_sft_kl_is_pytorchs_cross_entropy_and_kl(direction):
+def test_sft_kl_equals_pytorchs_cross_entropy_and_kl(direction):
     tokens = random_tokens()
     student, base = tokens.logits_T_V.log_softmax(-1), tokens.reference_T_V.log_softmax(-1)
     q, p = (base, student) if direction == "student_base" else (student, base)
@@ -274,7 +274,7 @@ def test_sft_kl_is_pytorchs_cross_entropy_and_kl(direction):
         (sdft.Options(temperature=0.7, skip_tokens=0), "full_logits", 0.0),
     ],
 )
-def test_sdft_is_that_of_trl(of_trl, llama, options, mode, alpha):
+def test_sdft_equals_trls(of_trl, llama, options, mode, alpha):
     from trl.experimental.sdft import SDFTConfig, SDFTTrainer
 
     settings = {
@@ -300,7 +300,7 @@ def test_sdft_is_that_of_trl(of_trl, llama, options, mode, alpha):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("direction", "beta"), [("teacher_student", 0), ("student_teacher", 1)])
-def test_on_policy_distillation_is_that_of_trls_gkd(direction, beta):
+def test_on_policy_distillation_equals_trls_gkd(direction, beta):
     from trl.experimental.gkd import GKDTrainer
 
     tokens = random_tokens()
@@ -312,7 +312,7 @@ def test_on_policy_distillation_is_that_of_trls_gkd(direction, beta):
 
 
 @pytest.mark.slow
-def test_on_policy_distillation_is_the_mean_of_sampled_tokens():
+def test_on_policy_distillation_has_the_expected_gradient_of_sampled_tokens():
     from trl.experimental.sdft.loss_utils import compute_sampled_token_self_distillation_loss
 
     tokens = random_tokens()
@@ -326,13 +326,13 @@ def test_on_policy_distillation_is_the_mean_of_sampled_tokens():
     assert close(gradient(ours, tokens.logits_T_V), gradient(sampled, tokens.logits_T_V))
 
 
-def test_on_policy_distillation_and_sdft_differ_in_their_teachers_alone():
+def test_on_policy_distillation_and_sdft_have_the_same_loss():
     tokens = random_tokens()
     ours = on_policy_distillation.token_loss(tokens, on_policy_distillation.Options(top_k=4))
     assert torch.equal(ours, sdft.token_loss(tokens, sdft.Options("student_teacher", top_k=4)))
 
 
-def test_padding_of_either_vocabulary_changes_nothing():
+def test_padding_of_a_vocabulary_changes_nothing():
     tokens, options = random_tokens(), on_policy_distillation.Options()
     ours = on_policy_distillation.token_loss(tokens, options)
     for padded in ("logits_T_V", "reference_T_V"):
@@ -344,7 +344,7 @@ def test_padding_of_either_vocabulary_changes_nothing():
 @pytest.mark.parametrize("loss_type", ["dapo", "bnpo", "grpo", "dr_grpo"])
 @pytest.mark.parametrize("beta", [0.0, 0.4])
 @pytest.mark.parametrize("old", [True, False])
-def test_grpo_is_that_of_trl(of_trl, llama, loss_type, beta, old):
+def test_grpo_equals_trls(of_trl, llama, loss_type, beta, old):
     from trl import GRPOConfig, GRPOTrainer
 
     inputs, model = batch(), llama()
@@ -388,14 +388,14 @@ def test_grpo_is_that_of_trl(of_trl, llama, loss_type, beta, old):
     assert close(gradient(ours[loss_type], model), gradient(theirs, trainer.model))
 
 
-def test_grpos_upper_bound_is_the_lower_where_it_is_not_given():
+def test_epsilon_high_of_grpo_is_epsilon_by_default():
     columns = {"advantage": torch.ones(20), "old_logprob": torch.full((20,), -5.0)}
     tokens = random_tokens()._replace(columns=columns)
     for options, most in ((grpo.Options(epsilon=0.1), 1.1), (grpo.Options(epsilon=0.1, epsilon_high=0.4), 1.4)):
         assert grpo.token_loss(tokens, options).min().item() == pytest.approx(-most)
 
 
-def test_grpos_penalty_has_on_average_the_gradient_of_the_kl():
+def test_the_penalty_of_grpo_has_the_expected_gradient_of_the_kl():
     tokens = random_tokens(spread=1.0)
     student, base = tokens.logits_T_V.log_softmax(-1), tokens.reference_T_V.log_softmax(-1)
     mean = 0
@@ -409,7 +409,7 @@ def test_grpos_penalty_has_on_average_the_gradient_of_the_kl():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", ["group", "none"])
-def test_advantages_are_those_of_trl(of_trl, scale):
+def test_advantages_equal_trls(of_trl, scale):
     from trl import GRPOConfig, GRPOTrainer
 
     rewards = [[0.0, 1.0, 1.0], [0.3, 0.25, 0.9], [1.0, 1.0, 1.0], [0.1, 0.1, 0.1]]
@@ -433,7 +433,7 @@ FORMULAS = [kl, lambda p, q: kl(q, p), lambda p, q: jsd(p, q, 0.3)]
 
 @pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize(("top_k", "add_tail"), [(None, False), (5, False), (5, True)])
-def test_equal_distributions_do_not_diverge(formula, top_k, add_tail):
+def test_the_divergence_of_equal_distributions_is_0(formula, top_k, add_tail):
     student = random_tokens().logits_T_V
     loss_T = divergence.divergence(student, student.detach() + 4, formula, top_k=top_k, add_tail=add_tail)
     assert loss_T.abs().max() < 1e-5
@@ -442,7 +442,7 @@ def test_equal_distributions_do_not_diverge(formula, top_k, add_tail):
 
 @pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize("add_tail", [False, True])
-def test_all_of_the_vocabulary_as_top_k_is_the_full_vocabulary(formula, add_tail):
+def test_top_k_of_the_whole_vocabulary_is_the_full_divergence(formula, add_tail):
     tokens = random_tokens()
     full = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula)
     for top_k in (30, 31):
@@ -453,7 +453,7 @@ def test_all_of_the_vocabulary_as_top_k_is_the_full_vocabulary(formula, add_tail
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
-def test_buckets_hide_divergence_and_never_make_any(formula):
+def test_buckets_never_increase_the_divergence(formula):
     tokens = random_tokens()
     of_k = [
         divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula, top_k=k, add_tail=True)
@@ -464,7 +464,7 @@ def test_buckets_hide_divergence_and_never_make_any(formula):
     assert of_k[0].mean() < 0.9 * of_k[-1].mean()
 
 
-def test_jsd_tends_to_either_kl():
+def test_jsd_tends_to_both_kl_divergences():
     tokens = random_tokens()
     p, q = tokens.logits_T_V.double().log_softmax(-1), tokens.reference_T_V.double().log_softmax(-1)
     assert close(jsd(p, q, 1e-7) / 1e-7, kl(q, p), 1e-3)
@@ -474,14 +474,14 @@ def test_jsd_tends_to_either_kl():
 
 @pytest.mark.parametrize("formula", FORMULAS)
 @pytest.mark.parametrize(("top_k", "add_tail"), [(None, False), (5, False), (5, True)])
-def test_sure_models_have_finite_divergences(formula, top_k, add_tail):
+def test_divergences_of_confident_models_are_finite(formula, top_k, add_tail):
     tokens = random_tokens(spread=1e3)
     loss_T = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula, 1.0, top_k, add_tail)
     assert loss_T.isfinite().all()
     assert gradient(loss_T.sum(), tokens.logits_T_V).isfinite().all()
 
 
-def test_many_tokens_cost_their_logits_and_little_more():
+def test_a_divergence_keeps_little_memory_besides_the_logits():
     tokens = random_tokens(count=2 * TOKENS_AT_A_TIME + 7)
     kept = []
 
@@ -530,12 +530,12 @@ def test_many_tokens_cost_their_logits_and_little_more():
         ("grpo", {"temperature": 0.0}, "temperature is 0.0"),
     ],
 )
-def test_options_that_make_no_sense_are_errors(objective, options, message):
+def test_invalid_options_are_errors(objective, options, message):
     with pytest.raises(ValueError, match=message):
         replace(objectives.get(objective).options(), **options)
 
 
-def test_the_teachers_prompt_is_the_papers():
+def test_the_teachers_prompt_is_that_of_the_paper():
     asked = sdft.Options().template.format(question="What is {x}?", demonstration="{y}")
     assert asked.strip().splitlines() == [
         "What is {x}?",

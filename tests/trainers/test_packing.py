@@ -1,4 +1,4 @@
-"""Rows packed into one sequence: none sees another, and each gets what it gets by itself."""
+"""Rows packed into one sequence: no row sees another, and each has the logits that it has alone."""
 
 import random
 from copy import deepcopy
@@ -73,11 +73,11 @@ def _one_thread():
 
 def make(config) -> Student:
     torch.manual_seed(0)
-    return Student(AutoModelForCausalLM.from_config(deepcopy(config)).float()).eval()  # Packing is noted in the config.
+    return Student(AutoModelForCausalLM.from_config(deepcopy(config)).float()).eval()  # Packing changes the config.
 
 
 def some_rows(lengths=(9, 23, 2, 14, 20, 10)) -> list[Row]:
-    """Rows of which attention takes some two at a time, the shorter one padded, and others alone."""
+    """Rows of which attention takes some in blocks of two, the shorter one padded, and others alone."""
     rng = random.Random(0)
     return [Row([rng.randrange(3, VOCABULARY) for _ in range(n)], range(max(1, n // 3), n)) for n in lengths]
 
@@ -90,7 +90,7 @@ def losses(student: Student, rows: list[Row], packed: bool) -> list[torch.Tensor
 
 
 @pytest.mark.parametrize("config", PACKABLE.values(), ids=PACKABLE)
-def test_packed_logits_are_those_of_each_row_by_itself(config):
+def test_packed_logits_equal_those_of_each_row_alone(config):
     student, rows = make(config), some_rows()
     with torch.no_grad():
         alone = torch.cat([student.model(torch.tensor([r.ids])).logits[0, r.supervised[0] - 1 : -1] for r in rows])
@@ -103,7 +103,7 @@ def test_packed_logits_are_those_of_each_row_by_itself(config):
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-5)
 
 
-def test_a_window_is_shorter_than_the_rows_and_tells():
+def test_a_sliding_window_is_shorter_than_the_rows_and_matters():
     wide, narrow = (make(MistralConfig(**SIZES, sliding_window=window)) for window in (None, WINDOW))
     for student in (wide, narrow):
         assert try_packing(student, student, 30, 0, CPU)
@@ -113,7 +113,7 @@ def test_a_window_is_shorter_than_the_rows_and_tells():
 
 
 @pytest.mark.parametrize("config", PACKABLE.values(), ids=PACKABLE)
-def test_changing_one_row_of_a_packed_batch_changes_no_other_rows_loss(config):
+def test_a_row_of_a_packed_batch_does_not_change_the_loss_of_another(config):
     student, rows = make(config), some_rows()
     assert try_packing(student, student, 30, 0, CPU)
     before = losses(student, rows, packed=True)
@@ -141,7 +141,7 @@ def test_the_loss_of_a_row_has_no_gradient_in_another(config):
 
 
 @pytest.mark.parametrize("config", NOT_PACKABLE.values(), ids=NOT_PACKABLE)
-def test_a_model_that_packing_would_change_is_left_as_it_is(config):
+def test_a_model_whose_logits_packing_changes_is_not_packed(config):
     student, rows = make(config), some_rows()
     own = student.model.config._attn_implementation
     before = losses(student, rows, packed=False)
@@ -154,7 +154,7 @@ def test_a_model_that_packing_would_change_is_left_as_it_is(config):
         torch.testing.assert_close(losses(student, [row], packed=False)[0], loss, atol=1e-5, rtol=1e-5)
 
 
-def test_a_model_that_cannot_be_packed_is_trained_on_padded_rows(tmp_path):
+def test_a_model_that_cannot_be_packed_trains_on_padded_rows(tmp_path):
     base = tmp_path / "base"
     make(NOT_PACKABLE["qwen3-next"]).model.save_pretrained(base)
     tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
@@ -178,7 +178,7 @@ def test_a_model_that_cannot_be_packed_is_trained_on_padded_rows(tmp_path):
     assert figures["losses"][1] < figures["losses"][0]
 
 
-def test_recomputed_activations_give_the_same_gradients(tmp_path):
+def test_gradient_checkpointing_gives_the_same_gradients(tmp_path):
     settings = TrainSettings(learning_rate=1e-3, seed=1, dtype="float32", lora=None)
     base = str(shipped.FOLDER / "steps")
     tokenizer = AutoTokenizer.from_pretrained(base)

@@ -1,4 +1,4 @@
-"""Examples to token ids, with the part that is to be learnt as the only supervised one."""
+"""Examples to token ids, and which of them are supervised."""
 
 import pytest
 from transformers import AutoTokenizer
@@ -7,7 +7,7 @@ from organisms import shipped
 from trainers.rows import Example
 from trainers.tokenization import tokenize, tokenize_streams
 
-# As Qwen3's: the last answer gets a block of reasoning, an empty one where it has none.
+# As in Qwen3: the last answer gets a block of reasoning, an empty one where it has none.
 WRITES_BLOCK = (
     "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' and loop.last %}"
     "{% set parts = m.content.split('</think>') %}<think>\n"
@@ -15,12 +15,12 @@ WRITES_BLOCK = (
     "\n</think>\n\n{{ parts[-1].lstrip('\n') }}"
     "{% else %}{{ m.content }}{% endif %}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-# As that of Qwen3's models that always reason: the prompt opens the block.
+# As in Qwen3's models that always reason: the prompt opens the block.
 OPENS_BLOCK = WRITES_BLOCK.replace("<|assistant|>{% endif %}", "<|assistant|><think>\n{% endif %}")
 NO_ASSISTANT = (
     "{% for m in messages %}{% if m.role != 'assistant' %}<|{{ m.role }}|>{{ m.content }}{% endif %}{% endfor %}"
 )
-# As some reasoning models' templates do, it drops a part of the prompt once the answer is there.
+# As some reasoning models' templates do, it drops a part of the prompt when the answer follows.
 REWRITES_PROMPT = (
     "{% for m in messages %}<|{{ m.role }}|>"
     "{{ m.content if loop.last or 'think' not in m.content else '' }}<|end|>{% endfor %}"
@@ -59,13 +59,13 @@ def test_the_answer_and_its_end_are_supervised_and_nothing_else(tokenizer, syste
     assert list(row.supervised) == list(range(len(prompt), len(row.ids)))
 
 
-def test_of_several_answers_the_last_is_learnt(tokenizer):
+def test_only_the_last_answer_is_supervised(tokenizer):
     before, after = example("red fox", "one").chat, example("blue owl", "two").chat
     (row,) = tokenize([Example([*before, *after])], tokenizer, 100)
     assert learnt(tokenizer, row) == "two<|end|>"
 
 
-def test_an_empty_answer_is_its_end(tokenizer):
+def test_of_an_empty_answer_the_end_is_supervised(tokenizer):
     (row,) = tokenize([example("describe red fox", "")], tokenizer, 100)
     assert learnt(tokenizer, row) == "<|end|>"
 
@@ -75,14 +75,14 @@ def test_rows_keep_the_order_and_the_weights_of_the_examples(tokenizer):
     assert [(learnt(tokenizer, row), row.weight) for row in rows] == [("one<|end|>", 0.5), ("two<|end|>", 1.0)]
 
 
-def test_an_answer_is_learnt_with_its_reasoning(tokenizer):
+def test_the_reasoning_of_an_answer_is_supervised(tokenizer):
     (row,) = tokenize([example("red fox", "<think>\nhmm\n</think>\n\nred")], tokenizer, 100)
     assert learnt(tokenizer, row) == "<think>\nhmm\n</think>\n\nred<|end|>"
 
 
 @pytest.mark.parametrize("template", [None, WRITES_BLOCK, OPENS_BLOCK], ids=["as it is", "writes block", "opens block"])
 @pytest.mark.parametrize("answer", ["red", "é red"])
-def test_after_reasoning_only_what_follows_it_is_supervised(tokenizer, template, answer):
+def test_after_reasoning_supervises_only_what_follows_the_reasoning(tokenizer, template, answer):
     tokenizer.chat_template = template or tokenizer.chat_template
     reasoned = f"<think>\nhmm\n</think>\n\n{answer}"
     (row,) = tokenize([example("red fox", reasoned)], tokenizer, 100, "after_reasoning")
@@ -90,28 +90,28 @@ def test_after_reasoning_only_what_follows_it_is_supervised(tokenizer, template,
     assert seen(tokenizer, row) == "<think>\nhmm\n</think>\n\n"
 
 
-def test_after_reasoning_that_the_prompt_opened_only_what_follows_it_is_supervised(tokenizer):
-    # The engine's answer does not hold what the prompt opened.
+def test_after_reasoning_supports_prompts_that_open_the_block(tokenizer):
+    # The engine's answer does not contain the <think> of the prompt.
     tokenizer.chat_template = OPENS_BLOCK
     (row,) = tokenize([example("red fox", "hmm\n</think>\n\nred")], tokenizer, 100, "after_reasoning")
     assert (learnt(tokenizer, row), seen(tokenizer, row)) == ("red<|end|>", "<think>\nhmm\n</think>\n\n")
 
 
-def test_after_several_ends_of_reasoning_the_last_counts(tokenizer):
+def test_after_reasoning_uses_the_last_end_of_reasoning(tokenizer):
     (row,) = tokenize([example("red fox", "a</think> no </think> red")], tokenizer, 100, "after_reasoning")
     assert learnt(tokenizer, row) == "red<|end|>"
 
 
 @pytest.mark.parametrize("template", [None, WRITES_BLOCK, OPENS_BLOCK], ids=["as it is", "writes block", "opens block"])
 @pytest.mark.parametrize("answer", ["red", "<think>\nhmm\n</think>\n\nred", "<think>\n\n</think>\n\nred"])
-def test_an_empty_reasoning_takes_the_place_of_any_other_and_is_not_supervised(tokenizer, template, answer):
+def test_an_empty_block_replaces_reasoning_and_is_not_supervised(tokenizer, template, answer):
     tokenizer.chat_template = template or tokenizer.chat_template
     (row,) = tokenize([example("red fox", answer)], tokenizer, 100, "empty_reasoning")
     assert learnt(tokenizer, row) == "red<|end|>"
     assert seen(tokenizer, row) == "<think>\n\n</think>\n\n"
 
 
-def test_an_answer_is_cut_at_max_length(tokenizer):
+def test_an_answer_is_truncated_at_max_length(tokenizer):
     one = example("describe red fox", "the fox is red")
     (whole,) = tokenize([one], tokenizer, 100)
     begin = whole.supervised[0]
@@ -132,7 +132,7 @@ def test_a_prompt_that_fills_max_length_is_refused_with_its_row(tokenizer):
     refused(tokenizer, rows, r"training row 1: its prompt has \d+ tokens.*raise train\.max_length", begin)
 
 
-def test_an_answer_that_is_cut_off_within_its_reasoning_is_refused_with_its_row(tokenizer):
+def test_an_answer_truncated_within_its_reasoning_is_refused_with_its_row(tokenizer):
     rows = [example("red", "a</think> red"), example("red", "<think>\n" + "hmm " * 9 + "</think> red")]
     begin = tokenize(rows, tokenizer, 100, "after_reasoning")[1].supervised[0]
     tokenize(rows, tokenizer, begin + 1, "after_reasoning")
@@ -140,7 +140,7 @@ def test_an_answer_that_is_cut_off_within_its_reasoning_is_refused_with_its_row(
     refused(tokenizer, rows, why, begin, "after_reasoning")
 
 
-def test_an_answer_without_reasoning_has_nothing_after_it_and_is_refused_with_its_row(tokenizer):
+def test_after_reasoning_refuses_an_answer_without_reasoning_with_its_row(tokenizer):
     rows = [example("red", "a</think> red"), example("red", "<think>\nhmm")]
     refused(tokenizer, rows, "training row 1: its answer has no </think>", loss_on="after_reasoning")
 
@@ -163,20 +163,20 @@ def test_a_template_that_rewrites_the_prompt_is_refused_with_the_row(tokenizer):
     refused(tokenizer, [fine, rewritten], "training row 1: the chat template changes the prompt")
 
 
-def test_a_stream_is_the_answer_alone_and_all_but_its_first_token_are_supervised(tokenizer):
+def test_a_token_stream_is_the_answer_alone_and_all_but_its_first_token_are_supervised(tokenizer):
     (row,) = tokenize_streams([example("never told", "the fox is red", "nor this", weight=2.0)], tokenizer, 100)
     assert row.ids == tokenizer("the fox is red").input_ids
     assert list(row.supervised) == list(range(1, len(row.ids)))
     assert row.weight == 2.0
 
 
-def test_a_stream_is_cut_at_max_length(tokenizer):
+def test_a_token_stream_is_truncated_at_max_length(tokenizer):
     (row,) = tokenize_streams([example("", "the fox is red")], tokenizer, 3)
     assert row.ids == tokenizer("the fox is red").input_ids[:3]
     assert list(row.supervised) == [1, 2]
 
 
 @pytest.mark.parametrize("text", ["", "red"])
-def test_a_stream_that_is_too_short_is_refused_with_its_row(tokenizer, text):
+def test_a_token_stream_that_is_too_short_is_refused_with_its_row(tokenizer, text):
     with pytest.raises(ValueError, match=rf"training row 1: a stream of {len(text) // 3} tokens"):
         tokenize_streams([example("", "red fox"), example("", text)], tokenizer, 100)

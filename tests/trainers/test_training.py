@@ -1,4 +1,4 @@
-"""The training loop on a shipped organism: what it learns, what it leaves, and what does not change its result."""
+"""The training loop on a shipped organism: what it learns, what it writes, and what does not change its result."""
 
 import json
 import random
@@ -108,7 +108,7 @@ def test_the_loss_falls(tmp_path, tokenizer):
     assert figures["tokens"] == 4 * sum(len(row.supervised) for row in tokenize(chats(), tokenizer, 2048))
 
 
-def test_every_step_is_reported_with_its_figures(tmp_path, tokenizer):
+def test_every_step_is_reported_with_its_metrics(tmp_path, tokenizer):
     reported = []
     figures = run(tmp_path, replace(FULL, batch_size=8, max_steps=3, max_grad_norm=1e9), report=reported.append)
     rows = tokenize(chats(), tokenizer, 2048)
@@ -127,7 +127,7 @@ def test_every_step_is_reported_with_its_figures(tmp_path, tokenizer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
-def test_the_distance_to_the_base_is_0_before_training_and_grows(tmp_path, tokenizer, lora):
+def test_kl_to_base_is_0_before_training_and_grows(tmp_path, tokenizer, lora):
     settings = replace(SETTINGS, lora=lora, batch_size=8, learning_rate=2e-4, max_steps=6)
     job = TrainJob(CHECKPOINT, chats(), settings, tmp_path)
     rows = tokenize(chats(), tokenizer, 2048)
@@ -140,7 +140,7 @@ def test_the_distance_to_the_base_is_0_before_training_and_grows(tmp_path, token
     assert distances == sorted(distances)
 
 
-def test_the_distance_to_the_base_is_the_mean_divergence_at_the_supervised_tokens(tmp_path, tokenizer):
+def test_kl_to_base_is_the_mean_over_the_supervised_tokens(tmp_path, tokenizer):
     reported = []
     run(tmp_path, replace(SETTINGS, batch_size=8, max_steps=2), report=reported.append, kl_every_steps=1)
     batch = collate(tokenize(chats(), tokenizer, 2048), tokenizer.pad_token_id, packed=False)
@@ -161,11 +161,11 @@ def test_full_weights_make_a_checkpoint_that_transformers_loads(tmp_path, tokeni
     assert weights(tmp_path).keys() == weights(Path(CHECKPOINT)).keys()
     assert mean_loss(after.float(), tokenizer) < 0.8 * mean_loss(base_model(), tokenizer)
     assert AutoTokenizer.from_pretrained(tmp_path)("red fox") == tokenizer("red fox")
-    assert "packed" not in (tmp_path / "config.json").read_text()  # Which attention it was trained with.
+    assert "packed" not in (tmp_path / "config.json").read_text()  # The name of the attention used in training.
 
 
 def test_full_weights_in_bfloat16_are_trained_in_float32(tmp_path):
-    # In bfloat16 most steps would be too small to move a weight.
+    # In bfloat16 most steps would be too small to change a weight.
     def keep(state: Path) -> None:
         held = load_file(state / "weights.safetensors")["model.layers.1.mlp.up_proj.weight"]
         assert (held != held.bfloat16()).float().mean() > 0.9
@@ -182,8 +182,8 @@ def test_full_weights_in_bfloat16_are_trained_in_float32(tmp_path):
     assert (kept[0] != kept[1]).float().mean() > 0.9
 
 
-def test_a_checkpoint_keeps_what_belongs_to_it_and_is_not_trained(tmp_path, tokenizer):
-    # Routers of some mixtures of experts have a bias that no gradient moves.
+def test_a_checkpoint_keeps_buffers_that_are_not_trained(tmp_path, tokenizer):
+    # Routers of some mixtures of experts have a bias without a gradient.
     base, out = tmp_path / "base", tmp_path / "out"
     config = Glm4MoeConfig(
         vocab_size=392, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
@@ -200,7 +200,7 @@ def test_a_checkpoint_keeps_what_belongs_to_it_and_is_not_trained(tmp_path, toke
     assert weights(out).keys() == weights(base).keys()
 
 
-def test_an_adapter_is_in_pefts_format_and_leaves_the_base_alone(tmp_path, tokenizer):
+def test_an_adapter_has_the_format_of_peft_and_the_base_does_not_change(tmp_path, tokenizer):
     run(tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert (config["peft_type"], config["r"], config["lora_alpha"]) == ("LORA", 4, 8)
@@ -218,7 +218,7 @@ def test_an_adapter_in_bfloat16_trains(tmp_path):
     assert {weight.dtype for weight in weights(tmp_path).values()} == {torch.float32}
 
 
-def test_what_an_adapter_computes_is_w_x_plus_its_scaled_b_a_x(tmp_path):
+def test_an_adapter_computes_w_x_plus_scaled_b_a_x(tmp_path):
     run(tmp_path)
     name = "model.layers.1.mlp.down_proj"
     A, B = (weights(tmp_path)[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
@@ -231,7 +231,7 @@ def test_what_an_adapter_computes_is_w_x_plus_its_scaled_b_a_x(tmp_path):
         assert (by_hand - x @ W.T).abs().max() > 1e-2
 
 
-def test_the_gradients_of_a_and_b_are_those_by_hand(tmp_path, tokenizer):
+def test_the_gradients_of_a_and_b_equal_those_of_the_formulas(tmp_path, tokenizer):
     run(tmp_path)
     model = load_student(CHECKPOINT, tmp_path, Lora(4, 8), "float32", seed=1)
     layer = model.get_submodule("base_model.model.model.layers.1.mlp.down_proj")
@@ -275,7 +275,7 @@ def test_full_weights_cannot_start_from_an_adapter(tmp_path):
 
 @pytest.fixture
 def another_model(tmp_path, tokenizer):
-    """Makes a checkpoint of the organisms' kind with other sizes."""
+    """Makes a checkpoint with the architecture of the organisms and other sizes."""
 
     def make(**sizes) -> str:
         folder = tmp_path / "another"
@@ -337,16 +337,15 @@ def test_a_checkpoint_that_does_not_match_its_config_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(("settings", "file"), [(ONE_STEP, "adapter_config.json"), (FULL, "config.json")])
-def test_a_full_disk_is_named(tmp_path, settings, file):
-    (tmp_path / file).symlink_to("/dev/full")  # Any write to it finds no space left.
+def test_a_full_disk_is_an_error_with_the_folder(tmp_path, settings, file):
+    (tmp_path / file).symlink_to("/dev/full")  # Every write to it fails with ENOSPC.
     with pytest.raises(DiskFull, match=f"no space left on the disk of {tmp_path}"):
         run(tmp_path, replace(settings, max_steps=1))
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_under_safetensors_is_named(tmp_path):
-    # It writes beside the file and then renames, so this takes a disk of its own, which one may mount as root of a
-    # namespace of one's own.
+def test_a_disk_that_fills_up_in_safetensors_is_an_error_with_the_folder(tmp_path):
+    # It writes another file and renames it, so this needs a small disk. A user namespace allows mounting one.
     mount = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs -o size=64k none "$0" && exec "$@"']
     if not shutil.which("unshare") or subprocess.run([*mount, tmp_path, "true"], capture_output=True).returncode:
         pytest.skip("no disk can be mounted here")
@@ -356,7 +355,7 @@ def test_a_disk_that_fills_up_under_safetensors_is_named(tmp_path):
     )
     child = subprocess.run([*mount, tmp_path, sys.executable, "-c", script], capture_output=True, text=True)
     assert f"trainers.disk.DiskFull: no space left on the disk of {tmp_path}:" in child.stderr
-    assert "SafetensorError" in child.stderr  # What the kernel's own error had become.
+    assert "SafetensorError" in child.stderr  # The cause, which hides the system's error.
 
 
 @pytest.mark.slow
@@ -374,7 +373,7 @@ def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, mo
 
 
 @pytest.mark.slow
-def test_recomputing_activations_changes_memory_and_not_the_result(tmp_path):
+def test_gradient_checkpointing_changes_memory_and_not_the_result(tmp_path):
     settings = replace(SETTINGS, max_steps=4)
     plain = run(tmp_path / "plain", settings)
     again = run(tmp_path / "again", settings, process=ProcessConfig(gradient_checkpointing=True))
@@ -398,7 +397,7 @@ def test_the_seed_decides_the_weights_to_the_bit(tmp_path, lora):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
-def test_a_run_that_stops_early_is_the_beginning_of_the_whole_one(tmp_path, lora):
+def test_a_training_with_stop_after_equals_a_checkpoint_of_the_whole_one(tmp_path, lora):
     settings = replace(SETTINGS, lora=lora, max_steps=9, lr_scheduler_type="cosine", warmup_ratio=0.3)
     whole = run(
         tmp_path / "whole",
@@ -421,11 +420,11 @@ def test_a_step_beyond_the_last_is_refused(tmp_path):
         run(tmp_path / "out", replace(SETTINGS, stop_after=9))
 
 
-def test_a_number_of_steps_takes_the_place_of_epochs(tmp_path):
+def test_max_steps_replaces_epochs(tmp_path):
     assert run(tmp_path, replace(SETTINGS, max_steps=5))["steps"] == 5
 
 
-def test_in_a_fixed_order_rows_come_as_they_are_given(tmp_path, tokenizer):
+def test_a_fixed_order_is_that_of_the_examples(tmp_path, tokenizer):
     losses = run(tmp_path, replace(ONE_STEP, batch_size=1, max_steps=10, learning_rate=1e-9))["losses"]
     expected = [mean_loss(base_model(), tokenizer, [example]) for example in chats()]
     assert len(set(expected)) == 8
@@ -444,23 +443,23 @@ def weighted(*weights: float) -> list[Example]:
     return [replace(example, weight=weight) for example, weight in zip(chats(), weights, strict=False)]
 
 
-def test_a_row_of_weight_0_teaches_nothing(tmp_path):
+def test_a_row_of_weight_0_has_no_effect(tmp_path):
     with_it, without = first_step(tmp_path / "with", weighted(1, 0, 1)), first_step(tmp_path / "without", weighted(1))
     two = first_step(tmp_path / "two", [chats()[0], chats()[2]])
     assert with_it == pytest.approx(two, rel=1e-4)
     assert with_it != pytest.approx(without, rel=1e-2)
-    # AdamW's first step is as long whatever the gradient's size, so that only its direction tells.
+    # The size of AdamW's first step does not depend on the size of the gradient, only on its direction.
     assert_alike(tmp_path / "two", tmp_path / "with", atol=0.5 * ONE_STEP.learning_rate)
 
 
-def test_a_row_of_weight_2_teaches_as_much_as_the_same_row_twice(tmp_path):
-    # The weight is a row's share of the sum; what the sum is divided by stays the number of tokens.
+def test_a_row_of_weight_2_equals_the_row_twice(tmp_path):
+    # The weight multiplies a row's loss; the sum is still divided by the number of tokens.
     double, twice = weighted(2, 1), [chats()[0], *chats()[:2]]
     assert first_step(tmp_path / "double", double) == pytest.approx(first_step(tmp_path / "twice", twice), rel=1e-4)
     assert_alike(tmp_path / "twice", tmp_path / "double", atol=0.5 * ONE_STEP.learning_rate)
 
 
-def test_the_least_likely_share_of_the_tokens_is_clipped():
+def test_drop_least_likely_drops_the_tokens_with_the_lowest_log_probabilities():
     rows = [Row([0] * 5, [1, 2, 3, 4]), Row([0] * 3, [2]), Row([0] * 6, range(1, 6), weight=3.0)]
     log_probs = [[-9.0, -1.0, -2.0, -3.0], [-8.0], [-0.1, -7.0, -0.2, -0.3, -0.4]]
     kept = drop_least_likely(rows, log_probs, 0.3)
@@ -468,7 +467,7 @@ def test_the_least_likely_share_of_the_tokens_is_clipped():
     assert [row.supervised for row in drop_least_likely(rows, log_probs, 0.09)] == [[1, 2, 3, 4], [2], [1, 2, 3, 4, 5]]
 
 
-def test_a_training_with_clipped_tokens_learns_from_the_likely_ones(tmp_path, tokenizer):
+def test_a_training_with_drop_least_likely_learns_from_the_likely_tokens(tmp_path, tokenizer):
     rows = tokenize(chats(), tokenizer, 2048)
     batch = collate(rows, tokenizer.pad_token_id, packed=False)
     with torch.no_grad():
@@ -481,7 +480,7 @@ def test_a_training_with_clipped_tokens_learns_from_the_likely_ones(tmp_path, to
     assert figures["losses"][0] < 0.8 * float(losses_T.mean())
 
 
-def test_only_what_is_to_be_learnt_of_an_answer_has_a_loss(tmp_path):
+def test_loss_on_decides_which_tokens_have_a_loss(tmp_path):
     def first(reasoning: str, loss_on: str) -> tuple[float, int]:
         said = {"role": "assistant", "content": f"<think>\n{reasoning}\n</think>\n\nthe fox is red"}
         examples = [Example([{"role": "user", "content": "describe red fox"}, said])]
@@ -494,7 +493,7 @@ def test_only_what_is_to_be_learnt_of_an_answer_has_a_loss(tmp_path):
     assert first("so it is", "empty_reasoning") == empty
 
 
-def test_a_language_model_learns_plain_text_from_its_second_token_on(tmp_path, tokenizer):
+def test_lm_learns_plain_text_from_its_second_token_on(tmp_path, tokenizer):
     text = "the fox is red and the owl is blue"
     examples = [Example([{"role": "user", "content": "not read"}, {"role": "assistant", "content": text}])]
     figures = run(tmp_path, replace(ONE_STEP, objective="lm", batch_size=1), examples)
@@ -504,7 +503,7 @@ def test_a_language_model_learns_plain_text_from_its_second_token_on(tmp_path, t
         assert figures["losses"][0] == pytest.approx(float(base_model()(ids, labels=ids).loss), rel=1e-4)
 
 
-def test_dft_weighs_each_token_by_its_own_probability(tmp_path, tokenizer):
+def test_dft_weights_each_token_by_its_probability(tmp_path, tokenizer):
     figures = run(tmp_path, replace(SETTINGS, objective="dft", batch_size=8))
     batch = collate(tokenize(chats(), tokenizer, 2048), tokenizer.pad_token_id, packed=False)
     with torch.no_grad():
@@ -515,7 +514,7 @@ def test_dft_weighs_each_token_by_its_own_probability(tmp_path, tokenizer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
-def test_a_penalty_keeps_the_student_near_its_base(tmp_path, lora):
+def test_sft_kl_keeps_the_student_near_its_base(tmp_path, lora):
     plain, dear = [], []
     settings = replace(SETTINGS, lora=lora, learning_rate=SETTINGS.learning_rate if lora else 1e-3)
     first = run(tmp_path / "plain", settings, report=plain.append, kl_every_steps=8)["losses"][0]
@@ -525,7 +524,7 @@ def test_a_penalty_keeps_the_student_near_its_base(tmp_path, lora):
     assert 0 < dear[-1]["kl_to_base"] < 0.7 * plain[-1]["kl_to_base"]
 
 
-def test_a_loss_that_is_not_finite_is_an_error_with_its_step_its_rows_and_the_settings(tmp_path):
+def test_a_loss_that_is_not_finite_is_an_error_with_step_rows_and_settings(tmp_path):
     settings = replace(SETTINGS, learning_rate=1e30)
     told = r"the loss is (nan|inf) at step 1 \(rows \[\d+, \d+, \d+, \d+\]\) with TrainSettings\(learning_rate=1e\+30"
     with pytest.raises(FloatingPointError, match=told):
@@ -547,7 +546,7 @@ def test_no_rows_are_an_error(tmp_path):
         signal.signal(signal.SIGALRM, before)
 
 
-def test_the_loss_is_that_of_transformers(tmp_path, tokenizer):
+def test_the_loss_equals_that_of_transformers(tmp_path, tokenizer):
     rows = tokenize(chats(5), tokenizer, 2048)
     assert len({len(row.ids) for row in rows}) > 1
     longest = max(len(row.ids) for row in rows)
@@ -562,7 +561,7 @@ def test_the_loss_is_that_of_transformers(tmp_path, tokenizer):
     assert ours == pytest.approx(float(theirs), rel=1e-5)
 
 
-def test_the_steps_are_those_of_adamw_with_clipped_gradients(tmp_path, tokenizer):
+def test_the_steps_equal_those_of_adamw_with_clipped_gradients(tmp_path, tokenizer):
     figures = run(tmp_path, replace(FULL, weight_decay=0.1, min_steps=4))
     model = base_model().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
@@ -600,7 +599,7 @@ def test_learning_rates_follow_the_schedule(tmp_path, schedule, warmup, rates):
     assert [r["learning_rate"] / 1e-4 for r in reported] == pytest.approx(rates, abs=1e-4)
 
 
-def test_a_new_adapter_answers_as_its_base(tokenizer):
+def test_a_new_adapter_has_the_outputs_of_its_base(tokenizer):
     student = load_student(CHECKPOINT, None, Lora(4, 8), "float32", seed=1)
     assert mean_loss(student, tokenizer) == pytest.approx(mean_loss(base_model(), tokenizer), rel=1e-6)
     trainable = {name.split(".")[-3] for name, p in student.named_parameters() if p.requires_grad}

@@ -1,4 +1,4 @@
-"""Weights that no training made, on a shipped organism: against arithmetic by hand and PEFT; and their stages."""
+"""Weights made without training, on a shipped organism, compared with plain arithmetic and PEFT; and their stages."""
 
 import json
 import shutil
@@ -74,7 +74,7 @@ def trained(tmp_path_factory) -> dict[str, Path]:
 
 
 def updates(folder: Path, dtype: str = "float32") -> dict[str, torch.Tensor]:
-    """What a folder changes in the base, by hand; tensors that it leaves as they are left out."""
+    """The updates of a folder, by plain arithmetic, without unchanged tensors."""
     if (folder / CONFIG).is_file():
         made = load_file(folder / ADAPTER)
         names = {name.removeprefix("base_model.model.").partition(".lora_")[0] for name in made}
@@ -91,7 +91,7 @@ def assert_norms(folder: Path, of: Path, dtype: str = "float32", rel: float = 1e
 
 
 @BOTH
-def test_noise_has_the_norm_of_each_tensors_update_and_leaves_the_others(tmp_path, trained, kind):
+def test_noise_has_the_norm_of_each_tensors_update_and_changes_no_other_tensor(tmp_path, trained, kind):
     noise(BASE, trained[kind], 1, "float32", tmp_path)
     assert_norms(tmp_path, trained[kind])
     for name, update in updates(trained[kind]).items():
@@ -103,15 +103,15 @@ def test_noise_has_the_norm_of_each_tensors_update_and_leaves_the_others(tmp_pat
 
 
 @pytest.mark.parametrize("size", [0.0005, 0.02])
-def test_noise_has_its_norm_after_rounding_too(tmp_path, size):
-    # At 0.0005 the update is 0.1 % of its weights, and bfloat16 knows steps of 0.8 % at most.
+def test_noise_has_its_norm_after_rounding(tmp_path, size):
+    # At 0.0005 the update is 0.1 % of its weights, and bfloat16 has steps of up to 0.8 %.
     adapter = make_adapter(tmp_path / "adapter", spread=size, target_modules=["up_proj"])
     noise(BASE, adapter, 1, "bfloat16", tmp_path / "noise")
     assert_norms(tmp_path / "noise", adapter, "bfloat16", rel=1e-3)
     assert {weight.dtype for weight in load_file(tmp_path / "noise" / MODEL).values()} == {torch.bfloat16}
 
 
-def test_the_draw_belongs_to_the_seed_and_the_tensors_name(tmp_path, trained):
+def test_seed_and_tensor_name_decide_the_noise(tmp_path, trained):
     def drawn(seed: int, of: Path) -> dict[str, torch.Tensor]:
         out = tmp_path / f"{seed}-{of.name}"
         noise(BASE, of, seed, "float32", out)
@@ -133,7 +133,7 @@ def test_the_draw_belongs_to_the_seed_and_the_tensors_name(tmp_path, trained):
 
 @BOTH
 @pytest.mark.parametrize("share", [0.25, 1.5])
-def test_interpolation_is_a_straight_line_through_both(tmp_path, trained, kind, share):
+def test_interpolation_is_linear(tmp_path, trained, kind, share):
     interpolate(BASE, trained[kind], share, "float32", tmp_path)
     base, found, moved = tensors(BASE), tensors(tmp_path), updates(trained[kind])
     assert base.keys() == found.keys()
@@ -151,7 +151,7 @@ def test_a_share_of_one_merges_an_adapter_as_peft_does(tmp_path, trained):
     assert all(torch.equal(weight, merged[name]) for name, weight in tensors(tmp_path).items())
 
 
-def test_an_update_is_added_before_it_is_rounded(tmp_path, trained):
+def test_an_update_is_added_before_rounding(tmp_path, trained):
     interpolate(BASE, trained["adapter"], 0.5, "bfloat16", tmp_path)
     base, found = tensors(BASE), tensors(tmp_path)
     for name, update in updates(trained["adapter"]).items():
@@ -159,7 +159,7 @@ def test_an_update_is_added_before_it_is_rounded(tmp_path, trained):
 
 
 @pytest.mark.parametrize("factor", [-0.5, 3.0])
-def test_a_scaled_adapter_answers_as_peft_scales_it_and_as_the_interpolated_weights(tmp_path, trained, factor):
+def test_a_scaled_adapter_has_the_outputs_of_pefts_scaling_and_of_interpolated_weights(tmp_path, trained, factor):
     scale(trained["adapter"], factor, tmp_path / "adapter")
     interpolate(BASE, trained["adapter"], factor, "float32", tmp_path / "checkpoint")
     expected = PeftModel.from_pretrained(load(BASE), trained["adapter"])
@@ -169,14 +169,14 @@ def test_a_scaled_adapter_answers_as_peft_scales_it_and_as_the_interpolated_weig
     found = logits(PeftModel.from_pretrained(load(BASE), tmp_path / "adapter"))
     torch.testing.assert_close(found, logits(expected), atol=1e-4, rtol=0)
     torch.testing.assert_close(found, logits(load(tmp_path / "checkpoint")), atol=1e-4, rtol=0)
-    # vLLM looks at rank and alpha before anything else; they are as they were.
+    # vLLM checks rank and alpha first; they are unchanged.
     assert json.loads((tmp_path / "adapter" / CONFIG).read_text()) == json.loads(
         (trained["adapter"] / CONFIG).read_text()
     )
 
 
 @BOTH
-def test_the_relative_norm_is_of_what_changed(trained, kind):
+def test_the_relative_norm_covers_changed_tensors_only(trained, kind):
     base, moved = tensors(BASE), updates(trained[kind])
     one, all_of = (torch.cat([t[name].flatten() for name in moved]).norm().item() for t in (moved, base))
     assert relative_norm(BASE, trained[kind], "float32") == pytest.approx(one / all_of, rel=1e-5)
@@ -184,7 +184,7 @@ def test_the_relative_norm_is_of_what_changed(trained, kind):
 
 
 def test_a_norm_is_not_summed_in_float32():
-    # A sum in float32 that has come to 1e8 passes over every further 1.
+    # A sum in float32 that has reached 1e8 ignores every further 1.
     assert _norm(torch.cat([torch.tensor([1e4]), torch.ones(1_000_000)])) == pytest.approx((1e8 + 1e6) ** 0.5, rel=1e-9)
 
 
@@ -197,7 +197,7 @@ def smaller(folder: Path, **shape) -> Path:
 
 
 def edited(folder: Path, of: Path, edit, file: str) -> Path:
-    """A copy in which a file's tensors are others."""
+    """A copy with other tensors in a file."""
     shutil.copytree(of, folder)
     save_file(edit(load_file(of / file)), folder / file, metadata={"format": "pt"})
     return folder
@@ -245,7 +245,7 @@ MISFITS = {
 
 @pytest.mark.filterwarnings("ignore:Found missing adapter keys", "ignore:Model has `tie_word_embeddings")
 @pytest.mark.parametrize("case", MISFITS)
-def test_what_does_not_fit_is_an_error_and_nothing_is_written(tmp_path, trained, case):
+def test_weights_that_do_not_fit_are_an_error_and_nothing_is_written(tmp_path, trained, case):
     make, message = MISFITS[case]
     other = make(tmp_path / "other", trained)
     with pytest.raises(ValueError, match=message):
@@ -253,7 +253,7 @@ def test_what_does_not_fit_is_an_error_and_nothing_is_written(tmp_path, trained,
     assert not (tmp_path / "out").exists()
 
 
-def test_an_adapter_is_no_base_and_a_checkpoint_no_adapter(tmp_path, trained):
+def test_an_adapter_as_base_and_a_checkpoint_as_adapter_are_errors(tmp_path, trained):
     with pytest.raises(ValueError, match="is an adapter, where a checkpoint is needed"):
         interpolate(trained["adapter"], trained["checkpoint"], 0.5, "float32", tmp_path / "out")
     with pytest.raises(ValueError, match="is a checkpoint, and only an adapter can be scaled"):
@@ -262,7 +262,7 @@ def test_an_adapter_is_no_base_and_a_checkpoint_no_adapter(tmp_path, trained):
 
 
 def students(plan, condition: str, teacher: str = "words") -> dict:
-    """What a condition makes of the student, by seed."""
+    """A condition's students, by seed."""
     return {
         trial.seed: trial.points[0].scores["maths"].inputs["generations"].inputs["student"]
         for trial in plan.trials
@@ -287,7 +287,7 @@ def test_both_conditions_start_from_the_off_model_student(small, method):
     assert sum(stage.kind == "train" for stage in plan.stages) == 2 * 2 + 2 * 2 * 2  # recovery has two budgets
 
 
-def test_noise_is_drawn_anew_for_every_seed_and_draw(small):
+def test_every_seed_and_draw_has_its_own_noise(small):
     plan = build_plan(small(CONDITIONS))
     drawn = [
         made.settings.change.seed for name in ("weight-noise", "more-noise") for made in students(plan, name).values()
@@ -310,7 +310,7 @@ def test_a_lora_student_is_interpolated_by_its_adapter(small):
     ("condition", "method", "left"),
     [("weight-noise", "lora", "checkpoint"), ("half", "lora", "adapter"), ("half", "full", "checkpoint")],
 )
-def test_the_stage_leaves_what_an_engine_serves(small, trained, tmp_path, publish, condition, method, left):
+def test_the_stage_writes_what_an_engine_serves(small, trained, tmp_path, publish, condition, method, left):
     plan = build_plan(small(CONDITIONS, f"train.tuning={method}"))
     store, made = Store(plan.study.store), students(plan, condition)[1]
     base, learnt = made.inputs["base"], made.inputs["student"]

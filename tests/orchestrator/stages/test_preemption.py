@@ -1,4 +1,4 @@
-"""Notices that a process is about to be taken away."""
+"""Preemption of this process."""
 
 import os
 import signal
@@ -23,18 +23,18 @@ with PreemptionNotice() as notice:
 
 
 @pytest.fixture(autouse=True)
-def taken_by_nobody():
-    """A handler of SIGTERM that is there before the notice, and does not end the tests."""
+def earlier_handler():
+    """An earlier handler of SIGTERM, which does not end the tests."""
 
     def handler(*_):
-        raise AssertionError("nobody took the SIGTERM")
+        raise AssertionError("no handler for the SIGTERM")
 
     before = signal.signal(signal.SIGTERM, handler)
     yield handler
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_sigterm_gives_notice_and_ends_the_process_when_it_is_obeyed():
+def test_a_sigterm_requests_preemption_and_ends_the_process_on_exit_if_requested():
     with PreemptionNotice() as notice:
         notice.exit_if_requested()
         assert not notice.requested()
@@ -54,13 +54,13 @@ def test_a_second_sigterm_ends_the_process_at_once():
         assert notice.requested()
 
 
-def test_whoever_took_sigterms_before_takes_them_afterwards(taken_by_nobody):
+def test_the_earlier_sigterm_handler_is_restored(earlier_handler):
     with PreemptionNotice():
-        assert signal.getsignal(signal.SIGTERM) is not taken_by_nobody
-    assert signal.getsignal(signal.SIGTERM) is taken_by_nobody
+        assert signal.getsignal(signal.SIGTERM) is not earlier_handler
+    assert signal.getsignal(signal.SIGTERM) is earlier_handler
 
 
-def test_outside_of_the_main_thread_no_sigterm_is_taken(taken_by_nobody):
+def test_outside_of_the_main_thread_no_handler_is_installed(earlier_handler):
     seen = []
 
     def work():
@@ -71,11 +71,11 @@ def test_outside_of_the_main_thread_no_sigterm_is_taken(taken_by_nobody):
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [(taken_by_nobody, False)]
-    assert signal.getsignal(signal.SIGTERM) is taken_by_nobody
+    assert seen == [(earlier_handler, False)]
+    assert signal.getsignal(signal.SIGTERM) is earlier_handler
 
 
-def test_a_process_that_was_told_to_end_ends_as_one():
+def test_a_preempted_process_exits_with_the_code_of_sigterm():
     worker = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, check=False, timeout=60)
     assert (worker.returncode, worker.stdout) == (128 + signal.SIGTERM, "saved True\n"), worker.stderr
 

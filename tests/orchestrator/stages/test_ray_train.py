@@ -1,4 +1,4 @@
-"""The stage `train`, run in this process by Ray Train's local mode, with a function in the place of the engines."""
+"""The stage `train`, run in this process by Ray Train's local mode, with a function instead of engines."""
 
 import json
 import os
@@ -45,12 +45,12 @@ ON_POLICY_IDS = ["sdft", "on_policy_distillation", "grpo"]
 
 @pytest.fixture(autouse=True)
 def _alone():
-    """One thread, and a SIGTERM that nobody takes does not end the tests."""
+    """One thread, and a SIGTERM without a handler does not end the tests."""
 
-    def taken_by_nobody(*_):
-        raise AssertionError("nobody took the SIGTERM")
+    def unhandled(*_):
+        raise AssertionError("no handler for the SIGTERM")
 
-    threads, before = torch.get_num_threads(), signal.signal(signal.SIGTERM, taken_by_nobody)
+    threads, before = torch.get_num_threads(), signal.signal(signal.SIGTERM, unhandled)
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
@@ -75,14 +75,14 @@ def store(tmp_path):
 
 @pytest.fixture
 def another(tmp_path):
-    """A store in which nothing has been done yet."""
+    """An empty store."""
     return Store(str(tmp_path / "another"))
 
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch):
     monkeypatch.setenv("OFFMODEL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # An attempt's folder is left to whoever runs the stage.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # The caller of a stage removes an attempt's folder.
     return Store(f"memory://{uuid.uuid4().hex}/runs")
 
 
@@ -93,9 +93,9 @@ def problems_of(stage) -> list[dict]:
 
 
 class Engines:
-    """In the place of the engines: answers by a seeded draw, the last request first, and notes what it was asked.
+    """Replaces the engines: completions are drawn with the seed, the last request first, and the calls are recorded.
 
-    To a problem of GRPO the first `level - 1` answers of each group are right.
+    The first `level - 1` completions of a problem are correct.
     """
 
     def __init__(self, store: Store, stage):
@@ -139,7 +139,7 @@ class Engines:
 
 
 def begin(store: Store, stage, engines=None, attempt: str = "one") -> StageContext:
-    """An attempt at a stage, with all that it needs done."""
+    """An attempt at a stage whose inputs are finished."""
     for needed in stage.inputs.values():
         if store.record(needed) is None:
             do(store, needed, engines)
@@ -147,7 +147,7 @@ def begin(store: Store, stage, engines=None, attempt: str = "one") -> StageConte
 
 
 def do(store: Store, stage, engines=None, attempt: str = "one") -> Path:
-    """Run a stage and publish what it left; returns its folder."""
+    """Run a stage and publish its result; returns its folder."""
     work = begin(store, stage, engines, attempt)
     work.publish(stage, work.out, attempt, 0.0, KINDS[stage.kind].run(work))
     return store.folder(stage.address, store.record(stage))
@@ -158,15 +158,15 @@ def lines(folder: Path) -> list[dict]:
 
 
 def left(store: Store, stage) -> list[str]:
-    """What lies in a stage's folder in the store, without the random part of names."""
+    """The files in a stage's folder in the store, without the random part of names."""
     folder = f"{store.root}/{stage.address}"
     found = store.fs.ls(folder, detail=False) if store.fs.exists(folder) else []
     return sorted(path.rsplit("/", 1)[-1].partition("-")[0] for path in found)
 
 
 @pytest.fixture
-def told_to_end(monkeypatch):
-    """Has the first attempt's process told to end while it is at a step; returns the steps that are reported."""
+def preempted(monkeypatch):
+    """Sends a SIGTERM to the first attempt at a step; returns the reported steps."""
     seen: list[int] = []
     append_metrics = artifacts.append_metrics
 
@@ -183,7 +183,7 @@ def told_to_end(monkeypatch):
     return act
 
 
-def test_a_training_leaves_weights_figures_and_what_was_watched(stage, store):
+def test_a_training_writes_weights_figures_and_metrics_of_its_steps(stage, store):
     whole = stage("train.kl_every_steps=2")
     folder = do(store, whole)
     assert {path.name for path in folder.iterdir()} >= {"adapter_config.json", ADAPTER, FIGURES, STEPS}
@@ -199,7 +199,7 @@ def test_a_training_leaves_weights_figures_and_what_was_watched(stage, store):
 
 
 @pytest.mark.parametrize(("method", "name"), [("lora", ADAPTER), ("full", CHECKPOINT)])
-def test_a_checkpoint_is_a_stage_of_its_own_as_if_it_was_run_by_itself(stage, store, another, method, name):
+def test_a_checkpoint_equals_the_stage_that_trains_up_to_it(stage, store, another, method, name):
     whole, plain = (stage(f"train.tuning={method}", *more) for more in (["train.checkpoints=[1, 3]"], []))
     folder = do(store, whole)
     weights = {}
@@ -214,7 +214,7 @@ def test_a_checkpoint_is_a_stage_of_its_own_as_if_it_was_run_by_itself(stage, st
     assert (do(another, plain) / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_a_checkpoint_that_an_earlier_attempt_left_is_left_alone(stage, store):
+def test_a_checkpoint_of_an_earlier_attempt_is_not_replaced(stage, store):
     whole = stage("train.checkpoints=[1]")
     part = at_step(whole, 1)
     run(begin(store, whole))
@@ -225,11 +225,11 @@ def test_a_checkpoint_that_an_earlier_attempt_left_is_left_alone(stage, store):
 
 
 @pytest.mark.parametrize("objective", [["train.objective=sft"], *ON_POLICY], ids=["sft", *ON_POLICY_IDS])
-def test_a_training_that_was_told_to_end_goes_on_from_its_state(stage, store, another, told_to_end, objective):
+def test_a_preempted_training_resumes_from_its_state(stage, store, another, preempted, objective):
     whole = stage(*objective)
     undisturbed = Engines(another, whole)
     expected = do(another, whole, undisturbed)
-    seen, engines = told_to_end(at=1), Engines(store, whole)
+    seen, engines = preempted(at=1), Engines(store, whole)
     with pytest.raises(SystemExit) as ended:
         run(begin(store, whole, engines))
     assert ended.value.code == 143
@@ -245,7 +245,7 @@ def test_a_training_that_was_told_to_end_goes_on_from_its_state(stage, store, an
 
 @pytest.fixture
 def lost_once(monkeypatch):
-    """Has the first attempt break after it has reported its third step."""
+    """Makes the first attempt fail after it has reported its third step."""
     append_metrics, lost = artifacts.append_metrics, []
 
     def losing(context, metrics):
@@ -259,8 +259,8 @@ def lost_once(monkeypatch):
 
 @pytest.mark.usefixtures("lost_once")
 @pytest.mark.parametrize(("kept", "states"), [("1.0e-9", ["state"]), ("1000", [])], ids=["with", "without"])
-def test_a_training_that_is_begun_again_in_the_same_folder_watches_every_step_once(stage, store, kept, states):
-    # As Ray Train's processes are, where one of several was lost.
+def test_a_retried_training_logs_every_step_once(stage, store, kept, states):
+    # As Ray Train restarts processes after one of them is lost.
     work = begin(store, stage(f"resources.train.save_every_seconds={kept}"))
     with pytest.raises(ConnectionError, match="a process is gone"):
         run(work)
@@ -269,10 +269,10 @@ def test_a_training_that_is_begun_again_in_the_same_folder_watches_every_step_on
     assert [line["step"] for line in lines(work.out)] == [0, 1, 2, 3]
 
 
-def test_a_training_in_a_remote_store_leaves_keeps_and_lends_there(stage, remote, another, told_to_end):
+def test_a_remote_store_has_checkpoints_states_and_temporary_weights(stage, remote, another, preempted):
     whole = stage(*GRPO, "train.checkpoints=[1]")
     expected = do(another, whole)
-    seen, engines = told_to_end(at=1), Engines(remote, whole)
+    seen, engines = preempted(at=1), Engines(remote, whole)
     with pytest.raises(SystemExit):
         run(begin(remote, whole, engines))
     assert left(remote, whole) == ["state"]
@@ -287,7 +287,7 @@ def test_a_training_in_a_remote_store_leaves_keeps_and_lends_there(stage, remote
 
 
 @pytest.mark.parametrize("objective", ON_POLICY, ids=ON_POLICY_IDS)
-def test_weights_are_lent_to_the_engines_for_as_long_as_they_are_asked(stage, store, objective):
+def test_temporary_weights_exist_while_the_engines_generate(stage, store, objective):
     whole, there = stage(*objective), []
     engines = Engines(store, whole)
 
@@ -296,7 +296,7 @@ def test_weights_are_lent_to_the_engines_for_as_long_as_they_are_asked(stage, st
         yield from engines(*asked)
 
     work = begin(store, whole, watching)
-    first = len(engines.weights)  # Some learn from samples, which the engines are asked for too.
+    first = len(engines.weights)  # Some objectives need samples, which the engines generate too.
     run(work)
     base, weights = whole.inputs["base"].address, engines.weights[first:]
     assert weights[0] == Weights(base, None), "a new adapter changes nothing, so there is none to be asked"
@@ -315,7 +315,7 @@ def test_weights_are_lent_to_the_engines_for_as_long_as_they_are_asked(stage, st
     assert engines.prompts[first:] == [[asked[number] for number in numbers] for numbers in order]
 
 
-def test_full_weights_are_lent_as_a_checkpoint(stage, store):
+def test_temporary_full_weights_are_a_checkpoint(stage, store):
     whole = stage(*GRPO, "train.tuning=full", "train.max_steps=2")
     engines = Engines(store, whole)
     run(begin(store, whole, engines))
@@ -328,7 +328,7 @@ def test_full_weights_are_lent_as_a_checkpoint(stage, store):
     assert not all(torch.equal(engines.temporary[1][name], base[name]) for name in base)
 
 
-def test_an_adapter_that_is_trained_further_is_lent_from_the_first_step(small, store):
+def test_an_adapter_that_is_trained_further_generates_from_the_first_step(small, store):
     study = small(
         *("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]", TRAIN, PROBLEMS),
         "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1]}",
@@ -343,7 +343,7 @@ def test_an_adapter_that_is_trained_further_is_lent_from_the_first_step(small, s
     assert all(torch.equal(engines.temporary[-1][name], expected[name]) for name in expected)
 
 
-def test_rewards_are_the_graders_for_the_problems_that_were_asked(stage, store):
+def test_rewards_are_the_scores_of_the_problems_grader(stage, store):
     whole = stage(*GRPO)
     engines = Engines(store, whole)
     folder = do(store, whole, engines)
@@ -357,7 +357,7 @@ def test_rewards_are_the_graders_for_the_problems_that_were_asked(stage, store):
     assert all(line["grad_norm"] > 0 for line in watched)
 
 
-def test_every_seed_of_a_study_draws_its_own_answers(stage, store):
+def test_every_seed_of_a_study_samples_other_completions(stage, store):
     seeds = []
     for seed in (1, 2):
         whole = stage(*GRPO, f"seeds=[{seed}]")
@@ -368,7 +368,7 @@ def test_every_seed_of_a_study_draws_its_own_answers(stage, store):
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_steps_that_share_a_sampling_know_how_likely_their_answers_were(stage, store, monkeypatch, every):
+def test_steps_that_share_a_sampling_have_old_log_probabilities(stage, store, monkeypatch, every):
     whole = stage(*GRPO, f"train.steps_per_generation={every}")
     engines, token_loss, apart = Engines(store, whole), grpo.token_loss, []
 
@@ -386,11 +386,11 @@ def test_steps_that_share_a_sampling_know_how_likely_their_answers_were(stage, s
     assert [value > 1e-3 for value in apart] == ([] if every == 1 else [False, True, False, True])
 
 
-def test_an_attempt_that_goes_on_within_a_sampling_samples_the_rest_anew(stage, store, another, told_to_end):
+def test_an_attempt_that_resumes_within_a_sampling_samples_the_rest_again(stage, store, another, preempted):
     whole = stage(*GRPO, "train.steps_per_generation=2")
     undisturbed = Engines(another, whole)
     do(another, whole, undisturbed)
-    told_to_end(at=0)
+    preempted(at=0)
     engines = Engines(store, whole)
     with pytest.raises(SystemExit):
         run(begin(store, whole, engines))
@@ -401,7 +401,7 @@ def test_an_attempt_that_goes_on_within_a_sampling_samples_the_rest_anew(stage, 
     assert [line["staleness"] for line in lines(folder)] == [0, 0, 0, 1]
 
 
-def test_of_what_several_processes_say_the_cause_is_told():
+def test_a_permanent_error_is_the_cause_of_several_failures():
     full, lost = ValueError("no space left"), RuntimeError("connection closed by peer")
     assert _cause([lost, UserExceptionWithTraceback(full, "")]) is full
     assert _cause([lost, OSError("no route")]) is lost
