@@ -2,8 +2,9 @@
 
 Conventions in Markdown:
 
-- A YAML block with a top-level `name` is a whole study. Any other is merged into `base.yaml`: each top-level mapping
-  is updated key by key, everything else is replaced. JSONL files that a block names exist, and are empty.
+- A YAML block with a top-level `name` is a whole study. Any other is merged into the README's first study: each
+  top-level mapping is updated key by key, everything else is replaced. JSONL files that a block names exist, and are
+  empty.
 - `<!-- printed by: COMMAND -->` before a block: the lines of the block are the first lines that the command prints.
   A study file that the repository does not have is the page's last whole study before it.
 """
@@ -29,7 +30,6 @@ from orchestrator.study.settings import StudyError
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "docs" / "log.md"  # Its dated entries keep the names of their day.
 PAGES = [page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")] if page != NOTEBOOK]
-BASE = Path(__file__).with_name("base.yaml")
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 PRINTED = re.compile(r"<!-- printed by: offmodel (.*?) -->\n```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FOLDERS = ("orchestrator", "trainers", "evaluators", "organisms", "experiments", "perf", "tests", "docs")
@@ -73,6 +73,9 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMANDS = sorted({command for page in PAGES for command in commands(page)})
 
 
+FIRST = next(block.text for block in BLOCKS if block.page.name == "README.md" and block.language == "yaml")
+
+
 def of_language(language: str) -> list[Block]:
     return [block for block in BLOCKS if block.language == language]
 
@@ -85,20 +88,23 @@ def starting_with(name: str) -> list[str]:
 def desk(tmp_path, monkeypatch):
     """A working directory with the repository's study files and a reader's study."""
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
-    (tmp_path / PLACEHOLDER).write_text(BASE.read_text())
+    (tmp_path / PLACEHOLDER).write_text(FIRST)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def whole_study(block: Block) -> dict:
-    """The study that a block is, or the base study with the block merged into it."""
+    """The study that a block is, or the README's first study with the block merged into it."""
     declared = yaml.safe_load(block.text)
-    if "name" in declared:
-        return declared
-    study = yaml.safe_load(BASE.read_text())
-    for key, value in declared.items():
+    return declared if "name" in declared else merged(declared)
+
+
+def merged(fragment: dict) -> dict:
+    """The README's first study with a fragment merged into it."""
+    study = yaml.safe_load(FIRST)
+    for key, value in fragment.items():
         old = study.get(key)
-        # An empty mapping and a list replace what the base has; a mapping of names adds to it.
+        # An empty mapping and a list replace what the study has; a mapping of names adds to it.
         study[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) and value else value
     return study
 
@@ -131,13 +137,22 @@ def test_an_unknown_key_in_any_of_them_would_be_an_error(block, desk):
                 plan({**study, key: {**part, **wrong}}, desk)
 
 
+WANTED = re.findall(r"^\| [^|]+ \| `(\w+: .*?)` \|$", (ROOT / "docs" / "studies.md").read_text(), re.MULTILINE)
+
+
+def test_what_the_table_of_wishes_says_to_write_is_planned(desk):
+    assert WANTED
+    for written in WANTED:
+        plan(merged(yaml.safe_load(written)), desk)
+
+
 @pytest.mark.parametrize("command", starting_with("offmodel"))
 def test_every_offmodel_command_is_understood(command, desk, monkeypatch, capsys):
     _, name, *words = shlex.split(command)
     for word in words:
         if word.endswith(".yaml") and not Path(word).exists():
             Path(word).parent.mkdir(parents=True, exist_ok=True)
-            Path(word).write_text(BASE.read_text())
+            Path(word).write_text(FIRST)
     assert not run_cli(monkeypatch, [name, "--help"])
     usage = capsys.readouterr().out
     options = [word for word in words if word.startswith("--")]
@@ -213,7 +228,7 @@ NUMBERS = r"[+-]?\d\.\d{3}"
 ROWS = {  # the README's name of a row, and the pattern of the line of `make demo` that has its numbers
     "untrained": r"^student +(untrained|as it is) ",
     "after off-model SFT": r"^student / number-words +off-model +(0|none) ",
-    "then SFT on 512 samples of the base student": r"^student / number-words +off-model +512 ",
+    "then SFT on 512 on-model samples": r"^student / number-words +off-model +512 ",
     "after off-model SFT, 4 tokens prefilled": r"^student / number-words +prefill +(0|none) ",
 }
 
@@ -239,8 +254,11 @@ def test_counts_of_stages_are_those_of_the_plan(desk, monkeypatch, capsys):
     claims = rf"demo's\s+{trials} trials need {together} stages in place of {alone}"
     assert re.search(claims, readme)
     assert run_cli(monkeypatch, ["plan", "experiments/offmodel-nano.yaml"]) == 0
-    alone, together = re.search(r"experiments\D+(\d+)\D+(\d+)\s+together", capsys.readouterr().out).groups()
+    printed = capsys.readouterr().out
+    alone, together = re.search(r"experiments\D+(\d+)\D+(\d+)\s+together", printed).groups()
+    whole = sum(map(int, re.findall(r"^[a-z]+ +\d+ +(\d+)", printed, re.M)))
     assert f"need {int(alone):,} stages if each ran alone, and need {int(together):,} together" in report
+    assert f"{int(together):,} of the study's {whole:,} stages belong to declared hypotheses" in report
 
 
 def test_hypotheses_in_the_documentation_are_those_of_the_study():
