@@ -23,7 +23,7 @@ class Options(Settings):
         16, gt=1, description="answers sampled for each example, at least n: more give a better estimate of pass@n"
     )
     temperature: float = Field(0.7, gt=0, le=2, description="sampling temperature")
-    student: Literal["off_model", "original"] = Field(
+    student: Literal["off_model", "untrained"] = Field(
         "off_model", description="the off-model student, or the base student"
     )
     benchmarks: list[str] = Field(min_length=1, description="the benchmarks to evaluate on")

@@ -24,7 +24,7 @@ class Options(Settings):
     )
     system: str | None = Field(None, min_length=1, description="a system message, instead of any other")
     prefix: str | None = Field(None, min_length=1, description="text before the prompt, including blanks")
-    student: Literal["off_model", "original"] = Field(
+    student: Literal["off_model", "untrained"] = Field(
         "off_model", description="with when: evaluation, the off-model student or the base student"
     )
     benchmarks: list[str] | None = Field(
@@ -36,14 +36,14 @@ class Options(Settings):
 def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.system is None and options.prefix is None:
         raise ValueError("system, prefix: give at least one of them")
-    if options.student == "original" and (options.when != "evaluation" or options.train):
+    if options.student == "untrained" and (options.when != "evaluation" or options.train):
         raise ValueError("student: the base student is not trained; use when: evaluation, and leave train out")
     names = options.benchmarks or list(builder.study.benchmarks)
     benchmarks = {
         name: builder.benchmark(name) if options.when == "training" else _with_prompt(builder, name, options)
         for name in names
     }
-    student = None if options.student == "original" else _trained(builder, options)
+    student = None if options.student == "untrained" else _trained(builder, options)
     return ConditionSpec(student, benchmarks)
 
 

@@ -4,13 +4,13 @@ A measure is a module of this package with
 
 - `TITLE`, `UNIT`, `LEGEND`: its name in tables, the unit of its values, and what a reader must know of them;
 - `SUBJECT`: `POINTS`, measured on benchmarks at every evaluation point, or `TRAINING_DATA`, once per condition;
-- `UNTRAINED`: the untrained models that it has values of: `original` (the base student), `teacher`, or none;
+- `UNTRAINED_MODELS`: the untrained models that it has values of: `untrained` (the base student), `teacher`, or none;
 - `GROUPED`: whether it has values by part of a benchmark, such as level, which a hypothesis can compare;
 - `check(study, benchmark)`: raises ValueError if it cannot be measured on a benchmark of the study;
 - `stages(evaluation)`: the stages that it needs at a point, given an `Evaluation`; empty if it is not measured there.
   Of training data: `stages(builder, data)`;
 - `values(reader, stages, of)`: the values in these stages, one for each example, as `Shares` or `Ratios` of
-  `evaluators.analysis.values`; `of` is the trained `student` or one of `UNTRAINED`;
+  `evaluators.analysis.values`; `of` is the trained `student` or one of `UNTRAINED_MODELS`;
 - `diagnostics(reader, stages_S)`: further numbers by name, from the stages of all seeds;
 - `metrics(facts, untrained)`: the numbers of one seed that MLflow shows, by name, from the facts of its stages and of
   the base student's (empty if it has no stages of its own);

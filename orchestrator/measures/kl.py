@@ -17,12 +17,12 @@ from orchestrator.stages import logprobs, sample
 from orchestrator.stages.logprobs import logprobs_of
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
-from orchestrator.study.hypotheses import ORIGINAL
+from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.schema import Study
 
 TITLE, UNIT = "KL(student || untrained student)", "nats per token"
 LEGEND = "Over completions that the student samples at temperature 1, by class of token. Seeds are pooled by prompt."
-SUBJECT, UNTRAINED, GROUPED = POINTS, (ORIGINAL,), False
+SUBJECT, UNTRAINED_MODELS, GROUPED = POINTS, (UNTRAINED,), False
 
 AS_LIKELY = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answer_by": "generation"}
 COLUMNS = (
@@ -51,7 +51,7 @@ def values(reader: StageReader, stages: Sequence[Stage], of: str) -> Ratios:
     """Log-probability under the student less that under the base student; of the base student itself 0."""
     ours, theirs = (reader.read(stage, logprobs_of) for stage in stages)
     assert [row.id for row in ours] == [row.id for row in theirs], "completions do not pair"
-    ours = theirs if of == ORIGINAL else ours
+    ours = theirs if of == UNTRAINED else ours
     return Ratios(
         ids=[row.id for row in ours],
         sums=[

@@ -26,7 +26,7 @@ LEGEND = (
     "NLL: mean negative log-likelihood, in nats per token, of the completions that a condition trains the student on, "
     "under the untrained student. Perplexity is its exponential."
 )
-SUBJECT, UNTRAINED, GROUPED = TRAINING_DATA, (), False
+SUBJECT, UNTRAINED_MODELS, GROUPED = TRAINING_DATA, (), False
 
 COLUMNS = (
     Column(title="perplexity", cell=lambda one: exp(one.value.value), format="{:.3g}"),

@@ -16,7 +16,7 @@ from orchestrator.measures import POINTS, Column, Evaluation
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
-from orchestrator.study.hypotheses import ORIGINAL, TEACHER
+from orchestrator.study.hypotheses import TEACHER, UNTRAINED
 from orchestrator.study.schema import Study
 
 TITLE, UNIT = "score", "share"
@@ -26,7 +26,7 @@ LEGEND = (
     "that this test finds in four of five such studies. Truncated: share of completions that hit the token limit. "
     "Unparsed: share without a gradable answer. Lengths are in tokens. All are means over seeds."
 )
-SUBJECT, UNTRAINED, GROUPED = POINTS, (ORIGINAL, TEACHER), True
+SUBJECT, UNTRAINED_MODELS, GROUPED = POINTS, (UNTRAINED, TEACHER), True
 
 MEANS = ("samples", "truncated", "unparsed", "mean_length", "median_length", "p95_length")
 COLUMNS = (

@@ -17,7 +17,7 @@ from orchestrator.stages import style
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study.benchmarks import GradedBenchmark
-from orchestrator.study.hypotheses import ORIGINAL, TEACHER
+from orchestrator.study.hypotheses import TEACHER, UNTRAINED
 from orchestrator.study.schema import Study
 
 TITLE, UNIT = "completions in the teacher's style", "share"
@@ -27,7 +27,7 @@ LEGEND = (
     "alike. Classifier accuracy: how often it is right on the completions of these two models. Below "
     f"{DISTINCT} their styles hardly differ, and the share says little. A prefill counts as part of the completion."
 )
-SUBJECT, UNTRAINED, GROUPED = POINTS, (ORIGINAL, TEACHER), False
+SUBJECT, UNTRAINED_MODELS, GROUPED = POINTS, (UNTRAINED, TEACHER), False
 
 COLUMNS = (
     Column(title="like the teacher", cell=lambda one: one.value),
@@ -48,16 +48,16 @@ def check(study: Study, benchmark: str) -> None:
 
 def stages(evaluation: Evaluation) -> tuple[Stage, ...]:
     builder = evaluation.builder
-    original, teacher = (
+    untrained, teacher = (
         builder.evaluate_untrained(alias, evaluation.name).inputs["generations"]
         for alias in (builder.student, builder.teacher)
     )
-    return (style.stage(evaluation.stage.inputs["generations"], original, teacher),)
+    return (style.stage(evaluation.stage.inputs["generations"], untrained, teacher),)
 
 
 def values(reader: StageReader, stages: Sequence[Stage], of: str) -> Shares:
     shares = reader.read(stages[0], style.shares_of)
-    model = "base" if of == ORIGINAL else of
+    model = "base" if of == UNTRAINED else of
     return Shares(ids=[one.id for one in shares], values=[getattr(one, model) for one in shares])
 
 

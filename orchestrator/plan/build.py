@@ -13,7 +13,7 @@ from orchestrator.recoveries import RECOVERIES
 from orchestrator.stages import train
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.store.stage import Stage
-from orchestrator.study.hypotheses import ORIGINAL, TEACHER
+from orchestrator.study.hypotheses import TEACHER, UNTRAINED
 from orchestrator.study.schema import Benchmark, Pair, Study
 from orchestrator.study.settings import StudyError
 
@@ -75,7 +75,7 @@ def _trials(builder: Builder, condition: str) -> Iterator[Trial]:
             recovery=recovery,
             seed=builder.seed,
             points=(*before_recovery, *after_recovery),
-            untrained={ORIGINAL: _untrained(builder, builder.student), TEACHER: _untrained(builder, builder.teacher)},
+            untrained={UNTRAINED: _untrained(builder, builder.student), TEACHER: _untrained(builder, builder.teacher)},
             training_data=_training_data(builder, spec.student),
         )
 

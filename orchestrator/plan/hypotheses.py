@@ -8,7 +8,7 @@ from orchestrator import measures
 from orchestrator.measures import MEASURES, TRAINING_DATA
 from orchestrator.plan.trial import EvaluationPoint, Trial
 from orchestrator.stages import data
-from orchestrator.study.hypotheses import ORIGINAL, TEACHER, Hypothesis, Point, points
+from orchestrator.study.hypotheses import TEACHER, UNTRAINED, Hypothesis, Point, points
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import check_known
 
@@ -16,7 +16,7 @@ from orchestrator.study.settings import check_known
 def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
     """The pairs for which a hypothesis is tested."""
     compare = hypothesis.compare
-    has = study.pair_list if compare.condition in (ORIGINAL, TEACHER) else study.pairs_with(compare.condition)
+    has = study.pair_list if compare.condition in (UNTRAINED, TEACHER) else study.pairs_with(compare.condition)
     if compare.recovery is not None:
         has = study.pairs_with(compare.condition, compare.recovery)
     every = [(pair.student, pair.teacher) for pair in has]
@@ -70,10 +70,10 @@ def _sides(hypothesis: Hypothesis) -> tuple[tuple[str, Point], tuple[str, Point]
 
 
 def _check_names(hypothesis: Hypothesis, study: Study) -> None:
-    known = [*study.conditions, ORIGINAL, TEACHER]
+    known = [*study.conditions, UNTRAINED, TEACHER]
     models = {role: {getattr(pair, role) for pair in study.pair_list} for role in ("student", "teacher")}
     for side, point in _sides(hypothesis):
-        check_known(f"{side}.condition", "", point.condition, known, f"conditions, {ORIGINAL} and {TEACHER}")
+        check_known(f"{side}.condition", "", point.condition, known, f"conditions, {UNTRAINED} and {TEACHER}")
         if point.benchmark is not None:
             check_known(f"{side}.benchmark", "", point.benchmark, study.benchmarks, "benchmarks")
         if point.recovery is not None:
@@ -81,7 +81,7 @@ def _check_names(hypothesis: Hypothesis, study: Study) -> None:
         for role in models:
             if getattr(point, role) is not None:
                 check_known(f"{side}.{role}", "", getattr(point, role), models[role], f"{role}s of pairs")
-    for name in (ORIGINAL, TEACHER):
+    for name in (UNTRAINED, TEACHER):
         if name in study.conditions:
             raise ValueError(
                 f"conditions.{name}: this is what hypotheses call an untrained model: rename the condition"
@@ -100,7 +100,7 @@ def _check_metric(hypothesis: Hypothesis, study: Study) -> None:
     if measure.SUBJECT != TRAINING_DATA and hypothesis.compare.benchmark is None:
         raise ValueError("compare.benchmark: missing")
     for side, point in _sides(hypothesis):
-        if point.condition in (ORIGINAL, TEACHER) and point.condition not in measure.UNTRAINED:
+        if point.condition in (UNTRAINED, TEACHER) and point.condition not in measure.UNTRAINED_MODELS:
             raise ValueError(f"{side}: {metric} is not measured of the {point.condition}: give the name of a condition")
         if measure.SUBJECT == TRAINING_DATA and (point.benchmark or point.budget or point.step is not None):
             raise ValueError(f"{side}: {metric} is of training data: leave benchmark, budget and step out")
@@ -125,7 +125,7 @@ def _check_point(metric: str, point: Point, study: Study, trials: Sequence[Trial
     of_training_data = MEASURES.module(metric).SUBJECT == TRAINING_DATA
     if not of_training_data:
         check_known(f"measures.{metric}", "", str(point.benchmark), measures.benchmarks_of(study, metric), "these")
-    if point.condition in (ORIGINAL, TEACHER):
+    if point.condition in (UNTRAINED, TEACHER):
         return
     of_condition = [trial for trial in trials_of(point, trials) if trial.seed == study.seeds[0]]
     if not of_condition:

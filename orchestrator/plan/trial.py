@@ -7,7 +7,7 @@ from functools import cached_property
 
 from orchestrator.measures import SCORE
 from orchestrator.store.stage import Stage, closure
-from orchestrator.study.hypotheses import ORIGINAL, TEACHER
+from orchestrator.study.hypotheses import TEACHER, UNTRAINED
 from orchestrator.study.schema import Study
 
 Measured = Mapping[str, Mapping[str, tuple[Stage, ...]]]  # the stages of each measure, by benchmark
@@ -37,7 +37,7 @@ class EvaluationPoint:
 class Trial:
     """One pair, condition, recovery ("" for a condition without any) and seed.
 
-    `untrained` has the stages of the pair's untrained models, by `original` and `teacher`; `training_data` those of
+    `untrained` has the stages of the pair's untrained models, by `untrained` and `teacher`; `training_data` those of
     what the student is first trained on, by measure.
     """
 
@@ -69,7 +69,7 @@ class Trial:
     @property
     def untrained_scores(self) -> dict[str, Stage]:
         """The evaluations of the untrained student, by benchmark."""
-        return _scores(self.untrained[ORIGINAL])
+        return _scores(self.untrained[UNTRAINED])
 
     @property
     def teacher_scores(self) -> dict[str, Stage]:

@@ -1,7 +1,8 @@
 """On-model SFT: a little training on the base student's own answers to the training prompts; a budget counts answers.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 1 and appendix 1a. The
-trial's seed draws the answers, and a larger budget contains those of a smaller one.
+trial's seed draws the answers, and a larger budget contains those of a smaller one. The training is one pass over them,
+unless the recovery's own `train` says otherwise: its length is not that of the study's `train`.
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ AFTER: dict[str, Any] = {
     "steps_per_generation": 1,
     "num_train_epochs": 1.0,
     "min_steps": 1,
+    "max_steps": None,
     "checkpoints": [],
 }
 SPENT = "samples of the base student"

@@ -19,12 +19,13 @@ from orchestrator.results import hypotheses
 from orchestrator.results.figures import as_svg, pair_figure
 from orchestrator.results.model import Measurement, Results, grouped_by, leading_benchmark
 from orchestrator.results.read import point_of
-from orchestrator.results.tables import NOT_EVALUATED, UNTRAINED, point_columns, score_lines
+from orchestrator.results.tables import NOT_EVALUATED, point_columns, score_lines
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.stages.sample import generations_of
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study import provenance
+from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.load import without_secrets
 from orchestrator.study.schema import Study
 

@@ -19,7 +19,7 @@ from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.results.model import HypothesisResult
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
-from orchestrator.study.hypotheses import ORIGINAL, TEACHER, Hypothesis, Point, points
+from orchestrator.study.hypotheses import TEACHER, UNTRAINED, Hypothesis, Point, points
 
 SUPPORTED, INCONCLUSIVE, CONTRADICTED = "supported", "inconclusive", "contradicted"
 NOT_MEASURED = "not measured"
@@ -105,7 +105,7 @@ class _Source:
         if measure.SUBJECT == TRAINING_DATA:
             return [measure.values(self._reader, self._training_data(metric, point), "student")]
         benchmark = str(point.benchmark)
-        if point.condition in (ORIGINAL, TEACHER):
+        if point.condition in (UNTRAINED, TEACHER):
             return [measure.values(self._reader, self._untrained(metric, point), point.condition)]
         return [
             measure.values(self._reader, evaluated.measured[metric][benchmark], "student")
@@ -165,7 +165,7 @@ def _result(hypothesis: Hypothesis, student: str, teacher: str, source: _Source)
         found, note = outcome(effect, hypothesis.expected, hypothesis.margin), ""
     except _NotMeasured as missing:
         effect, n, found, note = None, 0, NOT_MEASURED, str(missing)
-    is_trained = not {compare.condition, versus.condition} <= {ORIGINAL, TEACHER}
+    is_trained = not {compare.condition, versus.condition} <= {UNTRAINED, TEACHER}
     of_points = MEASURES.module(hypothesis.metric).SUBJECT != TRAINING_DATA
     return HypothesisResult(
         experiment=hypothesis.experiment,

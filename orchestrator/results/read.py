@@ -14,7 +14,7 @@ from orchestrator.results.model import Measurement, Point, Results, UntrainedMod
 from orchestrator.results.recovery_budgets import recovery_budgets
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
-from orchestrator.study.hypotheses import ORIGINAL, TEACHER
+from orchestrator.study.hypotheses import TEACHER, UNTRAINED
 from orchestrator.study.schema import Study
 
 Finished = tuple[Trial, list[EvaluationPoint]]  # a finished trial, with the points that it has run
@@ -97,9 +97,9 @@ def _measurement(
     values_S = [measure.values(reader, stages, "student") for stages in stages_S]
     untrained = {
         model: measure.values(reader, trial.untrained_stages(model, name, benchmark) or stages_S[0], model)
-        for model in measure.UNTRAINED
+        for model in measure.UNTRAINED_MODELS
     }
-    summary = type(values_S[0]).summary(values_S, untrained.get(ORIGINAL), untrained.get(TEACHER))
+    summary = type(values_S[0]).summary(values_S, untrained.get(UNTRAINED), untrained.get(TEACHER))
     return Measurement(
         measure=name,
         point=point,
@@ -137,7 +137,7 @@ def _untrained(plan: Plan, reader: StageReader) -> Iterator[UntrainedModel]:
     """Every untrained model on every benchmark on which it is evaluated."""
     found: dict[tuple[str, str, str], tuple[Stage, ...]] = {}
     for trial in plan.trials:
-        for model, alias in ((ORIGINAL, trial.student), (TEACHER, trial.teacher)):
+        for model, alias in ((UNTRAINED, trial.student), (TEACHER, trial.teacher)):
             for name, by_benchmark in trial.untrained[model].items():
                 found |= {(name, alias, benchmark): stages for benchmark, stages in by_benchmark.items()}
     for (name, alias, benchmark), stages in found.items():

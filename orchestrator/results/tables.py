@@ -11,10 +11,11 @@ from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
 from orchestrator.results import hypotheses
 from orchestrator.results.model import HypothesisResult, Measurement, Point, RecoveryResult, Results, by_point
+from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.schema import Study
 
 MAX_WIDTH = 1000  # characters of a table
-NOT_EVALUATED, UNTRAINED = "not evaluated", "untrained"
+NOT_EVALUATED = "not evaluated"
 Line = tuple[list[str], Mapping[str, Summary]]  # the cells that name a line, and its scores by benchmark
 LEGEND = "Cells: score | change from the untrained student [its paired 95 % interval]"
 

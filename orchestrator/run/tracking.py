@@ -27,7 +27,7 @@ from orchestrator.stages.sample import BenchmarkPrompts, TaskPrompts
 from orchestrator.stages.train import STEPS, TrainingPrompts
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
-from orchestrator.study.hypotheses import ORIGINAL
+from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.load import without_secrets
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
@@ -225,7 +225,7 @@ def _metrics(trial: Trial, point: EvaluationPoint, records: dict[Stage, dict]) -
         found |= MEASURES.module(name).metrics(_facts(stages, records), ())
     for name, by_benchmark in point.measured.items():
         for benchmark, stages in by_benchmark.items():
-            untrained = _facts(trial.untrained_stages(ORIGINAL, name, benchmark), records)
+            untrained = _facts(trial.untrained_stages(UNTRAINED, name, benchmark), records)
             metrics = MEASURES.module(name).metrics(_facts(stages, records), untrained)
             found |= {f"{benchmark} {what}".rstrip(): value for what, value in metrics.items()}
     if point.step is None:

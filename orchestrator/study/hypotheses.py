@@ -11,14 +11,14 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from orchestrator.study.settings import Settings
 
-ORIGINAL, TEACHER = "original", "teacher"  # the pair's untrained models, in the place of a condition
+UNTRAINED, TEACHER = "untrained", "teacher"  # the pair's untrained models, in the place of a condition
 
 
 class Point(Settings):
     """A student on a benchmark: a condition's, before any recovery, after a budget of it, or at a `step` of its first
     training; or the pair's untrained student or teacher. Also written as the condition's name alone."""
 
-    condition: str = Field(description=f"a condition, or {ORIGINAL} or {TEACHER} for the pair's untrained models")
+    condition: str = Field(description=f"a condition, or {UNTRAINED} or {TEACHER} for the pair's untrained models")
     benchmark: str | None = Field(None, description="a benchmark; of versus: that of compare by default")
     recovery: str | None = Field(None, description="a recovery; the only one of the condition by default")
     budget: int = Field(0, ge=0, description="the recovery budget; 0: before any recovery")
@@ -30,7 +30,7 @@ class Point(Settings):
     def _is_one_point(self) -> "Point":
         if self.step is not None and (self.budget or self.recovery):
             raise ValueError("step: a step of the first training is before any recovery: leave budget and recovery out")
-        if self.condition in (ORIGINAL, TEACHER) and (self.step is not None or self.budget or self.recovery):
+        if self.condition in (UNTRAINED, TEACHER) and (self.step is not None or self.budget or self.recovery):
             raise ValueError(f"{self.condition} is an untrained model: it has no step, budget or recovery")
         if self.recovery is not None and not self.budget:
             raise ValueError("recovery has no effect without a budget")
@@ -55,7 +55,7 @@ class Hypothesis(Settings):
         description="what is compared"
     )
     versus: Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)] = Field(
-        Point(condition=ORIGINAL), description="with what; the base student by default"
+        Point(condition=UNTRAINED), description="with what; the base student by default"
     )
     group_by: str | None = Field(
         None, description="groups of examples, as level: the effect in the higher half minus that in the lower"

@@ -19,6 +19,20 @@ def without_secrets(uri: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, where YAML silently keeps the last value."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise StudyError(f'"{key.value}" is given twice, in lines {lines[key.value]} and {line}: leave one out')
+            lines[key.value] = line
+        return node
+
+
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study file and apply `key.subkey=value` overrides (values in YAML). Raises StudyError."""
     try:
@@ -26,7 +40,9 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
     except yaml.YAMLError as error:
         raise StudyError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -56,7 +72,9 @@ def _override(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             raise StudyError(f'override "{override}": {key} is not a mapping; replace all of it')
     try:
-        data[last] = yaml.safe_load(value)
+        data[last] = yaml.load(value, _Loader)
+    except StudyError as error:
+        raise StudyError(f'override "{override}": {error}') from None
     except yaml.YAMLError as error:
         raise StudyError(
             f'override "{override}": {value} is not YAML ({str(error).splitlines()[0]}); quote it for the shell'

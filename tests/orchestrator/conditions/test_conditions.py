@@ -169,7 +169,7 @@ def test_the_majority_of_k_is_the_mean_over_disjoint_groups_of_k():
         ("when: training", True, False),
         ("when: evaluation", False, True),
         ("when: both", True, True),
-        ("when: evaluation, student: original", None, True),
+        ("when: evaluation, student: untrained", None, True),
     ],
 )
 def test_inoculation_in_training_in_evaluation_and_in_both(arm, options, learnt_with, asked_with):
@@ -272,7 +272,7 @@ def test_mixed_rows_are_drawn_by_the_seed_and_trained_on_in_order(small):
         ("{kind: own_reasoning, train: {objective: sdft}}", "train: loss_on has no effect on sdft"),
         ("{kind: inoculation, when: training}", "system, prefix: give at least one of them"),
         (
-            "{kind: inoculation, when: both, student: original, system: x}",
+            "{kind: inoculation, when: both, student: untrained, system: x}",
             "student: the base student is not trained",
         ),
         ("{kind: inoculation, when: evaluation, system: x, benchmarks: [mats]}", 'benchmarks: "mats" is not among'),

@@ -16,7 +16,7 @@ from orchestrator.study.settings import StudyError
 from tests.orchestrator.results.test_results import publish_evaluation
 
 CONTRACT = (
-    *("TITLE", "UNIT", "LEGEND", "SUBJECT", "UNTRAINED", "GROUPED", "COLUMNS"),
+    *("TITLE", "UNIT", "LEGEND", "SUBJECT", "UNTRAINED_MODELS", "GROUPED", "COLUMNS"),
     *("check", "stages", "values", "diagnostics", "metrics", "text"),
 )
 
@@ -64,7 +64,7 @@ from orchestrator.measures import POINTS, Column
 from orchestrator.stages.evaluate import grades_of
 
 TITLE, UNIT, LEGEND = "unparsed completions", "share", "Share of completions without a gradable answer."
-SUBJECT, UNTRAINED, GROUPED = POINTS, ("original",), False
+SUBJECT, UNTRAINED_MODELS, GROUPED = POINTS, ("untrained",), False
 COLUMNS = (Column(title="without an answer", cell=lambda one: one.value),)
 
 
@@ -78,7 +78,7 @@ def stages(evaluation):
 
 
 def values(reader, stages, of):
-    graded = reader.read(stages[of == "original"], grades_of)
+    graded = reader.read(stages[of == "untrained"], grades_of)
     return Shares(ids=[e.id for e in graded], values=[float(not e.verdicts[0].parsed) for e in graded])
 
 

@@ -309,6 +309,14 @@ def test_a_recovery_starts_from_the_trained_student_on_samples_of_the_base_stude
             )
 
 
+@pytest.mark.parametrize(("own", "steps"), [("{}", None), ("{max_steps: 7}", 7)])
+def test_a_recovery_takes_one_pass_over_its_budget_whatever_the_steps_of_the_study(small, own, steps):
+    plan = build_plan(small("train.max_steps=40", f"recoveries.own.train={own}"))
+    trained = {stage for stage in plan.stages if stage.kind == "train"}
+    assert {stage.settings.train.max_steps for stage in trained if stage.settings.rows} == {steps}
+    assert {stage.settings.train.max_steps for stage in trained if not stage.settings.rows} == {40}
+
+
 def test_without_recovery_every_trial_has_one_point(demo):
     plan = build_plan(demo("recoveries={}"))
     assert {len(trial.points) for trial in plan.trials} == {1}

@@ -58,8 +58,8 @@ def test_an_outcome_needs_the_whole_interval(effect, expected, margin, said):
         ("compare: off-model, expected: lower", ["compare.benchmark: missing"]),
         (f"{MATHS}, versus: onmodel", ["versus.condition", '"on-model"?']),
         (f"{MATHS}, versus: off-model", ["off-model of student / words is compared with itself"]),
-        (f"{MATHS}, versus: {{condition: original, benchmark: facts}}", ["maths and facts have different examples"]),
-        (f"{MATHS}, versus: {{condition: original, budget: 4}}", ["original is an untrained model"]),
+        (f"{MATHS}, versus: {{condition: untrained, benchmark: facts}}", ["maths and facts have different examples"]),
+        (f"{MATHS}, versus: {{condition: untrained, budget: 4}}", ["untrained is an untrained model"]),
         (
             f"{MATHS}, versus: {{condition: off-model, budget: 5}}",
             ["versus: off-model, then 5", "budget 4 of own, budget 8 of own"],
@@ -100,7 +100,7 @@ PERPLEXITY = "metric: perplexity, expected: lower, compare"
         (f"{MATHS}, metric: kl, group_by: level", ["group_by has no effect on kl"]),
         (f"{MATHS}, metric: kl, versus: teacher", ["versus: kl is not measured of the teacher"]),
         (f"{MATHS.replace('maths', 'facts')}, metric: kl", ["measures.kl", 'did you mean "maths"?', "facts"]),
-        (f"{PERPLEXITY}: off-model", ["versus: perplexity is not measured of the original"]),
+        (f"{PERPLEXITY}: off-model", ["versus: perplexity is not measured of the untrained"]),
         (
             f"{PERPLEXITY}: {{condition: off-model, step: 2}}, versus: on-model",
             ["leave benchmark, budget and step out"],
@@ -114,8 +114,8 @@ def test_a_hypothesis_about_something_that_a_measure_does_not_have_is_refused(sm
 
 
 def test_a_condition_may_not_have_the_name_of_an_untrained_model(small):
-    with pytest.raises(StudyError, match=r"conditions\.original"):
-        build_plan(small("conditions.original={kind: off_model}", hypothesis()))
+    with pytest.raises(StudyError, match=r"conditions\.untrained"):
+        build_plan(small("conditions.untrained={kind: off_model}", hypothesis()))
 
 
 def test_parts_are_checked_on_the_rows(small):
@@ -185,7 +185,7 @@ def test_a_loss_is_supported_and_a_gain_contradicted(tested):
     (found,) = tested(DONE, hypothesis())
     assert (found.outcome, found.n, found.seeds) == (hypotheses.SUPPORTED, 20, [1, 2])
     assert found.effect.value == pytest.approx(-14 / 20)
-    assert (found.compared, found.versus, found.note) == ("off-model", "original", "")
+    assert (found.compared, found.versus, found.note) == ("off-model", "untrained", "")
     (found,) = tested(DONE, hypothesis(MATHS.replace("lower", "higher")))
     assert found.outcome == hypotheses.CONTRADICTED
 

@@ -9,6 +9,7 @@ from orchestrator.study.load import load_study, without_secrets
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
 from orchestrator.study.tracking import Tracking
+from tests.conftest import SMALL
 
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
 
@@ -208,6 +209,26 @@ def test_a_file_without_a_study_is_refused(tmp_path, text, part):
     path.write_text(text)
     with pytest.raises(StudyError, match=part):
         load_study(path)
+
+
+@pytest.mark.parametrize("repeated", ["seeds: [3]", '"seeds": [3]', "train: {lora_r: 2, tuning: full, lora_r: 4}"])
+def test_a_key_given_twice_is_refused_with_its_lines(tmp_path, repeated):
+    path = tmp_path / "study.yaml"
+    path.write_text(f"name: x\nseeds: [1]\n{repeated}\n")
+    with pytest.raises(StudyError, match=r"study\.yaml: \"(seeds|lora_r)\" is given twice, in lines [23] and 3"):
+        load_study(path)
+
+
+def test_a_mapping_may_replace_keys_of_one_that_it_merges(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(SMALL.replace("train: {", "train: &train {") + "tracking: {<<: *train, learning_rate: 2}\n")
+    with pytest.raises(StudyError, match=r"tracking\.learning_rate: unknown key"):
+        load_study(path)
+
+
+def test_a_key_given_twice_in_an_override_is_refused(small):
+    with pytest.raises(StudyError, match='"lora_r" is given twice'):
+        small("train={learning_rate: 1, lora_r: 2, lora_r: 4}")
 
 
 def test_a_missing_file_is_refused(tmp_path):
