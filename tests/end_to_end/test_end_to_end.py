@@ -197,7 +197,7 @@ def test_plan_and_explain_of_a_changed_study(finished):
         (line,) = (line for line in printed.splitlines() if line.startswith(kind))
         assert line.split()[1:5] == [str(number) for number in numbers]
     explained = offmodel("explain", str(STUDY), *SMALL, *change, "--stage", "train/steps-on-words").stdout
-    assert "settings.learning_rate: 0.0005 here, 0.001 there" in explained
+    assert re.search(r"settings\.train\.learning_rate: 0\.0005 here, 0\.001 there", explained)
 
 
 def test_one_failing_trial_does_not_stop_the_others_and_a_search_trains_no_more_than_needed(tmp_path):
