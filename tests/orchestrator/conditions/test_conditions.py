@@ -113,7 +113,7 @@ def test_a_new_file_is_a_condition(small, dropped_in, publish):
 def test_every_condition_of_the_documentation_is_planned_and_passes_the_checks(small):
     declared = yaml.safe_load(block("yaml").replace("llama", "words"))  # a model of the small study
     asked_for = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in declared.items()]
-    plan = build_plan(small(*asked_for, "max_model_len=256"))
+    plan = build_plan(small(*asked_for, "prompts.n=500", "max_model_len=256"))
     assert {trial.condition for trial in plan.trials} == set(declared["conditions"])
     used = {condition.kind for condition in plan.study.conditions.values()}
     assert used == set(CONDITIONS), "a condition is not in the document"
@@ -127,10 +127,10 @@ def test_every_condition_of_the_documentation_is_planned_and_passes_the_checks(s
         )
         == 6
     )
-    # Without a training of their own: noise, interpolation, prefill, two inoculated, best of (3). Trained
+    # Without a training of their own: noise, interpolation, prefill (2), two inoculated, best of (3). Trained
     # once for both teachers: on-model, non-text (3), on-model otherwise (3). For each: all others, and two budgets.
     n = len(declared["conditions"])
-    assert distinct["train"] == 2 * (7 + 2 * (n - 8 - 7 + 2))
+    assert distinct["train"] == 2 * (7 + 2 * (n - 9 - 7 + 2))
     # Two teachers: filters (4), own reasoning, inoculation, by seed mixed (2); the student: non-text (3), on-model (2).
     assert distinct["transform"] == 2 * (4 + 1 + 1 + 2 * 2) + 3 + 2
     assert count_without_sharing["train"] > distinct["train"]
