@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="offmodel",
         description="Fine-tuning studies: what SFT on another model's outputs does to a language model.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('offmodel')}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (act, text) in {**COMMANDS, **STUDYLESS}.items():
         command = commands.add_parser(name, help=text, description=text)
@@ -98,16 +100,24 @@ def schema_command(arguments: argparse.Namespace, console: Console) -> int:
 
 def plan_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.plan.files import mistakes_in_files
+    from orchestrator.plan.hypotheses import check_parts
     from orchestrator.plan.state import state_of
-    from orchestrator.plan.workload import budgets_without_rows
+    from orchestrator.plan.workload import budgets_without_rows, checkpoints_beyond_steps
 
     plan, store = _plan(arguments)
-    mistakes = list(mistakes_in_files(plan.study)) or list(dict.fromkeys(budgets_without_rows(plan)))
+    try:
+        check_parts(plan.study, only_local=True)
+    except ValueError as error:
+        raise StudyError(f"{arguments.study}: {error}") from error
+    mistakes = list(mistakes_in_files(plan.study)) or list(
+        dict.fromkeys([*budgets_without_rows(plan), *checkpoints_beyond_steps(plan)])
+    )
     if mistakes:
         raise StudyError("\n".join(f"{arguments.study}: {line}" for line in mistakes))
     _show_plan(console, plan, state_of(plan, store), arguments.verbose)
     for hypothesis in plan.study.hypotheses:
-        expected = f"Experiment {hypothesis.experiment} expects {hypothesis.expected}: {hypothesis.claim}"
+        of = "Expected" if hypothesis.experiment is None else f"Experiment {hypothesis.experiment} expects"
+        expected = f"{of} {hypothesis.expected}: {hypothesis.claim}"
         console.print(expected, markup=False)
     return 0
 
@@ -186,12 +196,11 @@ def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
 def explain_command(arguments: argparse.Namespace, console: Console) -> int:
     import yaml
 
-    from orchestrator.plan.explain import details, overview
+    from orchestrator.plan.explain import details, overview, with_defaults
 
     plan, store = _plan(arguments)
     if arguments.settings:
-        settings = plan.study.model_dump(mode="json", exclude_none=True)
-        print(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        print(yaml.safe_dump(with_defaults(plan.study), sort_keys=False, allow_unicode=True))
         return 0
     records = store.records(plan.stages)
     chosen = [stage for stage in plan.stages if arguments.stage in stage.address]

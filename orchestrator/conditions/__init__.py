@@ -14,6 +14,7 @@ The file's name is the condition's kind. A study names its conditions freely, an
 from evaluators.plugins import Plugins
 from orchestrator.study.conditions import Condition, plugin_name
 from orchestrator.study.settings import Settings, parsed
+from trainers.objectives import OBJECTIVES
 
 CONDITIONS = Plugins(__name__, "condition")
 
@@ -24,8 +25,10 @@ def options(name: str, condition: Condition) -> Settings:
         declared = CONDITIONS.module(condition.kind).Options
     except ValueError as error:
         hint = f", or give {name} a kind" if condition.kind == plugin_name(name) else ""
+        if condition.kind in OBJECTIVES:
+            hint += f"; it is an objective: write kind: off_model and train: {{objective: {condition.kind}}}"
         raise ValueError(f"conditions.{name}: {error}{hint}") from error
     values = condition.options
     if "benchmarks" in declared.model_fields and condition.benchmarks is not None:
         values["benchmarks"] = condition.benchmarks
-    return parsed(declared, values, f"conditions.{name}")
+    return parsed(declared, values, f"conditions.{name}", Condition.model_fields)

@@ -8,6 +8,7 @@ known: the default is our choice. The student is that of `off_model`, trained on
 from pydantic import Field
 
 from evaluators.engines.prefill import Prefill
+from evaluators.suggest import did_you_mean
 from orchestrator.stages.api_models import is_api
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
@@ -32,11 +33,16 @@ class Options(Settings):
 def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.tokens is not None and options.until is not None:
         raise ValueError("give one of tokens and until")
+    tokens = options.tokens if options.until is not None else options.tokens or TOKENS
     for name in options.benchmarks:
-        _check_prefill(name, builder.benchmark(name))
+        _check_prefill(name, builder.benchmark(name), tokens)
     roles = {"student": builder.student, "teacher": builder.teacher}
     of = roles.get(options.from_model, options.from_model)
-    tokens = options.tokens if options.until is not None else options.tokens or TOKENS
+    if of not in builder.study.models:
+        raise ValueError(
+            f'from_model: "{of}" is not among the study\'s models; give student or teacher (the untrained models '
+            f"of the pair), or a key of models; {did_you_mean(of, builder.study.models)}"
+        )
     if is_api(builder.model(of)) and tokens:
         raise ValueError(f"from_model: {of} is behind an API, which shows no token ids of its answers: give until")
     return ConditionSpec(
@@ -46,9 +52,14 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
     )
 
 
-def _check_prefill(name: str, benchmark: Benchmark) -> None:
+def _check_prefill(name: str, benchmark: Benchmark, tokens: int | None) -> None:
     if not isinstance(benchmark, GradedBenchmark):
         raise ValueError(f"benchmarks: prefill is not available for {name}, a task of lm-eval: {USE}")
     if benchmark.answer_by == "logprob" or benchmark.thinking == "empty":
         key = "answer_by: logprob" if benchmark.answer_by == "logprob" else "thinking: empty"
         raise ValueError(f"benchmarks: prefill is not available for {name}, which has {key}: {USE}")
+    if benchmark.longest == 1 or (tokens or 0) >= benchmark.longest:
+        raise ValueError(
+            f"{'tokens' if tokens else 'benchmarks'}: a prefill leaves no answer of {name}, which has at most "
+            f"{benchmark.longest} tokens (max_tokens): {USE}"
+        )

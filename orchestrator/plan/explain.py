@@ -5,8 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
+from orchestrator import conditions, recoveries
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
+from orchestrator.study.benchmarks import GradedBenchmark
+from orchestrator.study.schema import Study
 
 
 def overview(stages: list[Stage], records: dict[Stage, dict[str, Any]], store: Store) -> Iterator[str]:
@@ -111,3 +114,18 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
         return {k: v for key, item in value.items() for k, v in flatten(item, f"{prefix}{key}.").items()}
     return {prefix[:-1]: list(value) if isinstance(value, tuple) else value}
+
+
+def with_defaults(study: Study) -> dict[str, Any]:
+    """A study with all defaults filled in, those of its conditions, recoveries and benchmarks included."""
+    settings = study.model_dump(mode="json", exclude_none=True)
+    for name, condition in study.conditions.items():
+        given = conditions.options(name, condition)
+        settings["conditions"][name].update(given.model_dump(mode="json", exclude_none=True))
+    for name, recovery in study.recoveries.items():
+        restored = recoveries.options(name, recovery)
+        settings["recoveries"][name].update(restored.model_dump(mode="json", exclude_none=True))
+    for name, benchmark in study.benchmarks.items():
+        if isinstance(benchmark, GradedBenchmark) and benchmark.answer_by == "generation":
+            settings["benchmarks"][name]["max_tokens"] = benchmark.longest
+    return settings

@@ -9,6 +9,7 @@ from orchestrator.measures import MEASURES, TRAINING_DATA
 from orchestrator.plan.trial import EvaluationPoint, Trial
 from orchestrator.stages import data
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED, Hypothesis, Point, points
+from orchestrator.study.prompts import SYNTHETIC
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import check_known
 
@@ -50,8 +51,9 @@ def check(study: Study, trials: Sequence[Trial]) -> None:
             raise ValueError(f"hypotheses.{number} ({hypothesis.claim}): {error}") from error
 
 
-def check_parts(study: Study) -> None:
-    """Raise ValueError for a hypothesis by parts that the benchmark's rows do not have; reads those rows."""
+def check_parts(study: Study, only_local: bool = False) -> None:
+    """Raise ValueError for a hypothesis by parts that the benchmark's rows do not have; reads those rows, or, with
+    `only_local`, those of benchmarks that need no network."""
     for number, hypothesis in enumerate(study.hypotheses):
         if hypothesis.group_by is None:
             continue
@@ -60,6 +62,9 @@ def check_parts(study: Study) -> None:
         where = f"hypotheses.{number} ({hypothesis.claim}): group_by"
         if benchmark.task is not None:
             raise ValueError(f"{where}: {name} is a task of lm-eval, whose parts are not known")
+        source = benchmark.source or ""
+        if only_local and source != SYNTHETIC and ("://" in source or not source.endswith(".jsonl")):
+            continue
         groups = [BENCHMARKS.module(benchmark.kind).group(row) for row in data.load_examples(benchmark)]
         check_known(where, "", hypothesis.group_by, groups[0], f"the parts of {name}")
         halves([group[hypothesis.group_by] for group in groups], where)

@@ -11,7 +11,8 @@ from evaluators.benchmarks import BENCHMARKS
 from orchestrator.plan.gpu_hours import gpu_hours_of, lines
 from orchestrator.plan.state import State
 from orchestrator.plan.trial import Plan
-from orchestrator.plan.workload import cost_of, examples_of, most_to_run, stages_per_experiment
+from orchestrator.plan.workload import cost_of, examples_of, most_to_run, stages_per_experiment, steps_of
+from orchestrator.stages.train import RLProblems
 from orchestrator.store.stage import Stage
 from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.load import without_secrets
@@ -32,13 +33,20 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
     )
     console.print(gpus_at_once(pending, study), markup=False, soft_wrap=True)
     console.print(_table(plan, state, pending))
-    notes = [_examples(study), *_short_contexts(study), *_without_effect(study), *_on_cpus(pending, study)]
+    notes = [
+        _examples(study),
+        *_short_contexts(study),
+        *_trainings(pending, study),
+        *_notes(plan),
+        *_on_cpus(pending, study),
+    ]
     if study.hypotheses:
         experiments, apart, together = stages_per_experiment(plan)
-        notes.append(
-            f"Shared stages: the {experiments} experiments need {apart} stages one by one, and {together} together "
-            f"({1 - together / apart:.0%} fewer)."
-        )
+        if experiments > 1:
+            notes.append(
+                f"Shared stages: the {experiments} experiments need {apart} stages if each runs as a study of its own, "
+                f"and {together} together ({1 - together / apart:.0%} fewer)."
+            )
     searched = [name for name, recovery in study.recoveries.items() if recovery.search is not None]
     if searched:
         most = most_to_run(plan, state.records)
@@ -90,13 +98,38 @@ def _examples(study: Study) -> str:
     return f"Examples: {', '.join(counts)}."
 
 
-def _without_effect(study: Study) -> Iterator[str]:
+def _trainings(pending: Iterable[Stage], study: Study) -> Iterator[str]:
+    trainings = [stage for stage in pending if stage.kind == "train" and stage.runtime.published_by is None]
+    if trainings:
+        steps = sorted({steps_of(stage, study) for stage in trainings})
+        yield f"Trainings: {len(trainings)}, of {f'{steps[0]} to ' if len(steps) > 1 else ''}{steps[-1]} steps."
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    """What a user may not expect."""
+    study = plan.study
+    trained = {(trial.condition, student) for trial in plan.trials if (student := trial.points[0].student) is not None}
+    for condition in dict.fromkeys(condition for condition, student in trained if _trains_on_problems(student)):
+        yield f"Note: conditions.{condition} trains on rl_problems: its objective uses no completions of the teacher."
+    for pair in study.pair_list:
+        if pair.student == pair.teacher:
+            yield f"Note: pairs: {pair.student} is its own teacher."
+    if {"num_train_epochs", "max_steps"} <= study.train.model_fields_set and study.train.max_steps:
+        yield "Note: train.num_train_epochs has no effect where train.max_steps is given."
+    if any(benchmark.task is not None for benchmark in study.benchmarks.values()):
+        yield "Note: tokens at most are without those of lm-eval tasks, whose lengths are not known here."
     if study.train.tuning == "full":
         for key in sorted(OF_LORA & study.train.model_fields_set):
             yield f"Note: train.{key} has no effect on full weights."
 
 
-def _on_cpus(pending: Iterable[Stage], study: Study) -> Iterator[str]:
+def _trains_on_problems(student: Stage) -> bool:
+    return student.kind == "train" and isinstance(student.settings.examples, RLProblems)
+
+
+def _on_cpus(pending: list[Stage], study: Study) -> Iterator[str]:
+    if study.resources.engine.gpus and not study.resources.train.gpus and any(s.kind == "train" for s in pending):
+        yield "Note: resources.train.gpus is 0: trainings run on CPUs. For GPUs set resources: {train: {gpus: 1}}."
     real = {alias for alias, model in study.models.items() if isinstance(model, HubModel | LocalModel)}
     if not study.resources.engine.gpus and real & {stage.runtime.engine for stage in pending}:
         yield "Note: resources.engine.gpus is 0: models run on CPUs. For GPUs set resources: {engine: {gpus: 1}}."

@@ -92,6 +92,8 @@ def stages_per_experiment(plan: Plan) -> tuple[int, int, int]:
     """The number of experiments in a study's hypotheses, the stages that they need one by one, and together."""
     each: dict[int | str, set[Stage]] = defaultdict(set)
     for hypothesis in plan.study.hypotheses:
+        if hypothesis.experiment is None:
+            continue
         for pair in pairs_of(hypothesis, plan.study):
             for point in points(hypothesis, *pair):
                 each[hypothesis.experiment] |= set(closure(_of_point(point, plan)))
@@ -154,3 +156,12 @@ def budgets_without_rows(plan: Plan) -> Iterator[str]:
                         f"recoveries.{point.recovery}.budgets: {wanted} samples are asked for, but the {has} prompts "
                         f"give {has}: lower the budget, or raise prompts.n"
                     )
+
+
+def checkpoints_beyond_steps(plan: Plan) -> Iterator[str]:
+    """A line for each training that ends before one of its checkpoints."""
+    for stage in plan.stages:
+        if stage.kind == "train" and (at := stage.settings.train.stop_after) is not None:
+            steps = steps_of(stage, plan.study)
+            if at > steps:
+                yield f"train.checkpoints: {at} is beyond the {steps} steps of {stage.name}"

@@ -23,4 +23,4 @@ def options(name: str, recovery: Recovery) -> Settings:
         declared = RECOVERIES.module(recovery.kind).Options
     except ValueError as error:
         raise ValueError(f"recoveries.{name}.kind: {error}") from error
-    return parsed(declared, recovery.options, f"recoveries.{name}")
+    return parsed(declared, recovery.options, f"recoveries.{name}", Recovery.model_fields)

@@ -96,7 +96,7 @@ class HypothesisResult:
     halves) and `seeds`, of which there are none if nothing was trained. `note` says why there is no effect.
     """
 
-    experiment: int | str
+    experiment: int | str | None
     claim: str
     student: str
     teacher: str

@@ -9,7 +9,7 @@ from evaluators.engines.chat_template import SWITCH, Chat
 from evaluators.evaluate import chats_of
 from orchestrator.plan import hypotheses
 from orchestrator.plan.trial import Plan
-from orchestrator.plan.workload import budgets_without_rows, steps_of
+from orchestrator.plan.workload import budgets_without_rows, checkpoints_beyond_steps
 from orchestrator.run import tracking
 from orchestrator.stages import api_models, data
 from orchestrator.store.stage import Stage
@@ -45,7 +45,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
                 folders.append(folder)
                 _check_tokens(plan.study, alias, folder, {"prompts": prompts, "rl_problems": problems, **asked})
         _check_thinking(plan.study, folders)
-        _check_trainings(plan, records)
+        _check_trainings(plan)
         _check_weights(plan, store, records)
     except StudyError:
         raise
@@ -128,15 +128,10 @@ def _check_problems(study: Study) -> list[str]:
     return _texts(chats)
 
 
-def _check_trainings(plan: Plan, records: dict[Stage, dict]) -> None:
+def _check_trainings(plan: Plan) -> None:
     """Trainings reach their checkpoints, and teachers whose logits are used have the student's tokenizer."""
-    for stage in plan.stages:
-        if stage.kind != "train" or stage in records:
-            continue
-        at = stage.settings.train.stop_after
-        steps = steps_of(stage, plan.study)
-        if at is not None and at > steps:
-            raise StudyError(f"train.checkpoints: {at} is beyond the {steps} steps of {stage.name}")
+    for mistake in checkpoints_beyond_steps(plan):
+        raise StudyError(mistake)
     for trial in plan.trials:
         students = [point.student for point in trial.points if point.student is not None]
         itself = {answered.inputs["generations"].inputs["base"] for answered in trial.untrained_scores.values()}

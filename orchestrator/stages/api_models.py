@@ -61,7 +61,10 @@ def check_asked(model: Stage, name: str, benchmark: Benchmark) -> None:
         return
     where = f"benchmarks.{name}: {model.name} is behind an API, which shows no log-probabilities:"
     if isinstance(benchmark, LmEvalBenchmark):
-        raise ValueError(f"{where} lm-eval tasks need open weights; use math500, olympiadbench, ifeval or mmlu")
+        raise ValueError(
+            f"benchmarks.{name}: lm-eval tasks are not supported for API models, as {model.name}; use math500, "
+            f"olympiadbench, ifeval or mmlu"
+        )
     assert isinstance(benchmark, GradedBenchmark)
     if benchmark.answer_by == "logprob":
         raise ValueError(f"{where} use answer_by: generation")

@@ -1,7 +1,7 @@
 """The benchmarks of a study: benchmarks that offmodel grades, and tasks of lm-eval."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
@@ -17,6 +17,8 @@ KIND = f"{', '.join(BENCHMARKS)}, or `lm_eval:TASK` for any task of lm-eval"
 
 class Benchmark(Settings):
     """What benchmarks and tasks of lm-eval have in common."""
+
+    RENAMED: ClassVar[dict[str, str]] = {"num_fewshot": "unknown key; use shots", "limit": "unknown key; use n"}
 
     kind: str = Field(description=KIND)
     source: Source | None = Field(
@@ -36,7 +38,11 @@ class Benchmark(Settings):
 class GradedBenchmark(Benchmark):
     """A benchmark whose answers offmodel grades."""
 
-    HINTS = dict.fromkeys(("chat", "shots"), "has no effect here: it is for tasks of lm-eval")
+    HINTS: ClassVar[dict[str, str]] = {
+        **Benchmark.RENAMED,
+        "chat": "has no effect here: it is for tasks of lm-eval",
+        "shots": 'has no effect here: it is for tasks of lm-eval, as {kind: "lm_eval:mmlu", shots: 5}',
+    }
     kind: str = Field(description=KIND, json_schema_extra={"enum": list(BENCHMARKS)})
     prompt: str | None = Field(
         None, description="the prompt, with columns of the row in braces; the benchmark's own by default"
@@ -124,10 +130,13 @@ CHECKS: tuple[Callable[[GradedBenchmark], None], ...] = (
 class LmEvalBenchmark(Benchmark):
     """A task of lm-eval, which defines its own prompts, sampling and grading."""
 
-    HINTS = dict.fromkeys(
-        GradedBenchmark.model_fields.keys() - Benchmark.model_fields.keys(),
-        "has no effect on a task of lm-eval, which defines its own prompts, sampling and grading",
-    )
+    HINTS: ClassVar[dict[str, str]] = {
+        **Benchmark.RENAMED,
+        **dict.fromkeys(
+            GradedBenchmark.model_fields.keys() - Benchmark.model_fields.keys(),
+            "has no effect on a task of lm-eval, which defines its own prompts, sampling and grading",
+        ),
+    }
     kind: str = Field(pattern=f"^{LM_EVAL}.", description=KIND)
     chat: bool = Field(True, description="apply the chat template")
     shots: int | None = Field(None, ge=0, description="examples in the prompt (num_fewshot); the task's own by default")

@@ -48,7 +48,9 @@ def _from_name(value: Any) -> Any:
 class Hypothesis(Settings):
     """A claim, and the comparison that must show it: `compare` with `versus`."""
 
-    experiment: int | str = Field(description="the experiment that it belongs to; groups hypotheses in the report")
+    experiment: int | str | None = Field(
+        None, description="the experiment that it belongs to, which groups hypotheses in the report; none by default"
+    )
     claim: str = Field(min_length=1, description="the claim in words")
     metric: str = Field("score", description="the score, or another measure of the study")
     compare: Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)] = Field(
@@ -67,8 +69,10 @@ class Hypothesis(Settings):
 
     @model_validator(mode="after")
     def _has_an_effect(self) -> "Hypothesis":
-        if (self.expected == "same") != (self.margin is not None):
-            raise ValueError("margin: expected: same needs one, as 0.05, and lower and higher take none")
+        if self.expected == "same" and self.margin is None:
+            raise ValueError("expected: same needs a margin, such as margin: 0.05")
+        if self.expected != "same" and self.margin is not None:
+            raise ValueError(f"margin has no effect on expected: {self.expected}: leave it out, or use expected: same")
         return self
 
 

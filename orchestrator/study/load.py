@@ -63,6 +63,8 @@ def _override(data: dict[str, Any], override: str) -> None:
     keys, separator, value = override.partition("=")
     if not separator:
         raise StudyError(f'"{override}" is not an override: write key.subkey=value')
+    if keys != keys.strip() or value.startswith(" "):
+        raise StudyError(f'"{override}": write {keys.strip()}={value.strip()}, without blanks around =')
     *parents, last = keys.split(".")
     study = data
     for key in parents:

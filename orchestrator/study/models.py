@@ -22,10 +22,16 @@ class Model(Settings):
         return None
 
 
+def _number_of_parameters(value: Any) -> Any:
+    if isinstance(value, str) and value[-1:].upper() == "B":
+        raise ValueError(f'give the number of parameters, as 8.0e+9, not "{value}"')
+    return value
+
+
 class OpenModel(Model):
     """A model with open weights: the student of a pair is one."""
 
-    parameters: float | None = Field(
+    parameters: Annotated[float | None, BeforeValidator(_number_of_parameters)] = Field(
         None, gt=0, description="active parameters per token, as 8.0e+9, from which GPU hours are estimated"
     )
 
@@ -107,7 +113,8 @@ AnyModel = Annotated[
         Discriminator(
             _source_of,
             custom_error_type="source",
-            custom_error_message="give exactly one of organism, hub, path and api, or a hub id or path as text",
+            custom_error_message="give exactly one of organism, hub, path and api, or a hub id or path as text "
+            "(not model: the key of a model of the hub is hub)",
         ),
     ],
     BeforeValidator(_from_text, json_schema_input_type=str | OrganismModel | HubModel | LocalModel | RemoteModel),

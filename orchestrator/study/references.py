@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from evaluators.benchmarks import BENCHMARKS
 from evaluators.suggest import did_you_mean
 from orchestrator.study import provenance
+from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.models import OpenModel
+from orchestrator.study.prompts import SYNTHETIC
 from orchestrator.study.schema import Study
 
 
@@ -58,6 +61,32 @@ def _measures(study: Study) -> Iterator[str]:
             yield from _unknown(f"measures.{measure}", taken_on, study.benchmarks, "benchmarks")
 
 
+def _problems(study: Study) -> Iterator[str]:
+    """RL problems from the data set on which a benchmark is evaluated. A run compares the rows of other sources."""
+    if (problems := study.rl_problems) is None or problems.source == SYNTHETIC or problems.source.endswith(".jsonl"):
+        return
+    for name, benchmark in study.benchmarks.items():
+        graded = BENCHMARKS.module(benchmark.kind) if isinstance(benchmark, GradedBenchmark) else None
+        if problems.source == (benchmark.source or (graded and graded.HUB[0])):
+            yield (
+                f"rl_problems.source: {problems.source} is the source of benchmarks.{name}, so its score would be "
+                f"that of training data: give other problems"
+            )
+
+
+def _workers(study: Study) -> Iterator[str]:
+    workers, rows = study.resources.train.workers, study.train.batch_size
+    if workers > rows:
+        yield f"resources.train.workers: {workers} are more than the {rows} rows of a step (train.batch_size)"
+
+
+def _slashes(study: Study) -> Iterator[str]:
+    for part in ("models", "conditions", "recoveries", "benchmarks"):
+        for name in getattr(study, part):
+            if "/" in name:
+                yield f'{part}: a name has no slash: "{name}" is written as "{name.replace("/", "-")}"'
+
+
 def _prices(study: Study) -> Iterator[str]:
     remote = [alias for alias, model in study.models.items() if model.served is not None]
     yield from _unknown("cost_assumptions.api", study.cost_assumptions.api, remote, "models behind an API")
@@ -81,6 +110,9 @@ CHECKS: tuple[Callable[[Study], Iterator[str]], ...] = (
     _conditions,
     _recoveries,
     _measures,
+    _problems,
+    _workers,
+    _slashes,
     _prices,
     _provenance,
     _repetitions,

@@ -10,6 +10,8 @@ from orchestrator.study.settings import Settings
 class TrainResources(Settings):
     """What one training uses: `workers` processes, each with `cpus` CPUs and `gpus` GPUs."""
 
+    HINTS: ClassVar[dict[str, str]] = {"deepspeed": "unknown key; use zero"}
+
     workers: int = Field(1, gt=0, description="processes; with 4 workers of 1 GPU a training uses 4 GPUs")
     cpus: float = Field(1, gt=0, description="CPUs of a worker")
     gpus: float = Field(0, ge=0, description="GPUs of a worker, at most 1; a share, as 0.5, lets trainings share a GPU")
@@ -43,6 +45,10 @@ class TrainResources(Settings):
 
 class EngineResources(Settings):
     """What one inference engine (vLLM) uses. Each model has its own engines for the whole run."""
+
+    HINTS: ClassVar[dict[str, str]] = {
+        "tensor_parallel_size": "is not supported: an engine has at most one GPU; replicas adds engines"
+    }
 
     cpus: float = Field(1, gt=0, description="CPUs of an engine")
     gpus: int = Field(0, ge=0, description="GPUs of an engine: 0 or 1")

@@ -1,6 +1,6 @@
 """The study file: what a user declares, validated before anything runs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -18,6 +18,12 @@ from orchestrator.study.tracking import Tracking
 from orchestrator.study.train import Train
 
 __all__ = ["Benchmark", "Model", "Pair", "PairGrid", "Problems", "Prompts", "Study"]
+
+
+def _bool_or_list(value: Any) -> Any:
+    if not isinstance(value, bool | list):
+        raise ValueError(f"give true or a list of benchmarks, as [{value}]")
+    return value
 
 
 class Study(Settings):
@@ -43,7 +49,7 @@ class Study(Settings):
     )
     rl_problems: Problems | None = Field(None, description="the problems whose solution GRPO rewards")
     benchmarks: dict[str, AnyBenchmark] = Field(min_length=1, description="what models are evaluated on, by name")
-    measures: dict[str, bool | list[str]] = Field(
+    measures: dict[str, Annotated[bool | list[str], BeforeValidator(_bool_or_list)]] = Field(
         {}, description="what is measured beside scores, by measure: true, or a list of benchmarks"
     )
     hypotheses: list[Hypothesis] = Field([], description="declared expectations, compared with results in the report")

@@ -4,7 +4,16 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from evaluators.suggest import did_you_mean
@@ -28,20 +37,20 @@ class Settings(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _explain_mistakes(cls, value: Any, validate: Any) -> Any:
+    def _explain_mistakes(cls, value: Any, validate: Any, info: ValidationInfo) -> Any:
         try:
             return validate(value)
         except ValidationError as error:
             raise ValidationError.from_exception_data(
-                cls.__name__, [cls._explained(e) for e in error.errors()]
+                cls.__name__, [cls._explained(e, info.context or ()) for e in error.errors()]
             ) from None
 
     @classmethod
-    def _explained(cls, error: Any) -> InitErrorDetails:
+    def _explained(cls, error: Any, beside: Iterable[str]) -> InitErrorDetails:
         message = error["msg"] if error["type"] == EXPLAINED else in_plain_words(error)
         if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
             key = str(error["loc"][0])
-            message = cls.HINTS.get(key) or f"unknown key; {did_you_mean(key, cls.model_fields)}"
+            message = cls.HINTS.get(key) or f"unknown key; {did_you_mean(key, [*cls.model_fields, *beside])}"
         return InitErrorDetails(
             type=PydanticCustomError(EXPLAINED, "{message}", {"message": message}),
             loc=error["loc"],
@@ -52,10 +61,11 @@ class Settings(BaseModel):
 Part = TypeVar("Part", bound=BaseModel)
 
 
-def parsed(declared: type[Part], values: Mapping[str, Any], where: str) -> Part:
-    """Values as a part of a study. Raises ValueError with a line for each mistake; `where` is the place of the part."""
+def parsed(declared: type[Part], values: Mapping[str, Any], where: str, beside: Iterable[str] = ()) -> Part:
+    """Values as a part of a study. Raises ValueError with a line for each mistake; `where` is the place of the part,
+    and `beside` the keys that its mapping also has."""
     try:
-        return declared.model_validate(values)
+        return declared.model_validate(values, context=tuple(beside))
     except ValidationError as error:
         raise ValueError("\n".join(mistakes(error, where))) from error
 
@@ -101,6 +111,8 @@ def _check_source(source: str) -> str:
 
 
 def _number_from_all(value: Any) -> Any:
+    if isinstance(value, str) and value != "all":
+        raise ValueError(f'give a whole number, or all, not "{value}"')
     return None if value == "all" else value
 
 

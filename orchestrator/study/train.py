@@ -43,6 +43,15 @@ class Train(Settings):
         "rank": "unknown key; use lora_r",
         "workers": "unknown key; use resources.train.workers",
         "gpus": "unknown key; use resources.train.workers and resources.train.gpus",
+        "r": "unknown key; use lora_r",
+        "per_device_train_batch_size": "unknown key; use batch_size, the rows in a step of all workers",
+        "gradient_accumulation_steps": "unknown key; use resources.train.max_tokens_per_microbatch",
+        "deepspeed": "unknown key; use resources.train.zero",
+        **dict.fromkeys(("target_modules", "lora_dropout", "qlora"), "is not supported: leave it out"),
+        **dict.fromkeys(
+            ("num_generations", "skip_tokens", "beta", "temperature"),
+            "is an option of the objective, as objective: {kind: grpo, num_generations: 16}",
+        ),
     }
     tuning: Literal["lora", "full"] = Field("lora", description="train a LoRA adapter, or all weights")
     lora_r: int = Field(8, gt=0, description="rank of the adapter")
@@ -98,8 +107,23 @@ class Train(Settings):
 
     def changed(self, overrides: dict[str, Any]) -> "Train":
         """The same training with some fields replaced. Raises ValueError for what it does not take."""
+        if "objective" in overrides:
+            self._check_inherited(overrides)
         new = changed(self, "train", overrides)
         if new.tuning == "full":
             for key in OF_LORA & overrides.keys():
                 raise ValueError(f"train.{key} has no effect on full weights: leave it out, or use tuning: lora")
         return new
+
+    def _check_inherited(self, overrides: dict[str, Any]) -> None:
+        try:
+            kind = _objective_with_options(overrides["objective"])["kind"]
+        except ValueError:
+            return  # The message of the validation has the place.
+        for key in objectives.get(kind).unused_settings:
+            default = type(self).model_fields[key].default
+            if key not in overrides and getattr(self, key) != default:
+                raise ValueError(
+                    f"train.{key}: {getattr(self, key)} is inherited from the study's train and has no effect on "
+                    f"{kind}: add {key}: {default} to this train"
+                )

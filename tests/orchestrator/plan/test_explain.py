@@ -119,3 +119,11 @@ def test_the_command_prints_the_study_with_all_defaults(small, tmp_path, monkeyp
     assert not ended.value.code
     settings = yaml.safe_load(capsys.readouterr().out)
     assert (settings["train"]["lora_r"], settings["train"]["lora_alpha"]) == (4, 16)
+    assert settings["conditions"]["prefill"] == {
+        "kind": "prefill",
+        "tokens": 2,
+        "from_model": "student",
+        "benchmarks": ["maths"],
+    }
+    assert settings["recoveries"]["own"]["train"] == {}
+    assert (settings["benchmarks"]["facts"]["max_tokens"], settings["benchmarks"]["facts"]["samples"]) == (1, 1)

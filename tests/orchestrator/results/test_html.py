@@ -61,7 +61,7 @@ def test_a_study_whose_first_seed_is_missing_says_so(reported):
 
 
 def test_a_benchmark_on_which_no_condition_is_evaluated(reported):
-    page, shown = reported([1, 2], "conditions={prefill: {benchmarks: [facts]}}")
+    page, shown = reported([1, 2], "conditions={off-model: {benchmarks: [facts]}}", "recoveries={}")
     assert "not evaluated" in page
     assert "not evaluated" in shown
 

@@ -214,7 +214,7 @@ def test_an_api_may_teach(small):
         ([FAR, "benchmarks.facts.answer_by=logprob"], "benchmarks.facts: far is behind an API.*answer_by: generation"),
         (
             [FAR, "benchmarks.facts={kind: 'lm_eval:mmlu', n: 5}"],
-            "benchmarks.facts: far is behind an API.*lm-eval tasks need open weights",
+            "benchmarks.facts: lm-eval tasks are not supported for API models, as far",
         ),
         ([FAR, "benchmarks.maths.thinking=empty"], r"benchmarks.maths.thinking: far .* takes no prefill"),
         ([FAR, "sampling.thinking=empty"], "thinking: far is behind an API"),

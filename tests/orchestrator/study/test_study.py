@@ -124,9 +124,35 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ),
         ("recoveries.other={conditions: [off-model], budgets: [1]}", ["recoveries.other.kind: missing"]),
         ("recovery={conditions: [off-model], budgets: [4]}", ['recovery: unknown key; did you mean "recoveries"?']),
-        ("recoveries.own.bugdets=[4]", ["recoveries.own.bugdets: unknown key; known are train"]),
+        ("recoveries.own.bugdets=[4]", ['recoveries.own.bugdets: unknown key; did you mean "budgets"?']),
         ("recoveries.own.kind=gpro", ["recoveries.own.kind: ", 'did you mean "grpo"?']),
         ("conditions.off-model.train=3", ["conditions.off-model.train: ", "mapping of keys to values"]),
+        ("recoveries.own.zzzz=1", ["recoveries.own.zzzz: unknown key; known are budgets, conditions, kind", "train"]),
+        ("measures.kl=maths", ["measures.kl: give true or a list of benchmarks, as [maths]"]),
+        (
+            "hypotheses=[{claim: x, compare: on-model, expected: same}]",
+            ["expected: same needs a margin, such as margin"],
+        ),
+        (
+            "hypotheses=[{claim: x, compare: on-model, expected: lower, margin: 1}]",
+            ["margin has no effect on expected: lower"],
+        ),
+        ("train.r=4", ["train.r: unknown key; use lora_r"]),
+        ("train.per_device_train_batch_size=4", ["use batch_size"]),
+        ("train.gradient_accumulation_steps=4", ["use resources.train.max_tokens_per_microbatch"]),
+        ("train.target_modules=all", ["train.target_modules: is not supported"]),
+        ("train.num_generations=4", ["train.num_generations: ", "objective: {kind: grpo, num_generations: 16}"]),
+        ("benchmarks.maths.num_fewshot=4", ["benchmarks.maths.num_fewshot: unknown key; use shots"]),
+        ("benchmarks.maths.limit=4", ["benchmarks.maths.limit: unknown key; use n"]),
+        ("benchmarks.facts.shots=5", ['{kind: "lm_eval:mmlu", shots: 5}']),
+        ("benchmarks.maths.n=full", ['benchmarks.maths.n: give a whole number, or all, not "full"']),
+        ("resources.engine.tensor_parallel_size=2", ["tensor_parallel_size: is not supported", "replicas"]),
+        ("resources.train.deepspeed=2", ["resources.train.deepspeed: unknown key; use zero"]),
+        ("models.other={model: a/b}", ["the key of a model of the hub is hub"]),
+        ("models.other={hub: a/b, parameters: 8B}", ["models.other.parameters: ", "8.0e+9", '"8B"']),
+        ("conditions.x={kind: sft}", ["it is an objective: write kind: off_model and train: {objective: sft}"]),
+        ("conditions.a/b={kind: off_model}", ["conditions: a name has no slash", '"a-b"']),
+        ("resources.train.workers=64", ["resources.train.workers: 64 are more than the 32 rows of a step"]),
         ("conditions.prefill.train={}", ["conditions.prefill.train: unknown key; known are benchmarks"]),
         (
             "rl_problems={kind: math, source: x, n: 1, max_tokens: 1}",
@@ -150,6 +176,37 @@ def test_a_mistake_has_a_message_with_its_place(small, override, parts):
     message = str(raised.value)
     assert all(part in message for part in parts), message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (["conditions.prefill={tokens: 16, benchmarks: [maths]}"], "at most 16 tokens"),
+        (["conditions.prefill={tokens: 1, benchmarks: [facts]}"], "at most 1 tokens"),
+        (["conditions.prefill={until: x, benchmarks: [facts]}"], "at most 1 tokens"),
+        (
+            [PROBLEMS.replace("synthetic", "HuggingFaceH4/MATH-500"), "benchmarks.real={kind: math500, n: 5}"],
+            "rl_problems.source: HuggingFaceH4/MATH-500 is the source of benchmarks.real",
+        ),
+        (["conditions.prefill={from_model: base, benchmarks: [maths]}"], "give student or teacher"),
+        (
+            [
+                "train.drop_least_likely=0.1",
+                PROBLEMS,
+                "recoveries.own={kind: grpo, conditions: [off-model], budgets: [2]}",
+            ],
+            "drop_least_likely: 0.1 is inherited from the study's train and has no effect on grpo: add",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_each_other_are_refused(small, overrides, part):
+    with pytest.raises(StudyError, match=part):
+        build_plan(small(*overrides))
+
+
+def test_a_refused_value_that_is_inherited_is_undone_as_its_message_says(small):
+    recovery = "recoveries.own={kind: grpo, conditions: [off-model], budgets: [2], train: {drop_least_likely: 0.0}}"
+    build_plan(small("train.drop_least_likely=0.1", PROBLEMS, recovery))
 
 
 def test_all_mistakes_are_reported_together(small):
@@ -192,6 +249,7 @@ def test_all_examples_of_a_benchmark_may_be_asked_for(small):
     ("override", "part"),
     [
         ("train.lora_r", "write key.subkey=value"),
+        ("train.lora_r = 4", "write train.lora_r=4, without blanks around ="),
         ("seeds.first=1", "seeds is not a mapping; replace all of it"),
         ("models.student.hub=a/b", "student is not a mapping; replace all of it"),
         pytest.param("seeds=[1, 2", "seeds=[1, 2"),
