@@ -1,7 +1,6 @@
 """Builds the prompts of a benchmark from its rows, and grades the generations."""
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.generations import Generation, content_ids, sampled_tokens, to_jsonl
+from evaluators.engines.generations import Generation, content_ids, sampled_tokens
 from evaluators.engines.thinking import strip_reasoning
-from evaluators.grading.aggregate import pass_at, score
+from evaluators.grading.aggregate import group_means, pass_at, score
 from evaluators.grading.verdict import Verdict
 
 GRADERS = 4  # threads; symbolic comparisons run in worker processes
@@ -106,7 +105,7 @@ def summary(generations: Sequence[Generation], graded: Sequence[Graded]) -> dict
         "mean_length": fmean(lengths),
         "median_length": median(lengths),
         "p95_length": quantiles(lengths, n=20, method="inclusive")[-1] if len(lengths) > 1 else lengths[0],
-        "groups": by_group(graded),
+        "groups": group_means((example.group, example.score) for example in graded),
     }
     samples = len(graded[0].verdicts)
     if samples > 1:
@@ -117,21 +116,7 @@ def summary(generations: Sequence[Generation], graded: Sequence[Graded]) -> dict
     return facts
 
 
-def by_group(graded: Sequence[Graded]) -> dict[str, dict[str, float]]:
-    """The mean score of each group, such as {"level": {"1": 0.9, ...}}."""
-    scores: dict[str, dict[str | int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for example in graded:
-        for name, value in example.group.items():
-            scores[name][value].append(example.score)
-    return {name: {str(v): fmean(s) for v, s in sorted(values.items())} for name, values in scores.items()}
-
-
-def write_graded(path: Path, graded: list[Graded]) -> None:
-    """Write grades as JSON lines."""
-    path.write_text(to_jsonl(graded))
-
-
 def read_graded(path: Path) -> list[Graded]:
-    """The grades that `write_graded` wrote."""
+    """The grades that `to_jsonl` wrote."""
     rows = (json.loads(line) for line in path.read_text().splitlines())
     return [Graded(**{**row, "verdicts": tuple(Verdict(**verdict) for verdict in row["verdicts"])}) for row in rows]

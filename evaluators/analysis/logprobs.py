@@ -7,21 +7,17 @@ Where the text shows where the final answer begins, both also exist for the toke
 on ("answer").
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
-import numpy as np
-
-from evaluators.analysis.statistics import Interval, ratio
+from evaluators.analysis.values import ALL, Ratios
 from evaluators.engines.chat_template import Chat
 from evaluators.engines.generations import Generation
 from evaluators.engines.requests import Request, TokenLogprobs
 from evaluators.engines.thinking import answer_start
 
-ALL, REASONING, ANSWER = "all", "reasoning", "answer"
+REASONING, ANSWER = "reasoning", "answer"
 
 
 @dataclass(frozen=True)
@@ -66,18 +62,7 @@ def requests_by_token_ids(generations: Sequence[Generation]) -> list[Request]:
     return requests
 
 
-def mean_nll(rows: Sequence[CompletionLogprobs], part: str = ALL) -> Interval:
-    """The mean NLL per token in nats, with its 95 % interval over completions."""
-    having = [row for row in rows if row.tokens.get(part)]
-    sums_A = np.array([row.logprob[part] for row in having])
-    return ratio(-sums_A, np.array([row.tokens[part] for row in having], dtype=float))
-
-
-def parts_of(rows: Sequence[CompletionLogprobs]) -> list[str]:
-    """The parts that at least one of these completions has."""
-    return [part for part in (ALL, REASONING, ANSWER) if any(row.tokens.get(part) for row in rows)]
-
-
-def read_logprobs(path: Path) -> list[CompletionLogprobs]:
-    """The rows of a JSONL file."""
-    return [CompletionLogprobs(**json.loads(line)) for line in path.read_text().splitlines()]
+def nll(rows: Sequence[CompletionLogprobs]) -> Ratios:
+    """The NLL of each completion in nats, by part."""
+    sums = [{part: -logprob for part, logprob in row.logprob.items()} for row in rows]
+    return Ratios(ids=[row.id for row in rows], sums=sums, tokens=[row.tokens for row in rows])

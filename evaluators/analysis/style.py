@@ -10,11 +10,9 @@ held-out accuracy on the two models shows whether their styles differ; near 0.5 
 This is our own method: the studies that offmodel reproduces compare styles by reading.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -68,11 +66,6 @@ def classify(
 def accuracy(shares: Sequence[StyleShares]) -> float:
     """The held-out accuracy on the base student's and the teacher's completions; 0.5 is chance."""
     return fmean([1 - one.base for one in shares] + [one.teacher for one in shares])
-
-
-def read_shares(path: Path) -> list[StyleShares]:
-    """The shares of a JSONL file."""
-    return [StyleShares(**json.loads(line)) for line in path.read_text().splitlines()]
 
 
 def _ngram_counts(texts: list[list[str]]) -> list[Any]:

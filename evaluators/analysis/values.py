@@ -9,7 +9,6 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from evaluators.analysis.statistics import (
     ratio,
     smallest_effect,
 )
+from evaluators.grading.aggregate import group_means
 
 Groups = dict[str, dict[str, float]]  # a mean by part of the benchmark: {"level": {"1": 0.9, ...}}
 ALL = "all"  # the class of all tokens
@@ -165,12 +165,7 @@ def _stack(values_S: Sequence[Shares]) -> np.ndarray:
 
 
 def _by_group(values_S: Sequence[Shares]) -> Groups:
-    found: dict[str, dict[str | int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for one in values_S:
-        for part, value in zip(one.parts, one.values, strict=True) if one.parts else ():
-            for name, which in part.items():
-                found[name][which].append(value)
-    return {name: {str(k): fmean(v) for k, v in sorted(parts.items())} for name, parts in found.items()}
+    return group_means(pair for one in values_S if one.parts for pair in zip(one.parts, one.values, strict=True))
 
 
 def _detectable(before_E: np.ndarray, after_S_E: np.ndarray) -> float | None:

@@ -5,7 +5,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Self
 
 from evaluators.engines.chat_template import Chat
@@ -14,7 +13,7 @@ from evaluators.engines.requests import Completion, RequestOutput, Usage
 
 @dataclass(frozen=True, kw_only=True)
 class LmEvalGrade:
-    """The lm-eval task that an example belongs to, the example's score, and all of its metrics."""
+    """The lm-eval task that an example belongs to, its score, and all of its numeric metrics by "name,filter"."""
 
     task: str
     score: float
@@ -74,11 +73,6 @@ def to_jsonl(examples: Iterable[Any]) -> str:
 def from_jsonl(text: str) -> list[Generation]:
     """The generations that `to_jsonl` wrote."""
     return [_generation(json.loads(line)) for line in text.splitlines()]
-
-
-def read_generations(path: Path) -> list[Generation]:
-    """The generations of a JSONL file."""
-    return from_jsonl(path.read_text())
 
 
 def _generation(row: dict) -> Generation:

@@ -8,9 +8,10 @@
 """
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from math import comb
+from statistics import fmean
 
 from evaluators.grading.verdict import Verdict
 
@@ -57,3 +58,12 @@ def majority(verdicts: Sequence[Verdict]) -> float:
         return 0.0
     winner = max(votes, key=lambda answer: votes[answer])
     return verdicts[answers.index(winner)].score
+
+
+def group_means(scores: Iterable[tuple[Mapping[str, str | int], float]]) -> dict[str, dict[str, float]]:
+    """The mean of each group, such as {"level": {"1": 0.9, ...}}, from each example's groups and score."""
+    found: dict[str, dict[str | int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for groups, each in scores:
+        for name, group in groups.items():
+            found[name][group].append(each)
+    return {name: {str(k): fmean(v) for k, v in sorted(parts.items())} for name, parts in found.items()}

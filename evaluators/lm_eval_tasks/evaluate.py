@@ -6,11 +6,11 @@ from typing import Any
 
 import lm_eval
 
-from evaluators.engines.generations import content_ids
+from evaluators.engines.generations import Generation, LmEvalGrade, content_ids
 from evaluators.lm_eval_tasks.load import load
 from evaluators.lm_eval_tasks.model import EngineLM, Output, Text
 from evaluators.lm_eval_tasks.scores import scores
-from evaluators.lm_eval_tasks.task import Generate, LmEvalExample, LmEvalResult, LmEvalTask, Score
+from evaluators.lm_eval_tasks.task import Generate, LmEvalResult, LmEvalTask, Score
 from evaluators.rows import choose
 
 
@@ -46,22 +46,27 @@ def _result(results: dict[str, Any], tasks: dict[str, Any], drawn: list[tuple[st
         for sample in results["samples"][name]:
             samples.setdefault((name, sample["doc_id"]), sample)  # There is one for each filter.
     ids = content_ids([key[0], json.dumps(samples[key]["doc"], sort_keys=True, default=str)] for key in drawn)
-    examples = []
+    generations, truncated_prompts = [], 0
     for id, (name, index) in zip(ids, drawn, strict=True):
         prompt, outputs = _outputs(tasks[name], samples[name, index])
-        examples.append(
-            LmEvalExample(
+        truncated_prompts += outputs[0].prompt_truncated
+        own = metrics[name][index]
+        generations.append(
+            Generation(
                 id=id,
-                task=name,
-                prompt=prompt,
+                prompt=[{"role": "user", "content": prompt}],
                 prompt_token_ids=outputs[0].prompt_token_ids,
-                prompt_truncated=outputs[0].prompt_truncated,
                 completions=tuple(output.completion for output in outputs),
-                score=metrics[name][index][main[name]],
-                metrics=metrics[name][index],
+                lm_eval=LmEvalGrade(task=name, score=own[main[name]], metrics=own),
             )
         )
-    return LmEvalResult(examples=examples, results=results["results"], metric=main, versions=results["versions"])
+    return LmEvalResult(
+        generations=generations,
+        truncated_prompts=truncated_prompts,
+        results=results["results"],
+        metric=main,
+        versions=results["versions"],
+    )
 
 
 def _outputs(task: Any, sample: dict[str, Any]) -> tuple[str, list[Output]]:

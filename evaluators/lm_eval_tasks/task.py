@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams, TokenLogprobs
+from evaluators.engines.generations import Generation
+from evaluators.engines.requests import Request, RequestOutput, SamplingParams, TokenLogprobs
 
 Generate = Callable[[list[Request], SamplingParams], Iterable[tuple[int, RequestOutput]]]
 Score = Callable[[list[Request]], Iterable[tuple[int, TokenLogprobs]]]
@@ -30,33 +31,17 @@ class LmEvalTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LmEvalExample:
-    """One example with its completions, graded by lm-eval.
-
-    `id` is derived from the row's content. `completions` are all that were generated, with repeats; a task that
-    compares given options has one completion, the most likely option, with all options' `option_logprobs`.
-    `prompt_truncated`: the prompt was cut on the left to fit the context. `score` is the main metric of the task
-    (`LmEvalResult.metric`), from 0 to 1; `metrics` has all numeric metrics by "name,filter".
-    """
-
-    id: str
-    task: str
-    prompt: str
-    prompt_token_ids: tuple[int, ...]
-    prompt_truncated: bool
-    completions: tuple[Completion, ...]
-    score: float
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
 class LmEvalResult:
-    """The examples in the order in which they were drawn, and the results by task.
+    """The examples with lm-eval's grades, in the order in which they were drawn, and the results by task.
 
-    `results` has lm-eval's aggregated metrics, of groups as well; `metric` names the main metric.
+    Ids are derived from the rows' contents. A generation has all completions, with repeats; in a task that compares
+    given options it has one, the most likely option, with all options' `option_logprobs`. Its score is the main metric
+    of the task, from 0 to 1; `metric` names it. `truncated_prompts` counts the prompts that were cut on the left to fit
+    the context. `results` has lm-eval's aggregated metrics, of groups as well.
     """
 
-    examples: list[LmEvalExample]
+    generations: list[Generation]
+    truncated_prompts: int
     results: dict[str, dict[str, Any]]
     metric: dict[str, str]
     versions: dict[str, Any]

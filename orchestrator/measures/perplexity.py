@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from math import exp
 from typing import Any
 
+from evaluators.analysis.logprobs import nll
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Ratios, text_of
 from orchestrator.measures import TRAINING_DATA, Column
@@ -45,12 +46,7 @@ def stages(builder: Builder, data: Stage) -> tuple[Stage, ...]:
 
 
 def values(reader: StageReader, stages: Sequence[Stage], of: str) -> Ratios:
-    rows = reader.read(stages[0], logprobs_of)
-    return Ratios(
-        ids=[row.id for row in rows],
-        sums=[{name: -logprob for name, logprob in row.logprob.items()} for row in rows],
-        tokens=[row.tokens for row in rows],
-    )
+    return nll(reader.read(stages[0], logprobs_of))
 
 
 def diagnostics(reader: StageReader, stages_S: Sequence[Sequence[Stage]]) -> dict[str, float]:

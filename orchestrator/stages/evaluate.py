@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
-from evaluators.evaluate import Graded, grade, graded_by_lm_eval, read_graded, summary, write_graded
+from evaluators.engines.generations import to_jsonl
+from evaluators.evaluate import Graded, grade, graded_by_lm_eval, read_graded, summary
 from orchestrator.stages import data
 from orchestrator.stages.sample import TaskPrompts, generations_of
 from orchestrator.store.context import StageContext
@@ -69,7 +70,7 @@ def run(context: StageContext) -> dict[str, Any]:
         graded = grade(settings.kind, rows, generations, settings.score)
         verdicts = [verdict for one in graded for verdict in one.verdicts]
         figures = BENCHMARKS.module(settings.kind).further_scores(verdicts)
-    write_graded(context.out / GRADES, graded)
+    (context.out / GRADES).write_text(to_jsonl(graded))
     return {**summary(generations, graded), "figures": figures}
 
 

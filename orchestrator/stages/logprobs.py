@@ -1,17 +1,11 @@
 """The stage `logprobs`: log-probabilities of a sample's completions, or of training rows, under a model."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from evaluators.analysis.logprobs import (
-    CompletionLogprobs,
-    mean_nll,
-    parts_of,
-    read_logprobs,
-    requests_by_text,
-    requests_by_token_ids,
-)
+from evaluators.analysis.logprobs import CompletionLogprobs, nll, requests_by_text, requests_by_token_ids
 from evaluators.engines.generations import to_jsonl
 from orchestrator.stages.sample import generations_of
 from orchestrator.stages.transform import rows_of
@@ -59,9 +53,10 @@ def run(context: StageContext) -> dict[str, Any]:
         found |= {ids[place]: CompletionLogprobs.of(ids[place], one) for place, one in chunk}
     logprobs = [found[id] for id in ids]
     (context.out / LOGPROBS).write_text(to_jsonl(logprobs))
-    return {"n": len(logprobs), "nll": {part: mean_nll(logprobs, part).value for part in parts_of(logprobs)}}
+    nats = nll(logprobs)
+    return {"n": len(logprobs), "nll": {part: nats.per_token(part).value for part in nats.classes}}
 
 
 def logprobs_of(folder: Path) -> list[CompletionLogprobs]:
     """The log-probabilities in a finished stage's folder."""
-    return read_logprobs(folder / LOGPROBS)
+    return [CompletionLogprobs(**json.loads(line)) for line in (folder / LOGPROBS).read_text().splitlines()]

@@ -12,15 +12,7 @@ from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.generations import (
-    Generation,
-    LmEvalGrade,
-    content_ids,
-    from_jsonl,
-    read_generations,
-    sampled_tokens,
-    to_jsonl,
-)
+from evaluators.engines.generations import Generation, content_ids, from_jsonl, sampled_tokens, to_jsonl
 from evaluators.engines.prefill import Prefill, PrefillText
 from evaluators.engines.requests import Request, SamplingParams
 from evaluators.engines.thinking import strip_reasoning
@@ -299,27 +291,17 @@ def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
         return chain.from_iterable(context.score(requests))
 
     found = run_task(task, generate, score)
-    generations = [
-        Generation(
-            id=one.id,
-            prompt=[{"role": "user", "content": one.prompt}],
-            prompt_token_ids=one.prompt_token_ids,
-            completions=one.completions,
-            lm_eval=LmEvalGrade(task=one.task, score=one.score, metrics=one.metrics),
-        )
-        for one in found.examples
-    ]
     figures = {
         f"{name} {metric}" if len(found.results) > 1 else metric: value
         for name, metrics in found.results.items()
         for metric, value in metrics.items()
         if isinstance(value, float)
     }
-    truncated = sum(one.prompt_truncated for one in found.examples) / len(found.examples)
+    truncated = found.truncated_prompts / len(found.generations)
     facts = {"figures": figures, "metric": found.metric, "versions": found.versions, "truncated_prompts": truncated}
-    return _write(context, generations, **facts)
+    return _write(context, found.generations, **facts)
 
 
 def generations_of(folder: Path) -> list[Generation]:
     """The generations in a finished sample's folder."""
-    return read_generations(folder / GENERATIONS)
+    return from_jsonl((folder / GENERATIONS).read_text())

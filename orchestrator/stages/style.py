@@ -1,11 +1,12 @@
 """The stage `style`: whether completions for a benchmark read like the base student's or like the teacher's."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from evaluators.analysis.style import StyleShares, accuracy, classify, read_shares
+from evaluators.analysis.style import StyleShares, accuracy, classify
 from evaluators.engines.generations import to_jsonl
 from orchestrator.stages import data
 from orchestrator.stages.sample import generations_of
@@ -36,4 +37,4 @@ def run(context: StageContext) -> dict[str, Any]:
 
 
 def shares_of(folder: Path) -> list[StyleShares]:
-    return read_shares(folder / SHARES)
+    return [StyleShares(**json.loads(line)) for line in (folder / SHARES).read_text().splitlines()]

@@ -6,7 +6,7 @@ import pytest
 
 from evaluators.engines.generations import Generation, LmEvalGrade, content_ids, from_jsonl, to_jsonl
 from evaluators.engines.requests import Completion
-from evaluators.evaluate import chats_of, example_ids, grade, graded_by_lm_eval, read_graded, summary, write_graded
+from evaluators.evaluate import chats_of, example_ids, grade, graded_by_lm_eval, read_graded, summary
 
 ROWS = [{"problem": f"{i} + {i} = ?", "answer": str(2 * i), "level": i, "subject": "sums"} for i in (1, 2, 3)]
 
@@ -134,7 +134,7 @@ def test_lm_eval_grades_its_own_tasks():
 def test_generations_and_grades_are_read_as_written(tmp_path):
     assert from_jsonl(to_jsonl(FOUR_EACH)) == FOUR_EACH
     graded = grade("math500", ROWS, FOUR_EACH)
-    write_graded(tmp_path / "grades.jsonl", graded)
+    (tmp_path / "grades.jsonl").write_text(to_jsonl(graded))
     assert read_graded(tmp_path / "grades.jsonl") == graded
 
 

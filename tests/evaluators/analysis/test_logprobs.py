@@ -3,13 +3,7 @@
 import numpy as np
 import pytest
 
-from evaluators.analysis.logprobs import (
-    CompletionLogprobs,
-    mean_nll,
-    parts_of,
-    requests_by_text,
-    requests_by_token_ids,
-)
+from evaluators.analysis.logprobs import CompletionLogprobs, nll, requests_by_text, requests_by_token_ids
 from evaluators.engines.generations import Generation
 from evaluators.engines.requests import Completion, TokenLogprobs
 
@@ -28,17 +22,16 @@ def test_logprobs_are_summed_by_part():
     )
     assert one.logprob == {"all": -7, "reasoning": -3, "answer": -4}
     assert one.tokens == {"all": 3, "reasoning": 2, "answer": 1}
-    assert parts_of([one]) == ["all", "reasoning", "answer"]
-    assert parts_of(
-        [CompletionLogprobs.of("a", TokenLogprobs(token_ids=(1,), logprobs=(-1.0,), greedy=(True,), answer_start=None))]
-    ) == ["all"]
+    assert nll([one]).classes == ["all", "reasoning", "answer"]
+    without = TokenLogprobs(token_ids=(1,), logprobs=(-1.0,), greedy=(True,), answer_start=None)
+    assert nll([CompletionLogprobs.of("a", without)]).classes == ["all"]
 
 
 def test_the_mean_is_over_tokens_and_the_interval_over_completions():
-    found = mean_nll(rows([-2.0, -12.0], [2, 4]))
+    found = nll(rows([-2.0, -12.0], [2, 4])).per_token()
     assert found.value == pytest.approx(14 / 6)
     assert found.low < found.value < found.high
-    assert mean_nll(rows([-2.0, -4.0], [2, 4])).low == pytest.approx(1.0)
+    assert nll(rows([-2.0, -4.0], [2, 4])).per_token().low == pytest.approx(1.0)
 
 
 def test_the_interval_has_its_nominal_coverage():
@@ -46,7 +39,7 @@ def test_the_interval_has_its_nominal_coverage():
     for _ in range(300):
         lengths = rng.integers(5, 60, 200)
         sums = -(lengths * 0.3 + rng.normal(0, np.sqrt(lengths)))
-        found = mean_nll(rows(sums.tolist(), lengths.tolist()))
+        found = nll(rows(sums.tolist(), lengths.tolist())).per_token()
         hits += found.low <= 0.3 <= found.high
     assert 0.91 < hits / 300 < 0.985
 

@@ -102,7 +102,7 @@ def agree(one: LmEvalResult, other: dict) -> list:
     assert {key: one.results[name][key] for key in values} == pytest.approx(values, abs=1e-4, rel=1e-4)
     first = other["samples"][name][0]["filter"]
     samples = [sample for sample in other["samples"][name] if sample["filter"] == first]
-    examples = {example.prompt: example for example in one.examples}
+    examples = {example.prompt[0]["content"]: example for example in one.generations}
     assert len(examples) == len(samples)
     return [(examples[sample["arguments"][0][0]], sample) for sample in samples]
 
@@ -126,7 +126,9 @@ def test_completions_equal_those_of_lm_evals_model(engine, reference, rows, chat
     result = ours(engine, task)
     assert len(set(same_texts(agree(result, theirs(reference, task))))) > 4
     assert result.metric == {"short_math": "exact_match,none"}
-    assert [example.score for example in result.examples] == [e.metrics["exact_match,none"] for e in result.examples]
+    assert [example.lm_eval.score for example in result.generations] == [
+        e.lm_eval.metrics["exact_match,none"] for e in result.generations
+    ]
 
 
 def test_completions_of_real_rows_equal_those_of_lm_evals_model(engine, reference, rows):
@@ -134,7 +136,7 @@ def test_completions_of_real_rows_equal_those_of_lm_evals_model(engine, referenc
     task = LmEvalTask(name="short_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path)
     result = ours(engine, task)
     same_texts(agree(result, theirs(reference, task)))
-    assert [example.prompt_truncated for example in result.examples].count(True) == 1
+    assert result.truncated_prompts == 1
 
 
 def test_completions_with_an_adapter_equal_those_of_lm_evals_model(engine, rows, tmp_path):
@@ -151,7 +153,7 @@ def test_completions_with_an_adapter_equal_those_of_lm_evals_model(engine, rows,
     path = rows(benchmark_rows("math500", 4, 3))
     task = LmEvalTask(name="short_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path)
     tuned = same_texts(agree(ours(engine, task, folder), theirs(model, task)))
-    assert tuned != [example.completions[0].text for example in ours(engine, task).examples]
+    assert tuned != [example.completions[0].text for example in ours(engine, task).generations]
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -162,7 +164,7 @@ def test_log_probabilities_of_options_equal_those_of_lm_evals_model(engine, refe
     )
     result = ours(engine, task)
     same_logprobs(agree(result, theirs(reference, task)))
-    assert {example.completions[0].text for example in result.examples} <= set("ABCD")
+    assert {example.completions[0].text for example in result.generations} <= set("ABCD")
     assert result.metric == {"mmlu_abstract_algebra": "acc,none"}
 
 
@@ -172,14 +174,14 @@ def test_ifeval_metrics_equal_those_of_lm_evals_model(engine, reference, rows):
     result = ours(engine, task)
     same_texts(agree(result, theirs(reference, task)))
     assert result.metric == {"short_ifeval": "prompt_level_strict_acc,none"}
-    assert all("prompt_level_loose_acc,none" in example.metrics for example in result.examples)
-    assert 0.5 < sum(example.score for example in result.examples) / len(result.examples) < 1
+    assert all("prompt_level_loose_acc,none" in example.lm_eval.metrics for example in result.generations)
+    assert 0.5 < sum(example.lm_eval.score for example in result.generations) / len(result.generations) < 1
 
 
 def test_samples_are_repeatable_by_seed(engine, rows):
     def sample(seed: int) -> dict[str, str]:
         task = LmEvalTask(name="sampled_math", tokenizer=STEPS, max_model_len=CONTEXT, chat=True, rows=path, seed=seed)
-        return {example.id: example.completions[0].text for example in ours(engine, task).examples}
+        return {example.id: example.completions[0].text for example in ours(engine, task).generations}
 
     path = rows(benchmark_rows("math500", 6, 3))
     assert sample(1) == sample(1)
@@ -229,9 +231,11 @@ def test_the_first_filter_of_the_first_metric_is_the_score(rows):
         scores,
     )
     assert result.metric == {"gsm8k": "exact_match,strict-match"}
-    correct = [example for example in result.examples if example.score]
-    assert [example.prompt for example in correct] == [e.prompt for e in result.examples if "2 + 2" in e.prompt]
-    assert sum(example.metrics["exact_match,flexible-extract"] for example in result.examples) == 1
+    correct = [example for example in result.generations if example.lm_eval.score]
+    assert [example.prompt[0]["content"] for example in correct] == [
+        e.prompt[0]["content"] for e in result.generations if "2 + 2" in e.prompt[0]["content"]
+    ]
+    assert sum(example.lm_eval.metrics["exact_match,flexible-extract"] for example in result.generations) == 1
     assert result.results["gsm8k"]["exact_match,strict-match"] == 1 / 8
     assert result.versions["gsm8k"] == 3.0
 
@@ -243,10 +247,12 @@ def test_n_rows_are_the_first_in_the_drawn_order(rows):
             LmEvalTask(name="gsm8k", tokenizer=STEPS, max_model_len=CONTEXT, rows=path, shots=0, n=n, seed=5),
             generates("#### 4"),
             scores,
-        ).examples
+        ).generations
         for n in (4, None)
     )
-    assert [(e.id, e.prompt, e.score) for e in some] == [(e.id, e.prompt, e.score) for e in every[:4]]
+    assert [(e.id, e.prompt[0]["content"], e.lm_eval.score) for e in some] == [
+        (e.id, e.prompt[0]["content"], e.lm_eval.score) for e in every[:4]
+    ]
     assert len({example.id for example in every}) == 9
     assert [example.id for example in every] != sorted(example.id for example in every)
 
@@ -277,7 +283,7 @@ def test_prompts_begin_with_exactly_one_bos_where_the_tokenizer_adds_one(rows, t
     tokenizer.save_pretrained(folders[True])
     for begins, folder in folders.items():
         task = LmEvalTask(name="gsm8k", tokenizer=folder, max_model_len=CONTEXT, chat=chat, rows=path, shots=0)
-        for example in evaluate(task, generates(""), scores).examples:
+        for example in evaluate(task, generates(""), scores).generations:
             expected = 1 if chat or begins else 0
             assert example.prompt_token_ids.count(tokenizer.bos_token_id) == expected
             assert example.prompt_token_ids[:expected] == (tokenizer.bos_token_id,) * expected
@@ -306,10 +312,10 @@ def test_rows_of_a_group_are_drawn_from_all_its_tasks(tmp_path, monkeypatch, row
             generates("3"),
             scores,
         )
-        assert len(result.examples) == (n or 12)
-        assert {example.task for example in result.examples} == set(result.metric)
+        assert len(result.generations) == (n or 12)
+        assert {example.lm_eval.task for example in result.generations} == set(result.metric)
         assert len(result.metric) == tasks
-        mean = sum(example.score for example in result.examples) / len(result.examples)
+        mean = sum(example.lm_eval.score for example in result.generations) / len(result.generations)
         assert result.results["both_of_two"]["exact_match,none"] == pytest.approx(mean)
 
 
@@ -348,7 +354,7 @@ def test_a_score_must_be_from_0_to_1_for_each_example(tmp_path, monkeypatch, row
     if refused is None:
         result = evaluate(task, generates("three"), scores)
         assert result.metric == {"other_metric": metric}
-        assert [example.score for example in result.examples] == [0, 0]
+        assert [example.lm_eval.score for example in result.generations] == [0, 0]
     else:
         with pytest.raises(ValueError, match=f"lm_eval:other_metric: scores must be from 0 to 1 .* {refused}"):
             evaluate(task, generates("three"), scores)
@@ -360,7 +366,9 @@ def test_grading_that_needs_a_main_thread_works_from_any_thread(rows):
     text = "Final Answer: The final answer is $\\frac{2}{4}$. I hope it is correct."
     with ThreadPoolExecutor(1) as pool:
         task = LmEvalTask(name="minerva_math500", tokenizer=STEPS, max_model_len=2048, rows=rows([row]))
-        assert [one.score for one in pool.submit(run_task, task, generates(text), scores).result().examples] == [1.0]
+        assert [
+            one.lm_eval.score for one in pool.submit(run_task, task, generates(text), scores).result().generations
+        ] == [1.0]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 from evaluators.analysis.logprobs import CompletionLogprobs
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.style import StyleShares
-from evaluators.analysis.values import halves
 from evaluators.engines.generations import to_jsonl
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.hypotheses import check_parts
@@ -124,13 +123,6 @@ def test_parts_are_checked_on_the_rows(small):
         check_parts(small(hypothesis(f"{MATHS}, group_by: levels")))
     with pytest.raises(ValueError, match="have no order"):
         check_parts(small("benchmarks.maths.kind=math500", hypothesis(f"{MATHS}, group_by: subject")))
-
-
-def test_halves_leave_the_middle_out():
-    assert halves([5, 1, 2, 3, 4, 4]) == ({1, 2}, {4, 5})
-    assert halves([1, 2, 10, 9]) == ({1, 2}, {9, 10})
-    with pytest.raises(ValueError, match="one part only"):
-        halves([1, 1])
 
 
 @pytest.fixture
