@@ -45,7 +45,7 @@ def write_report(plan: Plan, store: Store) -> Report:
         files[FIGURE] = figures.as_png(figures.pair_figure(results, *pair, leading, html.budget_units(plan.study)))
     folder = f"reports/{plan.study.name}"
     for name, content in files.items():
-        store.overwrite(f"{store.root}/{folder}/{name}", content)
+        store.overwrite(f"{folder}/{name}", content)
     location = f"{without_secrets(plan.study.store).rstrip('/')}/{folder}"
     return Report(results=results, location=location, files=files)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from orchestrator.store.stage import Stage
 
-EventKind = Literal["started", "finished", "failed", "not run"]
+EventKind = Literal["waiting", "started", "finished", "failed", "not run"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,14 @@ class EventLog:
         self._events: list[Event] = []
         self._failures: dict[str, str] = {}
 
-    def start(self, stage: Stage, trial: str) -> str | None:
-        """Log the start of a stage and return None; or return its failure if it has failed in this run already."""
-        failure = self._failures.get(stage.address)
-        if failure is None:
-            self._events.append(Event("started", time.time(), stage.address, stage.kind, trial))
-        return failure
+    def wait(self, stage: Stage, trial: str) -> None:
+        """Log that a stage waits for its resources, which the event names."""
+        runtime = stage.runtime
+        resources = f"{runtime.cpus:g} CPU" + (f", {runtime.gpus:g} GPU" if runtime.gpus else "")
+        self._events.append(Event("waiting", time.time(), stage.address, stage.kind, trial, resources))
+
+    def start(self, stage: Stage, trial: str) -> None:
+        self._events.append(Event("started", time.time(), stage.address, stage.kind, trial))
 
     def finish(self, stage: Stage, trial: str, record: dict[str, Any]) -> None:
         took = {key: record[key] for key in ("started", "seconds", "facts")}

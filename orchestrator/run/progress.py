@@ -12,6 +12,7 @@ from rich.text import Text
 
 from orchestrator.run.event_log import Event
 
+LONG_WAIT = 60.0  # seconds for which a stage waits before the progress says for what
 LINE_EVERY = 15.0  # seconds between two lines if the output is not a terminal
 
 
@@ -21,6 +22,7 @@ class Progress:
     def __init__(self, console: Console, left: Counter[str]):
         self._console, self._left = console, Counter(left)
         self._total = sum(left.values())
+        self._waiting: dict[str, Event] = {}
         self._running: dict[str, Event] = {}
         self._done: Counter[str] = Counter()
         self._seconds: Counter[str] = Counter()
@@ -43,15 +45,21 @@ class Progress:
     def update(self, events: list[Event]) -> None:
         """Add new events and show the progress."""
         for event in events:
-            if event.what == "started":
+            if event.what == "waiting":
+                self._running.pop(event.address, None)  # Its process was lost.
+                self._waiting[event.address] = event
+            elif event.what == "started":
+                self._waiting.pop(event.address, None)
                 self._running[event.address] = event
             elif event.what == "finished":
+                self._waiting.pop(event.address, None)  # Another run has finished it.
                 self._running.pop(event.address, None)
                 self._left[event.kind] -= 1
                 self._done[event.kind] += 1
                 self._seconds[event.kind] += event.seconds  # type: ignore[assignment]
                 self._tokens[event.kind] += event.facts.get("tokens", 0)
             elif event.what == "failed":
+                self._waiting.pop(event.address, None)
                 self._running.pop(event.address, None)
                 self._console.print(
                     f"[red]failed[/red] {event.address} in {event.trial}: {escape(event.message)}", soft_wrap=True
@@ -88,7 +96,17 @@ class Progress:
         now = ", ".join(f"{kind} {n}" for kind, n in sorted(running.items())) or "nothing"
         return (
             f"{duration(time.time() - self._started)}: {sum(self._done.values())} of {self._total} stages done, "
-            f"running {now}; {self._rate()}; {self._remaining()}"
+            f"running {now}{self._delayed()}; {self._rate()}; {self._remaining()}"
+        )
+
+    def _delayed(self) -> str:
+        """The number of stages that wait for resources, and, once that is long, how long and for what."""
+        if not self._waiting:
+            return ""
+        first = min(self._waiting.values(), key=lambda event: event.time)
+        since = time.time() - first.time
+        return f", waiting {len(self._waiting)}" + (
+            f" ({duration(since)} for {first.message})" if since >= LONG_WAIT else ""
         )
 
     def _table(self) -> Group:
@@ -102,7 +120,7 @@ class Progress:
         shown = [
             Text(f"  {name.rsplit('-', 1)[0]}", style="dim", no_wrap=True, overflow="ellipsis") for name in names[:8]
         ]
-        head = f"{duration(time.time() - self._started)}  {self._rate()}  {self._remaining()}"
+        head = f"{duration(time.time() - self._started)}  {self._rate()}  {self._remaining()}{self._delayed()}"
         return Group(Text(head, style="bold"), table, *shown)
 
 

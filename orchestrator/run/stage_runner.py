@@ -14,11 +14,13 @@ from functools import partial
 from typing import Any
 
 import ray
+import ray.exceptions
 
 from orchestrator.run import engines
 from orchestrator.stages import evaluate, logprobs, model, ray_train, sample, style, train, transform, weights
+from orchestrator.stages.retries import Retries
 from orchestrator.store.context import StageContext
-from orchestrator.store.leases import LeaseRequest
+from orchestrator.store.leases import Lease, LeaseLost, LeaseRequest
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from trainers.disk import explain_disk_full
@@ -33,6 +35,14 @@ KINDS = {
     "logprobs": logprobs,
     "style": style,
 }
+# Losses of a task's process, for which the task is not to blame
+LOST = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.LocalRayletDiedError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.OutOfMemoryError,
+)
 TRAININGS = 4  # of a trial that run in the background while their checkpoints are evaluated
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between two looks at a stage that another process runs
 
@@ -84,21 +94,26 @@ class StageRunner:
     def _finish(self, stage: Stage) -> None:
         if stage.runtime.published_by is not None:
             self._wait_for_checkpoint(stage, stage.runtime.published_by)
-        request, wait = LeaseRequest(self.store, stage.address), FIRST_WAIT
+        as_task, wait = stage.runtime.cpus is not None, FIRST_WAIT
+        running = LeaseRequest(self.store, stage.address)
+        # A task takes the lease once it has its resources. Until then its trial only has a place in its run's queue, so
+        # that another run, whose resources are free, can run the stage.
+        request = LeaseRequest(self.store, stage.address, name=f"queue-{self.run}") if as_task else running
         while self._known(stage) is None:
             lease = request.attempt()
-            if lease is None:
-                failure = ray.get(self.event_log.failure.remote(stage.address))
-                if failure is not None:
-                    raise StageFailed(stage, failure, here=False)
-                self.sleep(wait)
-                wait = min(wait * 1.5, LONGEST_WAIT)
-                continue
-            try:
-                if self._known(stage) is None:  # Another process may have finished it just before.
-                    self._run(stage)
-            finally:
-                lease.release()
+            if lease is not None:
+                try:
+                    if self._known(stage) is not None:  # Another process has finished it just before.
+                        return
+                    if self._run_as_task(stage, running) if as_task else self._run_here(stage, lease):
+                        return
+                finally:
+                    lease.release()
+            failure = ray.get(self.event_log.failure.remote(stage.address))
+            if failure is not None:
+                raise StageFailed(stage, failure, here=False)
+            self.sleep(wait)
+            wait = min(wait * 1.5, LONGEST_WAIT)
 
     def _wait_for_checkpoint(self, stage: Stage, training: Stage) -> None:
         """Run the training that publishes the checkpoint `stage`, and wait for the checkpoint.
@@ -116,27 +131,52 @@ class StageRunner:
         if self._known(stage) is None:
             running.result()
 
-    def _run(self, stage: Stage) -> None:
-        failure = ray.get(self.event_log.start.remote(stage, self.trial))
+    def _run_here(self, stage: Stage, lease: Lease) -> bool:
+        """Run a stage in this process; returns whether it is finished. Raises StageFailed."""
+        return self._run(stage, lambda: perform(stage, self.store, self.run, lease.number, self.event_log, self.trial))
+
+    def _run_as_task(self, stage: Stage, running: LeaseRequest) -> bool:
+        """Run a stage as a Ray task, unless another run runs it; returns whether it is finished. Raises StageFailed."""
+        if running.held():
+            return False
+        retries = Retries(self.store, stage)
+        options = {
+            "num_cpus": stage.runtime.cpus,
+            "num_gpus": stage.runtime.gpus,
+            "max_retries": 0,  # Ray would count losses with progress.
+            "scheduling_strategy": "DEFAULT",  # on any node, not in the placement group of the trial
+        }
+
+        def run() -> bool:
+            while True:
+                ray.get(self.event_log.wait.remote(stage, self.trial))
+                task = _perform_as_task.options(**options)
+                try:
+                    arguments = (stage, self.store.uri, self.run, running.ended, self.event_log, self.trial)
+                    return ray.get(task.remote(*arguments))
+                except LOST:
+                    if running.held():  # The task ended itself, as another process has taken over.
+                        return False
+                    if not retries.again():
+                        raise
+
+        return self._run(stage, run)
+
+    def _run(self, stage: Stage, run: Callable[[], bool]) -> bool:
+        failure = ray.get(self.event_log.failure.remote(stage.address))
         if failure is not None:
             raise StageFailed(stage, failure, here=False)
         steps = stage.runtime.checkpoints if stage.kind == "train" else ()
         checkpoints = [train.at_step(stage, step) for step in steps]
         checkpoints = [checkpoint for checkpoint in checkpoints if self._known(checkpoint) is None]
         try:
-            if stage.runtime.cpus is not None:
-                options = {
-                    "num_cpus": stage.runtime.cpus,
-                    "num_gpus": stage.runtime.gpus,
-                    "max_retries": stage.runtime.retries,  # of a lost worker; an exception is not retried
-                    "scheduling_strategy": "DEFAULT",  # on any node, not in the placement group of the trial
-                }
-                ray.get(_perform_as_task.options(**options).remote(stage, self.store.uri, self.run))
-            else:
-                perform(stage, self.store, self.run)
+            if not run():
+                return False
+        except LeaseLost:
+            return False
         except Exception as error:  # Any error of a stage becomes its failure.
             if self._known(stage) is not None:
-                return  # Another attempt was first, and has removed this one's folder.
+                return True  # Another attempt was first, and has removed this one's folder.
             message = _cause(error)
             ray.get(self.event_log.fail.remote(stage, self.trial, message))
             raise StageFailed(stage, message, here=True) from error
@@ -146,28 +186,42 @@ class StageRunner:
             record = self._known(done)
             assert record is not None
             self.event_log.finish.remote(done, self.trial, record)
+        return True
 
 
-def perform(stage: Stage, store: Store, run: str) -> None:
-    """Run a stage in this process and publish its files and facts."""
+def perform(stage: Stage, store: Store, run: str, lease: int | None, event_log: Any, trial: str) -> bool:
+    """Run a stage in this process and publish its files and facts. Returns True: the stage is finished."""
+    event_log.start.remote(stage, trial)
     attempt = uuid.uuid4().hex[:8]
     out = store.new_folder(stage, attempt)
-    started = time.time()
+    started, published = time.time(), False
     try:
-        context = StageContext(stage, store, out, partial(engines.call, run, stage.runtime.retries), run)
+        context = StageContext(stage, store, out, partial(engines.call, run, stage.runtime.retries), run, lease)
         with explain_disk_full(out):
-            context.publish(stage, out, attempt, started, KINDS[stage.kind].run(context))
-    except Exception:
-        shutil.rmtree(out, ignore_errors=True)
-        raise
+            published = context.publish(stage, out, attempt, started, KINDS[stage.kind].run(context))
     finally:
-        if not store.is_local:  # The files are uploaded.
+        if not (published and store.is_local):  # The files are half a result, another attempt was first, or uploaded.
             shutil.rmtree(out, ignore_errors=True)
+    return True
 
 
 @ray.remote
-def _perform_as_task(stage: Stage, store: str, run: str) -> None:
-    perform(stage, Store(store), run)
+def _perform_as_task(stage: Stage, store_uri: str, run: str, ended: bytes | None, event_log: Any, trial: str) -> bool:
+    """Run a stage as its lease's owner. False if another process is it, or has finished the stage."""
+    store = Store(store_uri)
+    lease = LeaseRequest(store, stage.address, ended=ended).attempt()
+    if lease is None:
+        return False
+    lease.on_loss = _end_process
+    try:
+        return store.record(stage) is None and perform(stage, store, run, lease.number, event_log, trial)
+    finally:
+        lease.release()
+
+
+def _end_process() -> None:
+    """End this process at once: whatever it is computing, another process computes as well."""
+    os._exit(1)
 
 
 def _cause(error: Exception) -> str:

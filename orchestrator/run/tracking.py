@@ -202,7 +202,7 @@ class _Log:
             return  # The curve of a checkpoint is the beginning of its training's.
         record = self._store.record(student)
         assert record is not None, f"{student.address} is not done"
-        lines = self._store.read(f"{self._store.root}/{student.address}/{record['attempt']}/{STEPS}")
+        lines = self._store.read(f"{student.address}/{record['attempt']}/{STEPS}")
         assert lines is not None, f"{student.address} has left no {STEPS}"
         prefix = f"recovery {point.budget}" if point.budget else "training"
         for line in lines.decode().splitlines():

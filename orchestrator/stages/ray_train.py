@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.stages.preemption import PreemptionNotice
+from orchestrator.stages.retries import Retries
 from orchestrator.stages.train import RLProblems
 from orchestrator.stages.training import artifacts, examples, rollouts
 from orchestrator.store.context import StageContext
+from orchestrator.store.leases import LeaseLost
 from orchestrator.store.temporary import fetch_temporary, publish_temporary, temporary_path
 from trainers.callbacks import Callbacks
 from trainers.process import ProcessConfig
 
 FIGURES = "training.json"
 MICROBATCH_TOKENS = {"cuda": 16384, "cpu": 4096}  # On a CPU larger micro-batches do not fit its caches.
-PERMANENT = (ValueError, ArithmeticError, AssertionError)  # errors that a retry would repeat
+PERMANENT = (ValueError, ArithmeticError, AssertionError, LeaseLost)  # errors that a retry would repeat
 
 
 def run(context: StageContext) -> dict[str, Any]:
@@ -26,16 +28,16 @@ def run(context: StageContext) -> dict[str, Any]:
     one_process, store = context.stage.runtime.one_process, context.store
     # The process of rank 0 may run on another machine, and then returns its files through the store.
     returned = None if one_process or store.is_local else temporary_path(context.stage)
-    for retries_left in reversed(range(context.stage.runtime.retries + 1)):
-        if _fit(context, returned, retries_left):
-            break
+    retries = Retries(store, context.stage)
+    while not _fit(context, returned, retries):
+        pass
     if returned is not None:
         fetch_temporary(store, returned, context.out)
     figures = json.loads((context.out / FIGURES).read_text())
     return {key: value for key, value in figures.items() if key != "losses"}
 
 
-def _fit(context: StageContext, returned: str | None, retries_left: int) -> bool:
+def _fit(context: StageContext, returned: str | None, retries: Retries) -> bool:
     """Train once; returns whether it succeeded. Raises the cause of a failure that is not to be retried."""
     import ray.train
     from ray.train.torch import TorchTrainer
@@ -58,7 +60,7 @@ def _fit(context: StageContext, returned: str | None, retries_left: int) -> bool
         except ray.train.WorkerGroupError as error:
             cause = _cause(error.worker_failures.values())
             # Processes that lose another one fail with whatever error their next exchange with it raises.
-            if isinstance(cause, PERMANENT) or not retries_left:
+            if isinstance(cause, PERMANENT) or not retries.again():
                 raise cause from error
             return False
     return True

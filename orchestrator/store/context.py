@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.engines.requests import Request, RequestOutput, SamplingParams, TokenLogprobs
+from orchestrator.store.leases import check_held
 from orchestrator.store.partial import append_partial, read_partial
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
@@ -44,6 +45,7 @@ class StageContext:
     """One execution of a stage. It writes its files to the folder `out`.
 
     `engines(engine, weights, method, requests, *arguments)` calls a method of a run's engine; see `generate`.
+    `lease` is the number of the lease under which the stage runs, if there is one.
     """
 
     stage: Stage
@@ -51,6 +53,7 @@ class StageContext:
     out: Path
     engines: Callable[..., Iterator[list[tuple[int, Any]]]]
     run: str = ""
+    lease: int | None = None
 
     def generate(self, requests: list[Request], params: SamplingParams) -> Iterator[list[tuple[int, RequestOutput]]]:
         """Sample completions with the stage's weights. Yields chunks of (index of the request, output) in the order
@@ -61,11 +64,17 @@ class StageContext:
         """Log-probabilities of each request's prefill under the stage's weights; yields chunks like `generate`."""
         return self.engines(self.stage.runtime.engine, self.weights, "score", requests)
 
+    def check_held(self) -> None:
+        """Raise LeaseLost if another process has taken the stage over. Call it before a write to the stage's folder."""
+        if self.lease is not None:
+            check_held(self.store, self.stage.address, self.lease)
+
     def publish(self, stage: Stage, out: Path, attempt: str, started: float, facts: dict[str, Any]) -> bool:
         """Make the files in `out` the result of this stage, or of a stage that this one publishes during its run.
 
         `started` is a Unix time. False when another attempt has published the stage first.
         """
+        self.check_held()
         took = {"started": started, "seconds": time.time() - started}
         return self.store.publish(
             stage, out, attempt, {"run": self.run, **took, "facts": facts, "versions": versions()}
@@ -73,6 +82,7 @@ class StageContext:
 
     def append_partial(self, lines: str) -> None:
         """Store lines of partial results, for a later attempt if this one is interrupted."""
+        self.check_held()
         append_partial(self.store, self.stage, lines.encode())
 
     def read_partial(self) -> str:

@@ -3,15 +3,20 @@
 A lease is a file `lease-<n>` beside the record, created only if it does not exist. Its owner rewrites it every few
 seconds, a heartbeat. Another process takes over by creating `lease-<n+1>`, once the file has not changed for the length
 of a lease by its own clock, or once the owner's process on the same machine has ended. Of several that try, one
-succeeds.
+succeeds. Numbers of leases and of states grow together, so a number says which of two owners is the later one.
+
+An owner that was taken over, such as a process that was stopped and woken, finds a later lease at its next heartbeat,
+or before it next writes to the stage's folder: it raises LeaseLost and writes nothing more.
 """
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -22,6 +27,11 @@ from orchestrator.store.store import Store
 
 LEASE_SECONDS = 60.0
 Wait = Callable[[threading.Event, float], bool]  # waits for an event or the seconds; True if it was the event
+log = logging.getLogger(__name__)
+
+
+class LeaseLost(Exception):
+    """Another process has taken over the stage that this process was running."""
 
 
 @cache
@@ -34,21 +44,30 @@ def _machine() -> str:
 
 
 class Lease:
-    """A lease that this process holds until `release`, or until the process ends."""
+    """A lease that this process holds until `release`, until the process ends, or until another one takes over.
 
-    def __init__(self, store: Store, folder: str, number: int, seconds: float, wait: Wait):
+    `on_loss` is called, in the thread of the heartbeats, when another process has taken over.
+    """
+
+    def __init__(self, store: Store, address: str, name: str, number: int, seconds: float, wait: Wait):
         self.number = number
-        self._store, self._path, self._seconds, self._wait = store, f"{folder}/lease-{number}", seconds, wait
+        self.on_loss: Callable[[], None] = lambda: None
+        self._store, self._address, self._name, self._seconds, self._wait = store, address, name, seconds, wait
         self._owner = {
             "machine": _machine(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "process_started": psutil.Process().create_time(),
+            "process_started": _process_started(os.getpid()),
+            "token": uuid.uuid4().hex,  # makes the content unique, as `Store.create` needs
         }
         self._released = threading.Event()
         self._writing = threading.Lock()  # A heartbeat must not write the file of a released lease again.
         store.create(self._path, self._content(0))
         threading.Thread(target=self._beat, daemon=True).start()
+
+    @property
+    def _path(self) -> str:
+        return f"{self._address}/{self._name}-{self.number}"
 
     def _content(self, beat: int) -> bytes:
         return json.dumps({**self._owner, "beat": beat}).encode()
@@ -57,22 +76,33 @@ class Lease:
         beat = 0
         while not self._wait(self._released, self._seconds / 6):
             beat += 1
-            with self._writing:
-                if not self._released.is_set():
-                    # A write that fails is repeated at the next heartbeat; a lease is several heartbeats long.
-                    with contextlib.suppress(Exception):  # Each kind of store has its own errors.
+            try:
+                with self._writing:
+                    if not self._released.is_set():
+                        check_held(self._store, self._address, self.number, self._name)
                         self._store.overwrite(self._path, self._content(beat))
+            except LeaseLost as lost:
+                log.warning("%s", lost)
+                self.on_loss()
+                return
+            except Exception as error:  # noqa: BLE001  # A lease is several heartbeats long.
+                log.warning("%s: no heartbeat: %s", self._path, error)
 
     def release(self) -> None:
         """Release the lease. Call it after the record is written, or after the stage has failed."""
         with self._writing:
             self._released.set()
-        with contextlib.suppress(FileNotFoundError):  # Another process took over and has released it.
-            self._store.fs.rm_file(self._path)
+        try:
+            self._store.remove(self._path)
+        except Exception as error:  # noqa: BLE001  # It ends by itself, as without heartbeats.
+            log.warning("%s: cannot be released: %s", self._path, error)
 
 
 class LeaseRequest:
-    """A request for the lease of the stage at `address`; it remembers since when the present lease is unchanged."""
+    """A request for the lease of the stage at `address`; it remembers since when the present lease is unchanged.
+
+    `ended` is the content of a lease that has ended, as found by this request or by another one before it.
+    """
 
     def __init__(
         self,
@@ -81,48 +111,80 @@ class LeaseRequest:
         seconds: float = LEASE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
         wait: Wait = threading.Event.wait,
+        *,
+        name: str = "lease",
+        ended: bytes | None = None,
     ):
-        self._store, self._folder, self._seconds = store, f"{store.root}/{address}", seconds
+        self.ended = ended
+        self._store, self._address, self._name, self._seconds = store, address, name, seconds
         self._clock, self._wait = clock, wait
-        self._seen: tuple[int, bytes] | None = None
+        self._seen: bytes | None = None
         self._since = 0.0
 
     def attempt(self) -> Lease | None:
         """The lease, or None while another process holds it."""
-        present = self._newest()
-        if present is not None and self._alive(*present):
+        names = self._store.names(self._address)
+        present = _numbers(names, self._name)
+        if present and self._alive(max(present)):
             return None
-        number = 1 if present is None else present[0] + 1
+        # After a release no lease is left, but its states may be.
+        number = 1 + max(present + _numbers(names, "state"), default=0)
         try:
-            return Lease(self._store, self._folder, number, self._seconds, self._wait)
+            lease = Lease(self._store, self._address, self._name, number, self._seconds, self._wait)
         except FileExistsError:
             return None
+        for earlier in present:  # Their owners see that theirs is gone, even after this one is released.
+            with contextlib.suppress(OSError):
+                self._store.remove(f"{self._address}/{self._name}-{earlier}")
+        return lease
 
-    def _newest(self) -> tuple[int, bytes] | None:
-        # fsspec may have cached the listing of a remote folder.
-        self._store.fs.invalidate_cache(self._folder)
-        try:
-            names = [entry.rsplit("/", 1)[-1] for entry in self._store.fs.ls(self._folder, detail=False)]
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        numbers = [int(name.removeprefix("lease-")) for name in names if name.startswith("lease-")]
-        if not numbers:
-            return None
-        content = self._store.read(f"{self._folder}/lease-{max(numbers)}")
-        return None if content is None else (max(numbers), content)
+    def held(self) -> bool:
+        """Whether another process holds the lease."""
+        present = _numbers(self._store.names(self._address), self._name)
+        return bool(present) and self._alive(max(present))
 
-    def _alive(self, number: int, content: bytes) -> bool:
-        owner = json.loads(content)
-        if owner["machine"] == _machine() and not _runs(owner["pid"], owner["process_started"]):
+    def _alive(self, number: int) -> bool:
+        content = self._store.read(f"{self._address}/{self._name}-{number}")
+        if content is None:
             return False
-        if self._seen != (number, content):
-            self._seen, self._since = (number, content), self._clock()
-        return self._clock() - self._since < self._seconds
+        if self._seen != content:
+            self._seen, self._since = content, self._clock()
+        if content == self.ended or _ended_here(content) or self._clock() - self._since >= self._seconds:
+            self.ended = content
+            return False
+        return True
 
 
-def _runs(pid: int, started: float) -> bool:
+def check_held(store: Store, address: str, number: int, name: str = "lease") -> None:
+    """Raise LeaseLost unless the lease with this number is still there, and the last one."""
+    present = _numbers(store.names(address), name)
+    if not present or max(present) != number:
+        raise LeaseLost(f"{address}: another process has taken over, so this one ({os.getpid()}) ends its attempt")
+
+
+def _numbers(names: list[str], name: str) -> list[int]:
+    """The first number in each of these names that begins with `name-`."""
+    return [int(one.removeprefix(f"{name}-").partition("-")[0]) for one in names if one.startswith(f"{name}-")]
+
+
+def _ended_here(content: bytes) -> bool:
+    """Whether the owner was a process of this machine that has ended. A torn lease may be anybody's."""
     try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        owner = json.loads(content)
+        machine, pid, started = owner["machine"], owner["pid"], owner["process_started"]
+    except (ValueError, TypeError, KeyError):
         return False
+    return machine == _machine() and _process_started(pid) != started
+
+
+def _process_started(pid: int) -> float | None:
+    """When a process was started, in ticks since the boot, which no clock changes; None for one that has ended."""
+    try:
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return None
+        stat = Path(f"/proc/{pid}/stat")
+        if stat.exists():
+            return int(stat.read_text().rpartition(")")[2].split()[19])
+        return psutil.Process(pid).create_time()
+    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
+        return None

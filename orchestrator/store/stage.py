@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 HASH_DIGITS = 10
+NAME_LENGTH = 150  # file systems take 255 bytes; the hash and a temporary name follow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class Stage:
     def address(self) -> str:
         """The stage's folder in the store: a readable name, and a hash that makes it unique."""
         readable = re.sub(r"[^A-Za-z0-9_.]+", "-", self.name)
-        return f"{self.kind}/{readable}-{self.fingerprint[:HASH_DIGITS]}"
+        return f"{self.kind}/{readable[:NAME_LENGTH]}-{self.fingerprint[:HASH_DIGITS]}"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stage) and self.fingerprint == other.fingerprint

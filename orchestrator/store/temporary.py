@@ -13,15 +13,15 @@ def temporary_path(stage: Stage) -> str:
 
 
 def publish_temporary(store: Store, folder: Path, path: str) -> str:
-    """Copy a local folder to a path that every machine can read, until `delete_temporary`; returns the path."""
-    store.put_folder(folder, f"{store.root}/{path}")
+    """Copy a local folder to a path that every machine can read, until it is removed; returns the path."""
+    store.put_folder(folder, path)
     return path
 
 
 def fetch_temporary(store: Store, path: str, into: Path) -> Path:
     """A local folder with the files of a temporary folder; a remote store's are copied to `into`."""
-    return store.get_folder(f"{store.root}/{path}", into)
+    return store.get_folder(path, into)
 
 
 def delete_temporary(store: Store, path: str) -> None:
-    store.fs.rm(f"{store.root}/{path}", recursive=True)
+    store.remove_folder(path)

@@ -33,8 +33,9 @@ def publish_checkpoint(context: StageContext, step: int, folder: Path) -> None:
 
 def save_state(context: StageContext, folder: Path) -> None:
     """Keep the state in `folder`, with the log of steps so far, for a later attempt."""
+    context.check_held()
     shutil.copyfile(context.out / STEPS, folder / STEPS)
-    partial.save_state(context.store, context.stage, folder)
+    partial.save_state(context.store, context.stage, folder, context.lease or 0)
 
 
 def load_state(context: StageContext, folder: Path) -> Path | None:

@@ -9,9 +9,11 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
-from orchestrator.store.leases import Lease, LeaseRequest
+from orchestrator.store import files
+from orchestrator.store.leases import Lease, LeaseLost, LeaseRequest, check_held
 from orchestrator.store.store import Store
 
 LONG = 1000.0  # seconds; no test runs longer than this lease
@@ -52,7 +54,7 @@ def store(tmp_path):
 
 
 def lease_path(store: Store, number: int = 1) -> str:
-    return f"{store.root}/train/stage/lease-{number}"
+    return f"train/stage/lease-{number}"
 
 
 def write_lease(store: Store, **changed) -> None:
@@ -107,7 +109,7 @@ def test_a_process_id_that_was_given_out_again_is_not_its_owner(store):
     assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
     owner = json.loads(store.read(lease_path(store)))
     assert owner["pid"] == os.getpid()
-    store.overwrite(lease_path(store), json.dumps({**owner, "process_started": owner["process_started"] - 60}).encode())
+    store.overwrite(lease_path(store), json.dumps({**owner, "process_started": owner["process_started"] - 1}).encode())
     assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
 
 
@@ -152,17 +154,93 @@ def test_an_owner_with_heartbeats_keeps_its_lease(store, now, intervals):
     assert request.attempt() is not None
 
 
-def test_heartbeats_continue_after_a_failed_write(store, tmp_path, intervals):
+def test_a_store_that_is_gone_for_a_while_costs_no_lease(store, tmp_path, intervals, monkeypatch):
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        """The store comes back while the third try waits."""
+        waits.append(seconds)
+        if len(waits) == 3:
+            (tmp_path / "runs").unlink()
+            (tmp_path / "away").rename(tmp_path / "runs")
+
+    monkeypatch.setattr(files, "sleep", sleep)
     lease = LeaseRequest(store, "train/stage", LEASE, wait=intervals.wait).attempt()
     (tmp_path / "runs").rename(tmp_path / "away")
-    (tmp_path / "runs").write_text("a file in the place of the store, so that a write fails")
+    (tmp_path / "runs").write_text("a file in the place of the store")
     intervals.end_and_work()
-    (tmp_path / "runs").unlink()
-    (tmp_path / "away").rename(tmp_path / "runs")
-    assert json.loads(store.read(lease_path(store)))["beat"] == 0
+    assert len(waits) == 3
+    assert json.loads(store.read(lease_path(store)))["beat"] == 1
+    lease.release()
+
+
+def test_heartbeats_continue_after_a_failed_write(store, intervals, monkeypatch):
+    lease = LeaseRequest(store, "train/stage", LEASE, wait=intervals.wait).attempt()
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "overwrite", lambda *_: (_ for _ in ()).throw(OSError("refused")))
+        intervals.end_and_work()
     intervals.end_and_work()
     assert json.loads(store.read(lease_path(store)))["beat"] == 2
     lease.release()
+
+
+def test_an_owner_notices_that_it_was_taken_over_and_writes_nothing_more(store, intervals):
+    first = LeaseRequest(store, "train/stage", LEASE, wait=intervals.wait).attempt()
+    lost = threading.Event()
+    first.on_loss = lost.set
+    check_held(store, "train/stage", 1)
+    request = LeaseRequest(store, "train/stage", LEASE, ended=store.read(lease_path(store)))
+    second = request.attempt()
+    assert second.number == 2
+    with pytest.raises(LeaseLost, match="train/stage: another process has taken over"):
+        check_held(store, "train/stage", 1)
+    check_held(store, "train/stage", 2)
+    second.release()
+    # Nor does it hold the lease once its successor has released it.
+    with pytest.raises(LeaseLost):
+        check_held(store, "train/stage", 1)
+    intervals.end()
+    assert lost.wait(60)
+    assert store.names("train/stage") == []
+
+
+def test_a_lease_is_numbered_after_the_states_of_earlier_ones(store):
+    store.create("train/stage/state-4-2/complete", b"{}")
+    assert LeaseRequest(store, "train/stage").attempt().number == 5
+
+
+@pytest.mark.parametrize("content", [b"", b'{"machine": "els', b"[]", b"\0\0\0"])
+def test_a_torn_lease_is_taken_over_after_its_length(store, now, content):
+    store.create(lease_path(store), content)
+    request = LeaseRequest(store, "train/stage", LEASE, lambda: now[0])
+    assert request.attempt() is None
+    now[0] = LEASE
+    assert request.attempt().number == 2
+
+
+def test_a_step_of_the_clock_does_not_end_a_lease(store, monkeypatch):
+    assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
+    created = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: created(self) + 5)
+    assert LeaseRequest(store, "train/stage", LONG).attempt() is None
+
+
+def test_what_one_request_saw_end_another_one_takes_at_once(store, now):
+    write_lease(store)
+    seen = LeaseRequest(store, "train/stage", LEASE, lambda: now[0])
+    assert seen.held()
+    assert LeaseRequest(store, "train/stage", LEASE, ended=seen.ended).attempt() is None
+    now[0] = LEASE
+    assert not seen.held()
+    assert LeaseRequest(store, "train/stage", LEASE, ended=seen.ended).attempt().number == 2
+
+
+def test_a_place_in_a_queue_is_not_the_lease(store):
+    queued = LeaseRequest(store, "train/stage", name="queue-one").attempt()
+    assert LeaseRequest(store, "train/stage", name="queue-one").attempt() is None
+    assert LeaseRequest(store, "train/stage", name="queue-two").attempt() is not None
+    assert LeaseRequest(store, "train/stage").attempt() is not None
+    queued.release()
 
 
 def test_a_heartbeat_does_not_restore_a_released_lease(store):
@@ -187,7 +265,7 @@ def test_a_heartbeat_does_not_restore_a_released_lease(store):
 def test_an_owner_that_was_taken_over_does_not_release_its_successor(store):
     first = LeaseRequest(store, "train/stage", LONG).attempt()
     owner = json.loads(store.read(lease_path(store)))
-    store.overwrite(lease_path(store), json.dumps({**owner, "process_started": 0.0}).encode())
+    store.overwrite(lease_path(store), json.dumps({**owner, "process_started": 0}).encode())
     second = LeaseRequest(store, "train/stage", LONG).attempt()
     assert second.number == 2
     first.release()
@@ -198,24 +276,24 @@ def test_an_owner_that_was_taken_over_does_not_release_its_successor(store):
 
 def test_an_owner_may_find_its_lease_gone_when_it_releases(store):
     lease = LeaseRequest(store, "train/stage", LONG).attempt()
-    store.fs.rm_file(lease_path(store))
+    store.remove(lease_path(store))
     lease.release()
     assert LeaseRequest(store, "train/stage", LONG).attempt() is not None
 
 
 def test_a_file_that_is_still_being_written_is_no_lease(store):
     # A lease is written beside itself and then moved, so whoever lists the folder may see it on its way.
-    store.create(f"{store.root}/train/stage/.{uuid.uuid4().hex}", b"")
+    store.create(f"train/stage/.{uuid.uuid4().hex}", b"")
     assert LeaseRequest(store, "train/stage").attempt() is not None
 
 
 def test_of_many_threads_one_takes_over_a_dead_lease(store):
     owner = LeaseRequest(store, "train/owner", LONG).attempt()
-    alive = json.loads(store.read(f"{store.root}/train/owner/lease-1"))
+    alive = json.loads(store.read("train/owner/lease-1"))
     owner.release()
-    dead = json.dumps({**alive, "process_started": 0.0}).encode()
+    dead = json.dumps({**alive, "process_started": 0}).encode()
     for i in range(8):
-        store.create(f"{store.root}/train/stage{i}/lease-1", dead)
+        store.create(f"train/stage{i}/lease-1", dead)
         start_together = threading.Barrier(12)
 
         def contend(_, address=f"train/stage{i}", start_together=start_together):

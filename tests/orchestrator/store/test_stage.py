@@ -124,3 +124,10 @@ def test_closure_has_each_stage_once_and_inputs_first():
     places = {stage: i for i, stage in enumerate(ordered)}
     assert all(places[needed] < places[stage] for stage in ordered for needed in stage.inputs.values())
     assert set(ordered) == {model(), left, right, last}
+
+
+def test_long_names_fit_into_a_file_name():
+    named = Stage("sample", 1, "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B " * 20, {"n": 1})
+    (folder,) = named.address.split("/")[1:]
+    assert len(f"{folder}.{'0' * 32}") < 255
+    assert folder.endswith(named.fingerprint[:10])

@@ -15,7 +15,7 @@ OTHER = Stage("train", 1, "student", {"seed": 2})
 
 
 def test_a_file_is_created_only_where_there_is_none(store):
-    path = f"{store.root}/kind/stage/lease-1"
+    path = "kind/stage/lease-1"
     store.create(path, b"first")
     with pytest.raises(FileExistsError):
         store.create(path, b"second")
@@ -24,7 +24,7 @@ def test_a_file_is_created_only_where_there_is_none(store):
 
 
 def test_of_many_threads_one_creates_a_local_file(tmp_path):
-    store, path, start_together = Store(str(tmp_path)), f"{tmp_path}/kind/stage/record.json", threading.Barrier(12)
+    store, path, start_together = Store(str(tmp_path)), "kind/stage/record.json", threading.Barrier(12)
 
     def create(i):
         start_together.wait()
@@ -41,7 +41,7 @@ def test_of_many_threads_one_creates_a_local_file(tmp_path):
 
 
 def test_overwrite_replaces_and_read_says_none_for_nothing(store):
-    path = f"{store.root}/kind/stage/lease-1"
+    path = "kind/stage/lease-1"
     assert store.read(path) is None
     store.create(path, b"a longer first content")
     store.overwrite(path, b"second")
@@ -82,6 +82,63 @@ def test_publishing_clears_what_a_dead_attempt_left(tmp_path, publish):
     assert (folder / "alive" / "whole").read_bytes() == b"whole"
 
 
+@pytest.mark.parametrize(
+    "error", [PermissionError("another user's"), OSError(39, "not empty"), FileNotFoundError("gone")]
+)
+def test_a_failed_clean_up_after_the_record_loses_nothing(store, publish, monkeypatch, error):
+    store.create(f"{STAGE.address}/dead/half", b"half")
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(store.fs, "rm", fails)
+    monkeypatch.setattr(store.fs, "rm_file", fails)
+    assert publish(store, STAGE, {"whole": b"whole"}, attempt="alive")
+    assert (store.folder(STAGE.address, store.record(STAGE)) / "whole").read_bytes() == b"whole"
+
+
+def test_a_record_that_arrived_without_an_answer_counts(remote, publish, monkeypatch):
+    pipe_file = remote.fs.pipe_file
+
+    def lost(path, data, mode="overwrite"):
+        pipe_file(path, data, mode=mode)
+        if path.endswith("record.json"):
+            raise PermissionError("the session has expired")
+
+    monkeypatch.setattr(remote.fs, "pipe_file", lost)
+    assert publish(remote, STAGE, {"weights.bin": b"weights"})
+    assert publish(remote, STAGE, {"weights.bin": b"others"}, attempt="two") is False
+    assert remote.record(STAGE)["attempt"] == "one"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"fingerprint": "ab', b"\0\0\0", b"\xff"])
+def test_a_torn_record_is_set_aside_and_the_stage_runs_again(store, publish, caplog, content):
+    store.create(f"{STAGE.address}/record.json", content)
+    assert store.record(STAGE) is None
+    assert f"{STAGE.address}/record.json is damaged ({len(content)} bytes" in caplog.text
+    assert store.names(STAGE.address) == ["record.json.damaged"]
+    assert publish(store, STAGE, {"whole": b"whole"})
+    assert store.names(STAGE.address) == ["one", "record.json"]
+
+
+@pytest.mark.parametrize(
+    "changed", [{"files": {"../../.bashrc": {}}}, {"files": {"/etc/passwd": {}}}, {"attempt": "../x"}]
+)
+def test_a_record_that_names_files_outside_its_folder_is_refused(store, changed):
+    record = {"fingerprint": STAGE.fingerprint, "attempt": "one", "files": {}, **changed}
+    store.create(f"{STAGE.address}/record.json", json.dumps(record).encode())
+    with pytest.raises(StoreError, match="outside its folder"):
+        store.record(STAGE)
+
+
+def test_a_failed_download_leaves_nothing_in_the_cache(remote, publish, tmp_path):
+    publish(remote, STAGE, {"weights.bin": b"weights"})
+    remote.overwrite(f"{STAGE.address}/one/weights.bin", b"damaged")
+    with pytest.raises(StoreError, match="wrong checksum"):
+        remote.folder(STAGE.address, remote.record(STAGE))
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+
+
 def test_remote_files_are_fetched_once(remote, publish):
     publish(remote, STAGE, {"weights.bin": b"weights"})
     record = remote.record(STAGE)
@@ -93,7 +150,7 @@ def test_remote_files_are_fetched_once(remote, publish):
 
 def test_a_corrupt_remote_file_is_refused_until_it_is_restored(remote, publish):
     publish(remote, STAGE, {"a.bin": b"good", "weights.bin": b"weights"})
-    record, path = remote.record(STAGE), f"{remote.root}/{STAGE.address}/one/weights.bin"
+    record, path = remote.record(STAGE), f"{STAGE.address}/one/weights.bin"
     remote.overwrite(path, b"wEights")
     with pytest.raises(StoreError, match=r"the download of weights\.bin has a wrong checksum"):
         remote.folder(STAGE.address, record)
@@ -113,7 +170,7 @@ def test_two_remote_stores_do_not_share_a_cache(remote, publish):
 
 
 def test_a_writable_store_is_left_as_it_was(store):
-    store.create(f"{store.root}/keep", b"")
+    store.create("keep", b"")
     store.check_writable()
     assert [entry.rsplit("/", 1)[-1] for entry in store.fs.ls(store.root, detail=False)] == ["keep"]
 
@@ -140,7 +197,7 @@ def test_records_of_a_kind_are_found_by_address(store, publish):
     publish(store, STAGE, {"a": b""}, loss=1)
     publish(store, OTHER, {}, loss=2)
     publish(store, STAGE.inputs["base"], {})
-    store.create(f"{store.root}/train/unfinished/lease-1", b"{}")
+    store.create("train/unfinished/lease-1", b"{}")
     found = store.records_of_kind("train")
     assert {address: record["facts"]["loss"] for address, record in found.items()} == {
         STAGE.address: 1,
@@ -150,6 +207,6 @@ def test_records_of_a_kind_are_found_by_address(store, publish):
 
 def test_a_record_of_another_stage_at_the_same_address_is_refused(store):
     record = {"fingerprint": OTHER.fingerprint, "attempt": "one", "files": {}}
-    store.create(f"{store.root}/{STAGE.address}/record.json", json.dumps(record).encode())
+    store.create(f"{STAGE.address}/record.json", json.dumps(record).encode())
     with pytest.raises(StoreError, match="another stage with the same short hash"):
         store.record(STAGE)
