@@ -133,7 +133,13 @@ class StageRunner:
 
     def _run_here(self, stage: Stage, lease: Lease) -> bool:
         """Run a stage in this process; returns whether it is finished. Raises StageFailed."""
-        return self._run(stage, lambda: perform(stage, self.store, self.run, lease.number, self.event_log, self.trial))
+
+        def run() -> bool:
+            self.event_log.start.remote(stage, self.trial)
+            perform(stage, self.store, self.run, lease.number)
+            return True
+
+        return self._run(stage, run)
 
     def _run_as_task(self, stage: Stage, running: LeaseRequest) -> bool:
         """Run a stage as a Ray task, unless another run runs it; returns whether it is finished. Raises StageFailed."""
@@ -189,9 +195,8 @@ class StageRunner:
         return True
 
 
-def perform(stage: Stage, store: Store, run: str, lease: int | None, event_log: Any, trial: str) -> bool:
-    """Run a stage in this process and publish its files and facts. Returns True: the stage is finished."""
-    event_log.start.remote(stage, trial)
+def perform(stage: Stage, store: Store, run: str, lease: int | None = None) -> None:
+    """Run a stage in this process, under the lease with this number, and publish its files and facts."""
     attempt = uuid.uuid4().hex[:8]
     out = store.new_folder(stage, attempt)
     started, published = time.time(), False
@@ -202,7 +207,6 @@ def perform(stage: Stage, store: Store, run: str, lease: int | None, event_log: 
     finally:
         if not (published and store.is_local):  # The files are half a result, another attempt was first, or uploaded.
             shutil.rmtree(out, ignore_errors=True)
-    return True
 
 
 @ray.remote
@@ -214,7 +218,11 @@ def _perform_as_task(stage: Stage, store_uri: str, run: str, ended: bytes | None
         return False
     lease.on_loss = _end_process
     try:
-        return store.record(stage) is None and perform(stage, store, run, lease.number, event_log, trial)
+        if store.record(stage) is not None:
+            return False
+        event_log.start.remote(stage, trial)
+        perform(stage, store, run, lease.number)
+        return True
     finally:
         lease.release()
 

@@ -1,25 +1,27 @@
 """The event log of a run."""
 
 from orchestrator.run.event_log import EventLog
-from orchestrator.store.stage import Stage
+from orchestrator.store.stage import Runtime, Stage
 
 STAGE = Stage("train", 1, "student", {"seed": 1})
 OTHER = Stage("train", 1, "student", {"seed": 2})
 
 
-def test_a_stage_that_failed_is_not_started_again_in_the_same_run():
+def test_failures_are_remembered_in_a_run():
     event_log = EventLog()
-    assert event_log.start(STAGE, "one") is None
+    event_log.start(STAGE, "one")
     assert event_log.failure(STAGE.address) is None
     event_log.fail(STAGE, "one", "no memory")
     assert event_log.failure(STAGE.address) == "no memory"
-    assert event_log.start(STAGE, "two") == "no memory"
-    assert event_log.start(OTHER, "two") is None
-    assert [(event.what, event.address) for event in event_log.events(0)] == [
-        ("started", STAGE.address),
-        ("failed", STAGE.address),
-        ("started", OTHER.address),
-    ]
+    assert event_log.failure(OTHER.address) is None
+    assert [event.what for event in event_log.events(0)] == ["started", "failed"]
+
+
+def test_a_waiting_stage_says_for_what():
+    event_log, runtime = EventLog(), Runtime(cpus=2, gpus=1)
+    event_log.wait(Stage("train", 1, "student", {"seed": 1}, runtime=runtime), "one")
+    (waiting,) = event_log.events(0)
+    assert (waiting.what, waiting.address, waiting.message) == ("waiting", STAGE.address, "2 CPU, 1 GPU")
 
 
 def test_events_are_read_from_an_index():

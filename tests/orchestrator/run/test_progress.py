@@ -1,6 +1,7 @@
 """Wall time by kind of work, and the lines that a run prints."""
 
 import io
+import time
 from collections import Counter
 
 import pytest
@@ -56,3 +57,18 @@ def test_a_log_has_done_and_failed_stages():
     assert "not run trial-1: needs evaluate/b, which failed" in text
     assert "1 of 4 stages done, running train 1" in text
     assert "3 left" in text
+
+
+def test_stages_that_wait_for_resources_are_not_running():
+    out = io.StringIO()
+    waiting = Event("waiting", time.time() - 360, "train/a", "train", "trial", "2 CPU, 1 GPU")
+    soon = Event("waiting", time.time(), "train/b", "train", "trial", "2 CPU, 1 GPU")
+    with Progress(Console(file=out, width=200, force_terminal=False), Counter(train=2)) as progress:
+        progress.update([soon])
+    assert "running nothing, waiting 1;" in out.getvalue()
+    with Progress(Console(file=out, width=200, force_terminal=False), Counter(train=2)) as progress:
+        progress.update([waiting, soon])
+    assert "running nothing, waiting 2 (6 min 0 s for 2 CPU, 1 GPU);" in out.getvalue()
+    with Progress(Console(file=out, width=200, force_terminal=False), Counter(train=2)) as progress:
+        progress.update([waiting, Event("started", time.time(), "train/a", "train", "trial")])
+    assert out.getvalue().count("running train 1;") == 1

@@ -7,17 +7,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import WorkerCrashedError
 
 from orchestrator.run import stage_runner
 from orchestrator.run.event_log import EventLog
-from orchestrator.run.stage_runner import StageFailed, StageRunner, perform
+from orchestrator.run.stage_runner import StageFailed, StageRunner
 from orchestrator.stages import train
-from orchestrator.store.stage import Stage
+from orchestrator.store.leases import LeaseRequest
+from orchestrator.store.stage import Runtime, Stage
 from orchestrator.store.store import Store
 from orchestrator.study.resources import TrainResources
 from trainers.settings import TrainSettings
 
 BASE = Stage("model", 1, "base", {})
+BASE_AS_TASK = replace(BASE, runtime=Runtime(cpus=1))
 SETTINGS = train.TrainStageSettings(
     train=TrainSettings(learning_rate=1.0, seed=1, dtype="float32"),
     examples=train.Completions(rows=None),
@@ -54,9 +57,8 @@ def event_log():
 def runner_of(store, event_log, monkeypatch):
     """Makes the stage runner of a trial."""
     monkeypatch.setattr(stage_runner.ray, "get", lambda value: value)
-    as_task = Remote(lambda stage, uri, run: perform(stage, Store(uri), run))
-    monkeypatch.setattr(stage_runner, "_perform_as_task", as_task)
-    methods = ("start", "finish", "fail", "failure")
+    monkeypatch.setattr(stage_runner, "_perform_as_task", Remote(stage_runner._perform_as_task._function))
+    methods = ("wait", "start", "finish", "fail", "failure")
     handle = SimpleNamespace(**{name: Remote(getattr(event_log, name)) for name in methods})
     return lambda trial="trial": StageRunner("run", store, handle, trial)
 
@@ -178,6 +180,71 @@ def test_a_training_that_fails_after_its_checkpoint_keeps_the_checkpoint(runner_
         trial.ensure([TRAINING])
     assert failed.value.stage == TRAINING
     assert store.record(ASKED) is not None
+
+
+def events(event_log: EventLog, stage: Stage) -> list[str]:
+    return [event.what for event in event_log.events(0) if event.address == stage.address]
+
+
+def test_a_stage_that_another_run_runs_is_not_queued_for_resources(runner_of, ran, store, event_log):
+    lease = LeaseRequest(store, BASE_AS_TASK.address).attempt()
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            assert event_log.events(0) == []
+            lease.release()
+
+    replace(runner_of(), sleep=sleep).ensure([BASE_AS_TASK])
+    assert (len(waited), ran.names) == (3, ["base"])
+    assert events(event_log, BASE_AS_TASK) == ["waiting", "started", "finished"]
+
+
+def test_a_queued_stage_is_left_to_the_run_that_gets_resources(runner_of, ran, store, monkeypatch):
+    """While the task of one run waits for its resources, another run runs the stage."""
+    task = stage_runner._perform_as_task.remote
+
+    def late(*arguments):
+        monkeypatch.setattr(stage_runner._perform_as_task, "remote", task)
+        replace(runner_of("another"), run="another").ensure([BASE_AS_TASK])
+        return task(*arguments)
+
+    runner = runner_of()
+    monkeypatch.setattr(stage_runner._perform_as_task, "remote", late)
+    runner.ensure([BASE_AS_TASK])
+    assert ran.names == ["base"]
+    assert store.names(BASE_AS_TASK.address) == sorted(["record.json", store.record(BASE_AS_TASK)["attempt"]])
+
+
+@pytest.mark.parametrize(("progress", "attempts"), [(False, 3), (True, 6)])
+def test_losses_with_progress_are_not_counted(runner_of, ran, store, progress, attempts):
+    def lost(context):
+        if progress and len(ran.names) < 4:
+            context.append_partial("piece\n")
+        raise WorkerCrashedError
+
+    ran.does("model", lost)
+    with pytest.raises(StageFailed, match="WorkerCrashedError"):
+        runner_of().ensure([replace(BASE_AS_TASK, runtime=Runtime(cpus=1, retries=2))])
+    assert len(ran.names) == attempts
+
+
+@pytest.mark.parametrize("stage", [BASE, BASE_AS_TASK], ids=["here", "as a task"])
+def test_an_attempt_that_was_taken_over_waits_for_its_successor(runner_of, ran, store, event_log, stage):
+    def frozen(context):
+        taken = LeaseRequest(store, stage.address, ended=store.read(f"{stage.address}/lease-1")).attempt()
+        ran.does("model", nothing)
+        try:
+            context.append_partial("late\n")
+        finally:
+            assert store.names(f"{stage.address}/partial") == []
+            taken.release()
+
+    ran.does("model", frozen)
+    runner_of().ensure([stage])
+    assert ran.names == ["base", "base"]
+    assert "failed" not in events(event_log, stage)
 
 
 def test_an_attempt_that_was_slower_than_another_is_not_a_failure(runner_of, ran, store, event_log):
