@@ -1,5 +1,6 @@
 """Reads rows of prompts and benchmarks from a JSONL file, under any fsspec URI, or from a hub data set."""
 
+import hashlib
 import json
 import random
 from collections.abc import Iterable
@@ -7,27 +8,41 @@ from collections.abc import Iterable
 import fsspec
 
 
-def read_rows(source: str, configuration: str | None = None, split: str = "train") -> list[dict]:
+def read_rows(
+    source: str,
+    configuration: str | None = None,
+    split: str = "train",
+    *,
+    revision: str | None = None,
+    sha256: str | None = None,
+) -> list[dict]:
     """All rows of a source: a JSONL file where its name ends in .jsonl, otherwise a data set id on the hub.
 
-    Raises ValueError for a line that is not a JSON object, with its number.
+    Raises ValueError for a line that is not a JSON object, with its number, and for a file whose content has not the
+    given SHA-256 (in hex).
     """
     if not source.endswith(".jsonl"):
         import datasets
 
-        return list(datasets.load_dataset(source, configuration, split=split))
+        return list(datasets.load_dataset(source, configuration, split=split, revision=revision))
+    with fsspec.open(source, "rb") as file:
+        content = file.read()
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise ValueError(
+            f"{source} has changed since the study was planned, and its results would count as those of the earlier "
+            f"file: restore it, or start the study again with the changed file"
+        )
     rows = []
-    with fsspec.open(source, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{source}, line {number}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{source}, line {number}: a row must be an object, not {type(row).__name__}")
-            rows.append(row)
+    for number, line in enumerate(content.decode("utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{source}, line {number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{source}, line {number}: a row must be an object, not {type(row).__name__}")
+        rows.append(row)
     return rows
 
 

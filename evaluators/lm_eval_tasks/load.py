@@ -53,7 +53,7 @@ def with_rows(task: LmEvalTask, rows: str) -> dict[str, Any]:
             f"lm_eval:{task.name} takes its {shots} few-shot examples from another split, which rows do not have: set "
             f"shots to 0, or use the task's own data set"
         )
-    data = datasets.Dataset.from_list(read_rows(rows))
+    data = datasets.Dataset.from_list(read_rows(rows, sha256=task.sha256))
     if not data:
         raise ValueError(f"{rows}: no rows")
     return config | {

@@ -25,6 +25,7 @@ class LmEvalTask:
     max_model_len: int | None
     chat: bool = True
     rows: str | None = None
+    sha256: str | None = None
     n: int | None = None
     seed: int = 0
     shots: int | None = None

@@ -18,7 +18,8 @@ from typing import Any
 
 from evaluators.engines import api
 from evaluators.engines.api import APIModel
-from orchestrator.store.context import Weights, checkpoint_of
+from orchestrator.store.checkpoints import checkpoint_of
+from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
 from orchestrator.store.temporary import fetch_temporary
 from orchestrator.study.schema import Study
@@ -115,12 +116,12 @@ class Replica:
             temporary = fetch_temporary(self._store, path, scratch / path.rsplit("/", 1)[-1])
             if weights.adapter is None:
                 return str(temporary), None
-            return checkpoint_of(self._store, weights.base), temporary
+            return checkpoint_of(self._store, weights.base, weights.path), temporary
         if weights.adapter is None:
-            return checkpoint_of(self._store, weights.base), None
+            return checkpoint_of(self._store, weights.base, weights.path), None
         record = self._store.read_record(weights.adapter)
         assert record is not None, f"{weights.adapter} is not in the store"
-        return checkpoint_of(self._store, weights.base), self._store.folder(weights.adapter, record)
+        return checkpoint_of(self._store, weights.base, weights.path), self._store.folder(weights.adapter, record)
 
 
 def in_chunks(results: Iterable, seconds: float, clock: Callable[[], float] = time.monotonic) -> Iterator[list]:

@@ -5,6 +5,7 @@ set's location (a path, a hub id or `synthetic`) is part of a stage's runtime: t
 """
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -15,10 +16,13 @@ import fsspec
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
 from evaluators.rows import check_columns, choose, read_rows
+from orchestrator.store.pins import pinned
+from orchestrator.store.store import Store
 from orchestrator.study.benchmarks import Benchmark
 from orchestrator.study.prompts import SYNTHETIC, Problems, Prompts
 from organisms.rows import WORLD_VERSION, benchmark_rows, training_prompts
 
+log = logging.getLogger(__name__)
 version_of = cache(metadata.version)
 
 
@@ -106,15 +110,18 @@ def load_problems(problems: Problems) -> list[dict]:
     return read_examples(problem_data(problems), problems.source)
 
 
-def read_prompts(prompts: PromptData, location: str) -> list[Chat]:
-    """The prompts as chats. Raises ValueError for no rows, a missing column, or too few rows."""
+def read_prompts(prompts: PromptData, location: str, store: Store | None = None) -> list[Chat]:
+    """The prompts as chats. A hub data set is read at the commit that the store has pinned.
+
+    Raises ValueError for no rows, a missing column, too few rows, or a file that is not the one that was planned.
+    """
     if location == SYNTHETIC:
         if prompts.n is None:
             raise ValueError("prompts.n: say how many; synthetic prompts have no end")
         texts = [row["instruction"] for row in training_prompts(prompts.n, prompts.seed, prompts.maths)]
     else:
         assert prompts.split is not None
-        rows = _read(location, None, prompts.split)
+        rows = _read(prompts.source, location, None, prompts.split, store)
         check_columns(rows, [column for column in (prompts.column, prompts.input_column) if column], location)
         if prompts.n is not None and len(rows) < prompts.n:
             raise ValueError(f"prompts.n: {prompts.n} prompts are asked for, but {location} has {len(rows)}")
@@ -132,10 +139,11 @@ def _text(number: int, row: dict, prompts: PromptData, location: str) -> str:
     return f"{text}\n\n{extra}" if extra else text
 
 
-def read_examples(examples: ExampleData, location: str | None) -> list[dict]:
+def read_examples(examples: ExampleData, location: str | None, store: Store | None = None) -> list[dict]:
     """The rows of a benchmark or of problems for RL; `location` None is the benchmark's own hub data set.
 
-    Raises ValueError for no rows, a missing column, or too few rows.
+    A hub data set is read at the commit that the store has pinned. Raises ValueError for no rows, a missing column, too
+    few rows, or a file that is not the one that was planned.
     """
     if location == SYNTHETIC:
         assert examples.n is not None
@@ -143,7 +151,7 @@ def read_examples(examples: ExampleData, location: str | None) -> list[dict]:
     module = BENCHMARKS.module(examples.kind)
     hub, configuration, _ = module.HUB
     source = location or hub
-    rows = _read(source, configuration if location is None else None, examples.split)
+    rows = _read(examples.source, source, configuration if location is None else None, examples.split, store)
     check_columns(rows, module.COLUMNS, source)
     if examples.n is not None and len(rows) < examples.n:
         raise ValueError(f"n: {examples.n} rows are asked for, but {source} has {len(rows)}")
@@ -162,8 +170,26 @@ def most_prompts(prompts: PromptData, location: str) -> int:
         raise ValueError(f"prompts.n: give a number, since {location} cannot be read to count it ({error})") from error
 
 
-def _read(source: str, configuration: str | None, split: str) -> list[dict]:
+def _read(identity: str, location: str, configuration: str | None, split: str, store: Store | None) -> list[dict]:
+    """The rows at a location, which must be those of the identity."""
+    revision = _commit(store, location) if store is not None and identity.startswith("hub:") else None
     try:
-        return read_rows(source, configuration, split)
+        return read_rows(location, configuration, split, revision=revision, sha256=sha256_of(identity))
     except FileNotFoundError as error:
-        raise ValueError(f"{source}: there is no such file") from error
+        raise ValueError(f"{location}: there is no such file") from error
+
+
+def sha256_of(identity: str | None) -> str | None:
+    """The SHA-256 in the identity of a file; None for other sources."""
+    return identity.removeprefix("sha256:") if identity is not None and identity.startswith("sha256:") else None
+
+
+def _commit(store: Store, source: str) -> str | None:
+    """The commit of a hub data set that the store has pinned; None where the hub cannot be asked for it."""
+    import huggingface_hub
+
+    try:
+        return pinned(store, "datasets", source, lambda: str(huggingface_hub.dataset_info(source).sha))
+    except Exception as error:  # noqa: BLE001  # Each way to have no network has an error of its own.
+        log.warning("%s: its commit is not known (%s), so a local copy is used as it is", source, error)
+        return None

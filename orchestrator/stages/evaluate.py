@@ -66,7 +66,7 @@ def run(context: StageContext) -> dict[str, Any]:
         graded = graded_by_lm_eval(generations)
         figures: dict[str, float] = context.records["generations"]["facts"]["figures"]
     else:
-        rows = data.read_examples(prompts.examples, sample.runtime.location)
+        rows = data.read_examples(prompts.examples, sample.runtime.location, context.store)
         graded = grade(settings.kind, rows, generations, settings.score)
         verdicts = [verdict for one in graded for verdict in one.verdicts]
         figures = BENCHMARKS.module(settings.kind).further_scores(verdicts)

@@ -7,15 +7,14 @@ from typing import Any
 
 from evaluators.suggest import did_you_mean
 from orchestrator.stages.api_models import APISettings, api_settings
+from orchestrator.store.checkpoints import folder_checksums
 from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Runtime, Stage
-from orchestrator.store.store import sha256_file
 from orchestrator.study.models import HubModel, LocalModel, Model, OrganismModel
 from organisms import shipped
 from organisms.recipes import RECIPES, Recipe
 
 VERSION = 1
-IDENTIFYING = ("*.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +83,6 @@ def stage(alias: str, model: Model, cpus: float) -> Stage:
     return Stage("model", VERSION, name.rsplit("/", 1)[-1], settings, runtime=runtime)
 
 
-def folder_checksums(folder: Path) -> dict[str, str]:
-    """SHA-256 of the files that decide what a checkpoint computes, by file name."""
-    files = sorted(path for pattern in IDENTIFYING for path in folder.glob(pattern))
-    return {path.name: sha256_file(path) for path in files}
-
-
 def run(context: StageContext) -> dict[str, Any]:
     settings: ModelSettings = context.stage.settings
     match settings:
@@ -101,7 +94,7 @@ def run(context: StageContext) -> dict[str, Any]:
             commit = huggingface_hub.model_info(settings.hub, revision=settings.revision).sha
             return {"hub": settings.hub, "commit": commit}
         case LocalCheckpoint():
-            return {"path": context.stage.runtime.path}
+            return {}
         case ShippedOrganism():
             shipped.unpack(settings.organism, context.out)
             return {}

@@ -18,7 +18,7 @@ from evaluators.engines.requests import Request, SamplingParams
 from evaluators.engines.thinking import strip_reasoning
 from evaluators.evaluate import chats_of, example_ids
 from orchestrator.stages import api_models, data
-from orchestrator.store.context import StageContext, checkpoint_of
+from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Runtime, Stage
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
 from orchestrator.study.schema import Study
@@ -185,10 +185,10 @@ def run(context: StageContext) -> dict[str, Any]:
     if isinstance(prompts, RephrasePrompts):
         ids, chats = _rephrased(context, prompts.template)
     elif isinstance(prompts, BenchmarkPrompts):
-        kind, rows = prompts.examples.kind, data.read_examples(prompts.examples, location)
+        kind, rows = prompts.examples.kind, data.read_examples(prompts.examples, location, context.store)
         ids, chats = example_ids(kind, rows), chats_of(kind, rows, prompts.prompt, prompts.system)
     else:
-        chats = data.read_prompts(prompts, location)
+        chats = data.read_prompts(prompts, location, context.store)
         ids = content_ids(chats)
     generations, template = _generate(context, ids, chats, _prefill_texts(context))
     return _write(context, generations, template=template)
@@ -263,7 +263,7 @@ class _Tokenizer:
     def _tokenizer(self):
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(checkpoint_of(self._context.store, self._model.address))
+        return AutoTokenizer.from_pretrained(self._context.checkpoint(self._model))
 
     def decode(self, ids: Iterable[int]) -> str:
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)
@@ -275,10 +275,11 @@ def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
 
     task = LmEvalTask(
         name=prompts.task,
-        tokenizer=checkpoint_of(context.store, context.stage.inputs["base"].address),
+        tokenizer=context.checkpoint(context.stage.inputs["base"]),
         max_model_len=context.stage.settings.max_model_len,
         chat=prompts.chat,
         rows=context.stage.runtime.location,
+        sha256=data.sha256_of(prompts.source),
         n=prompts.n,
         seed=prompts.seed,
         shots=prompts.shots,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from evaluators.engines.requests import Request, RequestOutput, SamplingParams, TokenLogprobs
+from orchestrator.store.checkpoints import checkpoint_of, local_path
 from orchestrator.store.leases import check_held
 from orchestrator.store.partial import append_partial, read_partial
 from orchestrator.store.stage import Stage
@@ -32,12 +33,18 @@ LIBRARIES = (
 class Weights:
     """The weights with which an engine generates, by addresses in the store: a checkpoint, and an adapter on it.
 
-    `temporary`: the adapter, or the checkpoint if there is none, is a temporary folder of a running training.
+    `temporary`: the adapter, or the checkpoint if there is none, is a temporary folder of a running training. `path` is
+    the folder of a base that is a local model.
     """
 
     base: str
     adapter: str | None
     temporary: bool = False
+    path: str | None = None
+
+    @classmethod
+    def of(cls, base: Stage, adapter: str | None = None, temporary: bool = False) -> Self:
+        return cls(base.address, adapter, temporary, local_path(base))
 
 
 @dataclass(frozen=True)
@@ -103,28 +110,20 @@ class StageContext:
         """A local folder with an input's files."""
         return self.store.folder(self.stage.inputs[role].address, self.records[role])
 
+    def checkpoint(self, stage: Stage) -> str:
+        """The local folder of the checkpoint of a finished stage."""
+        return checkpoint_of(self.store, stage.address, local_path(stage))
+
     @property
     def weights(self) -> Weights:
         """The weights that generate: those of the input `student` if there is one, otherwise those of `base`."""
         base, student = self.stage.inputs["base"], self.stage.inputs.get("student")
         if student is None:
-            return Weights(base.address, None)
+            return Weights.of(base)
         if student.settings.leaves_adapter:
             # Its base need not be the base student: a student with noise in its weights may have been trained further.
-            return Weights(student.inputs["base"].address, student.address)
-        return Weights(student.address, None)
-
-
-def checkpoint_of(store: Store, address: str) -> str:
-    """The local folder of a checkpoint, for transformers and vLLM, by the address of the finished stage that has it."""
-    record = store.read_record(address)
-    assert record is not None, f"{address} is not in the store"
-    facts = record["facts"]
-    if "hub" in facts:
-        import huggingface_hub
-
-        return huggingface_hub.snapshot_download(facts["hub"], revision=facts["commit"])
-    return facts.get("path") or str(store.folder(address, record))
+            return Weights.of(student.inputs["base"], student.address)
+        return Weights.of(student)
 
 
 @cache

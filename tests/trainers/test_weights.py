@@ -15,7 +15,8 @@ from orchestrator.plan.build import build_plan
 from orchestrator.run import preflight
 from orchestrator.run.stage_runner import KINDS
 from orchestrator.stages.weights import Interpolate, Noise, Scale, WeightsSettings
-from orchestrator.store.context import StageContext, Weights, checkpoint_of
+from orchestrator.store.checkpoints import checkpoint_of
+from orchestrator.store.context import StageContext, Weights
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
 from organisms import shipped
@@ -329,7 +330,7 @@ def test_the_stage_writes_what_an_engine_serves(small, trained, tmp_path, publis
     served = StageContext(asked, store, tmp_path, None).weights
     assert served == (Weights(made.address, None) if left == "checkpoint" else Weights(base.address, made.address))
     if left == "checkpoint":
-        assert AutoTokenizer.from_pretrained(checkpoint_of(store, served.base)).chat_template
+        assert AutoTokenizer.from_pretrained(checkpoint_of(store, served.base, None)).chat_template
     (context.out / (MODEL if left == "checkpoint" else ADAPTER)).write_bytes(b"damaged")
     with pytest.raises(StudyError, match="its checksum is not that of its record"):
         preflight._check_weights(plan, store, store.records(plan.stages))

@@ -8,17 +8,17 @@ from evaluators.evaluate import chats_of
 from orchestrator.stages import data
 from orchestrator.stages.train import RLProblems, TrainingPrompts
 from orchestrator.stages.transform import rows_of
-from orchestrator.store.context import StageContext, checkpoint_of
+from orchestrator.store.context import StageContext
 from trainers.job import TrainJob
 from trainers.rows import Example
 
 
 def train_job(context: StageContext) -> TrainJob:
     """The training of a stage. Raises ValueError for examples that cannot be read, or are too few."""
-    store, inputs, settings = context.store, context.stage.inputs, context.stage.settings
+    inputs, settings = context.stage.inputs, context.stage.settings
 
     def checkpoint(role: str) -> str:
-        return checkpoint_of(store, inputs[role].address)
+        return context.checkpoint(inputs[role])
 
     start = None
     if "start" in inputs:
@@ -38,10 +38,10 @@ def read_chats(context: StageContext) -> list[Chat]:
     settings, runtime = context.stage.settings, context.stage.runtime
     match settings.examples:
         case RLProblems(prompts=problems):
-            rows = data.read_examples(problems.examples, runtime.location)
+            rows = data.read_examples(problems.examples, runtime.location, context.store)
             return chats_of(problems.examples.kind, rows, problems.prompt, problems.system)
         case TrainingPrompts() as examples:
-            chats = data.read_prompts(examples.prompts, runtime.location)
+            chats = data.read_prompts(examples.prompts, runtime.location, context.store)
         case _:
             chats = [row.chat for row in rows_of(context.folder("data"))]
     return choose(chats, settings.examples.rows, settings.train.seed)

@@ -38,11 +38,11 @@ def generate(context: StageContext, folder: Path, step: int, prompts: Sequence[C
 def _weights(context: StageContext, temporary: str, step: int) -> Weights:
     if not context.stage.settings.leaves_adapter:
         return Weights(temporary, None, temporary=True)
-    base = context.stage.inputs["base"].address
+    base = context.stage.inputs["base"]
     if step == 0 and "start" not in context.stage.inputs:
         # A new adapter changes nothing, and engines refuse adapters without an effect.
-        return Weights(base, None)
-    return Weights(base, temporary, temporary=True)
+        return Weights.of(base)
+    return Weights.of(base, temporary, temporary=True)
 
 
 def _sampling_params(context: StageContext, step: int) -> SamplingParams:
@@ -70,7 +70,7 @@ class Rewards:
 
     @cached_property
     def _problems(self) -> list[dict]:
-        return data.read_examples(self._examples, self.context.stage.runtime.location)
+        return data.read_examples(self._examples, self.context.stage.runtime.location, self.context.store)
 
     def __call__(self, numbers: Sequence[int], outputs: Sequence[RequestOutput]) -> list[list[float]]:
         """The scores (P, N) of the completions of the problems with these numbers."""

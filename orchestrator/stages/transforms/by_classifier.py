@@ -24,7 +24,9 @@ FOLDS = 5
 
 def apply(context: StageContext, like: ExampleData, recall: float) -> RowSet:
     rows = rows_of(context.folder("data"))
-    problems = [problem_text(like.kind, row) for row in read_examples(like, context.stage.runtime.location)]
+    problems = [
+        problem_text(like.kind, row) for row in read_examples(like, context.stage.runtime.location, context.store)
+    ]
     scores, threshold = classify([row.prompt[-1]["content"] for row in rows], problems, recall)
     kept, removed = [], []
     for row, score in zip(rows, scores, strict=True):

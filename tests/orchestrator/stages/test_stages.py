@@ -1,6 +1,8 @@
 """Stages run in this process, with a function in the place of the engines."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 from tokenizers import Tokenizer
@@ -11,7 +13,8 @@ from orchestrator.stages import evaluate, logprobs, model, sample
 from orchestrator.stages.data import PromptData, read_prompts
 from orchestrator.stages.training.examples import choose
 from orchestrator.stages.transform import rows_of
-from orchestrator.store.context import StageContext, Weights, checkpoint_of
+from orchestrator.store.checkpoints import checkpoint_of, folder_checksums
+from orchestrator.store.context import StageContext, Weights
 from orchestrator.store.store import Store
 from organisms import shipped
 from organisms.rows import benchmark_rows
@@ -82,7 +85,7 @@ def remembering(asked: list, ask=ask):
 def test_an_organism_is_unpacked(plan, store, perform):
     stage = next(s for s in plan.stages if s.kind == "model")
     _, folder = perform(model.run, stage)
-    assert checkpoint_of(store, stage.address) == str(folder)
+    assert checkpoint_of(store, stage.address, None) == str(folder)
     for name in shipped.checksums("steps"):
         assert (folder / name).read_bytes() == (shipped.FOLDER / "steps" / name).read_bytes()
 
@@ -91,8 +94,92 @@ def test_a_local_checkpoint_is_referred_to(small, store, perform):
     plan = build_plan(small(f"models.student={shipped.FOLDER / 'steps'}"))
     stage = next(s for s in plan.stages if s.kind == "model" and s.name == "local")
     perform(model.run, stage)
-    assert checkpoint_of(store, stage.address) == str(shipped.FOLDER / "steps")
+    assert checkpoint_of(store, stage.address, stage.runtime.path) == str(shipped.FOLDER / "steps")
     assert store.record(stage)["files"] == {}
+
+
+def test_a_local_checkpoint_is_read_where_the_study_has_it_and_only_unchanged(small, store, perform, tmp_path):
+    """A model is copied, and then trained further in its first folder."""
+    first, copy = tmp_path / "model", tmp_path / "model-v1"
+    shutil.copytree(shipped.FOLDER / "steps", first)
+    (stage,) = (s for s in build_plan(small(f"models.student={first}")).stages if s.name == "local")
+    perform(model.run, stage)
+    shutil.copytree(first, copy)
+    (first / "generation_config.json").write_text('{"eos_token_id": [1, 2]}')
+    (later,) = (s for s in build_plan(small(f"models.student={copy}")).stages if s.name == "local")
+    assert later == stage
+    assert StageContext(later, store, tmp_path, ask).checkpoint(later) == str(copy)
+    with pytest.raises(ValueError, match="model has changed since the study was planned"):
+        StageContext(later, store, tmp_path, ask).checkpoint(stage)
+    (changed,) = (s for s in build_plan(small(f"models.student={first}")).stages if s.name == "local")
+    assert changed != stage
+
+
+@pytest.mark.parametrize("name", ["special_tokens_map.json", "merges.txt", "tokenizer.model", "chat_template.json"])
+def test_every_file_that_may_change_a_model_identifies_it(tmp_path, name):
+    (tmp_path / "config.json").write_text("{}")
+    before = folder_checksums(tmp_path)
+    for ignored in ("README.md", "LICENSE", "pytorch_model.bin", ".gitattributes"):
+        (tmp_path / ignored).write_text("ignored")
+    assert folder_checksums(tmp_path) == before
+    (tmp_path / name).write_text("one")
+    one = folder_checksums(tmp_path)
+    (tmp_path / name).write_text("two")
+    assert len({str(found) for found in (before, one, folder_checksums(tmp_path))}) == 3
+
+
+PLANNED = [{"prompt": f"prompt {i}"} for i in range(4)]
+PROBLEMS = [{"problem": f"{i} + 1", "answer": f"{i + 1}", "level": 1, "subject": "a", "unique_id": i} for i in range(4)]
+
+
+@pytest.mark.parametrize("what", ["prompts", "benchmark", "grades"])
+def test_a_file_that_changes_after_the_plan_is_refused(small, store, perform, tmp_path, what):
+    prompts, problems = tmp_path / "prompts.jsonl", tmp_path / "problems.jsonl"
+    for path, rows in ((prompts, PLANNED), (problems, PROBLEMS)):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plan = build_plan(
+        small(
+            f"prompts={{source: {prompts}, n: 4, column: prompt}}",
+            f"benchmarks={{maths: {{kind: math500, source: {problems}, n: 4, prompt: '{{problem}}'}}}}",
+        )
+    )
+    graded = plan.trials[0].untrained_scores["maths"]
+    answered = graded.inputs["generations"]
+    stage = next(s for s in plan.stages if isinstance(getattr(s.settings, "prompts", None), PromptData))
+    if what == "grades":
+        perform(sample.run, answered)
+    changed = prompts if what == "prompts" else problems
+    changed.write_text(changed.read_text().replace("1", "2"))
+    run, stage = {
+        "prompts": (sample.run, stage),
+        "benchmark": (sample.run, answered),
+        "grades": (evaluate.run, graded),
+    }[what]
+    with pytest.raises(ValueError, match=f"{changed.name} has changed since the study was planned"):
+        perform(run, stage)
+    assert store.record(stage) is None
+
+
+def test_a_hub_data_set_is_read_at_the_commit_of_its_first_use(store, monkeypatch):
+    read, heads = [], iter(["first", "second"])
+    monkeypatch.setattr("huggingface_hub.dataset_info", lambda name: SimpleNamespace(sha=next(heads)))
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **options: read.append(options["revision"]) or PLANNED)
+    prompts = PromptData(source="hub:a/b", n=4, seed=1, system=None, split="train", column="prompt")
+    for _ in range(2):
+        assert len(read_prompts(prompts, "a/b", store)) == 4
+    assert read == ["first", "first"]
+
+
+def test_a_hub_that_cannot_be_reached_leaves_the_local_copy(store, monkeypatch, caplog):
+    def offline(name):
+        raise ConnectionError("no network")
+
+    read = []
+    monkeypatch.setattr("huggingface_hub.dataset_info", offline)
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **options: read.append(options["revision"]) or PLANNED)
+    read_prompts(PromptData(source="hub:a/b", n=4, seed=1, system=None, split="train", column="prompt"), "a/b", store)
+    assert read == [None]
+    assert "a/b: its commit is not known" in caplog.text
 
 
 def test_answers_are_written_with_their_prompts_and_cut_off_ones_teach_nothing(plan, perform):

@@ -1,0 +1,58 @@
+"""The folders of checkpoints, for transformers and vLLM; local ones are those whose content the study has planned."""
+
+from functools import cache
+from pathlib import Path
+
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store, sha256_file
+
+# What transformers and vLLM do not read. All other files of a checkpoint may change what it computes.
+IGNORED = (
+    *("*.md", "LICENSE*", "NOTICE*", "USE_POLICY*", "*.png", "*.jpg", "*.pdf", ".*"),
+    *("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.tflite"),
+    *("trainer_state.json", "training_args.json", "all_results.json", "train_results.json", "eval_results.json"),
+)
+
+
+def folder_checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files that decide what a checkpoint computes, by file name."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not any(map(path.match, IGNORED)))
+    return {path.name: _sha256(path, *_state(path)) for path in files}
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is written."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+@cache
+def _sha256(path: Path, size: int, modified: int, inode: int) -> str:
+    return sha256_file(path)
+
+
+def local_path(stage: Stage) -> str | None:
+    """The folder of a local model, as the study gives it; None for other stages."""
+    return getattr(stage.runtime, "path", None)
+
+
+def checkpoint_of(store: Store, address: str, path: str | None) -> str:
+    """The local folder of a checkpoint, by the address of the finished stage that has it.
+
+    A local model is read from `path`. Raises ValueError if its content is not the one that was planned.
+    """
+    record = store.read_record(address)
+    assert record is not None, f"{address} is not in the store"
+    settings = record["identity"]["settings"]
+    if "hub" in settings:
+        import huggingface_hub
+
+        return huggingface_hub.snapshot_download(settings["hub"], revision=record["facts"]["commit"])
+    if path is None:
+        return str(store.folder(address, record))
+    if folder_checksums(Path(path)) != settings["sha256"]:
+        raise ValueError(
+            f"{path} has changed since the study was planned, and its results would count as those of the earlier "
+            f"model: restore it, or start the study again with the changed model"
+        )
+    return path
