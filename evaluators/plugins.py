@@ -14,22 +14,28 @@ from evaluators.suggest import did_you_mean
 class Plugins:
     """The public modules of a package, by name. Modules are imported on first use.
 
-    `package` is the dotted name of the package, `what` names one of its plug-ins in messages, such as "objective".
-    Modules with a leading underscore are helpers and not plug-ins. Folders added to the package's `__path__` count.
+    `package` is the dotted name of the package, `what` names one of its plug-ins in messages, such as "objective", and
+    `parts` are the names that each must define. Modules with a leading underscore are helpers and not plug-ins. Folders
+    added to the package's `__path__` count.
     """
 
     package: str
     what: str
+    parts: tuple[str, ...] = ()
 
     def names(self) -> tuple[str, ...]:
         """The names of all plug-ins, sorted. Imports none of them."""
         return _public_modules(tuple(import_module(self.package).__path__))
 
     def module(self, name: str) -> ModuleType:
-        """One plug-in. Raises ValueError, with a suggestion, for an unknown name."""
+        """One plug-in. Raises ValueError, with a suggestion, for an unknown name, and for a file that lacks a part."""
         if name not in self.names():
             raise ValueError(f'there is no {self.what} "{name}"; {did_you_mean(name, self.names())}')
-        return import_module(f"{self.package}.{name}")
+        module = import_module(f"{self.package}.{name}")
+        missing = [part for part in self.parts if getattr(module, part, None) is None]
+        if missing:
+            raise ValueError(f"{module.__file__}: this {self.what} does not define {', '.join(missing)}")
+        return module
 
     def __contains__(self, name: object) -> bool:
         return name in self.names()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orchestrator.results.report import Report
 
 OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.tuning=full, 'seeds=[1, 2, 3]')"
+STAGE_HELP = "only stages whose address KIND/NAME-HASH contains this, as train/ or sample/qwen, with their settings"
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
         if arguments.command in STUDYLESS:
             parser.error(f"{arguments.command} takes no arguments, not {word}")
     if rest:
-        arguments.overrides += rest
+        arguments.overrides = [*arguments.overrides, *rest]
     try:
         sys.exit(arguments.act(arguments, Console(highlight=False)))
     except (StudyError, StoreError) as error:
@@ -66,13 +67,13 @@ def _parser() -> argparse.ArgumentParser:
         if name == "plan":
             command.add_argument("--verbose", action="store_true", help="print all assumptions of the cost estimate")
         if name == "explain":
-            command.add_argument("--stage", default="", help="only stages whose address contains this, with settings")
+            command.add_argument("--stage", default="", metavar="KIND/NAME", help=STAGE_HELP)
             command.add_argument("--settings", action="store_true", help="print the study with all defaults filled in")
         if name == "run":
             command.add_argument("--address", help="a Ray cluster (auto, ray://host:port); a local Ray by default")
         if name == "ui":
             command.add_argument("--port", type=int, default=5000)
-        command.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDE_HELP)
+        command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=OVERRIDE_HELP)
     return parser
 
 
@@ -87,7 +88,10 @@ def _plan(arguments: argparse.Namespace) -> tuple[Plan, Store]:
 def conditions_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.plan.catalogue import show
 
-    show(console)
+    try:
+        show(console)
+    except ValueError as error:
+        raise StudyError(str(error)) from error
     return 0
 
 
@@ -107,11 +111,11 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
     plan, store = _plan(arguments)
     try:
         check_parts(plan.study, only_local=True)
+        mistakes = list(mistakes_in_files(plan.study)) or list(
+            dict.fromkeys([*budgets_without_rows(plan), *checkpoints_beyond_steps(plan)])
+        )
     except ValueError as error:
         raise StudyError(f"{arguments.study}: {error}") from error
-    mistakes = list(mistakes_in_files(plan.study)) or list(
-        dict.fromkeys([*budgets_without_rows(plan), *checkpoints_beyond_steps(plan)])
-    )
     if mistakes:
         raise StudyError("\n".join(f"{arguments.study}: {line}" for line in mistakes))
     _show_plan(console, plan, state_of(plan, store), arguments.verbose)
@@ -184,7 +188,7 @@ def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
             what = scores if before.score != now.score else "same score, another verdict"
             console.print(f"{one.stage.address}: example {now.id}: {what}", soft_wrap=True)
     if not n:
-        raise StudyError("no answers to this study's benchmarks are in the store yet: run the study first")
+        raise StudyError("no completions of this study's benchmarks are in the store yet: run the study first")
     console.print(
         f"{n} examples graded again in {time.time() - began:.1f} s: {changes} grades differ from the stored ones; "
         f"{new} evaluations have no stored grades yet. Nothing was stored: only a run stores grades.",
@@ -205,7 +209,11 @@ def explain_command(arguments: argparse.Namespace, console: Console) -> int:
     records = store.records(plan.stages)
     chosen = [stage for stage in plan.stages if arguments.stage in stage.address]
     if not chosen:
-        raise StudyError(f'no stage has "{arguments.stage}" in its address; offmodel plan lists the kinds of stages')
+        kinds = ", ".join(f"{kind}/" for kind in dict.fromkeys(stage.kind for stage in plan.stages))
+        raise StudyError(
+            f'no stage has "{arguments.stage}" in its address: give a part of an address such as '
+            f"{plan.stages[-1].address}, or one of {kinds}"
+        )
     for line in (details if arguments.stage else overview)(chosen, records, store):
         console.print(line, soft_wrap=True, markup=False)
     return 0
@@ -230,13 +238,22 @@ def ui_command(arguments: argparse.Namespace, console: Console) -> int:
 Command = Callable[[argparse.Namespace, Console], int]
 COMMANDS: dict[str, tuple[Command, str]] = {
     "run": (run_command, "run a study, or what is left of it"),
-    "plan": (plan_command, "show what a run would do: GPUs, trials, stages, which are done, answers, tokens and costs"),
+    "plan": (
+        plan_command,
+        "show what a run would do: GPUs, trials, stages, which are done, completions, tokens and costs",
+    ),
     "explain": (explain_command, "say, field by field, why stages are not already done"),
     "report": (report_command, "show the results so far, and write the report"),
-    "regrade": (regrade_command, "grade the stored answers again and list differences; calls no model"),
+    "regrade": (regrade_command, "grade the stored completions again and list differences; calls no model"),
     "ui": (ui_command, "open MLflow on the study's tracking store"),
 }
 STUDYLESS: dict[str, tuple[Command, str]] = {
-    "conditions": (conditions_command, "list the conditions and recoveries with their options and sources"),
+    "conditions": (
+        conditions_command,
+        "list conditions, recoveries, objectives, measures and benchmarks, with options and sources",
+    ),
     "schema": (schema_command, "print the JSON schema of study files, for editors (yaml-language-server)"),
 }
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,8 @@
 """The benchmarks: every module of this package is one. A new file is all that a new benchmark needs. It has
 
 - `VERSION`: to be raised when its grading changes;
-- `HUB`: its data set on the Hugging Face hub, as (id, configuration, split), and `ROWS`, the number of rows there;
+- `HUB`: its data set on the Hugging Face hub, as (id, configuration, split), and `ROWS`, the number of rows there.
+  Both are needed, also if studies give a `source` of their own;
 - `COLUMNS`: the columns that it needs;
 - `PROMPT`: the default prompt, with names of `fields` in braces, and `MAX_TOKENS`, the default limit of a completion;
 - `OPTIONS`: of multiple choice, the texts, one token each, whose log-probabilities can be compared; else ();
@@ -16,4 +17,8 @@
 
 from evaluators.plugins import Plugins
 
-BENCHMARKS = Plugins("evaluators.benchmarks", "benchmark")
+PARTS = (
+    *("VERSION", "HUB", "ROWS", "COLUMNS", "PROMPT", "MAX_TOKENS", "OPTIONS", "VOTES", "LIBRARIES"),
+    *("fields", "check", "grade", "group", "further_scores"),
+)
+BENCHMARKS = Plugins("evaluators.benchmarks", "benchmark", PARTS)

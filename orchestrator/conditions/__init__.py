@@ -16,7 +16,7 @@ from orchestrator.study.conditions import Condition, plugin_name
 from orchestrator.study.settings import Settings, parsed
 from trainers.objectives import OBJECTIVES
 
-CONDITIONS = Plugins(__name__, "condition")
+CONDITIONS = Plugins(__name__, "condition", ("Options", "build"))
 
 
 def options(name: str, condition: Condition) -> Settings:
@@ -24,6 +24,8 @@ def options(name: str, condition: Condition) -> Settings:
     try:
         declared = CONDITIONS.module(condition.kind).Options
     except ValueError as error:
+        if condition.kind in CONDITIONS:
+            raise ValueError(f"conditions.{name}: {error}") from error
         hint = f", or give {name} a kind" if condition.kind == plugin_name(name) else ""
         if condition.kind in OBJECTIVES:
             hint += f"; it is an objective: write kind: off_model and train: {{objective: {condition.kind}}}"

@@ -1,7 +1,7 @@
-"""Best of n: the student answers several times, and a verifier or a majority vote selects one of n answers.
+"""Best of n: the student samples several completions, and a verifier or a majority vote selects one of n.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), appendix 1b. Its n and temperature are
-not known: the defaults are our choice. A perfect verifier selects a right answer if there is one, so the score is
+not known: the defaults are our choice. A perfect verifier selects a right completion if there is one, so the score is
 pass@n, by the unbiased estimator of Chen et al. 2021 (arXiv 2107.03374). It is estimated from more samples than n,
 since n samples alone give a noisy estimate. Conditions with the same `samples` share them whatever their n.
 """
@@ -15,12 +15,13 @@ from orchestrator.study.settings import Settings
 
 
 class Options(Settings):
-    n: int = Field(gt=0, description="answers from which one is selected")
+    n: int = Field(gt=0, description="completions from which one is selected")
     select: Literal["verifier", "majority"] = Field(
-        "verifier", description="verifier: a right answer if there is one (pass@n); majority: the most frequent answer"
+        "verifier",
+        description="verifier: a right completion if there is one (pass@n); majority: the most frequent answer",
     )
     samples: int = Field(
-        16, gt=1, description="answers sampled for each example, at least n: more give a better estimate of pass@n"
+        16, gt=1, description="completions sampled for each example, at least n: more give a better estimate of pass@n"
     )
     temperature: float = Field(0.7, gt=0, le=2, description="sampling temperature")
     student: Literal["off_model", "untrained"] = Field(

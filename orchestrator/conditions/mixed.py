@@ -1,8 +1,8 @@
-"""Mixed: a share of the prompts has the student's own answers, the others have the teacher's, in a given order.
+"""Mixed: a share of the prompts has the student's own completions, the others have the teacher's, in a given order.
 
 Source: "How to reduce capability degradation from off-model SFT" (LessWrong, June 2026), whose reminder training is own
-answers after the teacher's; other shares and orders are our choice. The number of rows is that of off_model. The
-trial's seed draws the prompts with own answers. Further training on own answers alone is a recovery.
+completions after the teacher's; other shares and orders are our choice. The number of rows is that of off_model. The
+trial's seed draws the prompts with own completions. Further training on own completions alone is a recovery.
 """
 
 from typing import Any, Literal
@@ -16,9 +16,9 @@ from orchestrator.study.train import TrainChanges
 
 
 class Options(Settings):
-    share: float = Field(gt=0, lt=1, description="share of the prompts with the student's own answer")
+    share: float = Field(gt=0, lt=1, description="share of the prompts with the student's own completion")
     arrange: Literal["shuffled", "after", "interleaved"] = Field(
-        "shuffled", description="own answers among the teacher's, after them, or in batches evenly between theirs"
+        "shuffled", description="own completions among the teacher's, after them, or in batches evenly between theirs"
     )
     train: TrainChanges
 
@@ -30,7 +30,7 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
     recipe = builder.recipe(**options.train, **kept)
     if options.arrange == "after" and (recipe.num_train_epochs > 1 or recipe.max_steps or recipe.min_steps > 1):
         raise ValueError(
-            "arrange: own answers come after the teacher's in one epoch only: set num_train_epochs to 1, without "
+            "arrange: own completions come after the teacher's in one epoch only: set num_train_epochs to 1, without "
             "max_steps and min_steps"
         )
     inputs = {"data": builder.sample(builder.teacher), "student": builder.sample(builder.student)}

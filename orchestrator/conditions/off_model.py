@@ -1,4 +1,4 @@
-"""Off-model training: the student is trained on the teacher's answers to the training prompts, as the study or this
+"""Off-model training: the student is trained on the teacher's completions of the training prompts, as the study or this
 condition's `train` says: SFT, SDFT, on-policy distillation, full weights, another LoRA rank.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), the main experiment.

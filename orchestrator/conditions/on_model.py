@@ -1,8 +1,8 @@
-"""On-model training, the control: the same training on the student's own answers to the same prompts.
+"""On-model training, the control: the same training on the student's own completions of the same prompts.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026). It is the same for every teacher, so all
-pairs of a student share it. Answers under another system message, at another temperature, or rephrased are off-policy
-and still the student's own (appendix 2, whose prompts are not known: the user gives them).
+pairs of a student share it. Completions under another system message, at another temperature, or rephrased are
+off-policy and still the student's own (appendix 2, whose prompts are not known: the user gives them).
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class Options(Settings):
     )
     sampling: dict[str, Any] = Field({}, description="fields that differ from the study's sampling")
     rephrase: str | None = Field(
-        None, description="a prompt, with {prompt} and {answer}, by which the student rephrases each of its answers"
+        None, description="a prompt, with {prompt} and {answer}, by which the student rephrases each of its completions"
     )
     train: TrainChanges
 

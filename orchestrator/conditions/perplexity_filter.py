@@ -1,8 +1,8 @@
-"""Perplexity filter: off-model training on the teacher's answers with the lowest or highest perplexity under the base
-student.
+"""Perplexity filter: off-model training on the teacher's completions with the lowest or highest perplexity under the
+base student.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), hypothesis 2. How it varied the perplexity
-of the data is not known: ranking whole answers by their mean negative log-likelihood is our choice. Answers of
+of the data is not known: ranking whole completions by their mean negative log-likelihood is our choice. Completions of
 different perplexity also differ in length. To leave out single tokens instead, use `train: {drop_least_likely: 0.05}`.
 """
 

@@ -1,5 +1,5 @@
-"""Prefill: each answer of the off-model student begins as another model's answer, by default the base
-student's, to the same example: with its first tokens, or all up to a marker.
+"""Prefill: each completion of the off-model student begins like another model's completion of the same example, by
+default the base student's: with its first tokens, or all up to a marker.
 
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 2. Its number of tokens is not
 known: the default is our choice. The student is that of `off_model`, trained once for both.
@@ -15,18 +15,22 @@ from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 from orchestrator.study.settings import Settings
 
 TOKENS = 4
-USE = "use a benchmark with generated answers, such as math500"
+USE = "use a benchmark with generated completions, such as math500"
 
 
 class Options(Settings):
-    tokens: int | None = Field(None, gt=0, description=f"the first tokens to prefill; {TOKENS} by default")
+    tokens: int | None = Field(
+        None,
+        gt=0,
+        description=f"the first tokens of that completion, by the tokenizer of from_model; {TOKENS} by default",
+    )
     until: str | None = Field(None, min_length=1, description="instead of tokens: all up to and including this text")
     from_model: str = Field(
         "student",
         description="source of the prefill: `student` or `teacher` (the pair's untrained models), or a key of models",
     )
     benchmarks: list[str] = Field(
-        min_length=1, description="the benchmarks to evaluate on, with answers longer than a token"
+        min_length=1, description="the benchmarks to evaluate on, with completions longer than a token"
     )
 
 
@@ -44,7 +48,7 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
             f"of the pair), or a key of models; {did_you_mean(of, builder.study.models)}"
         )
     if is_api(builder.model(of)) and tokens:
-        raise ValueError(f"from_model: {of} is behind an API, which shows no token ids of its answers: give until")
+        raise ValueError(f"from_model: {of} is behind an API, which shows no token ids of its completions: give until")
     return ConditionSpec(
         builder.train(builder.teacher),
         {name: builder.benchmark(name) for name in options.benchmarks},
@@ -60,6 +64,6 @@ def _check_prefill(name: str, benchmark: Benchmark, tokens: int | None) -> None:
         raise ValueError(f"benchmarks: prefill is not available for {name}, which has {key}: {USE}")
     if benchmark.longest == 1 or (tokens or 0) >= benchmark.longest:
         raise ValueError(
-            f"{'tokens' if tokens else 'benchmarks'}: a prefill leaves no answer of {name}, which has at most "
+            f"{'tokens' if tokens else 'benchmarks'}: a prefill leaves no completion of {name}, which has at most "
             f"{benchmark.longest} tokens (max_tokens): {USE}"
         )

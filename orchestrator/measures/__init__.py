@@ -31,7 +31,11 @@ from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Benchmark, Study
 from orchestrator.study.settings import check_known
 
-MEASURES = Plugins(__name__, "measure")
+PARTS = (
+    *("TITLE", "UNIT", "LEGEND", "SUBJECT", "UNTRAINED_MODELS", "GROUPED", "COLUMNS"),
+    *("check", "stages", "values", "diagnostics", "metrics", "text"),
+)
+MEASURES = Plugins(__name__, "measure", PARTS)
 SCORE = "score"  # Every study has it; searches, recovery budgets and the main table go by it.
 POINTS, TRAINING_DATA = "points", "training data"
 

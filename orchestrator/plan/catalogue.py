@@ -1,9 +1,9 @@
-"""The conditions and recoveries that the code has: the command `offmodel conditions`."""
+"""The conditions, recoveries, objectives, measures and benchmarks that the code has: `offmodel conditions`."""
 
 import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin
 
@@ -11,14 +11,26 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich.console import Console
 
+from evaluators.benchmarks import BENCHMARKS
 from orchestrator.conditions import CONDITIONS
+from orchestrator.measures import MEASURES, SCORE
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.study.conditions import Condition
 from orchestrator.study.recoveries import Recovery
+from orchestrator.study.settings import Settings
+from trainers.objective import Objective
+from trainers.objectives import OBJECTIVES
 
 SENTENCE_ENDS = re.compile(r"(?<=[.?!])\s+(?=[A-Z])")
-SOURCE = "Source:"
-COMMON: dict[str, type[BaseModel]] = {"conditions": Condition, "recoveries": Recovery}
+SOURCE, DATA_SET = "Source:", "Data set:"
+MEANING = re.compile(r"^- `(\w+)`: (.*?)[;.]$(?=\n- |\Z)", re.DOTALL | re.MULTILINE)
+PARTS = {
+    "conditions": (CONDITIONS, f"each of which also takes {', '.join(Condition.model_fields)}"),
+    "recoveries": (RECOVERIES, f"each of which also takes {', '.join(Recovery.model_fields)}"),
+    "objectives": (OBJECTIVES, "values of train.objective: a name, or a mapping with its kind and its options"),
+    "measures": (MEASURES, "keys of measures"),
+    "benchmarks": (BENCHMARKS, "values of benchmarks.NAME.kind, beside lm_eval:TASK"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """A condition or recovery: what it does, in a sentence, its source, and its options."""
+    """A condition, recovery, objective, measure or benchmark: what it is, its source, and its options."""
 
     name: str
     what: str
@@ -42,17 +54,26 @@ class Entry:
 
 
 def entries() -> dict[str, list[Entry]]:
-    """All conditions and recoveries, by the part of a study file to which they belong."""
+    """All of them, by the part of a study file to which they belong."""
     return {
-        "conditions": [_entry(kind, CONDITIONS.module(kind)) for kind in CONDITIONS],
-        "recoveries": [_entry(kind, RECOVERIES.module(kind)) for kind in RECOVERIES],
+        part: [_entry(kind, plugins.module(kind)) for kind in plugins if kind != SCORE]
+        for part, (plugins, _) in PARTS.items()
     }
 
 
 def _entry(name: str, module: ModuleType) -> Entry:
-    source = next((each for each in _paragraphs(module) if each.startswith(SOURCE)), "")
-    source = SENTENCE_ENDS.split(source.removeprefix(SOURCE).strip())[0]
-    return Entry(name, first_sentence(module), source, tuple(_options(module.Options)))
+    source = next((each for each in _paragraphs(module) if each.startswith((SOURCE, DATA_SET))), "")
+    objective = getattr(module, "OBJECTIVE", None)
+    options = _options(getattr(module, "Options", Settings)) if objective is None else options_of(objective)
+    return Entry(name, first_sentence(module), SENTENCE_ENDS.split(source)[0], tuple(options))
+
+
+def options_of(objective: Objective) -> Iterator[Option]:
+    """The options of an objective, whose docstring has their meanings."""
+    meanings = dict(MEANING.findall(inspect.getdoc(objective.options) or ""))
+    for one in fields(objective.options):
+        default = "none" if one.default is None else str(one.default).replace("\n", "\\n")
+        yield Option(one.name, default, " ".join(meanings.get(one.name, "").split()))
 
 
 def first_sentence(module: ModuleType) -> str:
@@ -78,10 +99,10 @@ def _shown(field: FieldInfo) -> str:
 
 def show(console: Console) -> None:
     for part, listed in entries().items():
-        console.print(f"[bold]{part}[/bold], each of which also takes {', '.join(COMMON[part].model_fields)}")
+        console.print(f"[bold]{part}[/bold], {PARTS[part][1]}", soft_wrap=True)
         for one in listed:
             console.print(f"\n  [bold]{one.name}[/bold]")
-            for line in (one.what, f"{SOURCE} {one.source}"):
+            for line in (one.what, *([one.source] if one.source else [])):
                 console.print(f"    {line}", markup=False, soft_wrap=True)
             for option in one.options:
                 default = "required" if option.default is None else f"default {option.default}"

@@ -3,19 +3,21 @@
 Run as a module, it prints the page.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from inspect import cleandoc
 from types import ModuleType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
+from pydantic.fields import FieldInfo
 
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.conditions import CONDITIONS
 from orchestrator.measures import MEASURES, SCORE
-from orchestrator.plan.catalogue import first_sentence
+from orchestrator.plan.catalogue import first_sentence, options_of
 from orchestrator.recoveries import RECOVERIES
+from orchestrator.study.conditions import Condition
 from orchestrator.study.schema import Study
 from trainers import objectives
 
@@ -66,14 +68,32 @@ def _blocks(rows: list[Row]) -> Iterator[str]:
             yield f"## `{name}`\n\n{_table(block[1:])}"
 
 
-def rows_of(model: type[BaseModel], prefix: str = "") -> Iterator[Row]:
-    """A row for each field of a part of the study, and of the parts in it."""
+def rows_of(model: type[BaseModel], prefix: str = "", choices: Mapping[str, str] | None = None) -> Iterator[Row]:
+    """A row for each field of a part of the study, and of the parts in it. `choices` replaces defaults, by name."""
+    instead = {"kind": "the name"} if model is Condition else choices or {}
     for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
         default = "required" if field.is_required() else _value(field.get_default(call_default_factory=True))
-        yield key, type_of(field.annotation), default, field.description or ""
-        for inner, path in _parts(field.annotation, key):
-            yield from rows_of(inner, f"{path}.")
+        if (kind := _type(field)).endswith(" or all") and default == "none":
+            default = "`all`"
+        yield key, kind, instead.get(name, default), field.description or ""
+        parts = list(_parts(field.annotation, key))
+        for inner, path in parts:
+            yield from rows_of(inner, f"{path}.", _choices([one for one, of in parts if of == path]))
+
+
+def _choices(alternatives: list[type[BaseModel]]) -> dict[str, str]:
+    """What stands in place of "required" for the keys of which each alternative requires another."""
+    required = [[name for name, field in one.model_fields.items() if field.is_required()] for one in alternatives]
+    each = [name for names in required for name in names if any(name not in others for others in required)]
+    return dict.fromkeys(each, f"one of {', '.join(each)}")
+
+
+def _type(field: FieldInfo) -> str:
+    """The type that a study file may give, where it is wider than that of the field."""
+    given = [one.json_schema_input_type for one in field.metadata if isinstance(one, BeforeValidator)]
+    wider = [type_of(one) for one in given if Literal["all"] in get_args(one) or str in get_args(one)]
+    return wider[0] if wider else type_of(field.annotation)
 
 
 def type_of(annotation: Any) -> str:
@@ -115,14 +135,18 @@ def _plugins(plugins: Any) -> Iterator[tuple[str, str, Iterator[Row]]]:
         yield kind, first_sentence(module), rows_of(module.Options)
 
 
-def _objectives() -> Iterator[tuple[str, str, Iterator[Row]]]:
-    """Options of objectives are dataclasses, whose docstrings say what they mean."""
+def _objectives() -> Iterator[tuple[str, str, Iterable[Row]]]:
+    """Options of objectives are dataclasses. Their docstrings begin with what holds for all options, if anything."""
     for kind in objectives.OBJECTIVES:
-        options = objectives.get(kind).options
-        types = get_type_hints(options)
-        rows = ((one.name, type_of(types[one.name]), _value(one.default), "see above") for one in fields(options))
-        meaning = f"\n\n{cleandoc(options.__doc__ or '')}" if fields(options) else ""
-        yield kind, f"{first_sentence(objectives.OBJECTIVES.module(kind))}{meaning}", rows
+        objective = objectives.get(kind)
+        types = get_type_hints(objective.options)
+        defaults = {one.name: _value(one.default) for one in fields(objective.options)}
+        rows = [
+            (one.name, type_of(types[one.name]), defaults[one.name], one.description) for one in options_of(objective)
+        ]
+        about = cleandoc(objective.options.__doc__ or "").partition("- `")[0].strip() if rows else ""
+        what = first_sentence(objectives.OBJECTIVES.module(kind))
+        yield kind, f"{what}\n\n{about}" if about else what, rows
 
 
 def _measures() -> str:

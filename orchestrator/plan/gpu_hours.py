@@ -33,12 +33,12 @@ def gpu_hours_of(stages: Iterable[Stage], study: Study) -> GpuHours:
         alias = stage.runtime.engine
         if alias not in study.models or stage.kind not in ("sample", "train", "logprobs"):
             continue
-        answers, longest = asked_of(stage, study)
-        sampled = answers * max(1.0, longest * prices.answer_share) if longest else 0.0
+        completions, longest = asked_of(stage, study)
+        sampled = completions * max(1.0, longest * prices.answer_share) if longest else 0.0
         model = study.models[alias]
         if not isinstance(model, OpenModel):
             read, written = costs.tokens.get(alias, (0.0, 0.0))
-            costs.tokens[alias] = (read + answers * prices.prompt_tokens, written + sampled)
+            costs.tokens[alias] = (read + completions * prices.prompt_tokens, written + sampled)
             continue
         parameters = model.parameters
         if parameters is None:
@@ -92,7 +92,7 @@ def lines(costs: GpuHours, study: Study, verbose: bool = False) -> Iterator[str]
     for alias in sorted(costs.unpriced):
         yield f"Not estimated: {alias}, of unknown size: declare models.{alias} as {{hub: ..., parameters: 8.0e+9}}."
     if any(benchmark.task for benchmark in study.benchmarks.values()):
-        yield "Not estimated: answers to tasks of lm-eval, whose length only lm-eval knows."
+        yield "Not estimated: completions for tasks of lm-eval, whose length only lm-eval knows."
     if verbose:
         yield f"Assumptions (cost_assumptions): {study.cost_assumptions}."
 

@@ -20,7 +20,7 @@ from orchestrator.study.models import HubModel, LocalModel
 from orchestrator.study.schema import Study
 from orchestrator.study.train import OF_LORA
 
-COLUMNS = ("stage", "without sharing", "distinct", "done", "to run", "answers", "tokens at most")
+COLUMNS = ("stage", "without sharing", "distinct", "done", "to run", "completions", "tokens at most")
 
 
 def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None:
@@ -38,14 +38,15 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
         *_short_contexts(study),
         *_trainings(pending, study),
         *_notes(plan),
-        *_on_cpus(pending, study),
+        *_without_benefit(pending, study),
     ]
     if study.hypotheses:
         experiments, apart, together = stages_per_experiment(plan)
         if experiments > 1:
             notes.append(
-                f"Shared stages: the {experiments} experiments need {apart} stages if each runs as a study of its own, "
-                f"and {together} together ({1 - together / apart:.0%} fewer)."
+                f"Shared stages: the hypotheses of the {experiments} experiments need {apart} stages if each is a "
+                f"study of its own, and {together} together ({1 - together / apart:.0%} fewer). In the table, "
+                f"without sharing is for each trial alone."
             )
     searched = [name for name, recovery in study.recoveries.items() if recovery.search is not None]
     if searched:
@@ -66,9 +67,9 @@ def _table(plan: Plan, state: State, pending: list[Stage]) -> Table:
     without_sharing, distinct = plan.count_without_sharing(), Counter(stage.kind for stage in plan.stages)
     done = Counter(stage.kind for stage in state.records)
     for kind, n in distinct.items():
-        answers, tokens = cost_of((stage for stage in pending if stage.kind == kind), plan.study)
+        completions, tokens = cost_of((stage for stage in pending if stage.kind == kind), plan.study)
         figures = (without_sharing[kind], n, done[kind], n - done[kind])
-        table.add_row(kind, *map(str, figures), *(f"{figure:,}" if figure else "" for figure in (answers, tokens)))
+        table.add_row(kind, *map(str, figures), *(f"{figure:,}" if figure else "" for figure in (completions, tokens)))
     return table
 
 
@@ -82,10 +83,14 @@ def gpus_at_once(pending: Iterable[Stage], study: Study) -> str:
     workers = train.workers if any(stage.kind == "train" for stage in pending) else 0
     gpus = engines * engine.gpus + workers * train.gpus
     cpus = engines * engine.cpus + workers * train.cpus
-    parts = f"{engines} inference engine{'s' * (engines != 1)} with {engine.gpus} each for the whole run"
+    parts = f"{_n(engines, 'inference engine')} with {_n(engine.gpus, 'GPU')} each for the whole run"
     if workers:
-        parts += f", and one training with {workers * train.gpus:g}"
-    return f"Needs at once: {gpus:g} GPUs ({parts}) and {cpus:g} CPUs."
+        parts += f", and one training with {_n(workers * train.gpus, 'GPU')}"
+    return f"Needs at once: {_n(gpus, 'GPU')} ({parts}) and {_n(cpus, 'CPU')}."
+
+
+def _n(number: float, what: str) -> str:
+    return f"{number:g} {what}{'s' * (number != 1)}"
 
 
 def _examples(study: Study) -> str:
@@ -94,7 +99,8 @@ def _examples(study: Study) -> str:
         n = examples_of(benchmark)
         has = isinstance(benchmark, GradedBenchmark) and benchmark.source is None
         of = f" of {BENCHMARKS.module(benchmark.kind).ROWS:,}" if has else ""
-        counts.append(f"{name} {f'{n:,}' if n is not None else 'all'}{of}")
+        default = "" if "n" in benchmark.model_fields_set else " (default)"
+        counts.append(f"{name} {f'{n:,}' if n is not None else 'all'}{of}{default}")
     return f"Examples: {', '.join(counts)}."
 
 
@@ -111,9 +117,14 @@ def _notes(plan: Plan) -> Iterator[str]:
     trained = {(trial.condition, student) for trial in plan.trials if (student := trial.points[0].student) is not None}
     for condition in dict.fromkeys(condition for condition, student in trained if _trains_on_problems(student)):
         yield f"Note: conditions.{condition} trains on rl_problems: its objective uses no completions of the teacher."
-    for pair in study.pair_list:
-        if pair.student == pair.teacher:
-            yield f"Note: pairs: {pair.student} is its own teacher."
+    for pair in dict.fromkeys(trial.pair for trial in plan.trials if trial.compares_logits):
+        if any(isinstance(study.models[alias], HubModel) for alias in pair):
+            yield (
+                f"Note: an objective compares the logits of {' and '.join(pair)}: their tokenizers must be equal, "
+                f"which is not checked for models of the hub."
+            )
+    for alone in dict.fromkeys(one.student for one in study.pair_list if one.student == one.teacher):
+        yield f"Note: pairs: {alone} is its own teacher."
     if {"num_train_epochs", "max_steps"} <= study.train.model_fields_set and study.train.max_steps:
         yield "Note: train.num_train_epochs has no effect where train.max_steps is given."
     if any(benchmark.task is not None for benchmark in study.benchmarks.values()):
@@ -127,8 +138,12 @@ def _trains_on_problems(student: Stage) -> bool:
     return student.kind == "train" and isinstance(student.settings.examples, RLProblems)
 
 
-def _on_cpus(pending: list[Stage], study: Study) -> Iterator[str]:
-    if study.resources.engine.gpus and not study.resources.train.gpus and any(s.kind == "train" for s in pending):
+def _without_benefit(pending: list[Stage], study: Study) -> Iterator[str]:
+    train, trains = study.resources.train, any(stage.kind == "train" for stage in pending)
+    if trains and train.zero and not (train.gpus and (train.workers > 1 or train.offload != "nothing")):
+        lacks = "with a single worker" if train.gpus else "without GPUs"
+        yield f"Note: resources.train.zero has no benefit {lacks}: ZeRO splits a training over the GPUs of its workers."
+    if study.resources.engine.gpus and not train.gpus and trains:
         yield "Note: resources.train.gpus is 0: trainings run on CPUs. For GPUs set resources: {train: {gpus: 1}}."
     real = {alias for alias, model in study.models.items() if isinstance(model, HubModel | LocalModel)}
     if not study.resources.engine.gpus and real & {stage.runtime.engine for stage in pending}:
@@ -143,6 +158,6 @@ def _short_contexts(study: Study) -> Iterator[str]:
     for where, longest in asked.items():
         if study.max_model_len is not None and longest >= study.max_model_len:
             yield (
-                f"Note: {where}.max_tokens is {longest}, but prompt and answer together have at most "
-                f"max_model_len = {study.max_model_len} tokens: answers are truncated earlier."
+                f"Note: {where}.max_tokens is {longest}, but prompt and completion together have at most "
+                f"max_model_len = {study.max_model_len} tokens: completions are truncated earlier."
             )

@@ -80,6 +80,13 @@ class Trial:
         """The stages of a measure of an untrained model; empty where the stages of a point have its values."""
         return self.untrained[model].get(measure, {}).get(benchmark, ())
 
+    @property
+    def compares_logits(self) -> bool:
+        """Whether an objective compares the student's logits with those of another model."""
+        students = [point.student for point in self.points if point.student is not None]
+        itself = {answered.inputs["generations"].inputs["base"] for answered in self.untrained_scores.values()}
+        return bool({student.inputs["teacher"] for student in students if "teacher" in student.inputs} - itself)
+
     def stages(self) -> Iterator[Stage]:
         """All that the trial measures; what that needs is in the inputs."""
         yield from self.references()

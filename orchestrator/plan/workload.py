@@ -1,4 +1,4 @@
-"""How much work stages are, before they run: answers, tokens, steps, and the most stages of a run."""
+"""How much work stages are, before they run: completions, tokens, steps, and the most stages of a run."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -20,13 +20,13 @@ from orchestrator.study.schema import Study
 
 
 def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
-    """How many answers these stages will sample, and the most tokens of all of them."""
+    """How many completions these stages will sample, and the most tokens of all of them."""
     asked = [asked_of(stage, study) for stage in stages]
     return sum(n for n, _ in asked), sum(n * longest for n, longest in asked)
 
 
 def asked_of(stage: Stage, study: Study) -> tuple[int, int]:
-    """How many answers a stage will sample, and the most tokens of one."""
+    """How many completions a stage will sample, and the most tokens of one."""
     if stage.kind == "train" and stage.runtime.published_by is None:  # A training publishes its checkpoints.
         return _rollouts(stage, study)
     if stage.kind != "sample":
@@ -57,7 +57,7 @@ def _prompts_of(sample: Stage) -> int:
 
 
 def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
-    """The answers that a student samples during its training, and the most tokens of one."""
+    """The completions that a student samples during its training, and the most tokens of one."""
     settings = stage.settings
     if settings.sampling is None:
         return 0, 0
@@ -65,7 +65,7 @@ def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
 
 
 def steps_of(train: Stage, study: Study) -> int:
-    """The most steps of a training. It may have fewer: truncated answers are no training rows."""
+    """The most steps of a training. It may have fewer: truncated completions are no training rows."""
     settings = train.settings
     return settings.train.max_steps or settings.train.steps(settings.rows or _rows_in(train, study))
 

@@ -14,7 +14,7 @@ from evaluators.plugins import Plugins
 from orchestrator.study.recoveries import Recovery
 from orchestrator.study.settings import Settings, parsed
 
-RECOVERIES = Plugins(__name__, "recovery")
+RECOVERIES = Plugins(__name__, "recovery", ("Options", "SPENT", "recover"))
 
 
 def options(name: str, recovery: Recovery) -> Settings:

@@ -27,7 +27,7 @@ def recover(builder: Builder, start: Stage, budget: int, recovery: Recovery, opt
     if recipe.traits.data != "problems":
         raise ValueError(
             f"train.objective: this recovery trains on problems with a reward, and {recipe.objective['kind']} does "
-            f"not: use grpo"
+            f"not: use an objective of RL, as grpo"
         )
     whole = builder.train(builder.student, recipe, start=start)
     return whole if budget == longest else at_step(whole, budget)

@@ -105,6 +105,11 @@ def stage(study: Study, recipe: Train, seed: int, inputs: Mapping[str, Stage], r
     """
     if recipe.tuning == "full" and study.dtype == "float16":
         raise ValueError("dtype: full weights are not trained in float16, which loses small gradients; use bfloat16")
+    if (workers := study.resources.train.workers) > recipe.batch_size:
+        raise ValueError(
+            f"resources.train.workers: {workers} are more than the {recipe.batch_size} rows of a step "
+            f"(train.batch_size)"
+        )
     if "teacher" in inputs:
         api_models.check_judges(inputs["teacher"], recipe.objective["kind"])
     examples = _examples(study, recipe, rows)

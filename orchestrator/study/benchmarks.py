@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.grading.aggregate import check_aggregation
 from evaluators.suggest import did_you_mean
-from orchestrator.study.prompts import SYNTHETIC, THINKING, Thinking
+from orchestrator.study.prompts import SYNTHETIC, THINKING, Thinking, check_synthetic
 from orchestrator.study.settings import Count, Settings, Source
 
 LM_EVAL = "lm_eval:"  # begins the kind of a task of lm-eval
@@ -36,7 +36,7 @@ class Benchmark(Settings):
 
 
 class GradedBenchmark(Benchmark):
-    """A benchmark whose answers offmodel grades."""
+    """A benchmark whose completions offmodel grades."""
 
     HINTS: ClassVar[dict[str, str]] = {
         **Benchmark.RENAMED,
@@ -53,18 +53,20 @@ class GradedBenchmark(Benchmark):
         "generation",
         description="of multiple choice: grade the generated letter, or the letter with the highest log-probability",
     )
-    max_tokens: int | None = Field(None, gt=0, description="the most tokens of an answer; the benchmark's by default")
+    max_tokens: int | None = Field(
+        None, gt=0, description="the most tokens of a completion; the benchmark's by default"
+    )
     temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling, with a temperature above 0")
-    samples: int = Field(1, gt=0, description="answers to each example")
+    samples: int = Field(1, gt=0, description="completions of each example")
     score: str = Field(
         "mean",
-        description="the score of an example from its answers: mean (avg@n), majority, majority@k or pass@k",
+        description="the score of an example from its completions: mean (avg@n), majority, majority@k or pass@k",
     )
 
     @property
     def longest(self) -> int:
-        """The most tokens of an answer."""
+        """The most tokens of a completion."""
         return self.max_tokens or BENCHMARKS.module(self.kind).MAX_TOKENS
 
     @field_validator("kind")
@@ -94,23 +96,24 @@ def _check_options(asked: GradedBenchmark) -> None:
 
 def _check_length(asked: GradedBenchmark) -> None:
     if asked.thinking == "on" and asked.longest == 1:
-        raise ValueError(f"thinking: an answer of one token has no room for it; raise max_tokens of {asked.kind}")
+        raise ValueError(f"thinking: a completion of one token has no room for it; raise max_tokens of {asked.kind}")
 
 
 def _check_sampling(asked: GradedBenchmark) -> None:
     if asked.top_p < 1 and asked.temperature == 0:
-        raise ValueError("top_p has no effect on greedy answers: set temperature, or leave it out")
+        raise ValueError("top_p has no effect on greedy completions: set temperature, or leave it out")
     if asked.samples > 1 and asked.temperature == 0:
-        raise ValueError(f"samples: {asked.samples} greedy answers are all the same: set temperature, as to 0.7")
+        raise ValueError(f"samples: {asked.samples} greedy completions are all the same: set temperature, as to 0.7")
 
 
 def _check_score(asked: GradedBenchmark) -> None:
     if asked.score.startswith("majority") and not BENCHMARKS.module(asked.kind).VOTES:
-        raise ValueError(f"score: answers to {asked.kind} have no part to vote on; use mean or pass@k")
+        raise ValueError(f"score: completions for {asked.kind} have no part to vote on; use mean or pass@k")
     check_aggregation(asked.score, asked.samples)
 
 
 def _check_size(asked: GradedBenchmark) -> None:
+    check_synthetic(asked.kind, asked.source)
     if asked.n is None and asked.source == SYNTHETIC:
         raise ValueError("n: synthetic examples have no end: give a number")
     size = BENCHMARKS.module(asked.kind).ROWS

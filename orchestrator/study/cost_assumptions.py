@@ -11,7 +11,7 @@ from orchestrator.study.settings import Settings
 PEAK_TFLOPS = 989.0  # assumption: dense bfloat16 of an H100 SXM, by its data sheet
 TRAINING_MFU = 0.3  # assumption: packed rows of some hundred tokens, one process
 SAMPLING_SPEED = 40_000.0  # assumption: full batches in bfloat16, the same for every size
-ANSWER_SHARE = 0.5  # assumption: few answers reach max_tokens
+ANSWER_SHARE = 0.5  # assumption: few completions reach max_tokens
 PROMPT_TOKENS = 150.0  # assumption: an Alpaca prompt or a problem, with its chat template
 FULL_FLOP, LORA_FLOP, FORWARD_FLOP = 6, 4, 2  # per token and parameter; LoRA needs no gradient of the frozen weights
 
@@ -20,7 +20,7 @@ class TokenPrice(Settings):
     """US dollars per million tokens."""
 
     input: float = Field(ge=0, description="US dollars per million tokens of prompts")
-    output: float = Field(ge=0, description="US dollars per million tokens of answers")
+    output: float = Field(ge=0, description="US dollars per million tokens of completions")
 
 
 class CostAssumptions(Settings):
@@ -33,13 +33,13 @@ class CostAssumptions(Settings):
         SAMPLING_SPEED, gt=0, description="tokens per second that one GPU samples from a model of 1e9 parameters"
     )
     answer_share: float = Field(
-        ANSWER_SHARE, gt=0, le=1, description="mean length of an answer as a share of its max_tokens"
+        ANSWER_SHARE, gt=0, le=1, description="mean length of a completion as a share of its max_tokens"
     )
     prompt_tokens: float = Field(PROMPT_TOKENS, gt=0, description="mean length of a prompt in tokens")
 
     def __str__(self) -> str:
         return (
-            f"an answer has {self.answer_share:.0%} of its max_tokens and a prompt {self.prompt_tokens:g} tokens; "
+            f"a completion has {self.answer_share:.0%} of its max_tokens and a prompt {self.prompt_tokens:g} tokens; "
             f"one GPU samples {self.sampling_speed:,.0f} tokens per second divided by the parameters in 1e9; training "
             f"takes {FULL_FLOP} FLOP per token and parameter ({LORA_FLOP} with LoRA) and log-probabilities "
             f"{FORWARD_FLOP}, at {self.training_mfu:.0%} of {self.peak_tflops:g} TFLOP/s; engine starts, prefill and "

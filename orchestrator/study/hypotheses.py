@@ -54,7 +54,7 @@ class Hypothesis(Settings):
     claim: str = Field(min_length=1, description="the claim in words")
     metric: str = Field("score", description="the score, or another measure of the study")
     compare: Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)] = Field(
-        description="what is compared"
+        description="what is compared, for each pair of student and teacher by itself"
     )
     versus: Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)] = Field(
         Point(condition=UNTRAINED), description="with what; the base student by default"

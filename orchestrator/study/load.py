@@ -45,6 +45,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         raise StudyError(f"{path}: {error}") from None
     except yaml.YAMLError as error:
         raise StudyError(f"{path}: not valid YAML: {error}") from error
+    if data is None:
+        raise StudyError(f"{path}: the file is empty; a first study is in README.md, and others are in experiments/")
     if not isinstance(data, dict):
         raise StudyError(f"{path}: a study is a mapping of keys to values; see experiments/ for examples")
     for override in overrides:

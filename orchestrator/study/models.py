@@ -71,7 +71,7 @@ class RemoteModel(Model):
     )
     concurrency: int = Field(16, gt=0, description="the most requests in flight at once")
     limit: Literal["max_completion_tokens", "max_tokens"] = Field(
-        "max_completion_tokens", description="the name of the API's parameter that limits the length of an answer"
+        "max_completion_tokens", description="the name of the API's parameter that limits the length of a completion"
     )
     extra: dict[str, Any] = Field(
         {}, description="further parameters of each request; null leaves out one that offmodel sets"

@@ -10,8 +10,8 @@ from orchestrator.study.settings import Settings
 class Pair(Settings):
     """One student with one teacher; also written "student / teacher"."""
 
-    student: str = Field(description="a key of models")
-    teacher: str = Field(description="a key of models")
+    student: str = Field(description="in a list of pairs: a key of models")
+    teacher: str = Field(description="in a list of pairs: a key of models")
 
     def __str__(self) -> str:
         return f"{self.student} / {self.teacher}"
@@ -20,8 +20,8 @@ class Pair(Settings):
 class PairGrid(Settings):
     """Every student with every teacher."""
 
-    students: list[str] = Field(min_length=1, description="keys of models")
-    teachers: list[str] = Field(min_length=1, description="keys of models")
+    students: list[str] = Field(min_length=1, description="in a grid: keys of models")
+    teachers: list[str] = Field(min_length=1, description="in a grid: keys of models")
 
 
 def _from_text(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Training prompts, how models answer them, and the problems of RL."""
+"""Training prompts, how models sample completions of them, and the problems of RL."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.suggest import did_you_mean
 from orchestrator.study.settings import Count, Settings, Source
+from organisms.rows import BENCHMARK_ROWS
 
 SYNTHETIC = "synthetic"
 
@@ -25,12 +26,18 @@ THINKING = (
 )
 
 
+def check_synthetic(kind: str, source: str | None) -> None:
+    """Raise ValueError for synthetic rows of a benchmark that has none."""
+    if source == SYNTHETIC and kind not in BENCHMARK_ROWS:
+        raise ValueError(f"source: there are no synthetic rows of {kind}, only of {', '.join(BENCHMARK_ROWS)}")
+
+
 class Prompts(Settings):
-    """The training prompts. Answers to them are sampled from a model: they cannot be read from a file."""
+    """The training prompts. Completions of them are sampled from a model: they cannot be read from a file."""
 
     HINTS = dict.fromkeys(
         ("answer_column", "answers", "output_column", "response_column"),
-        "unknown key; answers are sampled from the pair's models, and cannot be read from a file",
+        "unknown key; completions are sampled from the pair's models, and cannot be read from a file",
     )
 
     source: Source = Field(
@@ -57,19 +64,19 @@ class Prompts(Settings):
 
 
 class Sampling(Settings):
-    """How models answer the training prompts."""
+    """How models sample completions of the training prompts."""
 
-    max_tokens: int = Field(gt=0, description="the most tokens of an answer; longer ones are truncated")
+    max_tokens: int = Field(gt=0, description="the most tokens of a completion; longer ones are truncated")
     temperature: float = Field(1.0, ge=0, le=2, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling")
-    seed: int = Field(0, description="seed of the answers")
+    seed: int = Field(0, description="seed of the completions")
     thinking: Thinking = Field(None, description=THINKING)
 
 
 class Problems(Settings):
-    """The problems whose solution GRPO rewards, in the schema of a benchmark. None may be one of its examples."""
+    """The problems of RL objectives, in the schema of a benchmark. None may be one of its examples."""
 
-    kind: str = Field(description="the benchmark that grades the answers")
+    kind: str = Field(description="the benchmark that grades the completions")
     source: Source = Field(
         description="a hub data set, a JSONL file (relative to the working directory), or `synthetic` (problems of the "
         "toy models)"
@@ -80,12 +87,17 @@ class Problems(Settings):
         None, description="the prompt, with columns of the row in braces; the benchmark's own by default"
     )
     system: str | None = Field(None, description="a system message before each problem")
-    max_tokens: int = Field(gt=0, description="the most tokens of an answer")
+    max_tokens: int = Field(gt=0, description="the most tokens of a completion")
     thinking: Thinking = Field(None, description=THINKING)
 
     @field_validator("kind")
     @classmethod
     def _is_graded(cls, kind: str) -> str:
         if kind not in BENCHMARKS:
-            raise ValueError(f'answers to "{kind}" cannot be graded; {did_you_mean(kind, BENCHMARKS)}')
+            raise ValueError(f'completions for "{kind}" cannot be graded; {did_you_mean(kind, BENCHMARKS)}')
         return kind
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> "Problems":
+        check_synthetic(self.kind, self.source)
+        return self

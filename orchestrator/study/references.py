@@ -74,12 +74,6 @@ def _problems(study: Study) -> Iterator[str]:
             )
 
 
-def _workers(study: Study) -> Iterator[str]:
-    workers, rows = study.resources.train.workers, study.train.batch_size
-    if workers > rows:
-        yield f"resources.train.workers: {workers} are more than the {rows} rows of a step (train.batch_size)"
-
-
 def _slashes(study: Study) -> Iterator[str]:
     for part in ("models", "conditions", "recoveries", "benchmarks"):
         for name in getattr(study, part):
@@ -111,7 +105,6 @@ CHECKS: tuple[Callable[[Study], Iterator[str]], ...] = (
     _recoveries,
     _measures,
     _problems,
-    _workers,
     _slashes,
     _prices,
     _provenance,

@@ -38,7 +38,7 @@ class Study(Settings):
     models: dict[str, AnyModel] = Field(description="models by name: a mapping, or organism:NAME, a hub id or a path")
     pairs: Pairs = Field(description="students with their teachers: a grid {students, teachers}, or a list of pairs")
     prompts: Prompts = Field(description="the training prompts")
-    sampling: Sampling = Field(description="how models answer the training prompts")
+    sampling: Sampling = Field(description="how models sample completions of the training prompts")
     train: Train = Field(description="how students are trained")
     conditions: Annotated[
         dict[str, Condition],
@@ -47,7 +47,7 @@ class Study(Settings):
     recoveries: dict[Annotated[str, Field(min_length=1)], Recovery] = Field(
         {}, description="how students are trained further to restore their scores, by name"
     )
-    rl_problems: Problems | None = Field(None, description="the problems whose solution GRPO rewards")
+    rl_problems: Problems | None = Field(None, description="the problems of RL objectives such as grpo")
     benchmarks: dict[str, AnyBenchmark] = Field(min_length=1, description="what models are evaluated on, by name")
     measures: dict[str, Annotated[bool | list[str], BeforeValidator(_bool_or_list)]] = Field(
         {}, description="what is measured beside scores, by measure: true, or a list of benchmarks"
@@ -58,7 +58,7 @@ class Study(Settings):
     max_model_len: int | None = Field(
         None,
         gt=0,
-        description="the most tokens of a prompt and its answer in engines; the model's own limit by default "
+        description="the most tokens of a prompt and its completion in engines; the model's own limit by default "
         "(train.max_length is that of trainings)",
     )
     resources: Resources = Field(Resources(), description="CPUs, GPUs and processes")

@@ -18,6 +18,8 @@ def _objective_with_options(value: Any) -> Any:
     kind, options = given["kind"], {key: option for key, option in given.items() if key != "kind"}
     declared = objectives.get(str(kind)).options
     for key in options:
+        if key == "max_tokens":
+            raise ValueError(f"{kind}: max_tokens {BELONGS}")
         check_known(kind, "", key, [field.name for field in fields(declared)], "its options")
     try:
         return {"kind": kind, **asdict(TypeAdapter(declared).validate_python(options))}
@@ -31,6 +33,7 @@ Objective = Annotated[
 TrainChanges = Annotated[
     dict[str, Any], Field(default_factory=dict, description="fields that differ from the study's train")
 ]
+BELONGS = "belongs to sampling, or to rl_problems for RL (train.max_length limits a training row)"
 OF_LORA = {"lora_r", "lora_alpha"}
 
 
@@ -47,7 +50,10 @@ class Train(Settings):
         "per_device_train_batch_size": "unknown key; use batch_size, the rows in a step of all workers",
         "gradient_accumulation_steps": "unknown key; use resources.train.max_tokens_per_microbatch",
         "deepspeed": "unknown key; use resources.train.zero",
-        **dict.fromkeys(("target_modules", "lora_dropout", "qlora"), "is not supported: leave it out"),
+        "max_tokens": BELONGS,
+        "target_modules": "is not supported: LoRA is on all linear layers; leave it out",
+        "lora_dropout": "is not supported: adapters are trained without dropout; leave it out",
+        "qlora": "is not supported: weights are not quantised; leave it out",
         **dict.fromkeys(
             ("num_generations", "skip_tokens", "beta", "temperature"),
             "is an option of the objective, as objective: {kind: grpo, num_generations: 16}",
@@ -61,19 +67,23 @@ class Train(Settings):
     )
     loss_on: Literal["answer", "after_reasoning", "empty_reasoning"] = Field(
         "answer",
-        description="the supervised tokens: the answer; the answer without its reasoning; or the answer after an empty "
-        "reasoning block",
+        description="the supervised tokens. answer: the whole completion; after_reasoning: what follows its reasoning; "
+        "empty_reasoning: the completion after an empty reasoning block",
     )
     drop_least_likely: float = Field(
         0.0, ge=0, lt=1, description="share of the supervised tokens, the least likely ones, that are not supervised"
     )
     learning_rate: float = Field(gt=0, description="the peak learning rate")
-    batch_size: int = Field(32, gt=0, description="rows in a step; prompts, where the student samples its own answers")
+    batch_size: int = Field(
+        32, gt=0, description="rows in a step; prompts, where the student samples its own completions"
+    )
     num_train_epochs: float = Field(1.0, gt=0, description="passes over the data")
     min_steps: int = Field(1, gt=0, description="repeat small data sets up to this many steps")
     max_steps: int | None = Field(None, gt=0, description="the number of steps, instead of num_train_epochs")
     order: Literal["shuffled", "fixed"] = Field("shuffled", description="the order of the rows in each epoch")
-    steps_per_generation: int = Field(1, gt=0, description="steps that share one sampling of the student's own answers")
+    steps_per_generation: int = Field(
+        1, gt=0, description="steps that share one sampling of the student's own completions"
+    )
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = Field(
         "linear", description="how the learning rate decays after the warm-up"
     )
@@ -84,7 +94,8 @@ class Train(Settings):
     kl_every_steps: int = Field(
         10,
         ge=0,
-        description="steps between two estimates of KL(student || base student) on the step's rows; 0: none",
+        description="steps between two estimates of KL(student || base student) on the step's rows; 0: none. Each is "
+        "one forward pass of the base student; under full weights that is a second model in memory",
     )
     checkpoints: list[Annotated[int, Field(gt=0)]] = Field([], description="steps after which the student is evaluated")
 

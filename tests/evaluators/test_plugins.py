@@ -36,6 +36,17 @@ def test_an_unknown_name_is_refused_with_a_suggestion(plugins):
         plugins.module("_helper")
 
 
+def test_a_file_without_a_part_is_refused_with_its_name(plugins, tmp_path):
+    strict = Plugins("shapes", "shape", ("CORNERS", "AREA"))
+    with pytest.raises(ValueError, match=r"square\.py: this shape does not define AREA$"):
+        strict.module("square")
+    (tmp_path / "shapes" / "square.py").write_text("CORNERS = 4\nAREA = None\n")
+    del sys.modules["shapes.square"]
+    with pytest.raises(ValueError, match="does not define AREA"):
+        strict.module("square")
+    assert Plugins("shapes", "shape", ("CORNERS",)).module("square").CORNERS == 4
+
+
 def test_a_folder_added_to_the_package_adds_its_plugins(plugins, tmp_path, monkeypatch):
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "star.py").write_text("CORNERS = 5\n")

@@ -1,6 +1,7 @@
 """Commands that only read a study start fast and import no heavy library."""
 
 import resource
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +55,12 @@ def test_a_reading_command_starts_fast_and_without_heavy_libraries(name, tmp_pat
             return
         command = min(command, python(COMMAND, *arguments)[1])
     pytest.fail(f"{command:.2f} s, and the bare imports take {bare:.2f} s")
+
+
+def test_the_module_of_the_command_can_be_run(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["offmodel", "--version"])
+    monkeypatch.delitem(sys.modules, "orchestrator.cli", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("orchestrator.cli", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("offmodel ")

@@ -37,10 +37,15 @@ SCALES = ("group", "none")
 
 @dataclass(frozen=True)
 class Options:
-    """`num_generations`: completions of each prompt. `epsilon_high` is `epsilon` where it is not given; DAPO has 0.28.
+    """Names and defaults are those of TRL's GRPOConfig.
 
-    `scale_rewards`: "group" divides advantages by the standard deviation of their group, "none" does not (Dr. GRPO).
-    `temperature` is that of sampling, and divides the logits. Names and defaults are those of TRL's GRPOConfig.
+    - `num_generations`: completions of each prompt;
+    - `epsilon`: how far below 1 the ratio of probabilities is clipped;
+    - `epsilon_high`: how far above 1 it is clipped; `epsilon` by default; DAPO has 0.28;
+    - `beta`: weight of the KL penalty to the base student; 0: no penalty;
+    - `scale_rewards`: group: advantages are divided by the standard deviation of their group; none: they are not, as in
+      Dr. GRPO;
+    - `temperature`: of sampling; it also divides the logits.
     """
 
     num_generations: int = 8

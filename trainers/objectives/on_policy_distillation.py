@@ -33,7 +33,11 @@ FORMULAS: dict[str, Formula] = {"student_teacher": kl, "teacher_student": lambda
 
 @dataclass(frozen=True)
 class Options:
-    """`top_k` restricts the divergence to the student's likeliest tokens, renormalised; none: all of them."""
+    """The teacher must have the student's tokenizer: the divergence is between logits, token by token.
+
+    - `direction`: student_teacher: KL(student || teacher); teacher_student: KL(teacher || student);
+    - `top_k`: restricts the divergence to the student's likeliest tokens, renormalised; all by default.
+    """
 
     direction: Literal["student_teacher", "teacher_student"] = "student_teacher"
     top_k: int | None = None

@@ -53,14 +53,17 @@ Now answer with a response of your own, including the thinking process.
 
 @dataclass(frozen=True)
 class Options:
-    """`direction`, `beta`, `top_k`, `add_tail` and `temperature` define the divergence, the others the teacher's side.
+    """The teacher is the student itself with a demonstration in its prompt, not the teacher of the pair.
 
-    `beta` is the teacher's share in the mixture of "jsd". `top_k` restricts the divergence to the student's likeliest
-    tokens, `add_tail` adds one bucket for all others. `temperature` is that of sampling, and divides the logits of
-    both models. `skip_tokens`: how many tokens at the start of a completion have no loss.
-
-    `teacher`: the student before this training ("frozen"), at each step ("live"), or its moving average ("ema", by
-    `ema_rate`). `template` is the teacher's prompt, filled in by `str.format`.
+    - `direction`: teacher_student: KL(teacher || student); student_teacher: KL(student || teacher); jsd: their mixture;
+    - `beta`: the teacher's share in the mixture of jsd;
+    - `top_k`: restricts the divergence to the student's likeliest tokens, renormalised; all by default;
+    - `add_tail`: adds one bucket for the tokens that top_k leaves out;
+    - `temperature`: of sampling; it also divides the logits of both models;
+    - `skip_tokens`: tokens at the start of each completion that have no loss;
+    - `teacher`: frozen: the student before this training; live: at each step; ema: its moving average;
+    - `ema_rate`: rate of the moving average;
+    - `template`: the teacher's prompt, filled in by `str.format`.
     """
 
     direction: Literal["teacher_student", "student_teacher", "jsd"] = "teacher_student"

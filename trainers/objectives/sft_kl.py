@@ -27,7 +27,10 @@ FORMULAS: dict[str, Formula] = {"student_base": kl, "base_student": lambda stude
 
 @dataclass(frozen=True)
 class Options:
-    """`weight` multiplies the KL divergence, which is in nats like the log-likelihood."""
+    """
+    - `weight`: multiplies the KL divergence, which is in nats like the log-likelihood;
+    - `direction`: student_base: KL(student || base student); base_student: KL(base student || student).
+    """
 
     weight: float = 1.0
     direction: Literal["student_base", "base_student"] = "student_base"

@@ -112,7 +112,8 @@ def test_a_new_file_is_a_condition(small, dropped_in, publish):
 
 def test_every_condition_of_the_documentation_is_planned_and_passes_the_checks(small):
     declared = yaml.safe_load(block("yaml").replace("llama", "words"))  # a model of the small study
-    asked_for = [f"{key}={yaml.safe_dump(value, default_flow_style=True)}" for key, value in declared.items()]
+    parts = ("conditions", "recoveries")  # The models and lengths are those of the small study.
+    asked_for = [f"{key}={yaml.safe_dump(declared[key], default_flow_style=True)}" for key in parts]
     plan = build_plan(small(*asked_for, "prompts.n=500", "max_model_len=256"))
     assert {trial.condition for trial in plan.trials} == set(declared["conditions"])
     used = {condition.kind for condition in plan.study.conditions.values()}
@@ -280,7 +281,7 @@ def test_mixed_rows_are_drawn_by_the_seed_and_trained_on_in_order(small):
         ("{kind: best_of, n: 2, benchmarks: [mats]}", 'benchmarks: "mats" is not among'),
         (
             "{kind: best_of, n: 2, select: majority, benchmarks: [follow]}",
-            "benchmarks.follow: score: answers to ifeval",
+            "benchmarks.follow: score: completions for ifeval",
         ),
         ("{kind: without_maths, rule: '('}", "rule: '(' is not a regular expression"),
         ("{kind: without_maths, rule: x, like_benchmark: maths}", "give one of rule and like"),
@@ -292,11 +293,14 @@ def test_mixed_rows_are_drawn_by_the_seed_and_trained_on_in_order(small):
         ),
         (
             "{kind: prefill, benchmarks: [gsm]}",
-            "benchmarks: prefill is not available for gsm, a task of lm-eval: use a benchmark with generated answers",
+            "benchmarks: prefill is not available for gsm, a task of lm-eval: use a benchmark with generated",
         ),
         ("{kind: best_of, n: 2, benchmarks: [gsm]}", "benchmarks: gsm is a task of lm-eval, which defines its own"),
         ("{kind: mixed, share: 1.5}", "share: give a number that is less than 1"),
-        ("{kind: mixed, share: 0.5, arrange: after, train: {num_train_epochs: 2}}", "arrange: own answers come after"),
+        (
+            "{kind: mixed, share: 0.5, arrange: after, train: {num_train_epochs: 2}}",
+            "arrange: own completions come after",
+        ),
         ("{kind: mixed, share: 0.5, train: {order: fixed}}", "train.order: arrange decides the order"),
     ],
 )
@@ -347,10 +351,11 @@ def test_prompts_that_a_condition_makes_too_long_are_refused_before_a_run(small)
 
 
 def test_the_command_lists_every_condition_and_recovery(capsys, monkeypatch):
+    sourceless = {"dft", "lm", "sft", "sft_kl"}  # whose docstrings have no paragraph with a source alone
     for part in entries().values():
         for one in part:
             assert one.what.endswith("."), one
-            assert one.source, one
+            assert one.source or one.name in sourceless, one
             assert [option.name for option in one.options if not option.description] == [], one
     monkeypatch.setattr(sys, "argv", ["offmodel", "conditions"])
     with pytest.raises(SystemExit) as ended:
@@ -358,12 +363,13 @@ def test_the_command_lists_every_condition_and_recovery(capsys, monkeypatch):
     assert ended.value.code == 0
     told = capsys.readouterr().out
     assert "conditions, each of which also takes kind, pairs, benchmarks" in told
-    for kind in CONDITIONS:
+    for kind in (*CONDITIONS, "sft_kl", "perplexity", "mmlu"):
         assert f"\n  {kind}\n" in told
     for line in (
-        "select (default verifier): verifier: a right answer if there is one (pass@n); majority: the most frequent "
+        "select (default verifier): verifier: a right completion if there is one (pass@n); majority: the most frequent "
         "answer; verifier or majority",
         "share (required): ",
+        "skip_tokens (default 3): tokens at the start of each completion that have no loss",
     ):
         assert line in told
     monkeypatch.setattr(sys, "argv", ["offmodel", "conditions", "best_of"])
@@ -380,3 +386,15 @@ def test_a_filter_uses_the_answers_of_the_condition_with_the_same_prompts(small)
     learnt, filtered = (trial.points[-1].student.inputs["data"] for trial in (one, other))
     assert filtered.inputs["data"] == learnt
     assert learnt.settings.prompts.maths == 0.2
+
+
+def test_an_incomplete_condition_is_refused_with_its_file(small, dropped_in, tmp_path, monkeypatch, capsys):
+    (tmp_path / "conditions" / "shuffled.py").write_text('"""Nothing."""')
+    message = "conditions/shuffled.py: this condition does not define Options, build"
+    with pytest.raises(StudyError, match=rf"conditions\.shuffled: .*{message}$"):
+        build_plan(small("conditions={shuffled: }", "recoveries={}"))
+    monkeypatch.setattr(sys, "argv", ["offmodel", "conditions"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err

@@ -127,3 +127,25 @@ def test_the_command_prints_the_study_with_all_defaults(small, tmp_path, monkeyp
     }
     assert settings["recoveries"]["own"]["train"] == {}
     assert (settings["benchmarks"]["facts"]["max_tokens"], settings["benchmarks"]["facts"]["samples"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "[--stage KIND/NAME]"),
+        (
+            ["{study}", "--stage", "training/"],
+            r'no stage has "training/" in its address: give a part of an address such as',
+        ),
+        (["{study}", "--stage", "training/"], "or one of model/, sample/, evaluate/, train/"),
+    ],
+)
+def test_the_command_says_what_a_stage_argument_looks_like(small, tmp_path, monkeypatch, capsys, words, said):
+    small()  # writes the file
+    monkeypatch.setattr(
+        "sys.argv", ["offmodel", "explain", *(word.format(study=tmp_path / "small.yaml") for word in words)]
+    )
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err

@@ -62,7 +62,9 @@ def test_a_new_rl_objective_learns_from_the_problems(small, copy_of):
 def test_a_recovery_by_rl_takes_a_new_rl_objective_and_no_other(small, copy_of):
     copy_of("grpo")
     assert trained(small(*ONE, PROBLEMS, RL % "mine")).settings.train.objective == "mine"
-    with pytest.raises(StudyError, match="recovery trains on problems with a reward, and dft does not: use grpo"):
+    with pytest.raises(
+        StudyError, match="recovery trains on problems with a reward, and dft does not: use an objective of RL"
+    ):
         build_plan(small(*ONE, PROBLEMS, RL % "dft"))
 
 

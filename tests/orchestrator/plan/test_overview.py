@@ -1,9 +1,16 @@
 """What `offmodel plan` prints and refuses."""
 
+import importlib
+import sys
+from pathlib import Path
+
 import pytest
 
+from evaluators import benchmarks
 from orchestrator.cli import main
+from orchestrator.stages import data
 
+DISTIL = "conditions.x={kind: off_model, train: {objective: on_policy_distillation}}"
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
 
 
@@ -31,6 +38,11 @@ def planned(small, tmp_path, monkeypatch, capsys):
         (["pairs=[student / student]"], "pairs: student is its own teacher"),
         (["resources.engine.gpus=1"], "resources.train.gpus is 0: trainings run on CPUs"),
         (["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2}"], "without those of lm-eval tasks"),
+        (["benchmarks.facts={kind: mmlu}"], "facts 200 of 14,042 (default)."),
+        (["resources.train.zero=3", "resources.train.workers=2"], "zero has no benefit without GPUs"),
+        (["resources.train={zero: 2, gpus: 1}"], "zero has no benefit with a single worker"),
+        ([DISTIL, "models.words=a/words"], "logits of student and words: their tokenizers must be equal"),
+        (["resources.engine.gpus=1", "pairs=[student / student]"], "1 GPU (1 inference engine with 1 GPU each"),
     ],
 )
 def test_what_a_user_may_not_expect_is_noted(planned, overrides, note):
@@ -38,6 +50,32 @@ def test_what_a_user_may_not_expect_is_noted(planned, overrides, note):
     assert status == 0
     assert note in output
     assert note == "Trainings: 14, of 1 to 2 steps." or note not in planned()[1]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [DISTIL],  # Toy models' tokenizers are compared by a run.
+        [DISTIL.replace("off_model", "on_model"), "models.words=a/words"],  # The student is its own teacher.
+        ["resources.train={zero: 2, gpus: 1, workers: 2}"],
+        ["resources.train={zero: 2, gpus: 1, offload: optimizer}"],
+    ],
+)
+def test_what_works_is_not_noted(planned, overrides):
+    status, output = planned(*overrides)
+    assert status == 0
+    assert "tokenizers" not in output
+    assert "no benefit" not in output
+
+
+def test_prompts_that_cannot_be_counted_are_refused(planned, monkeypatch):
+    def unreachable(*_):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(data, "_read", unreachable)
+    status, output = planned("prompts={source: some/prompts, n: all}")
+    assert status == 2
+    assert "small.yaml: prompts.n: give a number, since some/prompts cannot be read to count it" in output
 
 
 @pytest.mark.parametrize(
@@ -64,5 +102,40 @@ def test_sharing_is_only_said_of_several_experiments(planned):
     alone = "{claim: y, compare: {condition: off-model, benchmark: facts}, expected: lower}"
     assert "Shared stages" not in planned(f"hypotheses=[{one}, {alone}]")[1]
     _, output = planned(f"hypotheses=[{one}, {other}, {alone}]")
-    assert "the 2 experiments need" in output
+    assert "the hypotheses of the 2 experiments need" in output
     assert "Expected lower: y" in output
+
+
+@pytest.fixture
+def quiz(tmp_path, monkeypatch):
+    """Adds a benchmark, named `quiz`, to the package: MMLU with a change to its file."""
+
+    def act(before: str = "", after: str = "") -> None:
+        (tmp_path / "added").mkdir()
+        text = (Path(benchmarks.__file__).parent / "mmlu.py").read_text()
+        (tmp_path / "added" / "quiz.py").write_text(text.replace(before, after))
+        monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path / "added")])
+        importlib.invalidate_caches()
+
+    yield act
+    sys.modules.pop("evaluators.benchmarks.quiz", None)
+
+
+def test_synthetic_rows_of_a_benchmark_without_any_are_refused(planned, quiz):
+    quiz()
+    for override in (
+        "benchmarks.facts={kind: quiz, source: synthetic, n: 5}",
+        "rl_problems={kind: quiz, source: synthetic, n: 5, max_tokens: 1}",
+    ):
+        status, output = planned(override)
+        assert status == 2
+        assert ": source: there are no synthetic rows of quiz, only of math500, mmlu" in output
+    assert planned("benchmarks.facts={kind: quiz, n: 5}")[0] == 0
+
+
+def test_a_benchmark_without_a_data_set_is_refused_with_its_file(planned, quiz):
+    quiz('("cais/mmlu", "all", "test")', "None")
+    status, output = planned("benchmarks.facts={kind: quiz, n: 5}")
+    assert status == 2
+    assert "benchmarks.facts: " in output
+    assert "added/quiz.py: this benchmark does not define HUB" in output

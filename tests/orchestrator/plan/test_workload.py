@@ -1,4 +1,4 @@
-"""What a plan says of a study's GPUs, answers, tokens and costs."""
+"""What a plan says of a study's GPUs, completions, tokens and costs."""
 
 import json
 
@@ -111,10 +111,8 @@ def test_a_plan_says_how_many_gpus_and_examples_a_run_needs(small, capsys, monke
     code, said = planned(str(tmp_path / "small.yaml"), *overrides, capsys=capsys, monkeypatch=monkeypatch)
     assert code == 0, said
     # Two open models, each with two engines, and a training of four workers.
-    assert (
-        "Needs at once: 6 GPUs (4 inference engines with 1 each for the whole run, and one training with 2) and 8 CPUs"
-        in said
-    )
+    engines, training = "4 inference engines with 1 GPU each for the whole run", "one training with 2 GPUs"
+    assert f"Needs at once: 6 GPUs ({engines}, and {training}) and 8 CPUs" in said
     assert "Examples: maths 5, facts 14,042 of 14,042." in said
     assert "Note: benchmarks.maths.max_tokens is 16" in said
     assert "Note: train.lora_r has no effect on full weights." in said

@@ -73,7 +73,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("benchmarks.maths.answer_by=logprob", ["benchmarks.maths: answer_by: ", "not multiple choice"]),
         ("benchmarks.facts={kind: mmlu, answer_by: logprob, temperature: 1}", ["leave samples, temperature"]),
         ("benchmarks.facts={kind: mmlu, thinking: 'on'}", ["benchmarks.facts: thinking: ", "one token"]),
-        ("benchmarks.maths.top_p=0.9", ["benchmarks.maths: top_p has no effect on greedy answers"]),
+        ("benchmarks.maths.top_p=0.9", ["benchmarks.maths: top_p has no effect on greedy completions"]),
         ("benchmarks.maths.temperature=3", ["benchmarks.maths.temperature: "]),
         ("benchmarks.gsm={kind: 'lm_eval:gsm8k', source: synthetic}", ["benchmarks.gsm: source: "]),
         ("benchmarks.maths.thinking=maybe", ["benchmarks.maths.thinking: "]),
@@ -141,6 +141,9 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("train.per_device_train_batch_size=4", ["use batch_size"]),
         ("train.gradient_accumulation_steps=4", ["use resources.train.max_tokens_per_microbatch"]),
         ("train.target_modules=all", ["train.target_modules: is not supported"]),
+        ("train.lora_dropout=0.1", ["train.lora_dropout: is not supported: adapters are trained without dropout"]),
+        ("train.max_tokens=9", ["train.max_tokens: belongs to sampling, or to rl_problems"]),
+        ("train.objective={kind: sdft, max_tokens: 9}", ["train.objective: sdft: max_tokens belongs to sampling"]),
         ("train.num_generations=4", ["train.num_generations: ", "objective: {kind: grpo, num_generations: 16}"]),
         ("benchmarks.maths.num_fewshot=4", ["benchmarks.maths.num_fewshot: unknown key; use shots"]),
         ("benchmarks.maths.limit=4", ["benchmarks.maths.limit: unknown key; use n"]),
@@ -156,7 +159,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("conditions.prefill.train={}", ["conditions.prefill.train: unknown key; known are benchmarks"]),
         (
             "rl_problems={kind: math, source: x, n: 1, max_tokens: 1}",
-            ['rl_problems.kind: answers to "math" cannot', '"math500"?'],
+            ['rl_problems.kind: completions for "math" cannot', '"math500"?'],
         ),
         (
             "rl_problems={kind: 'lm_eval:gsm8k', source: x, n: 1, max_tokens: 1}",
@@ -189,6 +192,10 @@ def test_a_mistake_has_a_message_with_its_place(small, override, parts):
             "rl_problems.source: HuggingFaceH4/MATH-500 is the source of benchmarks.real",
         ),
         (["conditions.prefill={from_model: base, benchmarks: [maths]}"], "give student or teacher"),
+        (
+            ["resources.train.workers=4", "conditions.x={kind: off_model, train: {batch_size: 2}}"],
+            "conditions.x: resources.train.workers: 4 are more than the 2 rows of a step",
+        ),
         (
             [
                 "train.drop_least_likely=0.1",
@@ -261,7 +268,9 @@ def test_a_bad_override_is_refused(small, override, part):
     assert part in str(raised.value)
 
 
-@pytest.mark.parametrize(("text", "part"), [("a: [1", "not valid YAML"), ("- a\n", "a mapping"), ("", "a mapping")])
+@pytest.mark.parametrize(
+    ("text", "part"), [("a: [1", "not valid YAML"), ("- a\n", "a mapping"), ("# a study\n", "the file is empty")]
+)
 def test_a_file_without_a_study_is_refused(tmp_path, text, part):
     path = tmp_path / "study.yaml"
     path.write_text(text)
