@@ -117,13 +117,14 @@ class HypothesisResult:
 @dataclass(frozen=True, kw_only=True)
 class Results:
     """What finished trials have measured; `unfinished` names the other trials. Measurements are by measure, in the
-    order in which the study names pairs, conditions, points and benchmarks."""
+    order in which the study names pairs, conditions, points and benchmarks. `warnings` are sentences for the reader."""
 
     measurements: dict[str, list[Measurement]]
     untrained: list[UntrainedModel]
     recovery_budgets: list[RecoveryResult]
     hypotheses: list[HypothesisResult]
     unfinished: list[str]
+    warnings: list[str]
 
     @property
     def scores(self) -> list[Measurement]:

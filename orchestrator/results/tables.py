@@ -32,6 +32,8 @@ def show_results(console: Console, study: Study, results: Results) -> None:
         console.print(f"[dim]{_sizes(results.scores, benchmarks, study.seeds)}[/dim]", soft_wrap=True)
     if results.hypotheses:
         _show_hypotheses(console, results.hypotheses)
+    for warning in results.warnings:
+        console.print(f"[yellow]warning[/yellow] {escape(warning)}", soft_wrap=True)
 
 
 def _print_whole(console: Console, table: Table) -> None:

@@ -1,5 +1,7 @@
 """The context in which a stage runs: its inputs, an empty folder for its results, and the engines."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -83,9 +85,9 @@ class StageContext:
         """
         self.check_held()
         took = {"started": started, "seconds": time.time() - started}
-        return self.store.publish(
-            stage, out, attempt, {"run": self.run, **took, "facts": facts, "versions": versions()}
-        )
+        used = {role: digest(record) for role, record in self.records.items()}
+        record = {"run": self.run, **took, "facts": facts, "used": used, "versions": versions()}
+        return self.store.publish(stage, out, attempt, record)
 
     def append_partial(self, lines: str) -> None:
         """Store lines of partial results, for a later attempt if this one is interrupted."""
@@ -124,6 +126,11 @@ class StageContext:
             # Its base need not be the base student: a student with noise in its weights may have been trained further.
             return Weights.of(student.inputs["base"], student.address)
         return Weights.of(student)
+
+
+def digest(record: dict[str, Any]) -> str:
+    """The SHA-256 of a stage's files, by which a stage that used them says which ones it had."""
+    return hashlib.sha256(json.dumps(record["files"], sort_keys=True).encode()).hexdigest()
 
 
 @cache

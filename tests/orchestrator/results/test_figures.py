@@ -32,7 +32,9 @@ def panels(*measurements: Measurement):
     by_measure: dict[str, list[Measurement]] = {}
     for one in measurements:
         by_measure.setdefault(one.measure, []).append(one)
-    results = Results(measurements=by_measure, untrained=[], recovery_budgets=[], hypotheses=[], unfinished=[])
+    results = Results(
+        measurements=by_measure, untrained=[], recovery_budgets=[], hypotheses=[], unfinished=[], warnings=[]
+    )
     return pair_figure(results, "student", "words", "maths", UNITS).axes
 
 
