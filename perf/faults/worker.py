@@ -86,15 +86,16 @@ class Called:
 def main(store_uri: str, executed: str, lease_seconds: float, faults: dict[int, str]) -> None:
     """Finish all stages."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(process)d %(message)s")
-    stage_runner.KINDS.update(graph.kinds(Path(executed)))
-    stage_runner.ray = SimpleNamespace(get=lambda value: value)  # type: ignore[assignment]
-    stage_runner._perform_as_task = Called(stage_runner._perform_as_task._function)  # type: ignore[attr-defined]
+    stage_runner.KINDS.update(graph.kinds(Path(executed)))  # type: ignore[arg-type]
+    stage_runner.ray = SimpleNamespace(get=lambda value: value)
+    stage_runner._perform_as_task = Called(stage_runner._perform_as_task._function)
     # A task that has lost its lease ends its process. Here that process is this one, which is started again.
     stage_runner._end_process = lambda: os.kill(os.getpid(), signal.SIGKILL)
     request = partial(leases.LeaseRequest, seconds=lease_seconds)
     stage_runner.LeaseRequest = request  # type: ignore[assignment, misc]
-    files.sleep = lambda seconds: time.sleep(min(seconds, lease_seconds / 2))
-    files.retried = Injector(faults, lease_seconds)  # type: ignore[assignment]
+    sleep = time.sleep
+    files.sleep = lambda seconds: sleep(min(float(seconds), lease_seconds / 2))
+    files.retried = Injector(faults, lease_seconds)
     event_log = EventLog()
     methods = ("wait", "start", "finish", "fail", "failure")
     handle = SimpleNamespace(**{name: Called(getattr(event_log, name)) for name in methods})
