@@ -8,8 +8,9 @@ from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import SWITCH, Chat
 from evaluators.evaluate import chats_of
 from orchestrator.plan import hypotheses
+from orchestrator.plan.files import gradable
 from orchestrator.plan.trial import Plan
-from orchestrator.plan.workload import budgets_without_rows, checkpoints_beyond_steps
+from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
 from orchestrator.stages import api_models, data
 from orchestrator.store.stage import Stage
@@ -17,7 +18,7 @@ from orchestrator.store.store import Store, sha256_file
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 from orchestrator.study.models import LocalModel, Model, OrganismModel
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import StudyError
+from orchestrator.study.settings import StudyError, study_errors
 from organisms import shipped
 
 WEIGHTS = ("model", "train", "weights")
@@ -26,7 +27,7 @@ TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
     """Raise StudyError for the first mistake that would make a run of this plan fail. Reads data sets of the hub."""
-    try:
+    with study_errors():
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
         prompts = _check_prompts(plan)
@@ -45,18 +46,14 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
                 folders.append(folder)
                 _check_tokens(plan.study, alias, folder, {"prompts": prompts, "rl_problems": problems, **asked})
         _check_thinking(plan.study, folders)
-        _check_trainings(plan)
+        _check_logits(plan)
         _check_weights(plan, store, records)
-    except StudyError:
-        raise
-    except ValueError as error:
-        raise StudyError(str(error)) from error
 
 
 def _check_prompts(plan: Plan) -> list[str]:
     """The texts of the training prompts."""
     chats = data.load_prompts(plan.study.prompts)
-    for mistake in budgets_without_rows(plan):
+    for mistake in beyond_the_data(plan):
         raise StudyError(mistake)
     return _texts(chats)
 
@@ -88,19 +85,14 @@ def _check_changed_prompts(plan: Plan, records: dict[Stage, dict]) -> dict[str, 
 
 def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
     """The texts of a benchmark's prompts, all of whose rows can be graded."""
-    try:
+    with study_errors(f"benchmarks.{name}"):
         if benchmark.task is not None:
             from evaluators import lm_eval_tasks
 
             lm_eval_tasks.check(benchmark.task)
             return []
         assert isinstance(benchmark, GradedBenchmark)
-        rows = data.load_examples(benchmark)
-        for row in rows:
-            BENCHMARKS.module(benchmark.kind).check(row)
-        return _texts(chats_of(benchmark.kind, rows, benchmark.prompt, benchmark.system))
-    except ValueError as error:
-        raise StudyError(f"benchmarks.{name}: {error}") from error
+        return _texts(chats_of(benchmark.kind, gradable(benchmark), benchmark.prompt, benchmark.system))
 
 
 def _check_problems(study: Study) -> list[str]:
@@ -108,14 +100,10 @@ def _check_problems(study: Study) -> list[str]:
     problems = study.rl_problems
     if problems is None:
         return []
-    try:
-        rows = data.load_problems(problems)
-        for row in rows:
-            BENCHMARKS.module(problems.kind).check(row)
+    with study_errors("rl_problems"):
+        rows = gradable(problems)
         chats = chats_of(problems.kind, rows, problems.prompt, problems.system)
         trained_on = {chat[-1]["content"] for chat in chats_of(problems.kind, rows, None)}
-    except ValueError as error:
-        raise StudyError(f"rl_problems: {error}") from error
     for name, benchmark in study.benchmarks.items():
         if benchmark.kind == problems.kind:
             asked = chats_of(problems.kind, data.load_examples(benchmark), None)
@@ -128,10 +116,8 @@ def _check_problems(study: Study) -> list[str]:
     return _texts(chats)
 
 
-def _check_trainings(plan: Plan) -> None:
-    """Trainings reach their checkpoints, and teachers whose logits are used have the student's tokenizer."""
-    for mistake in checkpoints_beyond_steps(plan):
-        raise StudyError(mistake)
+def _check_logits(plan: Plan) -> None:
+    """Teachers whose logits are used have the student's tokenizer."""
     for trial in plan.trials:
         students = [point.student for point in trial.points if point.student is not None]
         itself = {answered.inputs["generations"].inputs["base"] for answered in trial.untrained_scores.values()}

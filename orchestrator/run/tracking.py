@@ -30,7 +30,7 @@ from orchestrator.store.store import Store
 from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.load import without_secrets
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import StudyError
+from orchestrator.study.settings import StudyError, flatten
 
 STUDY_TAG, TRIAL_TAG = "offmodel.study", "offmodel.trial"
 ANSWER_WITHIN = 5.0  # seconds
@@ -114,7 +114,9 @@ class _Log:
             self._parent = self._client.create_run(
                 self._experiment, run_name=study.name, tags={STUDY_TAG: identity}
             ).info.run_id
-            self._params(self._parent, {"name": study.name, "store": without_secrets(study.store), **_flat(study)})
+            decided = {"train", "sampling", "recoveries", "seeds", "dtype"}
+            params = flatten(study.model_dump(include=decided, exclude_none=True))
+            self._params(self._parent, {"name": study.name, "store": without_secrets(study.store), **params})
             self._inputs(self._parent, study)
         children = self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'")
         self._logged = {r.data.tags[TRIAL_TAG] for r in children if r.info.status == "FINISHED"}
@@ -236,10 +238,3 @@ def _metrics(trial: Trial, point: EvaluationPoint, records: dict[Stage, dict]) -
 
 def _facts(stages: Sequence[Stage], records: dict[Stage, dict]) -> list[dict[str, Any]]:
     return [records[stage]["facts"] for stage in stages]
-
-
-def _flat(study: Study) -> dict[str, Any]:
-    from orchestrator.plan.explain import flatten
-
-    parts = study.model_dump(include={"train", "sampling", "recoveries", "seeds", "dtype"}, exclude_none=True)
-    return flatten(parts)

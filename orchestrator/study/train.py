@@ -18,7 +18,7 @@ def _objective_with_options(value: Any) -> Any:
     kind, options = given["kind"], {key: option for key, option in given.items() if key != "kind"}
     declared = objectives.get(str(kind)).options
     for key in options:
-        check_known(kind, "", key, [field.name for field in fields(declared)], "its options")
+        check_known(kind, key, [field.name for field in fields(declared)], "its options")
     try:
         return {"kind": kind, **asdict(TypeAdapter(declared).validate_python(options))}
     except ValidationError as error:
