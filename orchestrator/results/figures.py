@@ -109,10 +109,8 @@ def _levels(axes: Axes, scores: Sequence[Measurement]) -> None:
     for i, one in enumerate(shown[: len(SERIES)]):
         places = [place + i * DODGE for place in range(len(untrained))]
         axes.plot(places, list(one.groups["level"].values()), **_line(i), label=one.point.name)
-    axes.set_ylim(-0.03, 1.05)
     axes.set_xticks(range(len(untrained)), list(untrained))
-    axes.set_xlabel("level (steps of reasoning)")
-    axes.set_ylabel("score")
+    axes.set(ylim=(-0.03, 1.05), ylabel="score", xlabel="level (steps of reasoning)")
     some = f": the first {len(SERIES)} of {len(shown)}" if len(shown) > len(SERIES) else ""
     axes.set_title(f"{scores[0].benchmark} by level{some}", loc="left", fontsize=10.5)
     axes.legend(frameon=False, fontsize=8.5, loc="lower left")
@@ -183,9 +181,8 @@ def _beside_score(axes: Axes, name: str, line: Sequence[Measurement], scores: Se
         _curve(axes, i, range(len(line)), measurements, label)
     if is_share:
         axes.set_ylim(-0.03, 1.05)
-    axes.set_ylabel(measure.UNIT)
     axes.set_xticks(range(len(line)), [one.point.label for one in line])
-    axes.set_xlabel(f"point of {line[0].point.condition} (dashed: {UNTRAINED})")
+    axes.set(ylabel=measure.UNIT, xlabel=f"point of {line[0].point.condition} (dashed: {UNTRAINED})")
     axes.set_title(f"{line[0].benchmark}: {measure.TITLE}", loc="left", fontsize=10.5)
     axes.legend(frameon=False, fontsize=8.5, loc="best")
 
@@ -201,8 +198,7 @@ def _curves(
     for i, label in enumerate(dict.fromkeys(map(label_of, scores))):
         line = sorted((one for one in scores if label_of(one) == label), key=lambda one: places[place_of(one)])
         _curve(axes, i, [places[place_of(one)] for one in line], line, label)
-    axes.set_ylim(-0.03, 1.05)
-    axes.set_ylabel("score")
+    axes.set(ylim=(-0.03, 1.05), ylabel="score")
     axes.plot([], [], color=INK, lw=1.2, ls=DASHED, label=UNTRAINED)
     axes.legend(frameon=False, fontsize=8.5, loc="lower right")
 

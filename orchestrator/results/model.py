@@ -1,6 +1,6 @@
 """What a study has measured, as the report, the terminal and results.json show it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluators.analysis.recovery_budget import RecoveryBudget
@@ -134,13 +134,10 @@ class Results:
         """The pairs of which there are scores."""
         return list(dict.fromkeys((one.point.student, one.point.teacher) for one in self.scores))
 
-
-def by_point(measurements: Sequence[Measurement]) -> Iterator[tuple[Point, dict[str, Measurement]]]:
-    """Each point with its measurements by benchmark; of one measure."""
-    found: dict[Point, dict[str, Measurement]] = {}
-    for one in measurements:
-        found.setdefault(one.point, {})[str(one.benchmark)] = one
-    yield from found.items()
+    def pairs_on(self, benchmark: str) -> list[tuple[str, str]]:
+        """The pairs of which there are scores on a benchmark."""
+        on_benchmark = (one.point for one in self.scores if one.benchmark == benchmark)
+        return list(dict.fromkeys((point.student, point.teacher) for point in on_benchmark))
 
 
 def leading_benchmark(scores: Sequence[Measurement]) -> str | None:
