@@ -106,12 +106,9 @@ def _shown(value: Any) -> str:
 def with_defaults(study: Study) -> dict[str, Any]:
     """A study with all defaults filled in, those of its conditions, recoveries and benchmarks included."""
     settings = study.model_dump(mode="json", exclude_none=True)
-    for name, condition in study.conditions.items():
-        given = conditions.options(name, condition)
-        settings["conditions"][name].update(given.model_dump(mode="json", exclude_none=True))
-    for name, recovery in study.recoveries.items():
-        restored = recoveries.options(name, recovery)
-        settings["recoveries"][name].update(restored.model_dump(mode="json", exclude_none=True))
+    for part, options in (("conditions", conditions.options), ("recoveries", recoveries.options)):
+        for name, declared in getattr(study, part).items():
+            settings[part][name].update(options(name, declared).model_dump(mode="json", exclude_none=True))
     for name, benchmark in study.benchmarks.items():
         if isinstance(benchmark, GradedBenchmark) and benchmark.answer_by == "generation":
             settings["benchmarks"][name]["max_tokens"] = benchmark.longest

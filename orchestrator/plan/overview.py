@@ -72,9 +72,8 @@ def _table(plan: Plan, state: State, pending: list[Stage]) -> Table:
     return table
 
 
-def gpus_at_once(pending: Iterable[Stage], study: Study) -> str:
+def gpus_at_once(pending: list[Stage], study: Study) -> str:
     """How many GPUs and CPUs the stages need at once: each engine holds its own for the whole run."""
-    pending = list(pending)
     names = {stage.runtime.engine for stage in pending if stage.runtime.engine is not None}
     remote = {alias for alias, model in study.models.items() if model.served is not None}
     engine, train = study.resources.engine, study.resources.train
@@ -108,9 +107,12 @@ def _trainings(pending: Iterable[Stage], study: Study) -> Iterator[str]:
 def _notes(plan: Plan) -> Iterator[str]:
     """What a user may not expect."""
     study = plan.study
-    trained = {(trial.condition, student) for trial in plan.trials if (student := trial.points[0].student) is not None}
-    for condition in dict.fromkeys(condition for condition, student in trained if _trains_on_problems(student)):
-        yield f"Note: conditions.{condition} trains on rl_problems: its objective uses no completions of the teacher."
+    trained = [(trial.condition, student) for trial in plan.trials if (student := trial.points[0].student) is not None]
+    for condition, student in dict(trained).items():
+        if student.kind == "train" and isinstance(student.settings.examples, RLProblems):
+            yield (
+                f"Note: conditions.{condition} trains on rl_problems: its objective uses no completions of the teacher."
+            )
     for pair in study.pair_list:
         if pair.student == pair.teacher:
             yield f"Note: pairs: {pair.student} is its own teacher."
@@ -121,10 +123,6 @@ def _notes(plan: Plan) -> Iterator[str]:
     if study.train.tuning == "full":
         for key in sorted(OF_LORA & study.train.model_fields_set):
             yield f"Note: train.{key} has no effect on full weights."
-
-
-def _trains_on_problems(student: Stage) -> bool:
-    return student.kind == "train" and isinstance(student.settings.examples, RLProblems)
 
 
 def _on_cpus(pending: list[Stage], study: Study) -> Iterator[str]:

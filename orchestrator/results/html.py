@@ -110,15 +110,12 @@ def headlines(results: Results) -> list[str]:
         worst = max(before, key=lambda one: (_is_clear(one), abs(_change(one).value)))
         sentence = f"{pair}, {condition}: {_headline(worst)}"
         # Budgets go upwards, so that the last one of a recovery is the largest that all of these seeds have run.
-        after = [one for one in scores if one.point.budget and _same_trials(one, worst)]
+        same_trials = [one for one in scores if (one.benchmark, one.seeds) == (worst.benchmark, worst.seeds)]
+        after = [one for one in same_trials if one.point.budget]
         for last in {one.point.recovery: one for one in after}.values():
             sentence += f"; after {last.point.recovery_data} {last.value.value:.3f}"
         sentences.append(sentence + ".")
     return sentences
-
-
-def _same_trials(one: Measurement, other: Measurement) -> bool:
-    return (one.benchmark, one.seeds) == (other.benchmark, other.seeds)
 
 
 def _change(one: Measurement) -> Interval:

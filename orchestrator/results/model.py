@@ -31,11 +31,6 @@ class Point:
         return f"{self.budget} {self.recovery}" if self.budget else "none"
 
     @property
-    def training_step(self) -> str:
-        """The step of the first training, or its end."""
-        return "end" if self.step is None else str(self.step)
-
-    @property
     def label(self) -> str:
         """Where this point lies in its condition, in a few words."""
         return f"step {self.step}" if self.step is not None else self.recovery_data if self.budget else "trained"

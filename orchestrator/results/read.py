@@ -18,6 +18,8 @@ from orchestrator.store.stage import Stage
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED
 from orchestrator.study.schema import Study
 
+BySeed = dict[int, tuple[Trial, tuple[Stage, ...]]]  # a trial of each seed, and its stages of a measure
+
 
 def read_results(plan: Plan, reader: StageReader) -> Results:
     """The results of all finished trials."""
@@ -39,13 +41,13 @@ def read_results(plan: Plan, reader: StageReader) -> Results:
 def _at_points(name: str, finished: list[Finished], study: Study, reader: StageReader) -> list[Measurement]:
     """A measure at each point and benchmark that it was taken on, in the study's order."""
     # Trials of several recoveries share the points before any recovery, so that a seed counts once.
-    found: dict[tuple[Point, str], dict[int, tuple[Trial, tuple[Stage, ...]]]] = defaultdict(dict)
+    found: dict[tuple[Point, str], BySeed] = defaultdict(dict)
     for trial, points in finished:
         for evaluated in points:
             for benchmark, stages in evaluated.measured[name].items():
                 found[point_of(trial, evaluated), benchmark][trial.seed] = (trial, stages)
     place_of = _order(study)
-    measurements = [_measurement(name, *place, found[place], reader) for place in sorted(found, key=place_of)]
+    measurements = [_measurement(name, place, found[place], reader) for place in sorted(found, key=place_of)]
     if any(one.p is None for one in measurements):
         return measurements
     q = corrected([one.p for one in measurements if one.p is not None])
@@ -83,14 +85,8 @@ def _order(study: Study) -> Callable[[tuple[Point, str]], tuple]:
     return place_of
 
 
-def _measurement(
-    name: str,
-    point: Point,
-    benchmark: str,
-    by_seed: dict[int, tuple[Trial, tuple[Stage, ...]]],
-    reader: StageReader,
-) -> Measurement:
-    measure = MEASURES.module(name)
+def _measurement(name: str, place: tuple[Point, str], by_seed: BySeed, reader: StageReader) -> Measurement:
+    measure, (point, benchmark) = MEASURES.module(name), place
     trial = next(iter(by_seed.values()))[0]
     stages_S = [stages for _, stages in by_seed.values()]
     untrained = {

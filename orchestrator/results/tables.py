@@ -44,7 +44,7 @@ def point_columns(points: list[Point]) -> dict[str, list[str]]:
     """The columns of a table that say which point a line is of, with their cells; only those that differ."""
     columns = {"pair": [point.pair for point in points], "condition": [point.condition for point in points]}
     if any(point.step is not None for point in points):
-        columns["training step"] = [point.training_step for point in points]
+        columns["training step"] = ["end" if point.step is None else str(point.step) for point in points]
     if any(point.budget for point in points):
         columns["recovery budget"] = [point.recovery_data for point in points]
     return columns

@@ -1,7 +1,7 @@
 """The checks of `offmodel run` before any work starts. Each mistake is one message that says what to change."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from evaluators.benchmarks import BENCHMARKS
@@ -126,25 +126,22 @@ def _check_logits(plan: Plan) -> None:
 
 
 def _check_same_tokens(study: Study, student: str, teacher: str) -> None:
-    files = [_tokenizer_of(study.models[alias]) for alias in (student, teacher)]
-    if None not in files and _vocabulary(files[0]) != _vocabulary(files[1]):
+    first, second = (_vocabulary(study.models[alias]) for alias in (student, teacher))
+    if first is not None and second is not None and first != second:
         raise StudyError(
             f"pairs: {student} and {teacher} have different tokenizers, so the objective cannot compare their logits "
             f"token by token: use a teacher with the student's tokenizer"
         )
 
 
-def _tokenizer_of(model: Model) -> Path | None:
-    """The tokenizer file of a local model; None for a model of the hub."""
-    folder = _check_model("", model)
-    file = folder / "tokenizer.json" if folder is not None else None
-    return file if file is not None and file.is_file() else None
-
-
-def _vocabulary(file: Path | None) -> dict[str, int]:
+def _vocabulary(model: Model) -> dict[str, int] | None:
+    """The tokens of a local model; None for a model of the hub, and for a tokenizer that only transformers can read."""
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_file(str(file)).get_vocab()
+    folder = _check_model("", model)
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        return None
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
 
 
 def _check_model(alias: str, model: Model) -> Path | None:
@@ -215,7 +212,10 @@ def _check_weights(plan: Plan, store: Store, records: dict[Stage, dict]) -> None
     """Weights in the store that pending stages will load have the checksums of their records."""
     if not store.is_local:
         return  # Checked when they are fetched.
-    for stage in _read_by_pending(plan, records):
+    pending = [stage for stage in plan.stages if stage not in records]
+    for stage in {needed for one in pending for needed in one.inputs.values()}:
+        if stage.kind not in WEIGHTS or stage not in records:
+            continue
         record = records[stage]
         folder = store.folder(stage.address, record)
         for name, written in record["files"].items():
@@ -224,9 +224,3 @@ def _check_weights(plan: Plan, store: Store, records: dict[Stage, dict]) -> None
                     f"{folder / name}: its checksum is not that of its record, so it was changed or damaged; remove "
                     f"{store.uri}/{stage.address}, and the stage runs again"
                 )
-
-
-def _read_by_pending(plan: Plan, records: dict[Stage, dict]) -> Iterator[Stage]:
-    pending = [stage for stage in plan.stages if stage not in records]
-    needed = {needed for stage in pending for needed in stage.inputs.values()}
-    return (stage for stage in needed if stage.kind in WEIGHTS and stage in records)

@@ -50,6 +50,4 @@ def _intervals(outcome: Outcome) -> list[tuple[str, float, float]]:
             if outcome.engines is not None and event.kind == "sample":
                 start = max(start, outcome.engines[1])
             intervals.append((event.kind, start, event.started + event.seconds))
-    if outcome.reporting is not None:
-        intervals.append(("report", *outcome.reporting))
-    return intervals
+    return [*intervals, ("report", *outcome.reporting)]

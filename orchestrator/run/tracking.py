@@ -101,6 +101,7 @@ class _Log:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         from mlflow import MlflowClient
+        from mlflow.entities import Param
 
         self._plan, study, self._store = plan, plan.study, Store(plan.study.store)
         uri = tracking_uri(study)
@@ -116,7 +117,9 @@ class _Log:
             ).info.run_id
             decided = {"train", "sampling", "recoveries", "seeds", "dtype"}
             params = flatten(study.model_dump(include=decided, exclude_none=True))
-            self._params(self._parent, {"name": study.name, "store": without_secrets(study.store), **params})
+            params |= {"name": study.name, "store": without_secrets(study.store)}
+            given = [Param(key, str(value)[:500]) for key, value in params.items()]
+            self._client.log_batch(self._parent, params=given)
             self._inputs(self._parent, study)
         children = self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'")
         self._logged = {r.data.tags[TRIAL_TAG] for r in children if r.info.status == "FINISHED"}
@@ -139,11 +142,6 @@ class _Log:
             token = page.token
             if not token:
                 return runs
-
-    def _params(self, run: str, params: dict[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        self._client.log_batch(run, params=[Param(key, str(value)[:500]) for key, value in params.items()])
 
     def _inputs(self, run: str, study: Study) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
