@@ -17,9 +17,8 @@ from orchestrator.study.settings import check_known, is_local_file, study_errors
 def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
     """The pairs for which a hypothesis is tested."""
     compare = hypothesis.compare
-    has = study.pair_list if compare.condition in (UNTRAINED, TEACHER) else study.pairs_with(compare.condition)
-    if compare.recovery is not None:
-        has = study.pairs_with(compare.condition, compare.recovery)
+    untrained = compare.condition in (UNTRAINED, TEACHER)
+    has = study.pair_list if untrained else study.pairs_with(compare.condition, compare.recovery or "")
     every = [(pair.student, pair.teacher) for pair in has]
     return [(s, t) for s, t in every if compare.student in (None, s) and compare.teacher in (None, t)]
 

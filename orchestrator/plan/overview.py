@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.plan.gpu_hours import gpu_hours_of, lines
@@ -20,7 +20,7 @@ from orchestrator.study.models import HubModel, LocalModel
 from orchestrator.study.schema import Study
 from orchestrator.study.train import OF_LORA
 
-COLUMNS = ("stage", "without sharing", "distinct", "done", "to run", "answers", "tokens at most")
+COLUMNS = ("without sharing", "distinct", "done", "to run", "answers", "tokens at most")
 
 
 def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None:
@@ -60,9 +60,8 @@ def _shown(store: str) -> str:
 
 
 def _table(plan: Plan, state: State, pending: list[Stage]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in COLUMNS:
-        table.add_column(title, justify="left" if title == "stage" else "right")
+    counts = [Column(title, justify="right") for title in COLUMNS]
+    table = Table("stage", *counts, box=None, pad_edge=False, header_style="bold")
     without_sharing, distinct = plan.count_without_sharing(), Counter(stage.kind for stage in plan.stages)
     done = Counter(stage.kind for stage in state.records)
     for kind, n in distinct.items():

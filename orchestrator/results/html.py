@@ -66,7 +66,7 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
     study = plan.study
     benchmarks = list(study.benchmarks)
     leading = str(leading_benchmark(results.scores))
-    shown = results.pairs_on(leading)[:SHOWN_PAIRS]
+    shown = results.pairs(leading)[:SHOWN_PAIRS]
     return environment.get_template("report.html.j2").render(
         study=study,
         trials=len(plan.trials),
@@ -75,7 +75,7 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
         hypotheses=hypotheses,
         headlines=headlines(results),
         figures=[as_svg(pair_figure(results, *pair, leading, budget_units(study))) for pair in shown],
-        left_out=len(results.pairs) - len(shown),
+        left_out=len(results.pairs()) - len(shown),
         tables=[
             _scores(results, benchmarks),
             *_recovery_budgets(results, study),

@@ -124,15 +124,10 @@ class Results:
     def scores(self) -> list[Measurement]:
         return self.measurements.get(SCORE, [])
 
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """The pairs of which there are scores."""
-        return list(dict.fromkeys((one.point.student, one.point.teacher) for one in self.scores))
-
-    def pairs_on(self, benchmark: str) -> list[tuple[str, str]]:
-        """The pairs of which there are scores on a benchmark."""
-        on_benchmark = (one.point for one in self.scores if one.benchmark == benchmark)
-        return list(dict.fromkeys((point.student, point.teacher) for point in on_benchmark))
+    def pairs(self, benchmark: str | None = None) -> list[tuple[str, str]]:
+        """The pairs of which there are scores, on any benchmark or on this one."""
+        points = (one.point for one in self.scores if benchmark in (None, one.benchmark))
+        return list(dict.fromkeys((point.student, point.teacher) for point in points))
 
 
 def leading_benchmark(scores: Sequence[Measurement]) -> str | None:

@@ -41,7 +41,7 @@ def write_report(plan: Plan, store: Store) -> Report:
     }
     leading = leading_benchmark(results.scores)
     if leading is not None:
-        pair = results.pairs_on(leading)[0]
+        pair = results.pairs(leading)[0]
         files[FIGURE] = figures.as_png(figures.pair_figure(results, *pair, leading, html.budget_units(plan.study)))
     folder = f"reports/{plan.study.name}"
     for name, content in files.items():

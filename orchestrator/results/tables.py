@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement as Width
-from rich.table import Table
+from rich.table import Column, Table
 
 from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
@@ -67,9 +67,8 @@ def score_lines(results: Results) -> tuple[list[str], list[Line]]:
 
 def _score_table(results: Results, benchmarks: list[str]) -> Table:
     titles, lines = score_lines(results)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (*titles, *benchmarks):
-        table.add_column(title, no_wrap=True)
+    columns = [Column(title, no_wrap=True) for title in (*titles, *benchmarks)]
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     last = None
     for names, scores in lines:
         if names[0] != last and names[1] != UNTRAINED:
@@ -149,11 +148,11 @@ def _capital(text: str) -> str:
 
 def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
     """Each claim once, with all comparisons that it rests on."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("experiment", "claim", "compared", "pair", "metric", "expected", "effect", "n x seeds", "outcome")
-    for title in titles:
-        wraps = title in ("claim", "compared", "effect")
-        table.add_column(title, no_wrap=not wraps, max_width=44 if wraps else None)
+    columns = [
+        Column(title, max_width=44) if title in ("claim", "compared", "effect") else Column(title, no_wrap=True)
+        for title in ("experiment", "claim", "compared", "pair", "metric", "expected", "effect", "n x seeds", "outcome")
+    ]
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     colours = {hypotheses.SUPPORTED: "green", hypotheses.CONTRADICTED: "red"}
     for group in hypotheses.by_claim(results):
         claim = ["" if group[0].experiment is None else str(group[0].experiment), escape(group[0].claim)]
