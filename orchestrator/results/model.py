@@ -10,20 +10,26 @@ from orchestrator.measures import SCORE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """A condition of a pair after a budget of a recovery ("" and 0: before any recovery) or, with `step`, after that
-    step of its first training."""
+class OfPair:
+    """Something of a student with its teacher."""
 
     student: str
     teacher: str
-    condition: str
-    recovery: str = ""
-    budget: int = 0
-    step: int | None = None
 
     @property
     def pair(self) -> str:
         return f"{self.student} / {self.teacher}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(OfPair):
+    """A condition of a pair after a budget of a recovery ("" and 0: before any recovery) or, with `step`, after that
+    step of its first training."""
+
+    condition: str
+    recovery: str = ""
+    budget: int = 0
+    step: int | None = None
 
     @property
     def recovery_data(self) -> str:
@@ -65,11 +71,9 @@ class UntrainedModel(Summary):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecoveryResult:
+class RecoveryResult(OfPair):
     """The budget of a recovery that restores the share `recovered` of the untrained student's score."""
 
-    student: str
-    teacher: str
     condition: str
     recovery: str
     benchmark: str
@@ -77,10 +81,6 @@ class RecoveryResult:
     n: int
     seeds: list[int]
     budget: RecoveryBudget
-
-    @property
-    def pair(self) -> str:
-        return f"{self.student} / {self.teacher}"
 
 
 @dataclass(frozen=True, kw_only=True)

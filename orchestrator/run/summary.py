@@ -20,15 +20,14 @@ def show_summary(console: Console, plan: Plan, outcome: Outcome, began: float) -
             "Executed: " + ", ".join(f"{ran[kind]} {kind}" for kind in distinct)
             + " (of " + ", ".join(f"{n}" for n in distinct.values()) + " distinct)"
         )  # fmt: skip
-    reported = set()
     for event in outcome.failed:
-        reported.add(event.trial)
         if event.what == "not run":
             console.print(
                 f"[yellow]{event.trial} not run[/yellow]: needs {event.address}, which failed", soft_wrap=True
             )
         else:
             console.print(f"[red]{event.trial} failed[/red]: {event.address}: {escape(event.message)}", soft_wrap=True)
+    reported = {event.trial for event in outcome.failed}
     for trial in outcome.report.results.unfinished:
         if trial not in reported:
             console.print(f"[yellow]{trial} not finished[/yellow] before the run ended", soft_wrap=True)
