@@ -64,7 +64,7 @@ class Column:
 def check(study: Study, name: str) -> None:
     """Raise ValueError for a measure of a study that does not exist, or that cannot be taken."""
     where = f"measures.{name}"
-    check_known("measures", "", name, MEASURES.names(), "the measures")
+    check_known("measures", name, MEASURES.names(), "the measures")
     if name == SCORE:
         raise ValueError(f"{where}: the score is always measured: leave it out")
     if MEASURES.module(name).SUBJECT == TRAINING_DATA and isinstance(study.measures[name], list):

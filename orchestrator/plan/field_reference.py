@@ -51,9 +51,11 @@ def markdown() -> str:
         ("Options of objectives", "train.objective", _objectives()),
     ):
         parts.append(f"## {title}\n\nKeys of `{where}` for each `kind`.\n")
-        parts += [f"### `{kind}`\n\n{what}\n\n{_table(rows)}" for kind, what, rows in kinds]
-    parts.append(f"## Measures\n\nKeys of `measures`.\n\n{_measures()}")
-    parts.append(f"## Benchmarks\n\nValues of `benchmarks.<name>.kind`, beside `lm_eval:<task>`.\n\n{_benchmarks()}")
+        parts += [f"### `{kind}`\n\n{what}\n\n{_keys(rows)}" for kind, what, rows in kinds]
+    measures = _table(("measure", "of", "meaning"), _measures())
+    benchmarks = _table(("kind", "data set", "examples", "max_tokens", "meaning"), _benchmarks())
+    parts.append(f"## Measures\n\nKeys of `measures`.\n\n{measures}")
+    parts.append(f"## Benchmarks\n\nValues of `benchmarks.<name>.kind`, beside `lm_eval:<task>`.\n\n{benchmarks}")
     return "\n".join(parts)
 
 
@@ -62,10 +64,10 @@ def _blocks(rows: list[Row]) -> Iterator[str]:
     blocks: dict[str, list[Row]] = {}
     for row in rows:
         blocks.setdefault(row[0].partition(".")[0].removesuffix("[]"), []).append(row)
-    yield f"## Study\n\n{_table(block[0] for block in blocks.values())}"
+    yield f"## Study\n\n{_keys(block[0] for block in blocks.values())}"
     for name, block in blocks.items():
         if len(block) > 1:
-            yield f"## `{name}`\n\n{_table(block[1:])}"
+            yield f"## `{name}`\n\n{_keys(block[1:])}"
 
 
 def rows_of(model: type[BaseModel], prefix: str = "", choices: Mapping[str, str] | None = None) -> Iterator[Row]:
@@ -149,22 +151,17 @@ def _objectives() -> Iterator[tuple[str, str, Iterable[Row]]]:
         yield kind, f"{what}\n\n{about}" if about else what, rows
 
 
-def _measures() -> str:
-    rows = [
-        f"| `{kind}` | {MEASURES.module(kind).SUBJECT} | {first_sentence(MEASURES.module(kind))} |"
-        for kind in MEASURES
-        if kind != SCORE
-    ]
-    return "\n".join(["| measure | of | meaning |", "|---|---|---|", *rows, ""]).replace("||", "\\|\\|")
+def _measures() -> Iterator[tuple[str, ...]]:
+    for kind in MEASURES:
+        module = MEASURES.module(kind)
+        if kind != SCORE:
+            yield f"`{kind}`", module.SUBJECT, first_sentence(module)
 
 
-def _benchmarks() -> str:
-    rows = []
+def _benchmarks() -> Iterator[tuple[str, ...]]:
     for kind in BENCHMARKS:
         module = BENCHMARKS.module(kind)
-        cells = (f"`{kind}`", module.HUB[0], f"{module.ROWS:,}", f"{module.MAX_TOKENS:,}", first_sentence(module))
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(["| kind | data set | examples | max_tokens | meaning |", "|---|---|---|---|---|", *rows, ""])
+        yield f"`{kind}`", module.HUB[0], f"{module.ROWS:,}", f"{module.MAX_TOKENS:,}", first_sentence(module)
 
 
 def _value(value: Any) -> str:
@@ -175,11 +172,19 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"`{value}`".replace("\n", "\\n")
 
 
-def _table(rows: Iterable[Row]) -> str:
-    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for key, kind, default, meaning in dict.fromkeys(rows):
-        lines.append(f"| `{key}` | {kind} | {default} | {meaning} |".replace("||", "\\|\\|"))
-    return "\n".join([*lines, ""]) if len(lines) > 2 else "No options.\n"
+def _keys(rows: Iterable[Row]) -> str:
+    """The table of some keys."""
+    cells = [(f"`{key}`", *others) for key, *others in dict.fromkeys(rows)]
+    return _table(("key", "type", "default", "meaning"), cells) if cells else "No options.\n"
+
+
+def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (titles, *(map(_cell, row) for row in rows))]
+    return "\n".join([lines[0], f"|{'---|' * len(titles)}", *lines[1:], ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("||", "\\|\\|")
 
 
 if __name__ == "__main__":

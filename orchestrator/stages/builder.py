@@ -137,7 +137,7 @@ class Builder:
         """A benchmark of the study with some fields replaced. Its examples stay the same, so that scores pair.
         Raises ValueError for an unknown benchmark or field, or a wrong value."""
         assert not changes.keys() & DECIDE_EXAMPLES, "scores pair only on the same examples"
-        check_known("benchmarks", "", name, self.study.benchmarks, "the study's benchmarks")
+        check_known("benchmarks", name, self.study.benchmarks, "the study's benchmarks")
         if changes and self.study.benchmarks[name].task is not None:
             raise ValueError(
                 f"benchmarks: {name} is a task of lm-eval, which defines its own prompts and sampling, and this "
