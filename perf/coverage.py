@@ -2,7 +2,7 @@
 
     python -m perf.coverage [studies]
 
-evaluators/analysis/simulation.py describes the simulated studies. A study counts as below if its whole interval is
+perf/simulation.py describes the simulated studies. A study counts as below if its whole interval is
 below the true value.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluators.analysis.simulation import Design, simulate, simulate_parts, simulate_two
 from evaluators.analysis.statistics import Interval, mean_score, paired_change, paired_difference
+from perf.simulation import Design, simulate, simulate_parts, simulate_two
 
 USUAL = [
     Design("usual: 200 examples, 3 seeds, 0.70 - 0.20"),

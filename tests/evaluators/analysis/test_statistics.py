@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evaluators.analysis.simulation import Design, simulate, simulate_parts, simulate_two
 from evaluators.analysis.statistics import (
     Interval,
     corrected,
@@ -18,6 +17,7 @@ from evaluators.analysis.statistics import (
     paired_difference,
     smallest_effect,
 )
+from perf.simulation import Design, simulate, simulate_parts, simulate_two
 
 
 def coverage(design: Design, studies: int = 400) -> tuple[float, float]:

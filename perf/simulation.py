@@ -1,4 +1,5 @@
-"""Simulated studies whose true values are known, to check how often the intervals of statistics.py contain them.
+"""Simulated studies whose true values are known, to check how often the intervals of `evaluators.analysis.statistics`
+contain them.
 
 The probability of a correct answer is logistic in four terms: the difficulty of the example (normal), the mean effect
 of training, the effect on this example (normal), and the effect of this training run on all examples (normal). The true
