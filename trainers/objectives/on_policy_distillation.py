@@ -14,8 +14,9 @@ over tokens, so tokens of long and of short completions have equal weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic.dataclasses import dataclass
 
 from trainers.losses.divergence import divergence, kl
 from trainers.objective import Objective, Reference
@@ -39,10 +40,6 @@ class Options:
     top_k: int | None = None
 
     def __post_init__(self) -> None:
-        if self.direction not in FORMULAS:
-            raise ValueError(
-                f"on_policy_distillation: direction is {self.direction!r}; give one of {', '.join(FORMULAS)}"
-            )
         if self.top_k is not None and self.top_k < 2:
             raise ValueError(
                 f"on_policy_distillation: top_k is {self.top_k}; give at least 2, or none for the full vocabulary"

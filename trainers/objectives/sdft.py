@@ -24,13 +24,16 @@ probabilities of engine and trainer, and TRL's sampled-token estimator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from string import Formatter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt
+from pydantic.dataclasses import dataclass
 
 from evaluators.engines.chat_template import encode
 from trainers.losses.divergence import divergence, jsd, kl
-from trainers.objective import Objective, Reference, Sampling
+from trainers.objective import Objective, Positive, Reference, Sampling
 from trainers.rows import Example, Rollout, Row, completion_row
 
 if TYPE_CHECKING:
@@ -39,8 +42,6 @@ if TYPE_CHECKING:
     from trainers.losses.divergence import Formula
     from trainers.losses.tokens import Tokens
 
-DIRECTIONS = ("teacher_student", "student_teacher", "jsd")
-TEACHERS = ("frozen", "ema", "live")
 TEMPLATE = """
 {question}
 
@@ -67,15 +68,13 @@ class Options:
     beta: float | None = None
     top_k: int | None = None
     add_tail: bool = False
-    temperature: float = 1.0
-    skip_tokens: int = 3
+    temperature: Positive = 1.0
+    skip_tokens: NonNegativeInt = 3
     teacher: Literal["frozen", "ema", "live"] = "ema"
-    ema_rate: float = 0.01
+    ema_rate: Annotated[float, Field(gt=0, le=1)] = 0.01
     template: str = TEMPLATE
 
     def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise ValueError(f"sdft: direction is {self.direction!r}; give one of {', '.join(DIRECTIONS)}")
         if self.direction == "jsd" and (self.beta is None or not 0 < self.beta < 1):
             raise ValueError(f"sdft: beta is {self.beta}; direction jsd needs one between 0 and 1, such as 0.5")
         if self.direction != "jsd" and self.beta is not None:
@@ -86,14 +85,6 @@ class Options:
             raise ValueError("sdft: add_tail holds what top_k leaves out, and there is no top_k; give one, or drop it")
         if self.top_k == 1 and not self.add_tail:
             raise ValueError("sdft: a single token, renormalised, has no divergence; raise top_k, or set add_tail")
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"sdft: temperature is {self.temperature}; give one above 0")
-        if self.skip_tokens < 0:
-            raise ValueError(f"sdft: skip_tokens is {self.skip_tokens}; give at least 0")
-        if self.teacher not in TEACHERS:
-            raise ValueError(f"sdft: teacher is {self.teacher!r}; give one of {', '.join(TEACHERS)}")
-        if not 0 < self.ema_rate <= 1:
-            raise ValueError(f"sdft: ema_rate is {self.ema_rate}; give one above 0 and up to 1, or teacher=frozen")
         if not _is_template(self.template):
             raise ValueError(
                 f"sdft: template is {self.template!r}; it must hold {{question}} and {{demonstration}}, and write "

@@ -10,12 +10,13 @@ the default weight is arbitrary. "student_base" is the direction of RLHF's penal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from pydantic.dataclasses import dataclass
 
 from trainers.losses.divergence import divergence, kl
 from trainers.losses.tokens import Tokens, log_prob
-from trainers.objective import Objective, Reference
+from trainers.objective import NotNegative, Objective, Reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,14 +30,8 @@ FORMULAS: dict[str, Formula] = {"student_base": kl, "base_student": lambda stude
 class Options:
     """`weight` multiplies the KL divergence, which is in nats like the log-likelihood."""
 
-    weight: float = 1.0
+    weight: NotNegative = 1.0
     direction: Literal["student_base", "base_student"] = "student_base"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < float("inf"):
-            raise ValueError(f"sft_kl: weight is {self.weight}; give a finite number of at least 0")
-        if self.direction not in FORMULAS:
-            raise ValueError(f"sft_kl: direction is {self.direction!r}; give one of {', '.join(FORMULAS)}")
 
 
 def token_loss(tokens: Tokens, options: Options) -> Tensor:
