@@ -1,11 +1,12 @@
 """Packages in which each public module is a plug-in: a new file is all that a new plug-in needs."""
 
 import pkgutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from evaluators.suggest import did_you_mean
 
@@ -16,10 +17,12 @@ class Plugins:
 
     `package` is the dotted name of the package, `what` names one of its plug-ins in messages, such as "objective".
     Modules with a leading underscore are helpers and not plug-ins. Folders added to the package's `__path__` count.
+    `defaults` has the parts, by name, that a module may leave out.
     """
 
     package: str
     what: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def names(self) -> tuple[str, ...]:
         """The names of all plug-ins, sorted. Imports none of them."""
@@ -29,7 +32,10 @@ class Plugins:
         """One plug-in. Raises ValueError, with a suggestion, for an unknown name."""
         if name not in self.names():
             raise ValueError(f'there is no {self.what} "{name}"; {did_you_mean(name, self.names())}')
-        return import_module(f"{self.package}.{name}")
+        module = import_module(f"{self.package}.{name}")
+        for part, default in self.defaults.items():
+            vars(module).setdefault(part, default)
+        return module
 
     def __contains__(self, name: object) -> bool:
         return name in self.names()
