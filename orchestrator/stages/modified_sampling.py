@@ -7,11 +7,24 @@ another prompt are therefore off-policy.
 from string import Formatter
 from typing import Any
 
+from pydantic import Field
+
 from orchestrator.stages.builder import Builder
 from orchestrator.stages.transforms import prompted
 from orchestrator.store.stage import Stage
+from orchestrator.study.settings import Settings
 
 IN_BRACES = {"prompt", "answer"}
+
+
+class SamplingOptions(Settings):
+    """The options of a condition that trains on such answers."""
+
+    prompts: dict[str, Any] = Field(
+        {},
+        description="fields that differ from the study's prompts; a system message is for sampling, not for training",
+    )
+    sampling: dict[str, Any] = Field({}, description="fields that differ from the study's sampling")
 
 
 def modified_sample(

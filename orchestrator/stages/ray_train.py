@@ -12,6 +12,7 @@ from orchestrator.stages.preemption import PreemptionNotice
 from orchestrator.stages.train import RLProblems
 from orchestrator.stages.training import artifacts, examples, rollouts
 from orchestrator.store.context import StageContext
+from orchestrator.store.partial import load_state
 from orchestrator.store.temporary import fetch_temporary, publish_temporary, temporary_path
 from trainers.callbacks import Callbacks
 from trainers.process import ProcessConfig
@@ -118,7 +119,7 @@ def _process(context: StageContext) -> ProcessConfig:
 def _callbacks(context: StageContext, notice: PreemptionNotice, process: ProcessConfig, scratch: Path) -> Callbacks:
     """The stage's side of a training. `scratch` is a folder of this process for the state to resume from."""
     runtime = context.stage.runtime
-    state = artifacts.load_state(context, scratch)
+    state = load_state(context.store, context.stage, scratch)
     if process.rank == 0:
         artifacts.restore_metrics(context, state)
 

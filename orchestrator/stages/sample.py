@@ -5,10 +5,10 @@ Completions are stored as they arrive, so an interrupted attempt resumes instead
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
@@ -19,8 +19,10 @@ from evaluators.engines.thinking import strip_reasoning
 from evaluators.evaluate import chats_of, example_ids
 from orchestrator.stages import api_models, data
 from orchestrator.store.context import StageContext, checkpoint_of
+from orchestrator.store.partial import append_partial, read_partial
 from orchestrator.store.stage import Runtime, Stage
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
+from orchestrator.study.prompts import Problems
 from orchestrator.study.schema import Study
 
 VERSION = 2
@@ -34,6 +36,11 @@ class BenchmarkPrompts:
     examples: data.ExampleData
     prompt: str
     system: str | None
+
+    @classmethod
+    def of(cls, declared: GradedBenchmark | Problems, examples: data.ExampleData) -> Self:
+        prompt = declared.prompt or BENCHMARKS.module(declared.kind).PROMPT
+        return cls(examples=examples, prompt=prompt, system=declared.system)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +167,7 @@ def _benchmark_prompts(benchmark: Benchmark) -> BenchmarkPrompts | TaskPrompts:
             version=data.version_of("lm_eval"),
         )
     assert isinstance(benchmark, GradedBenchmark)
-    prompt = benchmark.prompt or BENCHMARKS.module(benchmark.kind).PROMPT
-    return BenchmarkPrompts(examples=data.benchmark_data(benchmark), prompt=prompt, system=benchmark.system)
+    return BenchmarkPrompts.of(benchmark, data.benchmark_data(benchmark))
 
 
 def _sampling_params(benchmark: Benchmark) -> SamplingParams | None:
@@ -214,7 +220,7 @@ def _generate(
     """A generation for each chat, in order, of this and earlier attempts; and the digest of the chat template, None if
     earlier attempts left nothing to generate."""
     numbers = {id: number for number, id in enumerate(ids)}
-    done = {one.id: one for one in from_jsonl(context.read_partial())}
+    done = {one.id: one for one in from_jsonl(read_partial(context.store, context.stage))}
     left = [i for i in ids if i not in done]
     requests = [
         Request(prompt=chats[numbers[i]], prefill=prefill_texts[i] if prefill_texts else (), number=numbers[i])
@@ -226,7 +232,7 @@ def _generate(
         template = chunk[0][1].template_digest
         done |= {one.id: one for one in new}
         if len(done) < len(ids):
-            context.append_partial(to_jsonl(new))
+            append_partial(context.store, context.stage, to_jsonl(new))
     return [done[i] for i in ids], template
 
 
@@ -248,25 +254,19 @@ def _prefill_texts(context: StageContext) -> dict[str, PrefillText] | None:
     if "prefill" not in context.stage.inputs:
         return None
     source, prefill = context.stage.inputs["prefill"].inputs["base"], context.stage.settings.prefill
-    tokenizer, same_model = _Tokenizer(context, source), source == context.stage.inputs["base"]
-    generations = generations_of(context.folder("prefill"))
-    return {one.id: prefill.cut(one, tokenizer, as_ids=same_model) for one in generations}
 
-
-class _Tokenizer:
-    """The tokenizer of a model of the study, loaded on first use."""
-
-    def __init__(self, context: StageContext, model: Stage):
-        self._context, self._model = context, model
-
-    @cached_property
-    def _tokenizer(self):
+    @cache
+    def tokenizer() -> Any:
+        """The source's tokenizer, loaded on first use: a model behind an API has none."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(checkpoint_of(self._context.store, self._model.address))
+        return AutoTokenizer.from_pretrained(checkpoint_of(context.store, source.address))
 
-    def decode(self, ids: Iterable[int]) -> str:
-        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+    def decode(ids: Iterable[int]) -> str:
+        return tokenizer().decode(list(ids), skip_special_tokens=True)
+
+    same_model = source == context.stage.inputs["base"]
+    return {one.id: prefill.cut(one, decode, as_ids=same_model) for one in generations_of(context.folder("prefill"))}
 
 
 def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
@@ -287,10 +287,7 @@ def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
     def generate(requests: list[Request], params: SamplingParams) -> Iterator[tuple[int, Any]]:
         return chain.from_iterable(context.generate(requests, params))
 
-    def score(requests: list[Request]) -> Iterator[tuple[int, Any]]:
-        return chain.from_iterable(context.score(requests))
-
-    found = run_task(task, generate, score)
+    found = run_task(task, generate, context.score)
     figures = {
         f"{name} {metric}" if len(found.results) > 1 else metric: value
         for name, metrics in found.results.items()
