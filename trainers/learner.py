@@ -13,8 +13,7 @@ from trainers import objectives, state
 from trainers.batches import Batch, collate, microbatches
 from trainers.job import TrainJob
 from trainers.lora import merge_layers
-from trainers.losses.divergence import divergence, kl
-from trainers.losses.tokens import Tokens, log_prob
+from trainers.losses import Tokens, divergence, kl, log_prob
 from trainers.model import try_packing
 from trainers.parallel import DDPEngine, ZeroEngine, zero_config
 from trainers.process import ProcessConfig
@@ -100,9 +99,7 @@ class Learner:
         supervised = sum(len(row.supervised) for row in rows)
         loss = torch.zeros((), device=self._device)
         shares = self._microbatches(rows)
-        for i, share in enumerate(shares):
-            # All processes make the same number of passes: one without rows repeats a row with weight 0.
-            group = [rows[place] for place in share] or [replace(rows[0], weight=0.0)]
+        for i, (_, group) in enumerate(shares):
             batch = self._collate(group, self.packed)
             weights_T = self._weights(group, len(rows), supervised)[batch.rows_T]
             seen = None
@@ -139,8 +136,7 @@ class Learner:
         assert model is not None
         temperature = self._objective.sampling(self._options).temperature
         found: dict[int, list[float]] = {}
-        for share in self._microbatches(rows):
-            group = [rows[place] for place in share] or [rows[0]]
+        for share, group in self._microbatches(rows):
             batch = self._collate(group, model.packed)
             logp = log_prob(model.logits(batch) / temperature, batch.targets_T).tolist()
             for place, row in zip(share, group, strict=False):
@@ -155,18 +151,21 @@ class Learner:
     def kl_to_base(self, rows: Sequence[Row]) -> float:
         """KL(student || base student) in nats per token, on the supervised tokens of the first micro-batch."""
         assert self._base is not None
-        share = self._microbatches(rows)[0]
-        group = [rows[place] for place in share] or [rows[0]]
+        share, group = self._microbatches(rows)[0]
         student_T_V = self._live.logits(self._collate(group, self.packed))
         kl_T = divergence(student_T_V, self._base.logits(self._collate(group, self._base.packed)), kl)
         total, tokens = self._sum(float(kl_T.sum()) if share else 0.0, len(kl_T) if share else 0)
         return total / tokens
 
-    def _microbatches(self, rows: Sequence[Row]) -> list[list[int]]:
-        """The micro-batches of this process, as indices of rows."""
+    def _microbatches(self, rows: Sequence[Row]) -> list[tuple[list[int], list[Row]]]:
+        """The micro-batches of this process, as indices of rows and these rows.
+
+        All processes make the same number of passes: a micro-batch without rows repeats a row with weight 0.
+        """
         lengths = [max(len(row.ids), len(row.reference.ids) if row.reference else 0) for row in rows]
         limit = self._process.max_tokens_per_microbatch
-        return microbatches(lengths, self._process.workers, limit, self.packed)[self._process.rank]
+        shares = microbatches(lengths, self._process.workers, limit, self.packed)[self._process.rank]
+        return [(share, [rows[place] for place in share] or [replace(rows[0], weight=0.0)]) for share in shares]
 
     def _collate(self, rows: Sequence[Row], packed: bool) -> Batch:
         return collate(rows, self._pad_id, packed, self._device)

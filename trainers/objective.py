@@ -11,7 +11,7 @@ from pydantic import Field
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.losses.tokens import Tokens
+    from trainers.losses import Tokens
     from trainers.rows import Rollout, Row
 
 Data = Literal["completions", "prompts", "problems", "token_streams"]

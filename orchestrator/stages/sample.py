@@ -96,9 +96,8 @@ def of_prompts(model: Stage, study: Study) -> Stage:
     """Completions of an untrained model for the study's training prompts."""
     api_models.check_answers(model, study.sampling.thinking)
     prompts, sampling_params = data.prompt_data(study.prompts), SamplingParams(**study.sampling.model_dump())
-    settings = SampleSettings(prompts=prompts, sampling_params=sampling_params, **_engine_settings(model, study))
-    runtime = SampleRuntime(location=study.prompts.source, **_common_runtime(model, study))
-    return Stage("sample", VERSION, f"{model.name}-answers", settings, {"base": model}, runtime)
+    location = study.prompts.source
+    return _stage(f"{model.name}-answers", study, {"base": model}, prompts, sampling_params, location=location)
 
 
 def of_benchmark(
@@ -117,42 +116,46 @@ def of_benchmark(
     api_models.check_asked(model, name, benchmark)
     if prefill is not None and prefill_from is not None:
         prefill = replace(prefill, from_model=prefill_from.inputs["base"].name)  # An alias is no part of the identity.
-    settings = SampleSettings(
-        prompts=_benchmark_prompts(benchmark),
-        sampling_params=_sampling_params(benchmark),
-        prefill=prefill,
-        **_engine_settings(model, study),
-    )
     inputs = {"base": model, "student": student, "prefill": prefill_from}
-    return Stage(
-        "sample",
-        VERSION,
+    return _stage(
         f"{(student or model).name}-{benchmark.task or benchmark.kind}{'-prefilled' if prefill else ''}",
-        settings,
+        study,
         {role: needed for role, needed in inputs.items() if needed is not None},
-        SampleRuntime(location=benchmark.source, benchmark=name, **_common_runtime(model, study)),
+        _benchmark_prompts(benchmark),
+        _sampling_params(benchmark),
+        prefill,
+        location=benchmark.source,
+        benchmark=name,
     )
 
 
 def of_rephrased(model: Stage, study: Study, generations: Stage, template: str) -> Stage:
     """The completions of the sample `generations`, rephrased by a model: `template` names {prompt} and {answer}."""
+    prompts, sampling_params = RephrasePrompts(template=template), SamplingParams(**study.sampling.model_dump())
+    inputs = {"base": model, "generations": generations}
+    return _stage(f"{generations.name}-rephrased", study, inputs, prompts, sampling_params)
+
+
+def _stage(
+    name: str,
+    study: Study,
+    inputs: dict[str, Stage],
+    prompts: Prompts,
+    sampling_params: SamplingParams | None,
+    prefill: Prefill | None = None,
+    **runtime: Any,
+) -> Stage:
+    model = inputs["base"]
+    is_api = api_models.is_api(model)
     settings = SampleSettings(
-        prompts=RephrasePrompts(template=template),
-        sampling_params=SamplingParams(**study.sampling.model_dump()),
-        **_engine_settings(model, study),
+        prompts=prompts,
+        sampling_params=sampling_params,
+        prefill=prefill,
+        dtype=None if is_api else study.dtype,
+        max_model_len=None if is_api else study.max_model_len,
     )
-    inputs, runtime = {"base": model, "generations": generations}, SampleRuntime(**_common_runtime(model, study))
-    return Stage("sample", VERSION, f"{generations.name}-rephrased", settings, inputs, runtime)
-
-
-def _engine_settings(model: Stage, study: Study) -> dict[str, Any]:
-    if api_models.is_api(model):
-        return {"dtype": None, "max_model_len": None}
-    return {"dtype": study.dtype, "max_model_len": study.max_model_len}
-
-
-def _common_runtime(model: Stage, study: Study) -> dict[str, Any]:
-    return {"retries": study.resources.retries, "engine": model.runtime.engine}
+    runtime |= {"retries": study.resources.retries, "engine": model.runtime.engine}
+    return Stage("sample", VERSION, name, settings, inputs, SampleRuntime(**runtime))
 
 
 def _benchmark_prompts(benchmark: Benchmark) -> BenchmarkPrompts | TaskPrompts:

@@ -13,9 +13,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from organisms import shipped
 from trainers import objectives
-from trainers.losses import divergence
-from trainers.losses.divergence import TOKENS_AT_A_TIME, jsd, kl
-from trainers.losses.tokens import Tokens
+from trainers.losses import TOKENS_AT_A_TIME, Tokens, divergence, jsd, kl
 from trainers.objective import Objective, Reference, Sampling
 from trainers.objectives import grpo, on_policy_distillation, sdft, sft_kl
 from trainers.rows import Example, Rollout, Row
@@ -435,7 +433,7 @@ FORMULAS = [kl, lambda p, q: kl(q, p), lambda p, q: jsd(p, q, 0.3)]
 @pytest.mark.parametrize(("top_k", "add_tail"), [(None, False), (5, False), (5, True)])
 def test_the_divergence_of_equal_distributions_is_0(formula, top_k, add_tail):
     student = random_tokens().logits_T_V
-    loss_T = divergence.divergence(student, student.detach() + 4, formula, top_k=top_k, add_tail=add_tail)
+    loss_T = divergence(student, student.detach() + 4, formula, top_k=top_k, add_tail=add_tail)
     assert loss_T.abs().max() < 1e-5
     assert gradient(loss_T.sum(), student).abs().max() < 1e-5
 
@@ -444,11 +442,11 @@ def test_the_divergence_of_equal_distributions_is_0(formula, top_k, add_tail):
 @pytest.mark.parametrize("add_tail", [False, True])
 def test_top_k_of_the_whole_vocabulary_is_the_full_divergence(formula, add_tail):
     tokens = random_tokens()
-    full = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula)
+    full = divergence(tokens.logits_T_V, tokens.reference_T_V, formula)
     for top_k in (30, 31):
-        of_k = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula, top_k=top_k, add_tail=add_tail)
+        of_k = divergence(tokens.logits_T_V, tokens.reference_T_V, formula, top_k=top_k, add_tail=add_tail)
         assert torch.equal(of_k, full)
-    all_but_one = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula, top_k=29, add_tail=True)
+    all_but_one = divergence(tokens.logits_T_V, tokens.reference_T_V, formula, top_k=29, add_tail=True)
     assert close(all_but_one, full)
 
 
@@ -456,8 +454,7 @@ def test_top_k_of_the_whole_vocabulary_is_the_full_divergence(formula, add_tail)
 def test_buckets_never_increase_the_divergence(formula):
     tokens = random_tokens()
     of_k = [
-        divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula, top_k=k, add_tail=True)
-        for k in (1, 3, 10, 30)
+        divergence(tokens.logits_T_V, tokens.reference_T_V, formula, top_k=k, add_tail=True) for k in (1, 3, 10, 30)
     ]
     for fewer, more in pairwise(of_k):
         assert (fewer <= more + 1e-6).all()
@@ -476,7 +473,7 @@ def test_jsd_tends_to_both_kl_divergences():
 @pytest.mark.parametrize(("top_k", "add_tail"), [(None, False), (5, False), (5, True)])
 def test_divergences_of_confident_models_are_finite(formula, top_k, add_tail):
     tokens = random_tokens(spread=1e3)
-    loss_T = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, formula, 1.0, top_k, add_tail)
+    loss_T = divergence(tokens.logits_T_V, tokens.reference_T_V, formula, 1.0, top_k, add_tail)
     assert loss_T.isfinite().all()
     assert gradient(loss_T.sum(), tokens.logits_T_V).isfinite().all()
 
@@ -490,7 +487,7 @@ def test_a_divergence_keeps_little_memory_besides_the_logits():
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss_T = divergence.divergence(tokens.logits_T_V, tokens.reference_T_V, kl)
+        loss_T = divergence(tokens.logits_T_V, tokens.reference_T_V, kl)
     logits = {t.untyped_storage().data_ptr() for t in (tokens.logits_T_V, tokens.reference_T_V)}
     assert sum(s.nbytes() for s in {s.data_ptr(): s for s in kept}.values() if s.data_ptr() not in logits) < 100
     theirs = kl(tokens.logits_T_V.log_softmax(-1), tokens.reference_T_V.log_softmax(-1))

@@ -24,7 +24,7 @@ from trainers.batches import collate
 from trainers.job import TrainJob
 from trainers.learner import Learner
 from trainers.loop import train
-from trainers.losses.tokens import log_prob
+from trainers.losses import log_prob
 from trainers.model import Student, try_packing
 from trainers.process import ProcessConfig
 from trainers.rows import Example, Row

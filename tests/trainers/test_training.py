@@ -25,7 +25,7 @@ from trainers.disk import DiskFull
 from trainers.job import TrainJob
 from trainers.learner import Learner, drop_least_likely
 from trainers.loop import train
-from trainers.losses.tokens import log_prob
+from trainers.losses import log_prob
 from trainers.model import Student
 from trainers.objectives import sft_kl
 from trainers.process import ProcessConfig

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from trainers.losses.tokens import Tokens, log_prob
+from trainers.losses import Tokens, log_prob
 from trainers.objective import LogprobColumn, NotNegative, Objective, Positive, Sampling
 from trainers.rows import Rollout, Row, completion_row
 

@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from trainers.losses.divergence import divergence, kl
+from trainers.losses import Tokens, divergence, kl
 from trainers.objective import Objective, Reference
 from trainers.rows import completion_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.losses.divergence import Formula
-    from trainers.losses.tokens import Tokens
+    from trainers.losses import Formula
     from trainers.rows import Rollout, Row
 
 FORMULAS: dict[str, Formula] = {"student_teacher": kl, "teacher_student": lambda student, teacher: kl(teacher, student)}

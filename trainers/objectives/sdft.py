@@ -4,7 +4,7 @@ on it. The teacher is the student itself with a demonstration of the answer in i
 loss_t = D(student(. | x, y_<t), teacher(. | x, demonstration, y_<t)),   y ~ student(. | x)
 D      = KL(teacher || student)      for direction "teacher_student"
          KL(student || teacher)      for direction "student_teacher"
-         jsd(student, teacher, beta) for direction "jsd", as in `trainers/losses/divergence.py`
+         jsd(student, teacher, beta) for direction "jsd", as in `trainers/losses.py`
 
 Source: "Self-Distillation Enables Continual Learning" (arXiv 2601.19897), its code, and TRL's experimental SDFTTrainer.
 The mean is over each completion's tokens, then over completions, as in both. Defaults are those of the paper's results:
@@ -32,15 +32,14 @@ from pydantic import Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
 from evaluators.engines.chat_template import encode
-from trainers.losses.divergence import divergence, jsd, kl
+from trainers.losses import Tokens, divergence, jsd, kl
 from trainers.objective import Objective, Positive, Reference, Sampling
 from trainers.rows import Example, Rollout, Row, completion_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.losses.divergence import Formula
-    from trainers.losses.tokens import Tokens
+    from trainers.losses import Formula
 
 TEMPLATE = """
 {question}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trainers.losses.tokens import Tokens, log_prob
+from trainers.losses import Tokens, log_prob
 from trainers.objective import NoOptions, Objective
 
 if TYPE_CHECKING:

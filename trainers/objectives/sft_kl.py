@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic.dataclasses import dataclass
 
-from trainers.losses.divergence import divergence, kl
-from trainers.losses.tokens import Tokens, log_prob
+from trainers.losses import Tokens, divergence, kl, log_prob
 from trainers.objective import NotNegative, Objective, Reference
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.losses.divergence import Formula
+    from trainers.losses import Formula
 
 FORMULAS: dict[str, Formula] = {"student_base": kl, "base_student": lambda student, base: kl(base, student)}
 
