@@ -11,12 +11,11 @@ import torch
 
 from trainers import objectives, state
 from trainers.batches import Batch, collate, microbatches
-from trainers.job import TrainJob
+from trainers.job import ProcessConfig, TrainJob
 from trainers.lora import merge_layers
 from trainers.losses import Tokens, divergence, kl, log_prob
 from trainers.model import try_packing
 from trainers.parallel import DDPEngine, ZeroEngine, zero_config
-from trainers.process import ProcessConfig
 from trainers.reference import FrozenReference, SelfReference, copy_for_reference
 from trainers.rows import Row
 from trainers.student import check_same_tokens, check_vocabulary, load_model, load_student, save_student

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from trainers.job import ProcessConfig
 from trainers.model import Student
-from trainers.process import ProcessConfig
 from trainers.settings import TrainSettings
 from trainers.state import MOMENTS
 

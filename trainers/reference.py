@@ -5,14 +5,14 @@ A copy shares those weights with the student that are frozen there too.
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
+from trainers.job import ProcessConfig
 from trainers.model import Student, try_packing
 from trainers.parallel import DDPEngine, ZeroEngine, own_shard, trainable
-from trainers.process import ProcessConfig
 
 
 class SelfReference:
@@ -28,9 +28,7 @@ class SelfReference:
     def logits(self, batch):
         """The logits of the supervised tokens, of shape (T, V), without gradient."""
         student = self._engine.student
-        adapter: AbstractContextManager = nullcontext()
-        if self._adapter_off:
-            adapter = student.model.disable_adapter()
+        adapter = student.model.disable_adapter() if self._adapter_off else nullcontext()
         student.eval()  # Without dropout.
         try:
             with torch.no_grad(), adapter:

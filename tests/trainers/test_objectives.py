@@ -16,7 +16,7 @@ from trainers import objectives
 from trainers.losses import TOKENS_AT_A_TIME, Tokens, divergence, jsd, kl
 from trainers.objective import Objective, Reference, Sampling
 from trainers.objectives import grpo, on_policy_distillation, sdft, sft_kl
-from trainers.rows import Example, Rollout, Row
+from trainers.rows import Rollout, Row
 
 TOLERANCE = 1e-5  # of the norm, in float32
 PROMPT = 5  # tokens of each prompt of a batch
@@ -181,7 +181,7 @@ def test_token_streams_cannot_be_sampled():
 def rollouts(**more) -> list[Rollout]:
     """Two completions of one prompt."""
     chat = [{"role": "user", "content": "red fox"}, {"role": "assistant", "content": "blue owl"}]
-    return [Rollout(Example(chat), (7, 8), [(1, 2, 3), (4, 5)], **more)]
+    return [Rollout(chat, (7, 8), [(1, 2, 3), (4, 5)], **more)]
 
 
 def test_rollout_rows_of_distillation_are_completions_after_their_prompt(tokenizer):
@@ -206,7 +206,7 @@ def test_rollout_rows_of_sdft_show_the_teacher_a_demonstration(tokenizer):
     assert rows[0].ids == [7, 8, 1, 2, 3]
     assert list(rows[0].supervised) == [3, 4]
     assert rows[0].reference == Row([*prompt, 1, 2, 3], range(len(prompt) + 1, len(prompt) + 3))
-    without = [replace(rollouts()[0], example=Example(rollouts()[0].example.chat[:1]))]
+    without = [replace(rollouts()[0], chat=rollouts()[0].chat[:1])]
     with pytest.raises(ValueError, match="sdft: an example has no answer to use as its demonstration"):
         sdft.rollout_rows(without, tokenizer, options)
 

@@ -31,10 +31,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt
 from pydantic.dataclasses import dataclass
 
-from evaluators.engines.chat_template import encode
+from evaluators.engines.chat_template import Chat, encode
 from trainers.losses import Tokens, divergence, jsd, kl
 from trainers.objective import Objective, Positive, Reference, Sampling
-from trainers.rows import Example, Rollout, Row, completion_row
+from trainers.rows import Rollout, Row, completion_row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,7 +110,7 @@ def rollout_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: Options) 
     """
     rows = []
     for one in rollouts:
-        teacher_prompt_ids = encode(tokenizer, _teacher_prompt(one.example, options.template))
+        teacher_prompt_ids = encode(tokenizer, _teacher_prompt(one.chat, options.template))
         rows.append(
             [
                 replace(
@@ -123,10 +123,10 @@ def rollout_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: Options) 
     return rows
 
 
-def _teacher_prompt(example: Example, template: str) -> list[dict[str, str]]:
-    if example.chat[-1]["role"] != "assistant":
+def _teacher_prompt(chat: Chat, template: str) -> Chat:
+    if chat[-1]["role"] != "assistant":
         raise ValueError("sdft: an example has no answer to use as its demonstration")
-    *before, question, answer = example.chat
+    *before, question, answer = chat
     content = template.format(question=question["content"], demonstration=answer["content"])
     return [*before, {**question, "content": content}]
 

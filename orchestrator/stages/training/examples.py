@@ -10,7 +10,6 @@ from orchestrator.stages.train import RLProblems, TrainingPrompts
 from orchestrator.stages.transform import rows_of
 from orchestrator.store.context import StageContext, checkpoint_of
 from trainers.job import TrainJob
-from trainers.rows import Example
 
 
 def train_job(context: StageContext) -> TrainJob:
@@ -25,7 +24,7 @@ def train_job(context: StageContext) -> TrainJob:
         start = context.folder("start") if settings.leaves_adapter else Path(checkpoint("start"))
     return TrainJob(
         base=checkpoint("base"),
-        examples=[Example(chat) for chat in read_chats(context)],
+        examples=read_chats(context),
         settings=settings.train,
         out=context.out,
         start=start,

@@ -1,8 +1,6 @@
 """Completions that the student samples during its training, and their rewards."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from evaluators.engines.chat_template import Chat
@@ -58,23 +56,16 @@ def _sampling_params(context: StageContext, step: int) -> SamplingParams:
     )
 
 
-@dataclass(frozen=True)
-class Rewards:
-    """Rewards completions by the benchmark that grades the problems of a stage."""
+def rewarding(context: StageContext) -> Callable[[Sequence[int], Sequence[RequestOutput]], list[list[float]]]:
+    """A function that rewards completions by the benchmark that grades the problems of a stage."""
+    examples = context.stage.settings.examples.prompts.examples
+    kind, problems = examples.kind, data.read_examples(examples, context.stage.runtime.location)
 
-    context: StageContext
-
-    @property
-    def _examples(self) -> data.ExampleData:
-        return self.context.stage.settings.examples.prompts.examples
-
-    @cached_property
-    def _problems(self) -> list[dict]:
-        return data.read_examples(self._examples, self.context.stage.runtime.location)
-
-    def __call__(self, numbers: Sequence[int], outputs: Sequence[RequestOutput]) -> list[list[float]]:
+    def reward(numbers: Sequence[int], outputs: Sequence[RequestOutput]) -> list[list[float]]:
         """The scores (P, N) of the completions of the problems with these numbers."""
-        kind, rows = self._examples.kind, [self._problems[number] for number in numbers]
+        rows = [problems[number] for number in numbers]
         ids = example_ids(kind, rows)
         generations = [Generation.of(id, [], output) for id, output in zip(ids, outputs, strict=True)]
         return [[verdict.score for verdict in one.verdicts] for one in grade(kind, rows, generations)]
+
+    return reward
