@@ -47,7 +47,7 @@ from trainers.tokenization import tokenize
 
 OURS = "offmodel"
 ROWS = 32  # in a step
-USUAL, LONG = range(1, 8), range(10, 27)  # operations of a maths problem: about 100 to 250 tokens
+USUAL, LONG = range(1, 8), range(10, 27)  # operations of a maths problem; a long one has about 100 to 250 tokens
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # FLOP/s, dense bfloat16, by a part of the device's name
 FIGURES = ("tokens/s", "tokens/CPU second", "MiB above loaded model", "MiB", "first loss", "mean loss")
 FREE = {"padding_free": True, "max_length": None}

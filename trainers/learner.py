@@ -45,9 +45,7 @@ class Learner:
             model.enable_input_require_grads()
         needed = self._objective.reference(self._options)
         kind = needed.model if needed is not None else None
-        copied = None
-        if kind in ("frozen", "ema"):
-            copied = self._frozen(copy_for_reference(model, process, self._load))
+        copied = self._frozen(copy_for_reference(model, process, self._load)) if kind in ("frozen", "ema") else None
         self.engine = (ZeroEngine if process.zero else DDPEngine)(model, job.settings, process)
         self._device = torch.device(process.device)
         try_packing(self.engine.student, self.engine.forward, longest, self._pad_id, self._device)
@@ -60,9 +58,8 @@ class Learner:
             "frozen": copied,
             "ema": copied,
             "live": self._live,
+            "teacher": self._load_teacher() if kind == "teacher" else None,
         }.get(kind or "")
-        if kind == "teacher":
-            self._reference = self._load_teacher()
         self._ema = copied if kind == "ema" else None
         self._ema_rate = needed.ema_rate if needed is not None else 0.0
 

@@ -10,12 +10,11 @@ The last two are the two ways of training a reasoning model on outputs alone of 
 SFTing Opaque Reasoning Models" (LessWrong, 2026).
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
 from evaluators.engines.chat_template import EMPTY_THINKING, Chat, encode
-from evaluators.engines.thinking import BEGIN, END, strip_reasoning
+from evaluators.engines.thinking import BEGIN, END, strip_reasoning, token_at
 from trainers.rows import Row
 from trainers.settings import LossOn
 
@@ -71,7 +70,7 @@ def _after_reasoning(name: str, answer: list[int], tokenizer: Any) -> int:
             f"answer (train.loss_on: answer)"
         )
     character = len(text) - len(after.lstrip())
-    return bisect_left(range(len(answer)), character + 1, key=lambda i: len(tokenizer.decode(answer[: i + 1])))
+    return token_at(answer, character, tokenizer.decode)
 
 
 def tokenize_streams(chats: Sequence[Chat], tokenizer: Any, max_length: int) -> list[Row]:

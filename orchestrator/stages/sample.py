@@ -3,7 +3,7 @@
 Completions are stored as they arrive, so an interrupted attempt resumes instead of restarting.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
@@ -265,7 +265,7 @@ def _prefill_texts(context: StageContext) -> dict[str, PrefillText] | None:
 
         return AutoTokenizer.from_pretrained(checkpoint_of(context.store, source.address))
 
-    def decode(ids: Iterable[int]) -> str:
+    def decode(ids: Sequence[int]) -> str:
         return tokenizer().decode(list(ids), skip_special_tokens=True)
 
     same_model = source == context.stage.inputs["base"]
@@ -278,7 +278,7 @@ def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
 
     task = LmEvalTask(
         name=prompts.task,
-        tokenizer=checkpoint_of(context.store, context.stage.inputs["base"].address),
+        tokenizer=context.checkpoint("base"),
         max_model_len=context.stage.settings.max_model_len,
         chat=prompts.chat,
         rows=context.stage.runtime.location,

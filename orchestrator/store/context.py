@@ -85,6 +85,10 @@ class StageContext:
         """A local folder with an input's files."""
         return self.store.folder(self.stage.inputs[role].address, self.records[role])
 
+    def checkpoint(self, role: str) -> str:
+        """The local folder of an input's checkpoint, for transformers and vLLM."""
+        return checkpoint_of(self.store, self.stage.inputs[role].address)
+
     @property
     def weights(self) -> Weights:
         """The weights that generate: those of the input `student` if there is one, otherwise those of `base`."""

@@ -1,6 +1,7 @@
 """Completions that the student samples during its training, and their rewards."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from evaluators.engines.chat_template import Chat
@@ -17,17 +18,10 @@ def generate(context: StageContext, folder: Path, step: int, prompts: Sequence[C
     """An output for each prompt by the weights in `folder`, which the store holds while the engines generate."""
     requests = [Request(prompt=prompt, number=number) for number, prompt in enumerate(prompts)]
     temporary = publish_temporary(context.store, folder, temporary_path(context.stage))
-    found: dict[int, RequestOutput] = {}
+    weights, params = _weights(context, temporary, step), _sampling_params(context, step)
     try:
-        chunks = context.engines(
-            context.stage.runtime.engine,
-            _weights(context, temporary, step),
-            "generate",
-            requests,
-            _sampling_params(context, step),
-        )
-        for chunk in chunks:
-            found |= dict(chunk)
+        chunks = context.engines(context.stage.runtime.engine, weights, "generate", requests, params)
+        found = dict(chain.from_iterable(chunks))
     finally:
         delete_temporary(context.store, temporary)
     return [found[i] for i in range(len(requests))]
