@@ -72,10 +72,6 @@ class Builder:
         key = ("sample", alias, canonical_json([prompts or {}, sampling or {}]))
         return self._once(key, lambda: sample.of_prompts(self.model(alias), study))
 
-    def rephrase(self, alias: str, generations: Stage, template: str) -> Stage:
-        """The completions of a sample, rephrased by a model with a template that names {prompt} and {answer}."""
-        return sample.of_rephrased(self.model(alias), self.study, generations, template)
-
     def transform(
         self, apply: Callable[..., RowSet], inputs: Mapping[str, Stage], *, location: str | None = None, **options: Any
     ) -> Stage:
@@ -151,14 +147,12 @@ class Builder:
         generations = sample.of_benchmark(
             name, benchmark, self.study, self.model(self.student), student, prefill, source
         )
-        return evaluate.stage(name, benchmark, generations)
+        return evaluate.stage(benchmark, generations)
 
     def evaluate_untrained(self, alias: str, name: str) -> Stage:
         """The scores of an untrained model of the study on the benchmark `name`."""
         generations = self._sample_untrained(alias, name)
-        return self._once(
-            ("evaluate", alias, name), lambda: evaluate.stage(name, self.study.benchmarks[name], generations)
-        )
+        return self._once(("evaluate", alias, name), lambda: evaluate.stage(self.study.benchmarks[name], generations))
 
     def _sample_untrained(self, alias: str, name: str) -> Stage:
         benchmark = self.benchmark(name)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.store.context import StageContext, checkpoint_of
+from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Runtime, Stage
 from orchestrator.study.schema import Study
 from trainers.weights import interpolate, noise, relative_norm, scale
@@ -66,7 +66,7 @@ def run(context: StageContext) -> dict[str, Any]:
 
     torch.set_num_threads(max(1, int(context.stage.runtime.cpus)))
     change, dtype = context.stage.settings.change, context.stage.settings.dtype
-    base = Path(checkpoint_of(context.store, context.stage.inputs["base"].address))
+    base = Path(context.checkpoint("base"))
     student = context.folder("student")
     if isinstance(change, Scale):
         scale(student, change.factor, context.out)

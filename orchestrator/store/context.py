@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from evaluators.engines.requests import Request, RequestOutput, SamplingParams, TokenLogprobs
-from orchestrator.store.partial import append_partial, read_partial
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
@@ -57,9 +57,9 @@ class StageContext:
         in which requests finish."""
         return self.engines(self.stage.runtime.engine, self.weights, "generate", requests, params)
 
-    def score(self, requests: list[Request]) -> Iterator[list[tuple[int, TokenLogprobs]]]:
-        """Log-probabilities of each request's prefill under the stage's weights; yields chunks like `generate`."""
-        return self.engines(self.stage.runtime.engine, self.weights, "score", requests)
+    def score(self, requests: list[Request]) -> Iterator[tuple[int, TokenLogprobs]]:
+        """Log-probabilities of each request's prefill under the stage's weights, as (index of the request, output)."""
+        return chain.from_iterable(self.engines(self.stage.runtime.engine, self.weights, "score", requests))
 
     def publish(self, stage: Stage, out: Path, attempt: str, started: float, facts: dict[str, Any]) -> bool:
         """Make the files in `out` the result of this stage, or of a stage that this one publishes during its run.
@@ -70,14 +70,6 @@ class StageContext:
         return self.store.publish(
             stage, out, attempt, {"run": self.run, **took, "facts": facts, "versions": versions()}
         )
-
-    def append_partial(self, lines: str) -> None:
-        """Store lines of partial results, for a later attempt if this one is interrupted."""
-        append_partial(self.store, self.stage, lines.encode())
-
-    def read_partial(self) -> str:
-        """All lines of partial results that earlier attempts have stored."""
-        return b"".join(read_partial(self.store, self.stage)).decode()
 
     @cached_property
     def records(self) -> dict[str, dict[str, Any]]:
@@ -92,6 +84,10 @@ class StageContext:
     def folder(self, role: str) -> Path:
         """A local folder with an input's files."""
         return self.store.folder(self.stage.inputs[role].address, self.records[role])
+
+    def checkpoint(self, role: str) -> str:
+        """The local folder of an input's checkpoint, for transformers and vLLM."""
+        return checkpoint_of(self.store, self.stage.inputs[role].address)
 
     @property
     def weights(self) -> Weights:

@@ -8,18 +8,19 @@ from orchestrator.store.stage import Stage
 from orchestrator.store.store import COMPLETE, Store
 
 
-def append_partial(store: Store, stage: Stage, data: bytes) -> None:
-    """Store a piece of a stage's partial results."""
-    store.create(f"{_folder(store, stage)}/{time.time_ns()}-{uuid.uuid4().hex[:8]}", data)
+def append_partial(store: Store, stage: Stage, lines: str) -> None:
+    """Store lines of a stage's partial results, for a later attempt if this one is interrupted."""
+    store.create(f"{_folder(store, stage)}/{time.time_ns()}-{uuid.uuid4().hex[:8]}", lines.encode())
 
 
-def read_partial(store: Store, stage: Stage) -> list[bytes]:
-    """The pieces that earlier attempts at a stage have stored, in order."""
+def read_partial(store: Store, stage: Stage) -> str:
+    """All lines that earlier attempts at a stage have stored, in order."""
     try:
         pieces = sorted(store.fs.ls(_folder(store, stage), detail=False, refresh=True))
     except FileNotFoundError:
-        return []
-    return [store.fs.cat_file(piece) for piece in pieces if not piece.rsplit("/", 1)[-1].startswith(".")]
+        return ""
+    whole = [store.fs.cat_file(piece) for piece in pieces if not piece.rsplit("/", 1)[-1].startswith(".")]
+    return b"".join(whole).decode()
 
 
 def _folder(store: Store, stage: Stage) -> str:

@@ -14,7 +14,7 @@ from string import ascii_lowercase
 
 from evaluators.engines.generations import content_ids
 from orchestrator.stages.transforms import Row, RowSet
-from orchestrator.store.context import StageContext, checkpoint_of
+from orchestrator.store.context import StageContext
 
 VERSION = 1
 BLANKS = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOCK}")  # a blank in a vocabulary
@@ -23,7 +23,7 @@ BLANKS = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOC
 def apply(context: StageContext, text: str, n: int, length: int, seed: int) -> RowSet:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint_of(context.store, context.stage.inputs["model"].address))
+    tokenizer = AutoTokenizer.from_pretrained(context.checkpoint("model"))
     return streams(tokenizer, text, n, length, seed)
 
 

@@ -10,14 +10,14 @@ OTHER = Stage("train", 1, "student", {"seed": 2})
 
 
 def test_partial_results_are_read_until_the_stage_is_finished(store, publish):
-    assert read_partial(store, STAGE) == []
-    append_partial(store, STAGE, b"one\n")
-    append_partial(store, STAGE, b"two\n")
-    append_partial(store, OTHER, b"of another stage\n")
-    assert read_partial(store, STAGE) == [b"one\n", b"two\n"]
+    assert read_partial(store, STAGE) == ""
+    append_partial(store, STAGE, "one\n")
+    append_partial(store, STAGE, "two\n")
+    append_partial(store, OTHER, "of another stage\n")
+    assert read_partial(store, STAGE) == "one\ntwo\n"
     publish(store, STAGE, {"weights.bin": b"x"})
-    assert read_partial(store, STAGE) == []
-    assert read_partial(store, OTHER) == [b"of another stage\n"]
+    assert read_partial(store, STAGE) == ""
+    assert read_partial(store, OTHER) == "of another stage\n"
 
 
 def test_the_last_state_is_loaded_until_the_stage_is_finished(store, entries, folder, publish, tmp_path):
