@@ -8,15 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trainers.process import ProcessConfig
-
 from orchestrator.stages.preemption import PreemptionNotice
 from orchestrator.stages.train import RLProblems
 from orchestrator.stages.training import artifacts, examples, rollouts
 from orchestrator.store.context import StageContext
 from orchestrator.store.partial import load_state
 from orchestrator.store.temporary import fetch_temporary, publish_temporary, temporary_path
-from trainers.job import Callbacks
+from trainers.job import Callbacks, ProcessConfig
 
 FIGURES = "training.json"
 MICROBATCH_TOKENS = {"cuda": 16384, "cpu": 4096}  # On a CPU larger micro-batches do not fit its caches.

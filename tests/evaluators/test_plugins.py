@@ -30,7 +30,7 @@ def test_public_modules_are_plugins_and_are_imported_on_first_use(plugins):
 
 
 def test_a_part_that_a_module_leaves_out_has_its_default(plugins):
-    square = Plugins("shapes", "shape", {"CORNERS": 3, "SIDES": 4}).module("square")
+    square = Plugins("shapes", "shape", defaults={"CORNERS": 3, "SIDES": 4}).module("square")
     assert (square.CORNERS, square.SIDES) == (4, 4)
 
 
