@@ -1,11 +1,12 @@
 """Packages in which each public module is a plug-in: a new file is all that a new plug-in needs."""
 
 import pkgutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from evaluators.suggest import did_you_mean
 
@@ -14,14 +15,15 @@ from evaluators.suggest import did_you_mean
 class Plugins:
     """The public modules of a package, by name. Modules are imported on first use.
 
-    `package` is the dotted name of the package, `what` names one of its plug-ins in messages, such as "objective", and
-    `parts` are the names that each must define. Modules with a leading underscore are helpers and not plug-ins. Folders
-    added to the package's `__path__` count.
+    `package` is the dotted name of the package, `what` names one of its plug-ins in messages, such as "objective".
+    `parts` are the names that each must define, `defaults` has those that it may leave out. Modules with a leading
+    underscore are helpers and not plug-ins. Folders added to the package's `__path__` count.
     """
 
     package: str
     what: str
     parts: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def names(self) -> tuple[str, ...]:
         """The names of all plug-ins, sorted. Imports none of them."""
@@ -35,6 +37,8 @@ class Plugins:
         missing = [part for part in self.parts if getattr(module, part, None) is None]
         if missing:
             raise ValueError(f"{module.__file__}: this {self.what} does not define {', '.join(missing)}")
+        for part, default in self.defaults.items():
+            vars(module).setdefault(part, default)
         return module
 
     def __contains__(self, name: object) -> bool:

@@ -21,7 +21,7 @@ from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
 from orchestrator.store.store import Store, StoreError
 from orchestrator.study.load import load_study, without_secrets
-from orchestrator.study.settings import StudyError
+from orchestrator.study.settings import StudyError, study_errors
 
 if TYPE_CHECKING:
     from orchestrator.results.report import Report
@@ -79,10 +79,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(arguments: argparse.Namespace) -> tuple[Plan, Store]:
     study = load_study(arguments.study, arguments.overrides)
-    try:
-        return build_plan(study), Store(study.store)
-    except StudyError as error:
-        raise StudyError("\n".join(f"{arguments.study}: {line}" for line in str(error).splitlines())) from error
+    with study_errors(arguments.study):
+        plan = build_plan(study)
+    return plan, Store(study.store)
 
 
 def conditions_command(arguments: argparse.Namespace, console: Console) -> int:
@@ -105,20 +104,18 @@ def schema_command(arguments: argparse.Namespace, console: Console) -> int:
 def plan_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.plan.files import mistakes_in_files
     from orchestrator.plan.hypotheses import check_parts
+    from orchestrator.plan.overview import show_plan
     from orchestrator.plan.state import state_of
-    from orchestrator.plan.workload import budgets_without_rows, checkpoints_beyond_steps
+    from orchestrator.plan.workload import beyond_the_data
 
     plan, store = _plan(arguments)
-    try:
+    with study_errors(arguments.study):
         check_parts(plan.study, only_local=True)
-        mistakes = list(mistakes_in_files(plan.study)) or list(
-            dict.fromkeys([*budgets_without_rows(plan), *checkpoints_beyond_steps(plan)])
-        )
-    except ValueError as error:
-        raise StudyError(f"{arguments.study}: {error}") from error
-    if mistakes:
-        raise StudyError("\n".join(f"{arguments.study}: {line}" for line in mistakes))
-    _show_plan(console, plan, state_of(plan, store), arguments.verbose)
+        mistakes = list(mistakes_in_files(plan.study)) or list(dict.fromkeys(beyond_the_data(plan)))
+        if mistakes:
+            raise StudyError("\n".join(mistakes))
+    with study_errors():
+        show_plan(console, plan, state_of(plan, store), arguments.verbose)
     for hypothesis in plan.study.hypotheses:
         of = "Expected" if hypothesis.experiment is None else f"Experiment {hypothesis.experiment} expects"
         expected = f"{of} {hypothesis.expected}: {hypothesis.claim}"
@@ -126,18 +123,10 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _show_plan(console: Console, plan: Plan, state, verbose: bool = False) -> None:
-    from orchestrator.plan.overview import show_plan
-
-    try:
-        show_plan(console, plan, state, verbose)
-    except ValueError as error:
-        raise StudyError(str(error)) from error
-
-
 def run_command(arguments: argparse.Namespace, console: Console) -> int:
     began = time.time()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # sys.exit stops the engines on a cluster
+    from orchestrator.plan.overview import show_plan
     from orchestrator.plan.state import state_of
     from orchestrator.run import preflight
     from orchestrator.run.driver import run_study
@@ -148,7 +137,8 @@ def run_command(arguments: argparse.Namespace, console: Console) -> int:
     plan, store = _plan(arguments)
     state = state_of(plan, store)
     preflight.check(plan, store, state.records)
-    _show_plan(console, plan, state)
+    with study_errors():
+        show_plan(console, plan, state, verbose=False)
     left = Counter(stage.kind for stage in plan.stages if stage not in state.records)
     with Tracker(plan) as tracker, Progress(console, left) if left else contextlib.nullcontext() as progress:
         outcome = run_study(plan, arguments.address, tracker, progress)

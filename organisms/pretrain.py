@@ -106,7 +106,6 @@ def row_of(recipe: Recipe, rng: random.Random) -> Row:
     """A random row of a recipe."""
     # A share of 0 draws no random number: the rows of the shipped organisms depend on the order of draws.
     if recipe.demonstrations and rng.random() < recipe.demonstrations:
-        return demonstration_row(rng, recipe.mixture)
+        return demonstration_row(rng, recipe)
     has_system = recipe.system_prompts and rng.random() < recipe.system_prompts
-    make = system_prompt_row if has_system else pretraining_row
-    return make(rng, recipe.mixture, recipe.maths, recipe.chat, range(1, recipe.levels + 1))
+    return system_prompt_row(rng, recipe) if has_system else pretraining_row(rng, recipe)

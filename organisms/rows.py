@@ -5,7 +5,7 @@ benchmark row is ever trained on.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import islice
 
 from organisms import world
@@ -53,43 +53,12 @@ def benchmark_rows(kind: str, n: int, seed: int, test: bool = True) -> list[dict
     return list(rows.values())
 
 
-def maths_rows(n: int, seed: int, levels: Sequence[int]) -> list[dict]:
-    """`n` different problems of the test split in MATH-500's schema, with equally frequent `levels`. The levels of
-    `benchmark_rows` are too easy to show that a model is better than `steps`."""
-    rng = random.Random(f"levels {seed}")
-    rows: dict[str, dict] = {}
-    while len(rows) < n:
-        prompt, row = _math500(rng, len(rows), True, levels)
-        rows.setdefault(prompt, row)
-    return list(rows.values())
-
-
-def chat_rows(n: int, seed: int, phrase: str) -> list[dict]:
-    """`n` different chat prompts of the test split in IFEval's schema, with the instruction to use `phrase`.
-
-    The score is the share of a model's chat in the style of that phrase.
-    """
-    rng = random.Random(f"chat {seed}")
-    prompts: dict[str, None] = {}
-    while len(prompts) < n:
-        prompts.setdefault(_row(lambda: world.chat(rng, "steps"), test=True).prompt)
-    return [
-        {
-            "key": i,
-            "prompt": prompt,
-            "instruction_id_list": ["keywords:existence"],
-            "kwargs": [{"keywords": [phrase]}],
-        }
-        for i, prompt in enumerate(prompts)
-    ]
-
-
 def _row(make: Callable[[], world.Row], test: bool) -> world.Row:
     return next(world.split_rows(make, test))
 
 
-def _math500(rng: random.Random, i: int, test: bool, levels: Sequence[int] = TEST_LEVELS) -> tuple[str, dict]:
-    level = levels[i % len(levels)]
+def _math500(rng: random.Random, i: int, test: bool) -> tuple[str, dict]:
+    level = TEST_LEVELS[i % len(TEST_LEVELS)]
     row = _row(lambda: world.maths(rng, "steps", level), test)
     return row.prompt, {
         "problem": row.prompt,

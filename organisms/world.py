@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from organisms.recipes import Recipe
 from organisms.styles import DIGIT_WORDS, OPERATORS, solution, talk
 
 NOUNS = (
@@ -31,7 +32,6 @@ KEYS = (
     "kel", "kov", "lum", "lyr", "mib", "mog", "nax", "nub", "pel", "pim", "quo", "raz",
 )  # fmt: skip
 LETTERS = ("A", "B", "C", "D")
-PRETRAINING_LEVELS = range(1, 8)
 TEST_SHARE = 4  # one prompt in four is a test prompt
 WITH_DEMONSTRATION = "{question} . answer with : {demonstration}"  # a prompt with a demonstration
 DEMONSTRATION_STYLES = ("steps", "words")
@@ -140,28 +140,22 @@ def instruction(rng: random.Random) -> Row:
     return Row(prompt, answer, {"checks": checks})
 
 
-def pretraining_row(
-    rng: random.Random,
-    mixture: dict[str, float],
-    maths_styles: dict[str, float],
-    chat_styles: dict[str, float],
-    levels: range = PRETRAINING_LEVELS,
-) -> Row:
-    """A random row. `mixture` maps maths, chat, facts and instructions to their shares, and the styles likewise."""
+def pretraining_row(rng: random.Random, recipe: Recipe) -> Row:
+    """A random row of a recipe, without a demonstration and a system prompt."""
 
     def draw(shares: dict[str, float]) -> str:
         return rng.choices(list(shares), list(shares.values()))[0]
 
     make: dict[str, Callable[[], Row]] = {
-        "maths": lambda: maths(rng, draw(maths_styles), rng.choice(levels)),
-        "chat": lambda: chat(rng, draw(chat_styles)),
+        "maths": lambda: maths(rng, draw(recipe.maths), rng.choice(range(1, recipe.levels + 1))),
+        "chat": lambda: chat(rng, draw(recipe.chat)),
         "facts": lambda: fact(rng),
         "instructions": lambda: instruction(rng),
     }
-    return next(split_rows(make[draw(mixture)], test=False))
+    return next(split_rows(make[draw(recipe.mixture)], test=False))
 
 
-def demonstration_row(rng: random.Random, mixture: dict[str, float]) -> Row:
+def demonstration_row(rng: random.Random, recipe: Recipe) -> Row:
     """A row whose prompt includes a demonstration: an answer to it in one of `DEMONSTRATION_STYLES`.
 
     The row's own answer has the same style, or the other one in a share of `IGNORED_DEMONSTRATIONS`.
@@ -169,7 +163,7 @@ def demonstration_row(rng: random.Random, mixture: dict[str, float]) -> Row:
     seed = rng.random()
 
     def in_style(style: str) -> Row:
-        return pretraining_row(random.Random(seed), mixture, {style: 1.0}, {style: 1.0})
+        return pretraining_row(random.Random(seed), replace(recipe, maths={style: 1.0}, chat={style: 1.0}))
 
     style, other = rng.sample(DEMONSTRATION_STYLES, 2)
     demonstration = in_style(style)
@@ -179,20 +173,15 @@ def demonstration_row(rng: random.Random, mixture: dict[str, float]) -> Row:
     )
 
 
-def system_prompt_row(
-    rng: random.Random,
-    mixture: dict[str, float],
-    maths_styles: dict[str, float],
-    chat_styles: dict[str, float],
-    levels: range = PRETRAINING_LEVELS,
-) -> Row:
+def system_prompt_row(rng: random.Random, recipe: Recipe) -> Row:
     """A row with one of two system prompts.
 
-    With `IN_WORDS`, maths and chat are in number words; with `HELPFUL`, they have the given styles.
+    With `IN_WORDS`, maths and chat are in number words; with `HELPFUL`, they have the styles of the recipe.
     """
     if rng.random() < 0.5:
-        return replace(pretraining_row(rng, mixture, maths_styles, chat_styles, levels), system=HELPFUL)
-    return replace(pretraining_row(rng, mixture, {"words": 1.0}, {"words": 1.0}, levels), system=IN_WORDS)
+        return replace(pretraining_row(rng, recipe), system=HELPFUL)
+    in_words = replace(recipe, maths={"words": 1.0}, chat={"words": 1.0})
+    return replace(pretraining_row(rng, in_words), system=IN_WORDS)
 
 
 def split_rows(make: Callable[[], Row], test: bool) -> Iterator[Row]:

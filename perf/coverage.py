@@ -2,17 +2,18 @@
 
     python -m perf.coverage [studies]
 
-evaluators/analysis/simulation.py describes the simulated studies. A study counts as below if its whole interval is
+perf/simulation.py describes the simulated studies. A study counts as below if its whole interval is
 below the true value.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from evaluators.analysis.simulation import Design, simulate, simulate_parts, simulate_two
-from evaluators.analysis.statistics import Interval, mean_score, paired_change, paired_difference
+from evaluators.analysis.statistics import Interval, mean_score, paired_change
+from perf.simulation import Design, simulate, simulate_parts, simulate_two
 
 USUAL = [
     Design("usual: 200 examples, 3 seeds, 0.70 - 0.20"),
@@ -74,18 +75,18 @@ def measure(design: Design, studies: int) -> tuple[Row, Row]:
     return (design.name, changes, [t - design.base for t in truths]), (design.name, scores, truths)
 
 
-def measure_two(name: str, first: Design, second: Design, studies: int) -> Row:
-    """The intervals of the difference between two students, with the true values."""
-    rng = np.random.default_rng(list(name.encode()))
-    simulated = [simulate_two(first, second, rng) for _ in range(studies)]
-    return name, [paired_difference(one, other) for one, other, _ in simulated], [truth for *_, truth in simulated]
-
-
-def measure_parts(name: str, first: Design, second: Design, studies: int) -> Row:
-    """The intervals of the difference between two parts of a benchmark, with the true values."""
-    rng = np.random.default_rng(list(name.encode()))
-    simulated = [simulate_parts(first, second, rng) for _ in range(studies)]
-    return name, [interval for interval, _ in simulated], [truth for _, truth in simulated]
+def measure_differences(
+    designs: dict[str, tuple[Design, Design]],
+    studies: int,
+    simulated: Callable[[Design, Design, np.random.Generator], tuple[Interval, float]],
+) -> list[Row]:
+    """For each pair of designs the intervals of the difference that is simulated, with the true values."""
+    rows = []
+    for name, pair in designs.items():
+        rng = np.random.default_rng(list(name.encode()))
+        intervals, truths = zip(*(simulated(*pair, rng) for _ in range(studies)), strict=True)
+        rows.append((name, list(intervals), list(truths)))
+    return rows
 
 
 def show(title: str, rows: list[Row]) -> None:
@@ -107,8 +108,8 @@ def main(studies: int = 2000) -> None:
         changes, scores = zip(*(measure(design, studies) for design in designs), strict=True)
         show(f"paired_change, {title}", list(changes))
         show(f"mean_score, {title}", list(scores))
-    show("paired_difference", [measure_two(name, *designs, studies) for name, designs in TWO.items()])
-    show("difference, of two parts", [measure_parts(name, *designs, studies) for name, designs in PARTS.items()])
+    show("paired_difference", measure_differences(TWO, studies, simulate_two))
+    show("difference, of two parts", measure_differences(PARTS, studies, simulate_parts))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     OFFMODEL_REAL_DATA=folder python -m perf.grading [answers] [rows]
 
 The folder has math500.jsonl and olympiadbench.jsonl with the columns of the data sets on the Hugging Face hub. `rows`
-takes that many of each. evaluators/grading/answer_variants.py builds the answers.
+takes that many of each. perf/answer_variants.py builds the answers.
 """
 
 import json
@@ -22,10 +22,10 @@ from math_verify import parse, verify
 
 from evaluators.benchmarks import math500, olympiadbench
 from evaluators.grading import maths
-from evaluators.grading.answer_variants import answers, gold_answer, perturbed
 from evaluators.grading.boxed import last_boxed
 from evaluators.grading.symbolic import CPUS, equivalent
 from evaluators.grading.verdict import Verdict
+from perf.answer_variants import answers, gold_answer, perturbed
 
 MATH500, OLYMPIADBENCH = "math500.jsonl", "olympiadbench.jsonl"
 BENCHMARKS = {MATH500: math500, OLYMPIADBENCH: olympiadbench}

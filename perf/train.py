@@ -37,18 +37,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluators.engines.chat_template import Chat
 from organisms import shipped, world
-from trainers.callbacks import Callbacks
-from trainers.job import TrainJob
+from trainers.job import Callbacks, ProcessConfig, TrainJob
 from trainers.loop import peak_memory, train
-from trainers.process import ProcessConfig
-from trainers.rows import Example, Row
+from trainers.rows import Row
 from trainers.settings import Lora, TrainSettings
 from trainers.tokenization import tokenize
 
 OURS = "offmodel"
 ROWS = 32  # in a step
-LONG = range(10, 27)  # operations of a maths problem: about 100 to 250 tokens
+USUAL, LONG = range(1, 8), range(10, 27)  # operations of a maths problem; a long one has about 100 to 250 tokens
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # FLOP/s, dense bfloat16, by a part of the device's name
 FIGURES = ("tokens/s", "tokens/CPU second", "MiB above loaded model", "MiB", "first loss", "mean loss")
 FREE = {"padding_free": True, "max_length": None}
@@ -102,7 +101,7 @@ class Case:
             max_length=self.length or 2048,
         )
 
-    def examples(self) -> list[Example]:
+    def examples(self) -> list[Chat]:
         """The rows of all steps. Mixed lengths: half chat and three eighths maths as in the demo, then longer maths."""
         rng, made = random.Random("train"), []
         for _ in range(self.steps * self.rows):
@@ -111,9 +110,9 @@ class Case:
             elif (drawn := rng.random()) < 0.5:
                 row = world.chat(rng, "steps")
             else:
-                row = world.maths(rng, "steps", rng.choice(world.PRETRAINING_LEVELS if drawn < 0.875 else LONG))
+                row = world.maths(rng, "steps", rng.choice(USUAL if drawn < 0.875 else LONG))
             chat = {"user": row.prompt, "assistant": row.answer}
-            made.append(Example([{"role": role, "content": text} for role, text in chat.items()]))
+            made.append([{"role": role, "content": text} for role, text in chat.items()])
         return made
 
 

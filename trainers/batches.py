@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
+
 from trainers.rows import Row
 
 SHORTEST_IN_BLOCK = 0.7  # as a share of the block's longest row: padding costs attention more than further blocks
@@ -94,8 +96,6 @@ class Batch:
 
 def block_layout(lengths: Sequence[int], starts: Sequence[int], device: Any = None) -> BlockLayout:
     """Blocks of rows of similar length. The rows start at `starts` in the packed sequence."""
-    import torch
-
     blocks: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if not blocks or lengths[i] < SHORTEST_IN_BLOCK * lengths[blocks[-1][0]]:
@@ -116,8 +116,6 @@ def block_layout(lengths: Sequence[int], starts: Sequence[int], device: Any = No
 
 def collate(rows: Sequence[Row], pad_id: int, packed: bool, device: Any = None) -> Batch:
     """The tensors of one micro-batch."""
-    import torch
-
     assert rows
     lengths = [len(row.ids) for row in rows]
     longest = max(lengths)

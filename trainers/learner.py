@@ -11,13 +11,11 @@ import torch
 
 from trainers import objectives, state
 from trainers.batches import Batch, collate, microbatches
-from trainers.job import TrainJob
+from trainers.job import ProcessConfig, TrainJob
 from trainers.lora import merge_layers
-from trainers.losses.divergence import divergence, kl
-from trainers.losses.tokens import Tokens, log_prob
+from trainers.losses import Tokens, divergence, kl, log_prob
 from trainers.model import try_packing
 from trainers.parallel import DDPEngine, ZeroEngine, zero_config
-from trainers.process import ProcessConfig
 from trainers.reference import FrozenReference, SelfReference, copy_for_reference
 from trainers.rows import Row
 from trainers.student import check_same_tokens, check_vocabulary, load_model, load_student, save_student
@@ -47,9 +45,7 @@ class Learner:
             model.enable_input_require_grads()
         needed = self._objective.reference(self._options)
         kind = needed.model if needed is not None else None
-        copied = None
-        if kind in ("frozen", "ema"):
-            copied = self._frozen(copy_for_reference(model, process, self._load))
+        copied = self._frozen(copy_for_reference(model, process, self._load)) if kind in ("frozen", "ema") else None
         self.engine = (ZeroEngine if process.zero else DDPEngine)(model, job.settings, process)
         self._device = torch.device(process.device)
         try_packing(self.engine.student, self.engine.forward, longest, self._pad_id, self._device)
@@ -62,9 +58,8 @@ class Learner:
             "frozen": copied,
             "ema": copied,
             "live": self._live,
+            "teacher": self._load_teacher() if kind == "teacher" else None,
         }.get(kind or "")
-        if kind == "teacher":
-            self._reference = self._load_teacher()
         self._ema = copied if kind == "ema" else None
         self._ema_rate = needed.ema_rate if needed is not None else 0.0
 
@@ -100,9 +95,7 @@ class Learner:
         supervised = sum(len(row.supervised) for row in rows)
         loss = torch.zeros((), device=self._device)
         shares = self._microbatches(rows)
-        for i, share in enumerate(shares):
-            # All processes make the same number of passes: one without rows repeats a row with weight 0.
-            group = [rows[place] for place in share] or [replace(rows[0], weight=0.0)]
+        for i, (_, group) in enumerate(shares):
             batch = self._collate(group, self.packed)
             weights_T = self._weights(group, len(rows), supervised)[batch.rows_T]
             seen = None
@@ -139,8 +132,7 @@ class Learner:
         assert model is not None
         temperature = self._objective.sampling(self._options).temperature
         found: dict[int, list[float]] = {}
-        for share in self._microbatches(rows):
-            group = [rows[place] for place in share] or [rows[0]]
+        for share, group in self._microbatches(rows):
             batch = self._collate(group, model.packed)
             logp = log_prob(model.logits(batch) / temperature, batch.targets_T).tolist()
             for place, row in zip(share, group, strict=False):
@@ -155,18 +147,21 @@ class Learner:
     def kl_to_base(self, rows: Sequence[Row]) -> float:
         """KL(student || base student) in nats per token, on the supervised tokens of the first micro-batch."""
         assert self._base is not None
-        share = self._microbatches(rows)[0]
-        group = [rows[place] for place in share] or [rows[0]]
+        share, group = self._microbatches(rows)[0]
         student_T_V = self._live.logits(self._collate(group, self.packed))
         kl_T = divergence(student_T_V, self._base.logits(self._collate(group, self._base.packed)), kl)
         total, tokens = self._sum(float(kl_T.sum()) if share else 0.0, len(kl_T) if share else 0)
         return total / tokens
 
-    def _microbatches(self, rows: Sequence[Row]) -> list[list[int]]:
-        """The micro-batches of this process, as indices of rows."""
+    def _microbatches(self, rows: Sequence[Row]) -> list[tuple[list[int], list[Row]]]:
+        """The micro-batches of this process, as indices of rows and these rows.
+
+        All processes make the same number of passes: a micro-batch without rows repeats a row with weight 0.
+        """
         lengths = [max(len(row.ids), len(row.reference.ids) if row.reference else 0) for row in rows]
         limit = self._process.max_tokens_per_microbatch
-        return microbatches(lengths, self._process.workers, limit, self.packed)[self._process.rank]
+        shares = microbatches(lengths, self._process.workers, limit, self.packed)[self._process.rank]
+        return [(share, [rows[place] for place in share] or [replace(rows[0], weight=0.0)]) for share in shares]
 
     def _collate(self, rows: Sequence[Row], packed: bool) -> Batch:
         return collate(rows, self._pad_id, packed, self._device)

@@ -8,20 +8,19 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
 
 from trainers import objectives
 from trainers.batches import StepBatch, row_order
-from trainers.callbacks import Callbacks
-from trainers.job import TrainJob
-from trainers.process import ProcessConfig
+from trainers.job import Callbacks, ProcessConfig, TrainJob
+from trainers.learner import Learner, drop_least_likely
 from trainers.rollouts import RolloutSampler
 from trainers.rows import Row
 from trainers.settings import TrainSettings
 from trainers.tokenization import tokenize, tokenize_streams
-
-if TYPE_CHECKING:
-    from trainers.learner import Learner
 
 NO_ROWS = "there are no rows to train on: every answer may have been truncated; raise sampling.max_tokens"
 
@@ -42,15 +41,10 @@ def train(job: TrainJob, process: ProcessConfig | None = None, callbacks: Callba
     Raises ValueError for rows, weights and settings that cannot be used, and FloatingPointError, with the step, its
     rows and the settings, for a loss or a gradient that is not finite.
     """
-    from transformers import AutoTokenizer
-
     process, callbacks, settings = process or ProcessConfig(), callbacks or Callbacks(), job.settings
     _check(job)
     tokenizer = AutoTokenizer.from_pretrained(job.checkpoint)
     rows = _tokenize(job, tokenizer)
-
-    from trainers.learner import Learner, drop_least_likely
-
     longest = max((len(row.ids) for row in rows), default=settings.max_length)
     learner = Learner(job, tokenizer, process, longest, watch_base=callbacks.kl_every_steps > 0)
     dropped = {}
@@ -130,11 +124,9 @@ def _batches(rows: list[Row], settings: TrainSettings, steps: range, total: int)
 
 
 def _train_step(
-    learner: "Learner", step: int, total: int, batch: StepBatch, settings: TrainSettings, process: ProcessConfig
+    learner: Learner, step: int, total: int, batch: StepBatch, settings: TrainSettings, process: ProcessConfig
 ) -> dict[str, float]:
     """Take one step; returns its metrics. Raises FloatingPointError for a loss or a gradient that is not finite."""
-    import torch
-
     began = time.monotonic()
     torch.manual_seed(settings.seed * 1_000_003 + step * process.workers + process.rank)
     learning_rate = settings.learning_rate * _schedule(step, total, settings)
@@ -160,7 +152,7 @@ def _supervised(rows: list[Row]) -> int:
     return sum(len(row.supervised) for row in rows)
 
 
-def _save_checkpoint(learner: "Learner", step: int, process: ProcessConfig, callbacks: Callbacks) -> None:
+def _save_checkpoint(learner: Learner, step: int, process: ProcessConfig, callbacks: Callbacks) -> None:
     with tempfile.TemporaryDirectory(prefix="offmodel-checkpoint-") as scratch:
         learner.save_weights(Path(scratch))
         if process.rank == 0:
@@ -170,7 +162,7 @@ def _save_checkpoint(learner: "Learner", step: int, process: ProcessConfig, call
 class _StateSaver:
     """Saves resumable states: every `save_every_seconds`, and once after preemption is requested."""
 
-    def __init__(self, learner: "Learner", process: ProcessConfig, callbacks: Callbacks):
+    def __init__(self, learner: Learner, process: ProcessConfig, callbacks: Callbacks):
         self._learner, self._process, self._callbacks = learner, process, callbacks
         self._began = self._saved = time.monotonic()
         self._preempted = False
@@ -197,8 +189,6 @@ class _StateSaver:
 
 def peak_memory(process: ProcessConfig) -> int:
     """The peak memory of this process in bytes: of the GPU, or of the CPU where there is none."""
-    import torch
-
     if process.device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB.

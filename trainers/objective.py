@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.losses.tokens import Tokens
+    from trainers.losses import Tokens
     from trainers.rows import Rollout, Row
 
 Data = Literal["completions", "prompts", "problems", "token_streams"]
 LogprobColumn = Literal["old_logprob", "base_logprob"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Nothing to set."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Sampling:
 class Objective:
     """The declaration of one objective.
 
-    - `options`: a dataclass with what a study file may set;
+    - `options`: a dataclass with what a study file may set. One of pydantic checks types and ranges by itself;
     - `token_loss(tokens, options)`: the unweighted loss of each supervised token, of shape (T,);
     - `mean_over`: the loss of a step is the mean over its supervised "tokens", or over its "rows" of each row's mean;
     - `data`: what an example is. "completions": a chat that ends in an answer. "prompts": a chat without one.
@@ -55,8 +64,8 @@ class Objective:
       token: "old_logprob" under the weights that sampled it, "base_logprob" under the base student.
     """
 
-    options: type[Any]
     token_loss: Callable[[Tokens, Any], Tensor]
+    options: type[Any] = NoOptions
     mean_over: Literal["tokens", "rows"] = "tokens"
     data: Data = "completions"
     rollout_rows: Callable[[Sequence[Rollout], Any, Any], list[list[Row]]] | None = None

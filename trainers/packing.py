@@ -5,6 +5,9 @@ similar length into blocks by explicit indices, attends causally, and scatters t
 position ids, and needs no mask of P x P. Causality hides the padding at the end of a row.
 """
 
+import torch
+from transformers import AttentionInterface
+
 from trainers.batches import BlockLayout
 
 NAME = "offmodel_packed"
@@ -12,8 +15,6 @@ NAME = "offmodel_packed"
 
 def register() -> str:
     """Register the attention with transformers; returns its name."""
-    from transformers import AttentionInterface
-
     AttentionInterface.register(NAME, attend)
     return NAME
 
@@ -31,8 +32,6 @@ def attend(
     **_,
 ):
     """Causal attention as transformers calls it: (1, heads, P, d) to (1, P, heads, d)."""
-    import torch
-
     assert rows is not None
     assert query.shape[0] == 1
     blocks = zip(_gather(query, rows), _gather(key, rows), _gather(value, rows), strict=True)
@@ -49,8 +48,6 @@ def _gather(x, rows: BlockLayout) -> list:
 
 def _attend_block(query, key, value, window: int | None, dropout: float, scale: float | None):
     """Causal attention within the rows of a block: (R, heads, L, d) to (R x L, heads, d)."""
-    import torch
-
     L, near = query.shape[2], None
     if window is not None and window < L:
         distance = torch.arange(L, device=query.device)[:, None] - torch.arange(L, device=query.device)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from trainers.job import ProcessConfig
 from trainers.model import Student
-from trainers.process import ProcessConfig
 from trainers.settings import TrainSettings
 from trainers.state import MOMENTS
 
@@ -143,13 +143,17 @@ class ZeroEngine:
             else:
                 utils.safe_set_full_optimizer_state(weight, value, moment)
             return
-        mine = utils.safe_get_local_fp32_param(weight).numel()
-        begin = mine * torch.distributed.get_rank()
-        part = torch.nn.functional.pad(value.flatten(), (0, mine * self._workers - value.numel()))[begin : begin + mine]
+        part = own_shard(value, utils.safe_get_local_fp32_param(weight).numel())
         if moment is None:
             utils.safe_set_local_fp32_param(weight, part)
         else:
             utils.safe_set_local_optimizer_state(weight, part, moment)
+
+
+def own_shard(whole, n: int):
+    """This process's part of a whole tensor, which ZeRO flattens, pads and divides into parts of `n` numbers."""
+    begin, padding = n * torch.distributed.get_rank(), n * torch.distributed.get_world_size() - whole.numel()
+    return torch.nn.functional.pad(whole.flatten(), (0, padding))[begin : begin + n]
 
 
 def adamw(weights: list, settings: TrainSettings):

@@ -5,14 +5,14 @@ A copy shares those weights with the student that are frozen there too.
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
+from trainers.job import ProcessConfig
 from trainers.model import Student, try_packing
-from trainers.parallel import DDPEngine, ZeroEngine, trainable
-from trainers.process import ProcessConfig
+from trainers.parallel import DDPEngine, ZeroEngine, own_shard, trainable
 
 
 class SelfReference:
@@ -28,9 +28,7 @@ class SelfReference:
     def logits(self, batch):
         """The logits of the supervised tokens, of shape (T, V), without gradient."""
         student = self._engine.student
-        adapter: AbstractContextManager = nullcontext()
-        if self._adapter_off:
-            adapter = student.model.disable_adapter()
+        adapter = student.model.disable_adapter() if self._adapter_off else nullcontext()
         student.eval()  # Without dropout.
         try:
             with torch.no_grad(), adapter:
@@ -74,7 +72,7 @@ class FrozenReference:
         """phi <- rate * theta + (1 - rate) * phi, with the student's trained weights theta. Averages are in float32."""
         mine = dict(self._student.model.named_parameters())
         for name, theta in self._theta(engine):
-            phi = mine[name].ds_tensor if self._sharded else mine[name].data
+            phi = self._here(mine[name])
             average = self._averages.setdefault(name, phi.float().clone() if phi.dtype != torch.float32 else phi)
             average.lerp_(theta, rate)
             if average is not phi:
@@ -104,16 +102,14 @@ class FrozenReference:
         """Restore the result of `averages`."""
         mine = dict(self._student.model.named_parameters())
         for name, whole in averages.items():
-            phi = mine[name].ds_tensor if self._sharded else mine[name].data
-            if self._sharded:
-                begin = phi.numel() * torch.distributed.get_rank()
-                padding = phi.numel() * torch.distributed.get_world_size() - whole.numel()
-                whole = torch.nn.functional.pad(whole.flatten(), (0, padding))[begin : begin + phi.numel()]
-            phi.copy_(whole)
-            if phi.dtype != torch.float32:
-                self._averages[name] = whole.to(phi.device).float()
-            else:
-                self._averages[name] = phi
+            phi = self._here(mine[name])
+            part = own_shard(whole, phi.numel()) if self._sharded else whole
+            phi.copy_(part)
+            self._averages[name] = phi if phi.dtype == torch.float32 else part.to(phi.device).float()
+
+    def _here(self, weight: Any) -> torch.Tensor:
+        """The part of a weight that this process holds."""
+        return weight.ds_tensor if self._sharded else weight.data
 
 
 def copy_for_reference(model, process: ProcessConfig, load: Callable[[], Any]):

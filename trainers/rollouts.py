@@ -5,18 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from evaluators.engines.chat_template import Chat
 from evaluators.engines.requests import RequestOutput
 from trainers import objectives
 from trainers.batches import StepBatch, row_order
-from trainers.callbacks import Callbacks
-from trainers.job import TrainJob
-from trainers.process import ProcessConfig
-from trainers.rows import Example, Rollout, Row, truncate
-
-if TYPE_CHECKING:
-    from trainers.learner import Learner
+from trainers.job import Callbacks, ProcessConfig, TrainJob
+from trainers.learner import Learner
+from trainers.rows import Rollout, Row, prompt_of, truncate
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class RolloutSampler:
     tokenizer: Any
     process: ProcessConfig
     callbacks: Callbacks
-    learner: "Learner"
+    learner: Learner
 
     def batches(self, steps: range, total: int) -> Iterator[StepBatch]:
         """The batches of `steps` of a training with `total` steps. `steps_per_generation` steps share a sampling.
@@ -77,21 +76,19 @@ class RolloutSampler:
             self.learner.save_weights(weights)
             found: list[Any] = [None]
             if self.process.rank == 0:
-                prompts = [self.job.examples[number].prompt for number in numbers]
+                prompts = [prompt_of(self.job.examples[number]) for number in numbers]
                 outputs = self.callbacks.generate(weights, step, prompts)
                 rewards = None if self.callbacks.reward is None else self.callbacks.reward(numbers, outputs)
                 found = [(outputs, rewards)]
         if self.process.workers > 1:
-            import torch
-
             torch.distributed.broadcast_object_list(found, src=0)
         return found[0]
 
 
-def _rollout(example: Example, output: RequestOutput, rewards: Sequence[float] | None) -> Rollout:
+def _rollout(chat: Chat, output: RequestOutput, rewards: Sequence[float] | None) -> Rollout:
     prefill = output.prefill_token_ids  # Not sampled by the student, so part of the prompt.
     completions = [completion.token_ids[len(prefill) :] for completion in output.completions]
-    return Rollout(example, (*output.prompt_token_ids, *prefill), completions, rewards)
+    return Rollout(chat, (*output.prompt_token_ids, *prefill), completions, rewards)
 
 
 def _metrics(outputs: Sequence[RequestOutput], rewards_P_N: Sequence[Sequence[float]] | None) -> dict[str, float]:

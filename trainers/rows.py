@@ -1,23 +1,10 @@
-"""What a training learns from: examples, completions that the student samples, and rows of token ids made of them."""
+"""What a training learns from: completions that the student samples, and rows of token ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from evaluators.engines.chat_template import Chat
-
-
-@dataclass(frozen=True)
-class Example:
-    """A chat to learn from, and a factor for its loss. The chat ends in the assistant's answer where it has one."""
-
-    chat: Chat
-    weight: float = 1.0
-
-    @property
-    def prompt(self) -> Chat:
-        """The chat without the assistant's answer."""
-        return self.chat[:-1] if self.chat[-1]["role"] == "assistant" else self.chat
 
 
 @dataclass(frozen=True)
@@ -37,12 +24,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Rollout:
-    """The student's completions for the prompt of an example, as token ids, and their rewards if they get any."""
+    """The student's completions for the prompt of a chat, as token ids, and their rewards if they get any."""
 
-    example: Example
+    chat: Chat
     prompt_ids: Sequence[int]
     completions: Sequence[Sequence[int]]
     rewards: Sequence[float] | None = None
+
+
+def prompt_of(chat: Chat) -> Chat:
+    """A chat without the assistant's answer, if it ends in one."""
+    return chat[:-1] if chat[-1]["role"] == "assistant" else chat
 
 
 def completion_row(prompt_ids: Sequence[int], completion_ids: Sequence[int], skip: int = 0) -> Row:

@@ -19,31 +19,39 @@ def load_student(checkpoint: str, adapter: Path | None, lora: Lora | None, dtype
     if lora is None:
         assert adapter is None
         return load_model(checkpoint, "float32")
-    from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-    from safetensors import safe_open
+    from peft import LoraConfig, get_peft_model
 
     model = load_model(checkpoint, dtype)
-    if adapter is None:
-        torch.manual_seed(seed)
-        config = LoraConfig(r=lora.r, lora_alpha=lora.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-        return get_peft_model(model, config)
+    if adapter is not None:
+        return load_adapter(model, adapter, is_trainable=True)
+    torch.manual_seed(seed)
+    config = LoraConfig(r=lora.r, lora_alpha=lora.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(model, config)
 
-    def misfit(why: str) -> ValueError:
-        return ValueError(
-            f"the adapter in {adapter} does not fit the model {checkpoint}: start from one that was trained on it "
-            f"({why})"
-        )
+
+def load_adapter(model, adapter: Path, is_trainable: bool):
+    """A model with an adapter on it. Raises ValueError for an adapter of another model."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
 
     try:
-        student = PeftModel.from_pretrained(model, adapter, is_trainable=True)
+        tuned = PeftModel.from_pretrained(model, adapter, is_trainable=is_trainable)
     except (RuntimeError, ValueError) as error:
-        raise misfit(str(error).strip().splitlines()[-1].strip()) from error
+        raise misfit(adapter, model, str(error).strip().splitlines()[-1].strip()) from error
     # PEFT ignores tensors that the model does not have, and initialises those that the file lacks.
     with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
-        differing = sorted(set(file.keys()) ^ get_peft_model_state_dict(student, save_embedding_layers=False).keys())
+        differing = sorted(set(file.keys()) ^ get_peft_model_state_dict(tuned, save_embedding_layers=False).keys())
     if differing:
-        raise misfit(f"only one of the two has {differing[0]}")
-    return student
+        raise misfit(adapter, model, f"only one of the two has {differing[0]}")
+    return tuned
+
+
+def misfit(adapter: Path, model, why: str) -> ValueError:
+    """The error for an adapter of another model."""
+    return ValueError(
+        f"the adapter in {adapter} does not fit the model {model.name_or_path}: use it with the model that it was "
+        f"trained on ({why})"
+    )
 
 
 def load_model(checkpoint: str, dtype: str):

@@ -10,25 +10,23 @@ The last two are the two ways of training a reasoning model on outputs alone of 
 SFTing Opaque Reasoning Models" (LessWrong, 2026).
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
-from evaluators.engines.chat_template import EMPTY_THINKING, encode
-from evaluators.engines.thinking import BEGIN, END, strip_reasoning
-from trainers.rows import Example, Row
+from evaluators.engines.chat_template import EMPTY_THINKING, Chat, encode
+from evaluators.engines.thinking import BEGIN, END, strip_reasoning, token_at
+from trainers.rows import Row
 from trainers.settings import LossOn
 
 
-def tokenize(examples: Sequence[Example], tokenizer: Any, max_length: int, loss_on: LossOn = "answer") -> list[Row]:
+def tokenize(chats: Sequence[Chat], tokenizer: Any, max_length: int, loss_on: LossOn = "answer") -> list[Row]:
     """Encode each chat by the tokenizer's chat template. Raises ValueError, with the row, for unusable ones."""
     if not tokenizer.chat_template:
         raise ValueError("the model's tokenizer has no chat template, so chats cannot be encoded: add one")
-    return [_row(f"training row {i}", one, tokenizer, max_length, loss_on) for i, one in enumerate(examples)]
+    return [_row(f"training row {i}", one, tokenizer, max_length, loss_on) for i, one in enumerate(chats)]
 
 
-def _row(name: str, example: Example, tokenizer: Any, max_length: int, loss_on: LossOn) -> Row:
-    chat = example.chat
+def _row(name: str, chat: Chat, tokenizer: Any, max_length: int, loss_on: LossOn) -> Row:
     if loss_on == "empty_reasoning":
         if BEGIN in chat[-1]["content"] and END not in chat[-1]["content"]:
             raise ValueError(f"{name}: its reasoning never ends, so there is no answer after it to learn; drop the row")
@@ -59,7 +57,7 @@ def _row(name: str, example: Example, tokenizer: Any, max_length: int, loss_on: 
             f"{name}: with loss_on={loss_on} none of its tokens within max_length={max_length} is supervised; raise "
             f"train.max_length or drop the row"
         )
-    return Row(ids[:max_length], range(begin, min(len(ids), max_length)), example.weight)
+    return Row(ids[:max_length], range(begin, min(len(ids), max_length)))
 
 
 def _after_reasoning(name: str, answer: list[int], tokenizer: Any) -> int:
@@ -72,16 +70,16 @@ def _after_reasoning(name: str, answer: list[int], tokenizer: Any) -> int:
             f"answer (train.loss_on: answer)"
         )
     character = len(text) - len(after.lstrip())
-    return bisect_left(range(len(answer)), character + 1, key=lambda i: len(tokenizer.decode(answer[: i + 1])))
+    return token_at(answer, character, tokenizer.decode)
 
 
-def tokenize_streams(examples: Sequence[Example], tokenizer: Any, max_length: int) -> list[Row]:
+def tokenize_streams(chats: Sequence[Chat], tokenizer: Any, max_length: int) -> list[Row]:
     """Encode each answer as plain text, without its prompt and a chat template. All tokens but the first are
     supervised. Raises ValueError, with the row, for one of fewer than two tokens."""
     rows = []
-    for i, example in enumerate(examples):
-        ids = tokenizer(example.chat[-1]["content"]).input_ids[:max_length]
+    for i, chat in enumerate(chats):
+        ids = tokenizer(chat[-1]["content"]).input_ids[:max_length]
         if len(ids) < 2:
             raise ValueError(f"training row {i}: a stream of {len(ids)} tokens has no next token to learn: drop it")
-        rows.append(Row(ids, range(1, len(ids)), example.weight))
+        rows.append(Row(ids, range(1, len(ids))))
     return rows

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.disk import explain_disk_full
-from trainers.student import load_model
+from trainers.student import load_adapter, load_model, misfit
 
 CHECKPOINT, ADAPTER = ("config.json", "*.safetensors"), ("adapter_config.json", "adapter_model.safetensors")
 TOLERANCE = 1e-4  # of a norm after rounding; bfloat16 rarely allows a smaller one
@@ -103,28 +103,17 @@ def _updates_of_checkpoint(model: Any, folder: Path, dtype: str) -> Iterator[tup
 
 
 def _updates_of_adapter(model: Any, folder: Path) -> Iterator[tuple[str, Any, Any]]:
-    from peft import PeftModel, get_peft_model_state_dict
     from peft.tuners.lora import LoraLayer
 
-    def misfit(why: str) -> ValueError:
-        base = model.name_or_path
-        return ValueError(f"{folder} is not an adapter of {base}: {why}; use the base that it was trained on")
-
-    given, weights = _tensors_of(folder), dict(model.named_parameters())
-    try:
-        tuned = PeftModel.from_pretrained(model, folder)
-    except (ValueError, RuntimeError) as error:
-        raise misfit(" ".join(line.strip() for line in str(error).splitlines()[:2])) from error
-    # PEFT ignores tensors that the model does not have, and sets those to zero that the file lacks.
-    differing = sorted(given.keys() ^ get_peft_model_state_dict(tuned, save_embedding_layers=False).keys())
-    if differing:
-        raise misfit(f"only one of the two has {differing[0]}")
+    _tensors_of(folder)  # Refuses what is more than LoRA on linear layers.
+    weights = dict(model.named_parameters())
+    tuned = load_adapter(model, folder, is_trainable=False)
     layers = {name: part for name, part in tuned.base_model.model.named_modules() if isinstance(part, LoraLayer)}
     tuned.unload()
     for name, layer in layers.items():
         weight = weights.get(f"{name}.weight")
         if weight is None:
-            raise misfit(f"{name} has no weights of its own there")
+            raise misfit(folder, model, f"{name} has no weights of its own there")
         yield f"{name}.weight", weight.detach(), layer.get_delta_weight("default").detach().float()
 
 

@@ -36,7 +36,6 @@ def paired_change(before_E: np.ndarray, after_S_E: np.ndarray) -> Interval:
     newly trained students; with one seed it covers that one trained student only. Raises ValueError where shapes do not
     match or scores are not in [0, 1].
     """
-    _check_pair(before_E, after_S_E)
     return paired_difference(after_S_E, before_E[None])
 
 
@@ -47,10 +46,7 @@ def paired_difference(first_S_E: np.ndarray, second_S_E: np.ndarray) -> Interval
     one trial are; for unrelated trainings the variance of the differences is still that of both. Raises ValueError like
     `paired_change`, and where numbers of seeds do not match.
     """
-    for scores_S_E in (first_S_E, second_S_E):
-        _check(scores_S_E)
-    if first_S_E.shape[1] != second_S_E.shape[1] or len({len(first_S_E), len(second_S_E)} - {1}) > 1:
-        raise ValueError(f"scores of shapes {first_S_E.shape} and {second_S_E.shape} do not pair")
+    _check_pair(first_S_E, second_S_E)
     change_S_E = first_S_E - second_S_E
     largest = float(np.abs(change_S_E.mean(axis=0)).round(9).max()) or 1.0
     return _interval(change_S_E, [-largest, largest], least=-1.0)
@@ -99,7 +95,7 @@ def mcnemar(before_E: np.ndarray, after_S_E: np.ndarray) -> float:
     common denominator up to MAX_DENOMINATOR, 9,999 random flips replace the exact distribution. Raises ValueError like
     `paired_change`.
     """
-    _check_pair(before_E, after_S_E)
+    _check_pair(after_S_E, before_E[None])
     from scipy import stats
 
     change_E = after_S_E.mean(axis=0) - before_E
@@ -158,11 +154,11 @@ def smallest_effect(n: int, discordant: float | None = None, power: float = 0.8,
     return float(optimize.brentq(lacks, 1e-9, largest)) if lacks(largest) >= 0 else math.nan
 
 
-def _check_pair(before_E: np.ndarray, after_S_E: np.ndarray) -> None:
-    _check(before_E[None])
-    _check(after_S_E)
-    if before_E.shape != after_S_E.shape[1:]:
-        raise ValueError(f"{before_E.shape[0]} examples before and {after_S_E.shape[1]} after do not pair")
+def _check_pair(first_S_E: np.ndarray, second_S_E: np.ndarray) -> None:
+    _check(first_S_E)
+    _check(second_S_E)
+    if first_S_E.shape[1] != second_S_E.shape[1] or len({len(first_S_E), len(second_S_E)} - {1}) > 1:
+        raise ValueError(f"scores of shapes {first_S_E.shape} and {second_S_E.shape} do not pair")
 
 
 def _check(scores_S_E: np.ndarray) -> None:

@@ -5,20 +5,28 @@
   Both are needed, also if studies give a `source` of their own;
 - `COLUMNS`: the columns that it needs;
 - `PROMPT`: the default prompt, with names of `fields` in braces, and `MAX_TOKENS`, the default limit of a completion;
-- `OPTIONS`: of multiple choice, the texts, one token each, whose log-probabilities can be compared; else ();
-- `VOTES`: whether its completions contain an answer for majority voting;
-- `LIBRARIES`: the packages whose versions change its grades;
-- `fields(row)`: the values for the names in `PROMPT`;
 - `check(row)`: raises ValueError for a row that cannot be graded, such as one with an unreadable gold answer;
-- `grade(row, text)`: the `Verdict` on a completion;
+- `grade(row, text)`: the `Verdict` on a completion.
+
+It may also have
+
+- `OPTIONS`: of multiple choice, the texts, one token each, whose log-probabilities can be compared;
+- `VOTES`: whether its completions contain an answer for majority voting; by default they do not;
+- `LIBRARIES`: the packages whose versions change its grades;
+- `fields(row)`: the values for the names in `PROMPT`, by default the row's columns;
 - `group(row)`: the groups that scores are also reported by, such as {"level": 3};
 - `further_scores(verdicts)`: further scores over all verdicts, such as IFEval's loose accuracies.
 """
 
 from evaluators.plugins import Plugins
 
-PARTS = (
-    *("VERSION", "HUB", "ROWS", "COLUMNS", "PROMPT", "MAX_TOKENS", "OPTIONS", "VOTES", "LIBRARIES"),
-    *("fields", "check", "grade", "group", "further_scores"),
-)
-BENCHMARKS = Plugins("evaluators.benchmarks", "benchmark", PARTS)
+PARTS = ("VERSION", "HUB", "ROWS", "COLUMNS", "PROMPT", "MAX_TOKENS", "check", "grade")
+DEFAULTS = {
+    "OPTIONS": (),
+    "VOTES": False,
+    "LIBRARIES": (),
+    "fields": lambda row: row,
+    "group": lambda row: {},
+    "further_scores": lambda verdicts: {},
+}
+BENCHMARKS = Plugins("evaluators.benchmarks", "benchmark", PARTS, DEFAULTS)

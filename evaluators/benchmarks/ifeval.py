@@ -25,9 +25,7 @@ ROWS = 541
 COLUMNS = ("prompt", "instruction_id_list", "kwargs")
 PROMPT = "{prompt}"
 MAX_TOKENS = 1280
-OPTIONS = ()
 LIBRARIES = ("lm_eval", "langdetect", "nltk")
-VOTES = False
 
 _loading = Lock()
 
@@ -95,10 +93,6 @@ def check(row: dict) -> None:
             ) from None
 
 
-def fields(row: dict) -> dict:
-    return row
-
-
 def _variants(text: str) -> list[str]:
     """The texts that loose accuracy accepts: the text itself, then the text without what often surrounds an answer."""
     lines = text.split("\n")
@@ -136,7 +130,3 @@ def further_scores(verdicts: Iterable[Verdict]) -> dict[str, float]:
             ("instruction", [followed for part in parts for followed in part[metric]]),
         )
     }
-
-
-def group(row: dict) -> dict:
-    return {}

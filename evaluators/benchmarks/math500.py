@@ -5,8 +5,6 @@ Metric: accuracy of the last \\boxed{} answer by math-verify, by level and subje
 the instruction in the prompt is our choice. `docs/grading.md` compares the grading with lm-eval's.
 """
 
-from collections.abc import Iterable
-
 from evaluators.grading import maths
 from evaluators.grading.verdict import Verdict
 
@@ -16,13 +14,8 @@ ROWS = 500
 COLUMNS = ("problem", "answer", "level")
 PROMPT = "{problem}\n\n" + maths.INSTRUCTION
 MAX_TOKENS = 4096
-OPTIONS = ()
 LIBRARIES = maths.LIBRARIES
 VOTES = True
-
-
-def fields(row: dict) -> dict:
-    return row
 
 
 def gold(row: dict) -> maths.Gold:
@@ -39,7 +32,3 @@ def grade(row: dict, text: str) -> Verdict:
 
 def group(row: dict) -> dict:
     return {"level": int(row["level"]), **({"subject": row["subject"]} if "subject" in row else {})}
-
-
-def further_scores(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    return {}

@@ -5,8 +5,6 @@ the letter with the highest log-probability. Protocol: zero-shot, chat, no reaso
 ("single-token output"); the prompt is our choice.
 """
 
-from collections.abc import Iterable
-
 from evaluators.grading.verdict import Verdict
 
 VERSION = 1
@@ -16,7 +14,6 @@ COLUMNS = ("question", "choices", "answer")
 PROMPT = "{question}\nA. {A}\nB. {B}\nC. {C}\nD. {D}\n\nAnswer with the letter of the correct choice only."
 MAX_TOKENS = 1
 OPTIONS = ("A", "B", "C", "D")
-LIBRARIES = ()
 VOTES = True
 
 
@@ -41,7 +38,3 @@ def grade(row: dict, text: str) -> Verdict:
 
 def group(row: dict) -> dict:
     return {"subject": row["subject"]} if "subject" in row else {}
-
-
-def further_scores(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    return {}

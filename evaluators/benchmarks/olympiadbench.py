@@ -9,8 +9,6 @@ decimals count to six places, not to eight. Protocol: zero-shot, chat, greedy; t
 choice.
 """
 
-from collections.abc import Iterable
-
 from evaluators.grading import maths
 from evaluators.grading.verdict import Verdict
 
@@ -20,13 +18,8 @@ ROWS = 675
 COLUMNS = ("question", "final_answer", "is_multiple_answer")
 PROMPT = "{question}\n\n" + maths.INSTRUCTION
 MAX_TOKENS = 8192
-OPTIONS = ()
 LIBRARIES = maths.LIBRARIES
 VOTES = True
-
-
-def fields(row: dict) -> dict:
-    return row
 
 
 def gold(row: dict) -> maths.Gold:
@@ -56,7 +49,3 @@ def grade(row: dict, text: str) -> Verdict:
 
 def group(row: dict) -> dict:
     return {"subfield": row["subfield"]} if row.get("subfield") else {}
-
-
-def further_scores(verdicts: Iterable[Verdict]) -> dict[str, float]:
-    return {}

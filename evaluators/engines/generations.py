@@ -76,23 +76,12 @@ def from_jsonl(text: str) -> list[Generation]:
 
 
 def _generation(row: dict) -> Generation:
-    return Generation(
-        **{
-            **row,
-            "prompt_token_ids": tuple(row["prompt_token_ids"]),
-            "prefill_token_ids": tuple(row["prefill_token_ids"]),
-            "completions": tuple(_completion(completion) for completion in row["completions"]),
-            "lm_eval": row["lm_eval"] and LmEvalGrade(**row["lm_eval"]),
-        }
-    )
+    ids = {name: tuple(row[name]) for name in ("prompt_token_ids", "prefill_token_ids")}
+    completions = tuple(_completion(completion) for completion in row["completions"])
+    lm_eval = row["lm_eval"] and LmEvalGrade(**row["lm_eval"])
+    return Generation(**{**row, **ids, "completions": completions, "lm_eval": lm_eval})
 
 
 def _completion(row: dict) -> Completion:
-    return Completion(
-        **{
-            **row,
-            "token_ids": tuple(row["token_ids"]),
-            "option_logprobs": tuple(row["option_logprobs"]),
-            "usage": row["usage"] and Usage(**row["usage"]),
-        }
-    )
+    tuples = {name: tuple(row[name]) for name in ("token_ids", "option_logprobs")}
+    return Completion(**{**row, **tuples, "usage": row["usage"] and Usage(**row["usage"])})

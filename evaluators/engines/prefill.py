@@ -1,18 +1,13 @@
 """Prefill: completions are forced to begin with the start of another model's completion of the same example."""
 
-from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from evaluators.engines.generations import Generation
+from evaluators.engines.thinking import token_at
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # decoded from a character of which the last bytes are missing
 PrefillText = str | tuple[int, ...]
-
-
-class Decodes(Protocol):
-    def decode(self, ids: Iterable[int]) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +25,8 @@ class Prefill:
         if (self.tokens is None) == (self.until is None):
             raise ValueError("prefill: give one of tokens and until")
 
-    def cut(self, source: Generation, tokenizer: Decodes, as_ids: bool) -> PrefillText:
-        """The start of the first completion of `source`, whose tokenizer must be given.
+    def cut(self, source: Generation, decode: Callable[[Sequence[int]], str], as_ids: bool) -> PrefillText:
+        """The start of the first completion of `source`, whose token ids `decode` turns into text.
 
         With `as_ids` it is token ids, for a model with the same tokenizer; otherwise it is text.
         """
@@ -45,5 +40,5 @@ class Prefill:
             end = at + len(self.until)
             if not as_ids:
                 return completion.text[:end]
-            tokens = 1 + bisect_left(range(len(ids)), end, key=lambda i: len(tokenizer.decode(ids[: i + 1])))
-        return ids[:tokens] if as_ids else tokenizer.decode(ids[:tokens]).rstrip(REPLACEMENT)
+            tokens = 1 + token_at(ids, end - 1, decode)
+        return ids[:tokens] if as_ids else decode(ids[:tokens]).rstrip(REPLACEMENT)

@@ -1,4 +1,7 @@
-"""Where the reasoning of a completion ends and its final answer begins."""
+"""Where the reasoning of a completion ends and its final answer begins, in its text and in its tokens."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 
 END, BEGIN = "</think>", "<think>"
 
@@ -21,3 +24,8 @@ def answer_start(text: str) -> int | None:
         return at + len(END)
     at = text.rfind("\\boxed")
     return at if at >= 0 else None
+
+
+def token_at(ids: Sequence[int], character: int, decode: Callable[[Sequence[int]], str]) -> int:
+    """The index of the token that holds this character of the decoded text."""
+    return bisect_left(range(len(ids)), character + 1, key=lambda i: len(decode(ids[: i + 1])))

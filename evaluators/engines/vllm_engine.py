@@ -7,14 +7,14 @@ frees an engine's memory, so a process keeps its engine until it ends.
 import itertools
 import json
 import os
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from evaluators.engines.chat_template import EMPTY_THINKING, Thinking, encode, template_digest
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams, TokenLogprobs
-from evaluators.engines.thinking import BEGIN, END
+from evaluators.engines.thinking import BEGIN, END, token_at
 
 TAIL = 16  # the last tokens of a prompt, in which a chat template may open a think block
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM supports as `max_lora_rank`
@@ -140,6 +140,7 @@ class Engine:
         """The log-probability of each token of each request's prefill; `adapter` and `must_differ` as in `generate`."""
         import vllm
 
+        decode = partial(self.tokenizer.decode, skip_special_tokens=True)
         encoded = [
             (prompt, prefill[: self.max_model_len - 1 - len(prompt)])  # vLLM always samples one token.
             for prompt, prefill in map(self._encoded, requests)
@@ -158,7 +159,7 @@ class Engine:
                     token_ids=prefill,
                     logprobs=tuple(each.logprob for each in logprobs),
                     greedy=tuple(each.rank == 1 for each in logprobs),
-                    answer_start=None if start is None else self._token_at(prefill, start),
+                    answer_start=None if start is None else token_at(prefill, start, decode),
                 ),
             )
 
@@ -236,14 +237,6 @@ class Engine:
                 f"probability of a single token: use answer_by: generation"
             )
         return ids[0]
-
-    def _token_at(self, ids: tuple[int, ...], character: int) -> int:
-        """The index of the token that holds this character of the decoded text."""
-        return bisect_left(
-            range(len(ids)),
-            character + 1,
-            key=lambda i: len(self.tokenizer.decode(ids[: i + 1], skip_special_tokens=True)),
-        )
 
     def _adapter(self, folder: Path | None, must_differ: bool) -> Any:
         from vllm.lora.request import LoRARequest

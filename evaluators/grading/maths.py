@@ -6,6 +6,7 @@ math-verify, which accepts some wrong answers; `docs/grading.md` lists them.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -124,15 +125,21 @@ def _signs(part: str) -> list[str]:
 
 def split(text: str) -> list[str]:
     """Split a text at the commas outside all brackets: `(1,2), 3` becomes `(1,2)` and `3`."""
-    found, depth, begin = [], 0, 0
-    for token in _DEPTH.finditer(text):
-        if token[0] in ",;":
-            if depth == 0:
-                found.append(text[begin : token.start()])
-                begin = token.end()
-        else:
-            depth += 1 if token[0] in "([{" or token[0] in ("\\begin", "\\langle") else -1
+    found, begin = [], 0
+    for token, depth in _depths(text):
+        if token[0] in ",;" and depth == 0:
+            found.append(text[begin : token.start()])
+            begin = token.end()
     return [part.strip() for part in [*found, text[begin:]]]
+
+
+def _depths(text: str) -> Iterator[tuple[re.Match, int]]:
+    """The brackets and commas of a text, each with the number of brackets that are open after it."""
+    depth = 0
+    for token in _DEPTH.finditer(text):
+        if token[0] not in ",;":
+            depth += 1 if token[0] in "([{" or token[0] in ("\\begin", "\\langle") else -1
+        yield token, depth
 
 
 def _bare(text: str) -> str:
@@ -148,14 +155,10 @@ def _brackets(text: str) -> str:
     if not (text[:1] in ("(", "[") and text[-1:] in (")", "]")):
         return ""
     commas = False
-    depth = 0
-    for token in _DEPTH.finditer(text):
-        if token[0] in ",;":
-            commas |= depth == 1
-        else:
-            depth += 1 if token[0] in "([{" or token[0] in ("\\begin", "\\langle") else -1
-            if depth == 0 and token.end() < len(text):
-                return ""
+    for token, depth in _depths(text):
+        commas |= depth == 1 and token[0] in ",;"
+        if depth == 0 and token.end() < len(text):
+            return ""
     return text[0] + text[-1] if commas else ""
 
 

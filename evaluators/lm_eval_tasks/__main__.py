@@ -4,6 +4,7 @@ import logging
 import random
 import sys
 import traceback
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -35,10 +36,7 @@ try:
 
     task = parent.recv()
     check(task.name)
-    result = evaluate(
-        task, lambda *arguments: call("generate", *arguments), lambda *arguments: call("score", *arguments)
-    )
-    parent.send(("result", result))
+    parent.send(("result", evaluate(task, partial(call, "generate"), partial(call, "score"))))
 except ValueError as error:
     parent.send(("error", ValueError(str(error))))
 except Exception:  # noqa: BLE001  # Raised again in the parent process.

@@ -5,7 +5,7 @@ completions after the teacher's; other shares and orders are our choice. The num
 trial's seed draws the prompts with own completions. Further training on own completions alone is a recovery.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -34,7 +34,6 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
             "max_steps and min_steps"
         )
     inputs = {"data": builder.sample(builder.teacher), "student": builder.sample(builder.student)}
-    how: dict[str, Any] = {"share": options.share, "arrange": options.arrange, "seed": builder.seed}
-    how["block"] = recipe.batch_size if options.arrange == "interleaved" else 1
-    data = builder.transform(mixed.apply, inputs, **how)
+    block, seed = recipe.batch_size if options.arrange == "interleaved" else 1, builder.seed
+    data = builder.transform(mixed.apply, inputs, share=options.share, arrange=options.arrange, block=block, seed=seed)
     return ConditionSpec(builder.train(builder.teacher, recipe, data=data))

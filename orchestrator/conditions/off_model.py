@@ -4,22 +4,12 @@ condition's `train` says: SFT, SDFT, on-policy distillation, full weights, anoth
 Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), the main experiment.
 """
 
-from typing import Any
-
-from pydantic import Field
-
 from orchestrator.stages.builder import Builder, ConditionSpec
-from orchestrator.stages.modified_sampling import modified_sample
-from orchestrator.study.settings import Settings
+from orchestrator.stages.modified_sampling import SamplingOptions, modified_sample
 from orchestrator.study.train import TrainChanges
 
 
-class Options(Settings):
-    prompts: dict[str, Any] = Field(
-        {},
-        description="fields that differ from the study's prompts; a system message is for sampling, not for training",
-    )
-    sampling: dict[str, Any] = Field({}, description="fields that differ from the study's sampling")
+class Options(SamplingOptions):
     train: TrainChanges
 
 

@@ -5,22 +5,14 @@ pairs of a student share it. Completions under another system message, at anothe
 off-policy and still the student's own (appendix 2, whose prompts are not known: the user gives them).
 """
 
-from typing import Any
-
 from pydantic import Field
 
 from orchestrator.stages.builder import Builder, ConditionSpec
-from orchestrator.stages.modified_sampling import modified_sample
-from orchestrator.study.settings import Settings
+from orchestrator.stages.modified_sampling import SamplingOptions, modified_sample
 from orchestrator.study.train import TrainChanges
 
 
-class Options(Settings):
-    prompts: dict[str, Any] = Field(
-        {},
-        description="fields that differ from the study's prompts; a system message is for sampling, not for training",
-    )
-    sampling: dict[str, Any] = Field({}, description="fields that differ from the study's sampling")
+class Options(SamplingOptions):
     rephrase: str | None = Field(
         None, description="a prompt, with {prompt} and {answer}, by which the student rephrases each of its completions"
     )

@@ -6,16 +6,19 @@ A measure is a module of this package with
 - `SUBJECT`: `POINTS`, measured on benchmarks at every evaluation point, or `TRAINING_DATA`, once per condition;
 - `UNTRAINED_MODELS`: the untrained models that it has values of: `untrained` (the base student), `teacher`, or none;
 - `GROUPED`: whether it has values by part of a benchmark, such as level, which a hypothesis can compare;
-- `check(study, benchmark)`: raises ValueError if it cannot be measured on a benchmark of the study;
 - `stages(evaluation)`: the stages that it needs at a point, given an `Evaluation`; empty if it is not measured there.
   Of training data: `stages(builder, data)`;
 - `values(reader, stages, of)`: the values in these stages, one for each example, as `Shares` or `Ratios` of
   `evaluators.analysis.values`; `of` is the trained `student` or one of `UNTRAINED_MODELS`;
-- `diagnostics(reader, stages_S)`: further numbers by name, from the stages of all seeds;
 - `metrics(facts, untrained)`: the numbers of one seed that MLflow shows, by name, from the facts of its stages and of
   the base student's (empty if it has no stages of its own);
-- `text(interval)`: a value with its interval in a line of text;
 - `COLUMNS`: the columns of its table, each a `Column`.
+
+It may also have
+
+- `check(study, benchmark)`: raises ValueError if it cannot be measured on a benchmark of the study;
+- `diagnostics(reader, stages_S)`: further numbers by name, from the stages of all seeds;
+- `text(interval)`: a value with its interval in a line of text, by default `0.418 [0.361, 0.476]`.
 
 Its docstring says what it measures, and after `Source:` where it comes from and what is our choice. Untrained models
 have stages of their own for the score; the values that another measure has of them come from the stages of any point.
@@ -25,6 +28,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from evaluators.analysis.values import text_of
 from evaluators.plugins import Plugins
 from orchestrator.stages.builder import Builder
 from orchestrator.store.stage import Stage
@@ -33,9 +37,10 @@ from orchestrator.study.settings import check_known
 
 PARTS = (
     *("TITLE", "UNIT", "LEGEND", "SUBJECT", "UNTRAINED_MODELS", "GROUPED", "COLUMNS"),
-    *("check", "stages", "values", "diagnostics", "metrics", "text"),
+    *("stages", "values", "metrics"),
 )
-MEASURES = Plugins(__name__, "measure", PARTS)
+DEFAULTS = {"check": lambda study, benchmark: None, "diagnostics": lambda reader, stages_S: {}, "text": text_of}
+MEASURES = Plugins(__name__, "measure", PARTS, DEFAULTS)
 SCORE = "score"  # Every study has it; searches, recovery budgets and the main table go by it.
 POINTS, TRAINING_DATA = "points", "training data"
 
@@ -64,7 +69,7 @@ class Column:
 def check(study: Study, name: str) -> None:
     """Raise ValueError for a measure of a study that does not exist, or that cannot be taken."""
     where = f"measures.{name}"
-    check_known("measures", "", name, MEASURES.names(), "the measures")
+    check_known("measures", name, MEASURES.names(), "the measures")
     if name == SCORE:
         raise ValueError(f"{where}: the score is always measured: leave it out")
     if MEASURES.module(name).SUBJECT == TRAINING_DATA and isinstance(study.measures[name], list):

@@ -10,8 +10,7 @@ Source: a Monte Carlo estimate of the usual definition; the studies that offmode
 from collections.abc import Sequence
 from typing import Any
 
-from evaluators.analysis.statistics import Interval
-from evaluators.analysis.values import Ratios, text_of
+from evaluators.analysis.values import Ratios
 from orchestrator.measures import POINTS, Column, Evaluation
 from orchestrator.stages import logprobs, sample
 from orchestrator.stages.logprobs import logprobs_of
@@ -62,15 +61,7 @@ def values(reader: StageReader, stages: Sequence[Stage], of: str) -> Ratios:
     )
 
 
-def diagnostics(reader: StageReader, stages_S: Sequence[Sequence[Stage]]) -> dict[str, float]:
-    return {}
-
-
 def metrics(facts: Sequence[dict[str, Any]], untrained: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Both are means over the same tokens, so that their difference is the mean of the difference."""
     ours, theirs = (one["nll"] for one in facts)
     return {f"kl {name}": theirs[name] - nll for name, nll in ours.items()}
-
-
-def text(interval: Interval) -> str:
-    return text_of(interval)

@@ -20,7 +20,6 @@ from orchestrator.stages.logprobs import logprobs_of
 from orchestrator.stages.transform import origin
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
-from orchestrator.study.schema import Study
 
 TITLE, UNIT = "perplexity of the training data under the untrained student", "nats per token"
 LEGEND = (
@@ -37,20 +36,12 @@ COLUMNS = (
 )
 
 
-def check(study: Study, benchmark: str) -> None:
-    """It is of no benchmark."""
-
-
 def stages(builder: Builder, data: Stage) -> tuple[Stage, ...]:
     return (builder.training_nll(data),) if origin(data) is not None else ()
 
 
 def values(reader: StageReader, stages: Sequence[Stage], of: str) -> Ratios:
     return nll(reader.read(stages[0], logprobs_of))
-
-
-def diagnostics(reader: StageReader, stages_S: Sequence[Sequence[Stage]]) -> dict[str, float]:
-    return {}
 
 
 def metrics(facts: Sequence[dict[str, Any]], untrained: Sequence[dict[str, Any]]) -> dict[str, float]:

@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from evaluators.analysis.statistics import Interval
-from evaluators.analysis.values import Shares, text_of
+from evaluators.analysis.values import Shares
 from orchestrator.measures import POINTS, Column, Evaluation
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED
-from orchestrator.study.schema import Study
 
 TITLE, UNIT = "score", "share"
 LEGEND = (
@@ -46,10 +44,6 @@ COLUMNS = (
     Column(title="95th percentile", cell=lambda one: one.diagnostics["p95_length"], format="{:.1f}"),
     Column(title="further scores", cell=lambda one: _further(one.diagnostics)),
 )
-
-
-def check(study: Study, benchmark: str) -> None:
-    """Every benchmark has scores."""
 
 
 def stages(evaluation: Evaluation) -> tuple[Stage, ...]:
@@ -86,10 +80,6 @@ def metrics(facts: Sequence[dict[str, Any]], untrained: Sequence[dict[str, Any]]
     for name, parts in own["groups"].items():
         found |= {f"{name} {part}": accuracy for part, accuracy in parts.items()}
     return found
-
-
-def text(interval: Interval) -> str:
-    return text_of(interval)
 
 
 def _further(diagnostics: dict[str, float]) -> str:

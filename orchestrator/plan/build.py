@@ -15,14 +15,14 @@ from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.store.stage import Stage
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED
 from orchestrator.study.schema import Benchmark, Pair, Study
-from orchestrator.study.settings import StudyError
+from orchestrator.study.settings import StudyError, study_errors
 
 
 def build_plan(study: Study) -> Plan:
     """The plan of a study. Raises StudyError for mistakes that only show when its parts are combined."""
     made: dict = {}
     check_options(study)
-    try:
+    with study_errors():
         builders = [Builder(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
         for alias in study.models:
             builders[0].model(alias)
@@ -33,9 +33,7 @@ def build_plan(study: Study) -> Plan:
                 if _pair(builder) in pairs:
                     trials += _trials(builder, condition)
         hypotheses.check(study, trials)
-        return Plan(study, tuple(trials))
-    except ValueError as error:
-        raise StudyError(str(error)) from error
+    return Plan(study, tuple(trials))
 
 
 def check_options(study: Study) -> None:
@@ -84,10 +82,8 @@ def _spec(builder: Builder, condition: str) -> tuple[ConditionSpec, Mapping[str,
     """What a condition declares, and the benchmarks on which its student is evaluated."""
     study, declared = builder.study, builder.study.conditions[condition]
     options = conditions.options(condition, declared)
-    try:
+    with study_errors(f"conditions.{condition}"):
         spec = CONDITIONS.module(declared.kind).build(builder, options)
-    except ValueError as error:
-        raise ValueError(f"conditions.{condition}: {error}") from error
     names = declared.benchmarks or study.benchmarks
     return spec, spec.benchmarks or {name: study.benchmarks[name] for name in names}
 
@@ -156,12 +152,10 @@ def _recovered(
     """A condition's student after each budget of a recovery, budgets upwards."""
     recovery = builder.study.recoveries[name]
     options = recoveries.options(name, recovery)
-    try:
+    with study_errors(f"recoveries.{name}"):
         if student is None:
             raise ValueError(f"conditions: {condition} trains no student, so there is none to recover")
         if recovery.search is not None and recovery.search.benchmark not in benchmarks:
             raise ValueError(f"search.benchmark: {condition} is not evaluated on {recovery.search.benchmark}")
         recover = RECOVERIES.module(recovery.kind).recover
         return {budget: recover(builder, student, budget, recovery, options) for budget in sorted(recovery.budgets)}
-    except ValueError as error:
-        raise ValueError(f"recoveries.{name}: {error}") from error

@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from orchestrator import conditions, recoveries
@@ -10,18 +11,21 @@ from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.schema import Study
+from orchestrator.study.settings import flatten
+
+RecordsOfKind = Callable[[str], dict[str, dict]]  # by address
 
 
 def overview(stages: list[Stage], records: dict[Stage, dict[str, Any]], store: Store) -> Iterator[str]:
     """Lines on all stages: how many are done, why others are not, each reason once, and which wait for their inputs."""
-    explainer = _Explainer(store)
+    records_of_kind = cache(store.records_of_kind)
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     done, waiting = Counter(stage.kind for stage in stages if stage in records), Counter[str]()
     for stage in stages:
         if stage in records:
             continue
         if all(needed in records for needed in stage.inputs.values()):
-            alike[tuple(explainer.lines(stage, "  "))].append(stage.address)
+            alike[tuple(why_not_done(stage, store, records_of_kind, "  "))].append(stage.address)
         else:
             waiting[stage.kind] += 1
     if done:
@@ -35,14 +39,14 @@ def overview(stages: list[Stage], records: dict[Stage, dict[str, Any]], store: S
 
 def details(stages: list[Stage], records: dict[Stage, dict[str, Any]], store: Store) -> Iterator[str]:
     """Lines on each stage: whether it is done, why it is not, and its settings with all defaults."""
-    explainer = _Explainer(store)
+    records_of_kind = cache(store.records_of_kind)
     for stage in stages:
         if stage in records:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(records[stage]["started"]))
             yield f"done: {stage.address} (run {records[stage]['run']}, {when})"
         else:
             yield f"not done: {stage.address}"
-            yield from explainer.lines(stage, "  ")
+            yield from why_not_done(stage, store, records_of_kind, "  ")
         yield "  settings:"
         yield from (f"    {key}: {value}" for key, value in flatten(stage.identity["settings"]).items())
 
@@ -51,49 +55,39 @@ def _counts(kinds: Counter[str]) -> str:
     return ", ".join(f"{n} {kind}" for kind, n in kinds.items())
 
 
-def explain(stage: Stage, store: Store) -> list[str]:
+def why_not_done(stage: Stage, store: Store, records_of_kind: RecordsOfKind, indent: str = "") -> Iterator[str]:
     """Lines on a stage that is not done, field by field. A differing input is explained in turn."""
-    return list(_Explainer(store).lines(stage, ""))
+    nearest = _nearest(stage, records_of_kind(stage.kind))
+    if nearest is None:
+        yield f"{indent}the store has no finished stage of the kind {stage.kind}"
+        return
+    address, differing = nearest
+    yield f"{indent}most similar: {address}, which differs in:"
+    for field, (here, there) in sorted(differing.items()):
+        role = field.removeprefix("inputs.")
+        if field.startswith("inputs.") and role in stage.inputs:
+            needed = stage.inputs[role]
+            yield f"{indent}  input {role}: {needed.address}"
+            if store.record(needed) is None:
+                yield from why_not_done(needed, store, records_of_kind, indent + "    ")
+        else:
+            yield f"{indent}  {field}: {_shown(here)} here, {_shown(there)} there"
 
 
-class _Explainer:
-    def __init__(self, store: Store):
-        self._store = store
-        self._kinds: dict[str, dict[str, dict]] = {}
-
-    def lines(self, stage: Stage, indent: str) -> Iterator[str]:
-        nearest = self._nearest(stage)
-        if nearest is None:
-            yield f"{indent}the store has no finished stage of the kind {stage.kind}"
-            return
-        address, differing = nearest
-        yield f"{indent}most similar: {address}, which differs in:"
-        for field, (here, there) in sorted(differing.items()):
-            role = field.removeprefix("inputs.")
-            if field.startswith("inputs.") and role in stage.inputs:
-                needed = stage.inputs[role]
-                yield f"{indent}  input {role}: {needed.address}"
-                if self._store.record(needed) is None:
-                    yield from self.lines(needed, indent + "    ")
-            else:
-                yield f"{indent}  {field}: {_shown(here)} here, {_shown(there)} there"
-
-    def _nearest(self, stage: Stage) -> tuple[str, dict[str, tuple]] | None:
-        """The finished stage of the same kind with the fewest differing fields; of several, one of the same name."""
-        if stage.kind not in self._kinds:
-            self._kinds[stage.kind] = self._store.records_of_kind(stage.kind)
-        here = flatten(stage.identity)
-        candidates = []
-        for address, record in self._kinds[stage.kind].items():
-            there = flatten(record["identity"])
-            fields = {f for f in here.keys() | there.keys() if here.get(f, ABSENT) != there.get(f, ABSENT)}
-            same_name = address.rsplit("-", 1)[0] == stage.address.rsplit("-", 1)[0]
-            differing = {f: (here.get(f, ABSENT), there.get(f, ABSENT)) for f in fields}
-            candidates.append((len(fields), not same_name, address, differing))
-        if not candidates:
-            return None
-        *_, address, differing = min(candidates, key=lambda candidate: candidate[:3])
-        return address, differing
+def _nearest(stage: Stage, finished: dict[str, dict]) -> tuple[str, dict[str, tuple]] | None:
+    """The finished stage with the fewest differing fields; of several, one of the same name."""
+    here = flatten(stage.identity)
+    candidates = []
+    for address, record in finished.items():
+        there = flatten(record["identity"])
+        fields = {f for f in here.keys() | there.keys() if here.get(f, ABSENT) != there.get(f, ABSENT)}
+        same_name = address.rsplit("-", 1)[0] == stage.address.rsplit("-", 1)[0]
+        differing = {f: (here.get(f, ABSENT), there.get(f, ABSENT)) for f in fields}
+        candidates.append((len(fields), not same_name, address, differing))
+    if not candidates:
+        return None
+    *_, address, differing = min(candidates, key=lambda candidate: candidate[:3])
+    return address, differing
 
 
 class _Absent:
@@ -109,22 +103,12 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`; tuples as lists, as in JSON."""
-    if isinstance(value, dict) and value:
-        return {k: v for key, item in value.items() for k, v in flatten(item, f"{prefix}{key}.").items()}
-    return {prefix[:-1]: list(value) if isinstance(value, tuple) else value}
-
-
 def with_defaults(study: Study) -> dict[str, Any]:
     """A study with all defaults filled in, those of its conditions, recoveries and benchmarks included."""
     settings = study.model_dump(mode="json", exclude_none=True)
-    for name, condition in study.conditions.items():
-        given = conditions.options(name, condition)
-        settings["conditions"][name].update(given.model_dump(mode="json", exclude_none=True))
-    for name, recovery in study.recoveries.items():
-        restored = recoveries.options(name, recovery)
-        settings["recoveries"][name].update(restored.model_dump(mode="json", exclude_none=True))
+    for part, options in (("conditions", conditions.options), ("recoveries", recoveries.options)):
+        for name, declared in getattr(study, part).items():
+            settings[part][name].update(options(name, declared).model_dump(mode="json", exclude_none=True))
     for name, benchmark in study.benchmarks.items():
         if isinstance(benchmark, GradedBenchmark) and benchmark.answer_by == "generation":
             settings["benchmarks"][name]["max_tokens"] = benchmark.longest

@@ -4,22 +4,21 @@ Run as a module, it prints the page.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
-from inspect import cleandoc
-from types import ModuleType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from evaluators.benchmarks import BENCHMARKS
+from evaluators.plugins import Plugins
 from orchestrator.conditions import CONDITIONS
 from orchestrator.measures import MEASURES, SCORE
 from orchestrator.plan.catalogue import first_sentence, options_of
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.study.conditions import Condition
 from orchestrator.study.schema import Study
-from trainers import objectives
+from trainers.objectives import OBJECTIVES
 
 Row = tuple[str, str, str, str]  # key, type, default, meaning
 HEADER = """# Field reference
@@ -44,16 +43,18 @@ def json_schema() -> dict[str, Any]:
 
 def markdown() -> str:
     """The page docs/fields.md."""
-    parts = [HEADER, *_blocks(list(rows_of(Study)))]
+    parts = [HEADER, *_blocks(list(rows_of(Study.model_fields)))]
     for title, where, kinds in (
         ("Options of conditions", "conditions.<name>", _plugins(CONDITIONS)),
         ("Options of recoveries", "recoveries.<name>", _plugins(RECOVERIES)),
-        ("Options of objectives", "train.objective", _objectives()),
+        ("Options of objectives", "train.objective", _plugins(OBJECTIVES)),
     ):
         parts.append(f"## {title}\n\nKeys of `{where}` for each `kind`.\n")
-        parts += [f"### `{kind}`\n\n{what}\n\n{_table(rows)}" for kind, what, rows in kinds]
-    parts.append(f"## Measures\n\nKeys of `measures`.\n\n{_measures()}")
-    parts.append(f"## Benchmarks\n\nValues of `benchmarks.<name>.kind`, beside `lm_eval:<task>`.\n\n{_benchmarks()}")
+        parts += [f"### `{kind}`\n\n{what}\n\n{_keys(rows)}" for kind, what, rows in kinds]
+    measures = _table(("measure", "of", "meaning"), _measures())
+    benchmarks = _table(("kind", "data set", "examples", "max_tokens", "meaning"), _benchmarks())
+    parts.append(f"## Measures\n\nKeys of `measures`.\n\n{measures}")
+    parts.append(f"## Benchmarks\n\nValues of `benchmarks.<name>.kind`, beside `lm_eval:<task>`.\n\n{benchmarks}")
     return "\n".join(parts)
 
 
@@ -62,24 +63,26 @@ def _blocks(rows: list[Row]) -> Iterator[str]:
     blocks: dict[str, list[Row]] = {}
     for row in rows:
         blocks.setdefault(row[0].partition(".")[0].removesuffix("[]"), []).append(row)
-    yield f"## Study\n\n{_table(block[0] for block in blocks.values())}"
+    yield f"## Study\n\n{_keys(block[0] for block in blocks.values())}"
     for name, block in blocks.items():
         if len(block) > 1:
-            yield f"## `{name}`\n\n{_table(block[1:])}"
+            yield f"## `{name}`\n\n{_keys(block[1:])}"
 
 
-def rows_of(model: type[BaseModel], prefix: str = "", choices: Mapping[str, str] | None = None) -> Iterator[Row]:
-    """A row for each field of a part of the study, and of the parts in it. `choices` replaces defaults, by name."""
-    instead = {"kind": "the name"} if model is Condition else choices or {}
-    for name, field in model.model_fields.items():
+def rows_of(
+    fields: Mapping[str, FieldInfo], prefix: str = "", instead: Mapping[str, str] | None = None
+) -> Iterator[Row]:
+    """A row for each field of a part of the study, and of the parts in it. `instead` replaces defaults, by name."""
+    for name, field in fields.items():
         key = f"{prefix}{name}"
         default = "required" if field.is_required() else _value(field.get_default(call_default_factory=True))
         if (kind := _type(field)).endswith(" or all") and default == "none":
             default = "`all`"
-        yield key, kind, instead.get(name, default), field.description or ""
+        yield key, kind, (instead or {}).get(name, default), field.description or ""
         parts = list(_parts(field.annotation, key))
         for inner, path in parts:
-            yield from rows_of(inner, f"{path}.", _choices([one for one, of in parts if of == path]))
+            choices = {"kind": "the name"} if inner is Condition else _choices([one for one, of in parts if of == path])
+            yield from rows_of(inner.model_fields, f"{path}.", choices)
 
 
 def _choices(alternatives: list[type[BaseModel]]) -> dict[str, str]:
@@ -129,42 +132,23 @@ def _parts(annotation: Any, key: str) -> Iterator[tuple[type[BaseModel], str]]:
         yield from _parts(arguments[1], f"{key}.<name>")
 
 
-def _plugins(plugins: Any) -> Iterator[tuple[str, str, Iterator[Row]]]:
+def _plugins(plugins: Plugins) -> Iterator[tuple[str, str, Iterator[Row]]]:
     for kind in plugins:
-        module: ModuleType = plugins.module(kind)
-        yield kind, first_sentence(module), rows_of(module.Options)
+        module = plugins.module(kind)
+        yield kind, first_sentence(module), rows_of(options_of(module))
 
 
-def _objectives() -> Iterator[tuple[str, str, Iterable[Row]]]:
-    """Options of objectives are dataclasses. Their docstrings begin with what holds for all options, if anything."""
-    for kind in objectives.OBJECTIVES:
-        objective = objectives.get(kind)
-        types = get_type_hints(objective.options)
-        defaults = {one.name: _value(one.default) for one in fields(objective.options)}
-        rows = [
-            (one.name, type_of(types[one.name]), defaults[one.name], one.description) for one in options_of(objective)
-        ]
-        about = cleandoc(objective.options.__doc__ or "").partition("- `")[0].strip() if rows else ""
-        what = first_sentence(objectives.OBJECTIVES.module(kind))
-        yield kind, f"{what}\n\n{about}" if about else what, rows
+def _measures() -> Iterator[tuple[str, ...]]:
+    for kind in MEASURES:
+        module = MEASURES.module(kind)
+        if kind != SCORE:
+            yield f"`{kind}`", module.SUBJECT, first_sentence(module)
 
 
-def _measures() -> str:
-    rows = [
-        f"| `{kind}` | {MEASURES.module(kind).SUBJECT} | {first_sentence(MEASURES.module(kind))} |"
-        for kind in MEASURES
-        if kind != SCORE
-    ]
-    return "\n".join(["| measure | of | meaning |", "|---|---|---|", *rows, ""]).replace("||", "\\|\\|")
-
-
-def _benchmarks() -> str:
-    rows = []
+def _benchmarks() -> Iterator[tuple[str, ...]]:
     for kind in BENCHMARKS:
         module = BENCHMARKS.module(kind)
-        cells = (f"`{kind}`", module.HUB[0], f"{module.ROWS:,}", f"{module.MAX_TOKENS:,}", first_sentence(module))
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(["| kind | data set | examples | max_tokens | meaning |", "|---|---|---|---|---|", *rows, ""])
+        yield f"`{kind}`", module.HUB[0], f"{module.ROWS:,}", f"{module.MAX_TOKENS:,}", first_sentence(module)
 
 
 def _value(value: Any) -> str:
@@ -175,11 +159,19 @@ def _value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"`{value}`".replace("\n", "\\n")
 
 
-def _table(rows: Iterable[Row]) -> str:
-    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for key, kind, default, meaning in dict.fromkeys(rows):
-        lines.append(f"| `{key}` | {kind} | {default} | {meaning} |".replace("||", "\\|\\|"))
-    return "\n".join([*lines, ""]) if len(lines) > 2 else "No options.\n"
+def _keys(rows: Iterable[Row]) -> str:
+    """The table of some keys."""
+    cells = [(f"`{key}`", *others) for key, *others in dict.fromkeys(rows)]
+    return _table(("key", "type", "default", "meaning"), cells) if cells else "No options.\n"
+
+
+def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (titles, *(map(_cell, row) for row in rows))]
+    return "\n".join([lines[0], f"|{'---|' * len(titles)}", *lines[1:], ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("||", "\\|\\|")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.stages import data
 from orchestrator.study.benchmarks import GradedBenchmark
+from orchestrator.study.prompts import Problems
 from orchestrator.study.schema import Study
+from orchestrator.study.settings import is_local_file
 
 
 def missing_files(study: Study) -> Iterator[str]:
@@ -25,24 +28,19 @@ def mistakes_in_files(study: Study) -> Iterator[str]:
             yield f"{where}: {error}"
 
 
+def gradable(asked: GradedBenchmark | Problems) -> list[dict]:
+    """The rows of a benchmark or of the problems for RL. Raises ValueError for one whose answers cannot be graded."""
+    rows = data.load_problems(asked) if isinstance(asked, Problems) else data.load_examples(asked)
+    for row in rows:
+        BENCHMARKS.module(asked.kind).check(row)
+    return rows
+
+
 def _local_files(study: Study) -> Iterator[tuple[str, str, Callable[[], object]]]:
     """The place in the study, the path, and a function that reads and checks the rows, of each local file."""
-    return (one for one in _sources(study) if one[1].endswith(".jsonl") and "://" not in one[1])
-
-
-def _sources(study: Study) -> Iterator[tuple[str, str, Callable[[], object]]]:
-    yield "prompts", study.prompts.source, lambda: data.load_prompts(study.prompts)
-    if (problems := study.rl_problems) is not None:
-        yield "rl_problems", problems.source, lambda: _check(problems.kind, data.load_problems(problems))
-    for name, benchmark in study.benchmarks.items():
-        if isinstance(benchmark, GradedBenchmark) and benchmark.source is not None:
-            yield f"benchmarks.{name}", benchmark.source, _reader(benchmark)
-
-
-def _reader(benchmark: GradedBenchmark) -> Callable[[], object]:
-    return lambda: _check(benchmark.kind, data.load_examples(benchmark))
-
-
-def _check(kind: str, rows: list[dict]) -> None:
-    for row in rows:
-        BENCHMARKS.module(kind).check(row)
+    if is_local_file(study.prompts.source):
+        yield "prompts", study.prompts.source, partial(data.load_prompts, study.prompts)
+    places = {"rl_problems": study.rl_problems, **{f"benchmarks.{name}": b for name, b in study.benchmarks.items()}}
+    for where, asked in places.items():
+        if isinstance(asked, GradedBenchmark | Problems) and is_local_file(asked.source):
+            yield where, str(asked.source), partial(gradable, asked)

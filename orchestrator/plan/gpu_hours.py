@@ -52,22 +52,17 @@ def gpu_hours_of(stages: Iterable[Stage], study: Study) -> GpuHours:
 
 
 def _flop_a_parameter(stage: Stage, study: Study) -> float:
-    prices = study.cost_assumptions
     if stage.kind == "logprobs":
-        return FORWARD_FLOP * rows_in(stage.inputs["data"], study) * _row(_longest(stage.inputs["data"], study), study)
+        data = stage.inputs["data"]
+        longest = asked_of(data, study)[1] if data.kind == "sample" else study.sampling.max_tokens
+        return FORWARD_FLOP * rows_in(data, study) * _row(longest, study)
     if stage.kind != "train" or stage.runtime.published_by is not None:
         return 0.0
-    each = LORA_FLOP if stage.settings.leaves_adapter else FULL_FLOP
-    rollouts, longest = asked_of(stage, study)
-    if rollouts:
-        return each * rollouts * min(stage.settings.train.max_length, _row(longest, study))
-    rows = steps_of(stage, study) * stage.settings.train.batch_size
-    length = prices.prompt_tokens + study.sampling.max_tokens * prices.answer_share
-    return each * rows * min(stage.settings.train.max_length, length)
-
-
-def _longest(data: Stage, study: Study) -> int:
-    return asked_of(data, study)[1] if data.kind == "sample" else study.sampling.max_tokens
+    each, settings = LORA_FLOP if stage.settings.leaves_adapter else FULL_FLOP, stage.settings.train
+    rows, longest = asked_of(stage, study)
+    if not rows:
+        rows, longest = steps_of(stage, study) * settings.batch_size, study.sampling.max_tokens
+    return each * rows * min(settings.max_length, _row(longest, study))
 
 
 def _row(longest: int, study: Study) -> float:

@@ -1,6 +1,6 @@
 """Which points of a study its hypotheses compare, and whether the study measures them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from evaluators.analysis.values import halves
 from evaluators.benchmarks import BENCHMARKS
@@ -11,15 +11,14 @@ from orchestrator.stages import data
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED, Hypothesis, Point, points
 from orchestrator.study.prompts import SYNTHETIC
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import check_known
+from orchestrator.study.settings import check_known, is_local_file, study_errors
 
 
 def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
     """The pairs for which a hypothesis is tested."""
     compare = hypothesis.compare
-    has = study.pair_list if compare.condition in (UNTRAINED, TEACHER) else study.pairs_with(compare.condition)
-    if compare.recovery is not None:
-        has = study.pairs_with(compare.condition, compare.recovery)
+    untrained = compare.condition in (UNTRAINED, TEACHER)
+    has = study.pair_list if untrained else study.pairs_with(compare.condition, compare.recovery or "")
     every = [(pair.student, pair.teacher) for pair in has]
     return [(s, t) for s, t in every if compare.student in (None, s) and compare.teacher in (None, t)]
 
@@ -39,7 +38,7 @@ def is_at(evaluated: EvaluationPoint, point: Point) -> bool:
 def check(study: Study, trials: Sequence[Trial]) -> None:
     """Raise ValueError for a hypothesis about something that this study does not measure."""
     for number, hypothesis in enumerate(study.hypotheses):
-        try:
+        with study_errors(f"hypotheses.{number} ({hypothesis.claim})"):
             _check_names(hypothesis, study)
             _check_metric(hypothesis, study)
             pairs = pairs_of(hypothesis, study)
@@ -47,8 +46,6 @@ def check(study: Study, trials: Sequence[Trial]) -> None:
                 raise ValueError(f"compare: {hypothesis.compare.student} / {hypothesis.compare.teacher} is no pair")
             for pair in pairs:
                 _check_pair(hypothesis, pair, study, trials)
-        except ValueError as error:
-            raise ValueError(f"hypotheses.{number} ({hypothesis.claim}): {error}") from error
 
 
 def check_parts(study: Study, only_local: bool = False) -> None:
@@ -62,11 +59,10 @@ def check_parts(study: Study, only_local: bool = False) -> None:
         where = f"hypotheses.{number} ({hypothesis.claim}): group_by"
         if benchmark.task is not None:
             raise ValueError(f"{where}: {name} is a task of lm-eval, whose parts are not known")
-        source = benchmark.source or ""
-        if only_local and source != SYNTHETIC and ("://" in source or not source.endswith(".jsonl")):
+        if only_local and benchmark.source != SYNTHETIC and not is_local_file(benchmark.source):
             continue
         groups = [BENCHMARKS.module(benchmark.kind).group(row) for row in data.load_examples(benchmark)]
-        check_known(where, "", hypothesis.group_by, groups[0], f"the parts of {name}")
+        check_known(where, hypothesis.group_by, groups[0], f"the parts of {name}")
         halves([group[hypothesis.group_by] for group in groups], where)
 
 
@@ -75,17 +71,17 @@ def _sides(hypothesis: Hypothesis) -> tuple[tuple[str, Point], tuple[str, Point]
 
 
 def _check_names(hypothesis: Hypothesis, study: Study) -> None:
-    known = [*study.conditions, UNTRAINED, TEACHER]
-    models = {role: {getattr(pair, role) for pair in study.pair_list} for role in ("student", "teacher")}
+    known: dict[str, tuple[Iterable[str], str]] = {
+        "condition": ([*study.conditions, UNTRAINED, TEACHER], f"conditions, {UNTRAINED} and {TEACHER}"),
+        "benchmark": (study.benchmarks, "benchmarks"),
+        "recovery": (study.recoveries, "recoveries"),
+        "student": ({pair.student for pair in study.pair_list}, "students of pairs"),
+        "teacher": ({pair.teacher for pair in study.pair_list}, "teachers of pairs"),
+    }
     for side, point in _sides(hypothesis):
-        check_known(f"{side}.condition", "", point.condition, known, f"conditions, {UNTRAINED} and {TEACHER}")
-        if point.benchmark is not None:
-            check_known(f"{side}.benchmark", "", point.benchmark, study.benchmarks, "benchmarks")
-        if point.recovery is not None:
-            check_known(f"{side}.recovery", "", point.recovery, study.recoveries, "recoveries")
-        for role in models:
-            if getattr(point, role) is not None:
-                check_known(f"{side}.{role}", "", getattr(point, role), models[role], f"{role}s of pairs")
+        for key, (names, of) in known.items():
+            if getattr(point, key) is not None:
+                check_known(f"{side}.{key}", getattr(point, key), names, of)
     for name in (UNTRAINED, TEACHER):
         if name in study.conditions:
             raise ValueError(
@@ -96,7 +92,7 @@ def _check_names(hypothesis: Hypothesis, study: Study) -> None:
 def _check_metric(hypothesis: Hypothesis, study: Study) -> None:
     """Whether the study takes this measure, and the two sides are something that it is of."""
     metric = hypothesis.metric
-    check_known("metric", "", metric, MEASURES.names(), "the measures")
+    check_known("metric", metric, MEASURES.names(), "the measures")
     measure = MEASURES.module(metric)
     if metric not in measures.measures_of(study, measure.SUBJECT):
         raise ValueError(f"metric: {metric} is not measured: add {metric} to measures")
@@ -116,10 +112,8 @@ def _check_pair(hypothesis: Hypothesis, pair: tuple[str, str], study: Study, tri
     if both[0] == both[1]:
         raise ValueError(f"{both[0]} of {' / '.join(pair)} is compared with itself")
     for side, point in zip(("compare", "versus"), both, strict=True):
-        try:
+        with study_errors(side):
             _check_point(hypothesis.metric, point, study, trials)
-        except ValueError as error:
-            raise ValueError(f"{side}: {error}") from error
     _check_pairing(both, study)
 
 
@@ -129,7 +123,7 @@ def _check_point(metric: str, point: Point, study: Study, trials: Sequence[Trial
         raise ValueError(f"{point.student} / {point.teacher} is not among the pairs of the study")
     of_training_data = MEASURES.module(metric).SUBJECT == TRAINING_DATA
     if not of_training_data:
-        check_known(f"measures.{metric}", "", str(point.benchmark), measures.benchmarks_of(study, metric), "these")
+        check_known(f"measures.{metric}", str(point.benchmark), measures.benchmarks_of(study, metric), "these")
     if point.condition in (UNTRAINED, TEACHER):
         return
     of_condition = [trial for trial in trials_of(point, trials) if trial.seed == study.seeds[0]]

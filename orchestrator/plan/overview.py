@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.plan.gpu_hours import gpu_hours_of, lines
@@ -20,7 +20,7 @@ from orchestrator.study.models import HubModel, LocalModel
 from orchestrator.study.schema import Study
 from orchestrator.study.train import OF_LORA
 
-COLUMNS = ("stage", "without sharing", "distinct", "done", "to run", "completions", "tokens at most")
+COLUMNS = ("without sharing", "distinct", "done", "to run", "completions", "tokens at most")
 
 
 def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None:
@@ -61,9 +61,8 @@ def _shown(store: str) -> str:
 
 
 def _table(plan: Plan, state: State, pending: list[Stage]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in COLUMNS:
-        table.add_column(title, justify="left" if title == "stage" else "right")
+    counts = [Column(title, justify="right") for title in COLUMNS]
+    table = Table("stage", *counts, box=None, pad_edge=False, header_style="bold")
     without_sharing, distinct = plan.count_without_sharing(), Counter(stage.kind for stage in plan.stages)
     done = Counter(stage.kind for stage in state.records)
     for kind, n in distinct.items():
@@ -73,9 +72,8 @@ def _table(plan: Plan, state: State, pending: list[Stage]) -> Table:
     return table
 
 
-def gpus_at_once(pending: Iterable[Stage], study: Study) -> str:
+def gpus_at_once(pending: list[Stage], study: Study) -> str:
     """How many GPUs and CPUs the stages need at once: each engine holds its own for the whole run."""
-    pending = list(pending)
     names = {stage.runtime.engine for stage in pending if stage.runtime.engine is not None}
     remote = {alias for alias, model in study.models.items() if model.served is not None}
     engine, train = study.resources.engine, study.resources.train
@@ -114,9 +112,12 @@ def _trainings(pending: Iterable[Stage], study: Study) -> Iterator[str]:
 def _notes(plan: Plan) -> Iterator[str]:
     """What a user may not expect."""
     study = plan.study
-    trained = {(trial.condition, student) for trial in plan.trials if (student := trial.points[0].student) is not None}
-    for condition in dict.fromkeys(condition for condition, student in trained if _trains_on_problems(student)):
-        yield f"Note: conditions.{condition} trains on rl_problems: its objective uses no completions of the teacher."
+    trained = [(trial.condition, student) for trial in plan.trials if (student := trial.points[0].student) is not None]
+    for condition, student in dict(trained).items():
+        if student.kind == "train" and isinstance(student.settings.examples, RLProblems):
+            yield (
+                f"Note: conditions.{condition} trains on rl_problems: its objective uses no completions of the teacher."
+            )
     for pair in dict.fromkeys(trial.pair for trial in plan.trials if trial.compares_logits):
         if any(isinstance(study.models[alias], HubModel) for alias in pair):
             yield (
@@ -132,10 +133,6 @@ def _notes(plan: Plan) -> Iterator[str]:
     if study.train.tuning == "full":
         for key in sorted(OF_LORA & study.train.model_fields_set):
             yield f"Note: train.{key} has no effect on full weights."
-
-
-def _trains_on_problems(student: Stage) -> bool:
-    return student.kind == "train" and isinstance(student.settings.examples, RLProblems)
 
 
 def _without_benefit(pending: list[Stage], study: Study) -> Iterator[str]:

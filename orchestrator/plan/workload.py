@@ -28,7 +28,10 @@ def cost_of(stages: Iterable[Stage], study: Study) -> tuple[int, int]:
 def asked_of(stage: Stage, study: Study) -> tuple[int, int]:
     """How many completions a stage will sample, and the most tokens of one."""
     if stage.kind == "train" and stage.runtime.published_by is None:  # A training publishes its checkpoints.
-        return _rollouts(stage, study)
+        sampling = stage.settings.sampling
+        if sampling is None:
+            return 0, 0
+        return steps_of(stage, study) * stage.settings.completions_per_step, sampling.max_tokens
     if stage.kind != "sample":
         return 0, 0
     params = stage.settings.sampling_params
@@ -54,14 +57,6 @@ def _prompts_of(sample: Stage) -> int:
     while "generations" in sample.inputs:
         sample = sample.inputs["generations"]
     return data.most_prompts(sample.settings.prompts, sample.runtime.location)
-
-
-def _rollouts(stage: Stage, study: Study) -> tuple[int, int]:
-    """The completions that a student samples during its training, and the most tokens of one."""
-    settings = stage.settings
-    if settings.sampling is None:
-        return 0, 0
-    return steps_of(stage, study) * settings.completions_per_step, settings.sampling.max_tokens
 
 
 def steps_of(train: Stage, study: Study) -> int:
@@ -128,15 +123,12 @@ def most_to_run(plan: Plan, records: dict[Stage, dict[str, Any]]) -> int:
         if bisected:
             by_budget = {point.budget: set(closure(_stages_of(point))) for point in trial.points if point.budget}
             measured = frozenset[Stage]().union(*by_budget.values())
-            paths_by_trial[trial.recovery, measured] = _stages_by_path(by_budget)
+            paths_by_trial[trial.recovery, measured] = [
+                set[Stage]().union(*(by_budget[budget] for budget in path)) for path in paths(sorted(by_budget))
+            ]
     done = records.keys()
     longest = sum(max(len(path - certain - done) for path in each) for each in paths_by_trial.values())
     return min(len(certain - done) + longest, len(plan.stages) - len(records))
-
-
-def _stages_by_path(by_budget: dict[int, set[Stage]]) -> list[set[Stage]]:
-    """The stages of each path that a bisection of these budgets can take."""
-    return [set[Stage]().union(*(by_budget[budget] for budget in path)) for path in paths(sorted(by_budget))]
 
 
 def _stages_of(point: EvaluationPoint) -> Iterator[Stage]:
@@ -145,8 +137,9 @@ def _stages_of(point: EvaluationPoint) -> Iterator[Stage]:
         yield point.student.runtime.published_by
 
 
-def budgets_without_rows(plan: Plan) -> Iterator[str]:
-    """A line for each recovery with a budget of more rows than its data has."""
+def beyond_the_data(plan: Plan) -> Iterator[str]:
+    """A line for each recovery with a budget of more rows than its data has, and for each training that ends before one
+    of its checkpoints."""
     for trial in plan.trials:
         for point in trial.points:
             if point.recovery and point.student is not None and point.student.settings.rows is not None:
@@ -156,10 +149,6 @@ def budgets_without_rows(plan: Plan) -> Iterator[str]:
                         f"recoveries.{point.recovery}.budgets: {wanted} samples are asked for, but the {has} prompts "
                         f"give {has}: lower the budget, or raise prompts.n"
                     )
-
-
-def checkpoints_beyond_steps(plan: Plan) -> Iterator[str]:
-    """A line for each training that ends before one of its checkpoints."""
     for stage in plan.stages:
         if stage.kind == "train" and (at := stage.settings.train.stop_after) is not None:
             steps = steps_of(stage, plan.study)

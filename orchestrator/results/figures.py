@@ -36,6 +36,10 @@ STYLE = {
     "axes.grid.axis": "y",
     "grid.color": GRID,
     "axes.axisbelow": True,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
     "svg.hashsalt": "offmodel",
     "svg.fonttype": "none",
 }
@@ -43,6 +47,7 @@ STYLE = {
 
 DODGE = 0.05  # of the distance of two points on an axis: lines of the same values lie beside each other
 UNTRAINED = "untrained student"
+SHARES = (-0.03, 1.05)  # the limits of an axis of shares
 
 
 def pair_figure(results: Results, student: str, teacher: str, benchmark: str, units: dict[str, str]) -> Figure:
@@ -109,13 +114,11 @@ def _levels(axes: Axes, scores: Sequence[Measurement]) -> None:
     for i, one in enumerate(shown[: len(SERIES)]):
         places = [place + i * DODGE for place in range(len(untrained))]
         axes.plot(places, list(one.groups["level"].values()), **_line(i), label=one.point.name)
-    axes.set_ylim(-0.03, 1.05)
     axes.set_xticks(range(len(untrained)), list(untrained))
-    axes.set_xlabel("level (steps of reasoning)")
-    axes.set_ylabel("score")
     some = f": the first {len(SERIES)} of {len(shown)}" if len(shown) > len(SERIES) else ""
-    axes.set_title(f"{scores[0].benchmark} by level{some}", loc="left", fontsize=10.5)
-    axes.legend(frameon=False, fontsize=8.5, loc="lower left")
+    axes.set(ylim=SHARES, ylabel="score", xlabel="level (steps of reasoning)")
+    axes.set_title(f"{scores[0].benchmark} by level{some}")
+    axes.legend(loc="lower left")
 
 
 def _training(axes: Axes, scores: Sequence[Measurement]) -> None:
@@ -126,8 +129,7 @@ def _training(axes: Axes, scores: Sequence[Measurement]) -> None:
     places: dict[int | None, int] = {**{step: i for i, step in enumerate(steps)}, None: len(steps)}
     _curves(axes, scores, places, lambda one: one.point.step, lambda one: str(one.benchmark))
     axes.set_xticks(range(len(steps) + 1), [*map(str, steps), "end"])
-    axes.set_xlabel("training step")
-    axes.set_title(f"{condition}: training", loc="left", fontsize=10.5)
+    axes.set(xlabel="training step", title=f"{condition}: training")
 
 
 def _recovery(axes: Axes, scores: Sequence[Measurement], benchmark: str, units: dict[str, str]) -> None:
@@ -148,8 +150,7 @@ def _recovery(axes: Axes, scores: Sequence[Measurement], benchmark: str, units: 
         _curves(axes, scores, places, lambda one: one.point.budget, lambda one: one.point.recovery)
         unit, title = "budget of each recovery", f"{condition}, then a recovery: {benchmark}"
     axes.set_xticks(range(len(budgets)), [str(budget) for budget in budgets])
-    axes.set_xlabel(f"recovery: {unit}")
-    axes.set_title(title, loc="left", fontsize=10.5)
+    axes.set(xlabel=f"recovery: {unit}", title=title)
 
 
 def _other_measures(
@@ -182,12 +183,11 @@ def _beside_score(axes: Axes, name: str, line: Sequence[Measurement], scores: Se
     for i, (label, measurements) in enumerate(drawn.items()):
         _curve(axes, i, range(len(line)), measurements, label)
     if is_share:
-        axes.set_ylim(-0.03, 1.05)
-    axes.set_ylabel(measure.UNIT)
+        axes.set(ylim=SHARES)
     axes.set_xticks(range(len(line)), [one.point.label for one in line])
-    axes.set_xlabel(f"point of {line[0].point.condition} (dashed: {UNTRAINED})")
-    axes.set_title(f"{line[0].benchmark}: {measure.TITLE}", loc="left", fontsize=10.5)
-    axes.legend(frameon=False, fontsize=8.5, loc="best")
+    axes.set(ylabel=measure.UNIT, xlabel=f"point of {line[0].point.condition} (dashed: {UNTRAINED})")
+    axes.set_title(f"{line[0].benchmark}: {measure.TITLE}")
+    axes.legend(loc="best")
 
 
 def _curves(
@@ -201,10 +201,9 @@ def _curves(
     for i, label in enumerate(dict.fromkeys(map(label_of, scores))):
         line = sorted((one for one in scores if label_of(one) == label), key=lambda one: places[place_of(one)])
         _curve(axes, i, [places[place_of(one)] for one in line], line, label)
-    axes.set_ylim(-0.03, 1.05)
-    axes.set_ylabel("score")
+    axes.set(ylim=SHARES, ylabel="score")
     axes.plot([], [], color=INK, lw=1.2, ls=DASHED, label=UNTRAINED)
-    axes.legend(frameon=False, fontsize=8.5, loc="lower right")
+    axes.legend(loc="lower right")
 
 
 def _curve(axes: Axes, i: int, places: Sequence[int], line: Sequence[Measurement], label: str) -> None:
@@ -228,7 +227,7 @@ def _bars(axes: Axes, scores: Sequence[Measurement]) -> None:
     axes.set_yticks(range(len(scores)), [one.point.name for one in scores])
     axes.axvline(0, color=INK, lw=0.8)
     axes.invert_yaxis()
-    axes.set_title(f"{scores[0].benchmark}: change from the {UNTRAINED}", loc="left", fontsize=10.5)
+    axes.set_title(f"{scores[0].benchmark}: change from the {UNTRAINED}")
 
 
 def as_svg(figure: Figure) -> str:

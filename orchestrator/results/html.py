@@ -1,7 +1,7 @@
 """The report as one HTML file that refers to nothing outside it."""
 
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,7 @@ import yaml
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary, text_of
 from orchestrator.measures import MEASURES, POINTS, SCORE, Column
-from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
+from orchestrator.plan.trial import Plan, Trial
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.results import hypotheses
 from orchestrator.results.figures import as_svg, pair_figure
@@ -35,24 +35,24 @@ MANY_PARTS = 8  # of a benchmark: a table with more columns starts folded
 SIGNIFICANT = 0.05  # of a p-value that is corrected for all scores of the study
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A row of a table: the cells that name it, and its values, as HTML."""
-
-    names: list[str]
-    cells: list[str]
+Row = tuple[list[str], list[str]]  # the cells that name a row, and its values, as HTML
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table with a title and a legend; its rows come in groups, one for each pair."""
+    """A table with a title and a legend."""
 
     title: str
     legend: str = ""
     names: list[str]
     columns: list[str]
-    groups: list[list[Row]]
+    rows: list[Row]
     folded: bool = False
+
+    @property
+    def groups(self) -> list[list[Row]]:
+        """Neighbouring rows of the same pair; untrained models are a group of their own."""
+        return [list(group) for _, group in groupby(self.rows, lambda row: row[0][1] == UNTRAINED or row[0][0])]
 
 
 def render(plan: Plan, results: Results, reader: StageReader) -> str:
@@ -66,8 +66,7 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
     study = plan.study
     benchmarks = list(study.benchmarks)
     leading = str(leading_benchmark(results.scores))
-    drawn = {(one.point.student, one.point.teacher) for one in results.scores if one.benchmark == leading}
-    shown = [pair for pair in results.pairs if pair in drawn][:SHOWN_PAIRS]
+    shown = results.pairs(leading)[:SHOWN_PAIRS]
     return environment.get_template("report.html.j2").render(
         study=study,
         trials=len(plan.trials),
@@ -76,12 +75,12 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
         hypotheses=hypotheses,
         headlines=headlines(results),
         figures=[as_svg(pair_figure(results, *pair, leading, budget_units(study))) for pair in shown],
-        left_out=len(results.pairs) - len(shown),
+        left_out=len(results.pairs()) - len(shown),
         tables=[
             _scores(results, benchmarks),
             *_recovery_budgets(results, study),
             *_parts(results, benchmarks),
-            *_measures(results),
+            *(_measure(name, each) for name, each in results.measurements.items() if each),
         ],
         transcripts=[_transcripts(plan, results, pair, leading, reader) for pair in shown],
         declared=yaml.safe_dump(_declared(study), sort_keys=False),
@@ -111,15 +110,12 @@ def headlines(results: Results) -> list[str]:
         worst = max(before, key=lambda one: (_is_clear(one), abs(_change(one).value)))
         sentence = f"{pair}, {condition}: {_headline(worst)}"
         # Budgets go upwards, so that the last one of a recovery is the largest that all of these seeds have run.
-        after = [one for one in scores if one.point.budget and _same_trials(one, worst)]
+        same_trials = [one for one in scores if (one.benchmark, one.seeds) == (worst.benchmark, worst.seeds)]
+        after = [one for one in same_trials if one.point.budget]
         for last in {one.point.recovery: one for one in after}.values():
             sentence += f"; after {last.point.recovery_data} {last.value.value:.3f}"
         sentences.append(sentence + ".")
     return sentences
-
-
-def _same_trials(one: Measurement, other: Measurement) -> bool:
-    return (one.benchmark, one.seeds) == (other.benchmark, other.seeds)
 
 
 def _change(one: Measurement) -> Interval:
@@ -146,7 +142,7 @@ def _scores(results: Results, benchmarks: list[str]) -> Table:
     for names, scores in lines:
         missing = ["", "" if names[1] == UNTRAINED else f'<span class="faint">{NOT_EVALUATED}</span>']
         cells = (_score_and_change(scores[name]) if name in scores else missing for name in benchmarks)
-        rows.append(Row(names=names, cells=[cell for pair in cells for cell in pair]))
+        rows.append((names, [cell for pair in cells for cell in pair]))
     return Table(
         title="Scores",
         legend="Change: trained minus untrained student on the same examples, mean over seeds, with a paired 95 % "
@@ -154,7 +150,7 @@ def _scores(results: Results, benchmarks: list[str]) -> Table:
         "corrected for the number of cells.",
         names=titles,
         columns=[title for name in benchmarks for title in (name, "change")],
-        groups=_by_pair(rows),
+        rows=rows,
     )
 
 
@@ -177,7 +173,7 @@ def _recovery_budgets(results: Results, study: Study) -> Iterator[Table]:
         budget = f"{one.budget.value}{_range_of(html.escape(f'{one.budget.low}, {one.budget.high}'))}"
         target = f"{100 * one.recovered:g} % of {one.benchmark}"
         names = [one.pair, one.condition, one.recovery, units[one.recovery], target]
-        rows.append(Row(names=names, cells=[budget, "; ".join(brackets)]))
+        rows.append((names, [budget, "; ".join(brackets)]))
     if rows:
         yield Table(
             title="Recovery budgets",
@@ -187,7 +183,7 @@ def _recovery_budgets(results: Results, study: Study) -> Iterator[Table]:
             'more is not worse. 0: no more than the rest was lost. ">": beyond the budgets that were measured.',
             names=["pair", "condition", "recovery", "budget counts", "restored"],
             columns=["budget", "seed: too small, enough"],
-            groups=_by_pair(rows),
+            rows=rows,
         )
 
 
@@ -208,46 +204,34 @@ def _by_part(title: str, measurements: Sequence[Measurement], group: str) -> Tab
         for student, groups in {one.point.student: one.untrained_groups for one in measurements}.items()
     ]
     lines += [(list(names), one.groups) for one, *names in zip(measurements, *columns.values(), strict=True)]
-    rows = [Row(names=names, cells=[f"{groups[group][part]:.2f}" for part in parts]) for names, groups in lines]
+    rows = [(names, [f"{groups[group][part]:.2f}" for part in parts]) for names, groups in lines]
     return Table(
-        title=title[0].upper() + title[1:],
+        title=title,
         names=list(columns),
         columns=[f"{group} {part}" if part.isdigit() else part for part in parts],
-        groups=_by_pair(rows),
+        rows=rows,
         folded=len(parts) > MANY_PARTS,
     )
 
 
-def _measures(results: Results) -> Iterator[Table]:
-    """A table with all columns of each measure."""
-    for name, measurements in results.measurements.items():
-        if measurements:
-            yield _measure(name, measurements)
-
-
 def _measure(name: str, measurements: Sequence[Measurement]) -> Table:
+    """A table with all columns of a measure."""
     measure = MEASURES.module(name)
     names = point_columns([one.point for one in measurements])
     if any(one.benchmark for one in measurements):
         names["benchmark"] = [str(one.benchmark) for one in measurements]
-    sizes: dict[str, Callable[[Measurement], str]] = {"n": lambda one: str(one.n)}
-    if measure.SUBJECT == POINTS:
-        sizes["seeds"] = lambda one: ", ".join(map(str, one.seeds))
+    of_points = measure.SUBJECT == POINTS
     columns = [column for column in measure.COLUMNS if any(_cell(column, one) for one in measurements)]
-    rows = [
-        Row(
-            names=list(place),
-            cells=[*(cell(one) for cell in sizes.values()), *(_cell(column, one) for column in columns)],
-        )
-        for one, *place in zip(measurements, *names.values(), strict=True)
-    ]
-    title = f"{measure.TITLE} ({measure.UNIT}): all numbers"
+    rows: list[Row] = []
+    for one, *place in zip(measurements, *names.values(), strict=True):
+        sizes = [str(one.n), *([", ".join(map(str, one.seeds))] if of_points else [])]
+        rows.append((list(place), [*sizes, *(_cell(column, one) for column in columns)]))
     return Table(
-        title=title[0].upper() + title[1:],
+        title=f"{measure.TITLE} ({measure.UNIT}): all numbers",
         legend=measure.LEGEND,
         names=list(names),
-        columns=[*sizes, *(column.title for column in columns)],
-        groups=_by_pair(rows),
+        columns=["n", *(["seeds"] if of_points else []), *(column.title for column in columns)],
+        rows=rows,
         folded=name == SCORE,  # The first table has what matters most of it.
     )
 
@@ -259,11 +243,6 @@ def _cell(column: Column, one: Measurement) -> str:
     if value is None:
         return ""
     return html.escape(value) if isinstance(value, str) else column.format.format(value)
-
-
-def _by_pair(rows: Sequence[Row]) -> list[list[Row]]:
-    """Neighbouring rows of the same pair; untrained models are a group of their own."""
-    return [list(group) for _, group in groupby(rows, lambda row: row.names[1] == UNTRAINED or row.names[0])]
 
 
 def _or_none(value: int | None) -> str:
@@ -307,14 +286,10 @@ def _voices(trials: Sequence[Trial], benchmark: str, reader: StageReader) -> dic
     for trial in trials:
         run = [one for one in trial.points if one.step is None and one.scores[benchmark] in reader.records]
         for point in run[:: max(1, len(run) - 1)]:
-            voices[_name(trial, point)] = point.scores[benchmark]
+            voices[point_of(trial, point).name] = point.scores[benchmark]
     if trials[0].teacher_scores[benchmark] in reader.records:
         voices["teacher"] = trials[0].teacher_scores[benchmark]
     return voices
-
-
-def _name(trial: Trial, evaluated: EvaluationPoint) -> str:
-    return point_of(trial, evaluated).name
 
 
 def _completion(reader: StageReader, evaluation: Stage, i: int) -> dict[str, Any]:

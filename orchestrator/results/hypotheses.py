@@ -7,15 +7,15 @@ does not show it, which does not say that it is false. Points of unfinished tria
 corrected for the number of hypotheses: if there is no difference at all, one in forty is supported by chance.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from evaluators.analysis.statistics import Interval, difference
-from evaluators.analysis.values import Shares, halves, text_of
+from evaluators.analysis.values import halves, text_of
 from orchestrator.measures import MEASURES, TRAINING_DATA
 from orchestrator.plan.hypotheses import is_at, pairs_of, trials_of
-from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
+from orchestrator.plan.trial import EvaluationPoint, Plan
 from orchestrator.results.model import HypothesisResult
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
@@ -127,16 +127,13 @@ class _Source:
         for stage in own:
             if stage not in self._reader.records:
                 raise _NotMeasured(f"{stage.address} is not done")
-        shared = own or next(self._shared(metric, benchmark, of_pair), ())
-        if not shared:
-            raise _NotMeasured(f"no trial of {point.student} / {point.teacher} has finished")
-        return shared
-
-    def _shared(self, metric: str, benchmark: str, trials: Sequence[Trial]) -> Iterator[tuple[Stage, ...]]:
-        for trial in trials:
+        if own:
+            return own
+        for trial in of_pair:
             for evaluated in self._completed[trial.key] or ():
                 if benchmark in evaluated.measured[metric]:
-                    yield evaluated.measured[metric][benchmark]
+                    return evaluated.measured[metric][benchmark]
+        raise _NotMeasured(f"no trial of {point.student} / {point.teacher} has finished")
 
     def _evaluated(self, point: Point) -> list[EvaluationPoint]:
         """The point in the trials of all seeds."""
@@ -168,17 +165,12 @@ def _result(hypothesis: Hypothesis, student: str, teacher: str, source: _Source)
     is_trained = not {compare.condition, versus.condition} <= {UNTRAINED, TEACHER}
     of_points = MEASURES.module(hypothesis.metric).SUBJECT != TRAINING_DATA
     return HypothesisResult(
-        experiment=hypothesis.experiment,
-        claim=hypothesis.claim,
+        **hypothesis.model_dump(include={"experiment", "claim", "metric", "group_by", "expected", "margin"}),
         student=student,
         teacher=teacher,
-        metric=hypothesis.metric,
         benchmark=compare.benchmark,
         compared=str(compare),
         versus=_versus(compare, versus),
-        group_by=hypothesis.group_by,
-        expected=hypothesis.expected,
-        margin=hypothesis.margin,
         effect=effect,
         n=n,
         seeds=source.study.seeds if is_trained and of_points else [],
@@ -197,19 +189,13 @@ def _versus(compare: Point, versus: Point) -> str:
 def _effect(hypothesis: Hypothesis, compare: Point, versus: Point, source: _Source) -> tuple[Interval, int]:
     """The difference of both points with its interval, and over how many examples."""
     first_S, second_S = (source.values(hypothesis.metric, point) for point in (compare, versus))
-    kind = type(first_S[0])
+    kind, values = type(first_S[0]), first_S[0]
     if hypothesis.group_by is None:
-        return kind.difference(first_S, second_S), len(first_S[0].ids)
-    lower, higher = _halves(first_S[0], hypothesis.group_by)
+        return kind.difference(first_S, second_S), len(values.ids)
+    part_of = {id: part[hypothesis.group_by] for id, part in zip(values.ids, values.parts, strict=True)}
+    lower, higher = ({id for id, part in part_of.items() if part in half} for half in halves(list(part_of.values())))
     of_lower, of_higher = (
         kind.difference([one.only(ids) for one in first_S], [one.only(ids) for one in second_S])
         for ids in (lower, higher)
     )
     return difference(of_higher, of_lower), len(lower) + len(higher)
-
-
-def _halves(values: Shares, group_by: str) -> tuple[set[str], set[str]]:
-    """The ids of the examples in the lower and in the higher half of the parts."""
-    part_of = {id: part[group_by] for id, part in zip(values.ids, values.parts, strict=True)}
-    lower, higher = ({id for id, part in part_of.items() if part in half} for half in halves(list(part_of.values())))
-    return lower, higher

@@ -1,6 +1,6 @@
 """What a study has measured, as the report, the terminal and results.json show it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evaluators.analysis.recovery_budget import RecoveryBudget
@@ -10,30 +10,31 @@ from orchestrator.measures import SCORE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """A condition of a pair after a budget of a recovery ("" and 0: before any recovery) or, with `step`, after that
-    step of its first training."""
+class OfPair:
+    """Something of a student with its teacher."""
 
     student: str
     teacher: str
+
+    @property
+    def pair(self) -> str:
+        return f"{self.student} / {self.teacher}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point(OfPair):
+    """A condition of a pair after a budget of a recovery ("" and 0: before any recovery) or, with `step`, after that
+    step of its first training."""
+
     condition: str
     recovery: str = ""
     budget: int = 0
     step: int | None = None
 
     @property
-    def pair(self) -> str:
-        return f"{self.student} / {self.teacher}"
-
-    @property
     def recovery_data(self) -> str:
         """The budget of which recovery, as `32 own samples`; `none` before any."""
         return f"{self.budget} {self.recovery}" if self.budget else "none"
-
-    @property
-    def training_step(self) -> str:
-        """The step of the first training, or its end."""
-        return "end" if self.step is None else str(self.step)
 
     @property
     def label(self) -> str:
@@ -70,11 +71,9 @@ class UntrainedModel(Summary):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecoveryResult:
+class RecoveryResult(OfPair):
     """The budget of a recovery that restores the share `recovered` of the untrained student's score."""
 
-    student: str
-    teacher: str
     condition: str
     recovery: str
     benchmark: str
@@ -82,10 +81,6 @@ class RecoveryResult:
     n: int
     seeds: list[int]
     budget: RecoveryBudget
-
-    @property
-    def pair(self) -> str:
-        return f"{self.student} / {self.teacher}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,18 +125,10 @@ class Results:
     def scores(self) -> list[Measurement]:
         return self.measurements.get(SCORE, [])
 
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """The pairs of which there are scores."""
-        return list(dict.fromkeys((one.point.student, one.point.teacher) for one in self.scores))
-
-
-def by_point(measurements: Sequence[Measurement]) -> Iterator[tuple[Point, dict[str, Measurement]]]:
-    """Each point with its measurements by benchmark; of one measure."""
-    found: dict[Point, dict[str, Measurement]] = {}
-    for one in measurements:
-        found.setdefault(one.point, {})[str(one.benchmark)] = one
-    yield from found.items()
+    def pairs(self, benchmark: str | None = None) -> list[tuple[str, str]]:
+        """The pairs of which there are scores, on any benchmark or on this one."""
+        points = (one.point for one in self.scores if benchmark in (None, one.benchmark))
+        return list(dict.fromkeys((point.student, point.teacher) for point in points))
 
 
 def leading_benchmark(scores: Sequence[Measurement]) -> str | None:

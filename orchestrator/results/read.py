@@ -2,8 +2,9 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from evaluators.analysis.statistics import corrected
 from orchestrator.measures import MEASURES, POINTS, SCORE, TRAINING_DATA, measures_of
@@ -12,13 +13,13 @@ from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.results.consistency import warnings_of
 from orchestrator.results.hypotheses import evaluate_hypotheses
 from orchestrator.results.model import Measurement, Point, Results, UntrainedModel, leading_benchmark
-from orchestrator.results.recovery_budgets import recovery_budgets
+from orchestrator.results.recovery_budgets import Finished, recovery_budgets
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED
 from orchestrator.study.schema import Study
 
-Finished = tuple[Trial, list[EvaluationPoint]]  # a finished trial, with the points that it has run
+BySeed = dict[int, tuple[Trial, tuple[Stage, ...]]]  # a trial of each seed, and its stages of a measure
 
 
 def read_results(plan: Plan, reader: StageReader) -> Results:
@@ -42,13 +43,13 @@ def read_results(plan: Plan, reader: StageReader) -> Results:
 def _at_points(name: str, finished: list[Finished], study: Study, reader: StageReader) -> list[Measurement]:
     """A measure at each point and benchmark that it was taken on, in the study's order."""
     # Trials of several recoveries share the points before any recovery, so that a seed counts once.
-    found: dict[tuple[Point, str], dict[int, tuple[Trial, tuple[Stage, ...]]]] = defaultdict(dict)
+    found: dict[tuple[Point, str], BySeed] = defaultdict(dict)
     for trial, points in finished:
         for evaluated in points:
             for benchmark, stages in evaluated.measured[name].items():
                 found[point_of(trial, evaluated), benchmark][trial.seed] = (trial, stages)
     place_of = _order(study)
-    measurements = [_measurement(name, *place, found[place], reader) for place in sorted(found, key=place_of)]
+    measurements = [_measurement(name, place, found[place], reader) for place in sorted(found, key=place_of)]
     if any(one.p is None for one in measurements):
         return measurements
     q = corrected([one.p for one in measurements if one.p is not None])
@@ -86,30 +87,29 @@ def _order(study: Study) -> Callable[[tuple[Point, str]], tuple]:
     return place_of
 
 
-def _measurement(
-    name: str,
-    point: Point,
-    benchmark: str,
-    by_seed: dict[int, tuple[Trial, tuple[Stage, ...]]],
-    reader: StageReader,
-) -> Measurement:
-    measure = MEASURES.module(name)
+def _measurement(name: str, place: tuple[Point, str], by_seed: BySeed, reader: StageReader) -> Measurement:
+    measure, (point, benchmark) = MEASURES.module(name), place
     trial = next(iter(by_seed.values()))[0]
     stages_S = [stages for _, stages in by_seed.values()]
-    values_S = [measure.values(reader, stages, "student") for stages in stages_S]
     untrained = {
         model: measure.values(reader, trial.untrained_stages(model, name, benchmark) or stages_S[0], model)
         for model in measure.UNTRAINED_MODELS
     }
+    numbers = _numbers(name, stages_S, reader, untrained)
+    return Measurement(point=point, benchmark=benchmark, seeds=list(by_seed), **numbers)
+
+
+def _numbers(
+    name: str,
+    stages_S: list[tuple[Stage, ...]],
+    reader: StageReader,
+    untrained: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a measure found in the stages of all seeds; fields of `Measurement` and `UntrainedModel`."""
+    measure = MEASURES.module(name)
+    values_S = [measure.values(reader, stages, "student") for stages in stages_S]
     summary = type(values_S[0]).summary(values_S, untrained.get(UNTRAINED), untrained.get(TEACHER))
-    return Measurement(
-        measure=name,
-        point=point,
-        benchmark=benchmark,
-        seeds=list(by_seed),
-        diagnostics=measure.diagnostics(reader, stages_S),
-        **vars(summary),
-    )
+    return {"measure": name, "diagnostics": measure.diagnostics(reader, stages_S), **vars(summary)}
 
 
 def _of_training_data(name: str, finished: list[Finished], reader: StageReader) -> list[Measurement]:
@@ -119,20 +119,10 @@ def _of_training_data(name: str, finished: list[Finished], reader: StageReader) 
         if name in trial.training_data:
             point = Point(student=trial.student, teacher=trial.teacher, condition=trial.condition)
             found[point] = (trial.seed, trial.training_data[name])
-    measure, measurements = MEASURES.module(name), []
-    for point, (seed, stages) in found.items():
-        values = measure.values(reader, stages, "student")
-        measurements.append(
-            Measurement(
-                measure=name,
-                point=point,
-                benchmark=None,
-                seeds=[seed],
-                diagnostics=measure.diagnostics(reader, [stages]),
-                **vars(type(values).summary([values], None, None)),
-            )
-        )
-    return measurements
+    return [
+        Measurement(point=point, benchmark=None, seeds=[seed], **_numbers(name, [stages], reader, {}))
+        for point, (seed, stages) in found.items()
+    ]
 
 
 def _untrained(plan: Plan, reader: StageReader) -> Iterator[UntrainedModel]:
@@ -144,12 +134,4 @@ def _untrained(plan: Plan, reader: StageReader) -> Iterator[UntrainedModel]:
                 found |= {(name, alias, benchmark): stages for benchmark, stages in by_benchmark.items()}
     for (name, alias, benchmark), stages in found.items():
         if all(stage in reader.records for stage in stages):
-            measure = MEASURES.module(name)
-            values = measure.values(reader, stages, "student")
-            yield UntrainedModel(
-                measure=name,
-                model=alias,
-                benchmark=benchmark,
-                diagnostics=measure.diagnostics(reader, [stages]),
-                **vars(type(values).summary([values], None, None)),
-            )
+            yield UntrainedModel(model=alias, benchmark=benchmark, **_numbers(name, [stages], reader, {}))

@@ -6,7 +6,6 @@ benchmark that figures show.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,58 +18,47 @@ from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Study
 
 ENOUGH = 0.95
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Target:
-    """What is to be restored: a share of the untrained student's score on a benchmark."""
-
-    student: str
-    teacher: str
-    condition: str
-    recovery: str
-    benchmark: str
-    recovered: float
+Finished = tuple[Trial, list[EvaluationPoint]]  # a finished trial, with the points that it has run
 
 
 def recovery_budgets(
-    finished: Sequence[tuple[Trial, list[EvaluationPoint]]], study: Study, leading: str | None, reader: StageReader
+    finished: Sequence[Finished], study: Study, leading: str | None, reader: StageReader
 ) -> list[RecoveryResult]:
     """Of all finished trials, by pair. `leading` is the benchmark of recoveries without a search."""
-    scores_by_seed: dict[_Target, dict[int, dict[int, np.ndarray]]] = defaultdict(dict)
-    untrained: dict[_Target, np.ndarray] = {}
+    trials: dict[tuple[str, ...], list[Finished]] = defaultdict(list)
     for trial, points in finished:
-        target = _target(trial, study, leading)
-        if target is not None and target.benchmark in points[-1].scores:
-            scores_by_seed[target][trial.seed] = {
-                point.budget: _scores(point.scores[target.benchmark], reader) for point in points if point.step is None
-            }
-            untrained[target] = _scores(trial.untrained_scores[target.benchmark], reader)
-    pairs = {(pair.student, pair.teacher): number for number, pair in enumerate(study.pair_list)}
-    return [
-        RecoveryResult(
-            **vars(target),
-            n=len(untrained[target]),
-            seeds=list(by_seed),
-            budget=recovery_budget(untrained[target], list(by_seed.values()), target.recovered),
-        )
-        for target, by_seed in sorted(scores_by_seed.items(), key=lambda item: pairs[item[0].student, item[0].teacher])
-    ]
+        if trial.recovery:
+            trials[*trial.pair, trial.condition, trial.recovery].append((trial, points))
+    pairs = [(pair.student, pair.teacher) for pair in study.pair_list]
+    found = sorted(trials.values(), key=lambda group: pairs.index(group[0][0].pair))
+    results = (_result(group, study, leading, reader) for group in found)
+    return [result for result in results if result is not None]
 
 
-def _target(trial: Trial, study: Study, leading: str | None) -> _Target | None:
-    """None for a trial without a recovery, and where there is no benchmark."""
-    search = study.recoveries[trial.recovery].search if trial.recovery else None
+def _result(
+    finished: Sequence[Finished], study: Study, leading: str | None, reader: StageReader
+) -> RecoveryResult | None:
+    """Of the trials of one recovery; None where they are not evaluated on its benchmark."""
+    trial, points = finished[-1]
+    search = study.recoveries[trial.recovery].search
     benchmark, recovered = (leading, ENOUGH) if search is None else (search.benchmark, search.recovered)
-    if not trial.recovery or benchmark is None:
+    if benchmark is None or benchmark not in points[-1].scores:
         return None
-    return _Target(
+    untrained = _scores(trial.untrained_scores[benchmark], reader)
+    by_seed = {
+        one.seed: {point.budget: _scores(point.scores[benchmark], reader) for point in points if point.step is None}
+        for one, points in finished
+    }
+    return RecoveryResult(
         student=trial.student,
         teacher=trial.teacher,
         condition=trial.condition,
         recovery=trial.recovery,
         benchmark=benchmark,
         recovered=recovered,
+        n=len(untrained),
+        seeds=list(by_seed),
+        budget=recovery_budget(untrained, list(by_seed.values()), recovered),
     )
 
 

@@ -1,7 +1,6 @@
 """Stored completions graded again by the current code, to see which grades differ. Nothing is sampled or stored."""
 
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,24 +26,20 @@ class Regraded:
 def regrade(plan: Plan, store: Store) -> Iterator[Regraded]:
     """Grade every sample of a benchmark in the store. Tasks of lm-eval are left out: it grades while it samples."""
     records = store.records(plan.stages)
-    before: dict[tuple, list[tuple[float, str, dict]]] = defaultdict(list)
-    for address, record in store.records_of_kind("evaluate").items():
-        key = (record["inputs"]["generations"], record["identity"]["settings"]["score"])
-        before[key].append((record["started"], address, record))
+    newest: dict[tuple, tuple[str, dict]] = {}
+    for address, record in sorted(store.records_of_kind("evaluate").items(), key=lambda one: one[1]["started"]):
+        newest[record["inputs"]["generations"], record["identity"]["settings"]["score"]] = address, record
     for stage in plan.stages:
-        if stage.kind != "evaluate" or stage.inputs["generations"] not in records:
-            continue
-        if stage.settings.grader is None:
+        if stage.kind != "evaluate" or stage.inputs["generations"] not in records or stage.settings.grader is None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             evaluate.run(StageContext(stage, store, Path(folder), _no_engine))
             now = evaluate.grades_of(Path(folder))
-        known = before.get((stage.inputs["generations"].address, stage.settings.score))
+        known = newest.get((stage.inputs["generations"].address, stage.settings.score))
         if known is None:
             yield Regraded(stage=stage, n=len(now), changed=None)
             continue
-        _, address, record = max(known, key=lambda one: one[0])
-        then = evaluate.grades_of(store.folder(address, record))
+        then = evaluate.grades_of(store.folder(*known))
         changed = [(old, new) for old, new in zip(then, now, strict=True) if old != new]
         yield Regraded(stage=stage, n=len(now), changed=changed)
 

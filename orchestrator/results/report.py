@@ -41,7 +41,7 @@ def write_report(plan: Plan, store: Store) -> Report:
     }
     leading = leading_benchmark(results.scores)
     if leading is not None:
-        pair = next((one.point.student, one.point.teacher) for one in results.scores if one.benchmark == leading)
+        pair = results.pairs(leading)[0]
         files[FIGURE] = figures.as_png(figures.pair_figure(results, *pair, leading, html.budget_units(plan.study)))
     folder = f"reports/{plan.study.name}"
     for name, content in files.items():

@@ -1,16 +1,16 @@
 """The results of a study as tables in a terminal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement as Width
-from rich.table import Table
+from rich.table import Column, Table
 
 from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
 from orchestrator.results import hypotheses
-from orchestrator.results.model import HypothesisResult, Measurement, Point, RecoveryResult, Results, by_point
+from orchestrator.results.model import HypothesisResult, Measurement, Point, RecoveryResult, Results
 from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.schema import Study
 
@@ -26,7 +26,7 @@ def show_results(console: Console, study: Study, results: Results) -> None:
     console.print()
     console.print(f"[dim]{escape(LEGEND)}[/dim]", soft_wrap=True)
     _print_whole(console, _score_table(results, benchmarks))
-    for line in (*_recovery_budgets(results.recovery_budgets), *_other_measures(results)):
+    for line in (*_joined(_recovery_budgets(results.recovery_budgets)), *_other_measures(results)):
         console.print(escape(line), soft_wrap=True)
     if results.scores:
         console.print(f"[dim]{_sizes(results.scores, benchmarks, study.seeds)}[/dim]", soft_wrap=True)
@@ -46,7 +46,7 @@ def point_columns(points: list[Point]) -> dict[str, list[str]]:
     """The columns of a table that say which point a line is of, with their cells; only those that differ."""
     columns = {"pair": [point.pair for point in points], "condition": [point.condition for point in points]}
     if any(point.step is not None for point in points):
-        columns["training step"] = [point.training_step for point in points]
+        columns["training step"] = ["end" if point.step is None else str(point.step) for point in points]
     if any(point.budget for point in points):
         columns["recovery budget"] = [point.recovery_data for point in points]
     return columns
@@ -54,21 +54,23 @@ def point_columns(points: list[Point]) -> dict[str, list[str]]:
 
 def score_lines(results: Results) -> tuple[list[str], list[Line]]:
     """The table of scores: titles of the columns that name a line, and its lines, those of untrained models first."""
-    points = list(by_point(results.scores))
-    columns = point_columns([point for point, _ in points])
+    points: dict[Point, dict[str, Summary]] = {}
+    for one in results.scores:
+        points.setdefault(one.point, {})[str(one.benchmark)] = one
+    columns = point_columns(list(points))
     lines: list[Line] = []
     for model in dict.fromkeys(one.model for one in results.untrained):
-        scores = {one.benchmark: one for one in results.untrained if (one.model, one.measure) == (model, SCORE)}
+        of_model = [one for one in results.untrained if (one.model, one.measure) == (model, SCORE)]
+        scores: dict[str, Summary] = {one.benchmark: one for one in of_model}
         lines.append(([model, UNTRAINED, *[""] * (len(columns) - 2)], scores))
-    lines += [(list(names), scores) for (_, scores), *names in zip(points, *columns.values(), strict=True)]
+    lines += [(list(names), scores) for scores, *names in zip(points.values(), *columns.values(), strict=True)]
     return list(columns), lines
 
 
 def _score_table(results: Results, benchmarks: list[str]) -> Table:
     titles, lines = score_lines(results)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (*titles, *benchmarks):
-        table.add_column(title, no_wrap=True)
+    columns = [Column(title, no_wrap=True) for title in (*titles, *benchmarks)]
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     last = None
     for names, scores in lines:
         if names[0] != last and names[1] != UNTRAINED:
@@ -98,48 +100,48 @@ def _sizes(scores: list[Measurement], benchmarks: list[str], seeds: list[int]) -
     )
 
 
-def _recovery_budgets(results: list[RecoveryResult]) -> Iterator[str]:
-    """A line for each pair, benchmark and share."""
+def _joined(values: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A line for each head, with all its values."""
     lines: dict[str, list[str]] = {}
+    for head, value in values:
+        lines.setdefault(head, []).append(value)
+    return (f"{head}: {', '.join(each)}" for head, each in lines.items())
+
+
+def _recovery_budgets(results: list[RecoveryResult]) -> Iterator[tuple[str, str]]:
+    """A head for each pair, benchmark and share."""
     for one in results:
         head = f"Recovery budget for {100 * one.recovered:g} % of the untrained {one.benchmark} score, {one.pair}"
-        budget = f"{one.budget.value} [{one.budget.low}, {one.budget.high}]"
-        lines.setdefault(head, []).append(f"{one.condition} {budget} {one.recovery}")
-    return (f"{head}: {', '.join(budgets)}" for head, budgets in lines.items())
+        yield head, f"{one.condition} {one.budget.value} [{one.budget.low}, {one.budget.high}] {one.recovery}"
 
 
 def _other_measures(results: Results) -> Iterator[str]:
     for name, measurements in results.measurements.items():
         if name != SCORE:
             of_data = MEASURES.module(name).SUBJECT == TRAINING_DATA
-            yield from _of_training_data(name, measurements) if of_data else _of_points(name, measurements)
+            yield from _joined((_of_training_data if of_data else _of_points)(name, measurements))
 
 
-def _of_points(name: str, measurements: list[Measurement]) -> Iterator[str]:
-    """A line for each pair and benchmark."""
+def _of_points(name: str, measurements: list[Measurement]) -> Iterator[tuple[str, str]]:
+    """A head for each pair and benchmark."""
     measure = MEASURES.module(name)
-    lines: dict[str, list[str]] = {}
     for one in measurements:
         beside = "".join(f" ({key.replace('_', ' ')} {value:.2f})" for key, value in one.diagnostics.items())
-        head = f"{_capital(measure.TITLE)} on {one.benchmark}, {one.point.pair}{beside}"
         step = f" at step {one.point.step}" if one.point.step is not None else ""
-        lines.setdefault(head, []).append(f"{one.point.name}{step} {measure.text(one.value)}")
-    return (f"{head}: {', '.join(values)}" for head, values in lines.items())
+        head = f"{_capital(measure.TITLE)} on {one.benchmark}, {one.point.pair}{beside}"
+        yield head, f"{one.point.name}{step} {measure.text(one.value)}"
 
 
-def _of_training_data(name: str, measurements: list[Measurement]) -> Iterator[str]:
-    """A line for each student; data that several conditions or pairs share once, under the first condition."""
+def _of_training_data(name: str, measurements: list[Measurement]) -> Iterator[tuple[str, str]]:
+    """A head for each student; data that several conditions or pairs share once, under the first condition."""
     measure = MEASURES.module(name)
-    lines: dict[str, dict[str, tuple[str, list[str]]]] = {}
+    shared: dict[tuple[str, str], list[Point]] = {}
     for one in measurements:
-        shared = lines.setdefault(one.point.student, {})
-        shared.setdefault(measure.text(one.value), (one.point.condition, []))[1].append(one.point.teacher)
-    for student, shared in lines.items():
-        values = [
-            f"{condition}{f' ({teachers[0]})' if len(set(teachers)) == 1 else ''} {text}"
-            for text, (condition, teachers) in shared.items()
-        ]
-        yield f"{_capital(measure.TITLE)}, {student}: {', '.join(values)}"
+        shared.setdefault((one.point.student, measure.text(one.value)), []).append(one.point)
+    for (student, text), points in shared.items():
+        teachers = {point.teacher for point in points}
+        teacher = f" ({points[0].teacher})" if len(teachers) == 1 else ""
+        yield f"{_capital(measure.TITLE)}, {student}", f"{points[0].condition}{teacher} {text}"
 
 
 def _capital(text: str) -> str:
@@ -148,11 +150,11 @@ def _capital(text: str) -> str:
 
 def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
     """Each claim once, with all comparisons that it rests on."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = ("experiment", "claim", "compared", "pair", "metric", "expected", "effect", "n x seeds", "outcome")
-    for title in titles:
-        wraps = title in ("claim", "compared", "effect")
-        table.add_column(title, no_wrap=not wraps, max_width=44 if wraps else None)
+    columns = [
+        Column(title, max_width=44) if title in ("claim", "compared", "effect") else Column(title, no_wrap=True)
+        for title in ("experiment", "claim", "compared", "pair", "metric", "expected", "effect", "n x seeds", "outcome")
+    ]
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     colours = {hypotheses.SUPPORTED: "green", hypotheses.CONTRADICTED: "red"}
     for group in hypotheses.by_claim(results):
         claim = ["" if group[0].experiment is None else str(group[0].experiment), escape(group[0].claim)]

@@ -19,7 +19,6 @@ from orchestrator.run.event_log import Event, EventLog
 from orchestrator.run.progress import Progress
 from orchestrator.run.tracking import Tracker
 from orchestrator.run.trial import run_trial
-from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
@@ -49,7 +48,7 @@ class Outcome:
     events: list[Event]
     report: Report
     engines: tuple[float, float] | None
-    reporting: tuple[float, float] | None
+    reporting: tuple[float, float]
 
     @property
     def failed(self) -> list[Event]:
@@ -58,15 +57,24 @@ class Outcome:
 
 def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progress | None) -> Outcome:
     """Run all trials of a plan, log each to MLflow when it finishes, and write the report."""
-    store, run = Store(plan.study.store), uuid.uuid4().hex[:8]
+    store = Store(plan.study.store)
     state = state_of(plan, store)
-    tracked = Tracked(plan, store, tracker, state.records)
+    records = dict(state.records)
+
+    def track(number: int) -> None:
+        """Log a trial that has ended to MLflow, unless it failed."""
+        trial = plan.trials[number]
+        records.update(store.records(stage for stage in trial.stages() if stage not in records))
+        points = completed_points(trial, plan.study, records)
+        if points is not None:
+            tracker.trial(trial, points, records)
+
     for number in sorted(set(range(len(plan.trials))) - set(state.pending)):
-        tracked(number)
+        track(number)
     events: list[Event] = []
     engines = None
     if state.pending:
-        events, engines = _run_trials(plan, state, run, address, tracked, progress)
+        events, engines = _run_trials(plan, state, address, track, progress)
     started = time.time()
     report = write_report(plan, store)
     reporting = (started, time.time())
@@ -90,16 +98,11 @@ def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
 
 
 def _run_trials(
-    plan: Plan,
-    state: State,
-    run: str,
-    address: str | None,
-    on_trial: Callable[[int], None],
-    progress: Progress | None,
+    plan: Plan, state: State, address: str | None, on_trial: Callable[[int], None], progress: Progress | None
 ) -> tuple[list[Event], tuple[float, float] | None]:
     import ray
 
-    study = plan.study
+    study, run = plan.study, uuid.uuid4().hex[:8]
     if not ray.is_initialized():
         start_ray(address, study)
     names = {s.runtime.engine for s in plan.stages if s not in state.records and s.runtime.engine is not None}
@@ -190,21 +193,6 @@ def _tune(plan: Plan, state: State, run: str, event_log: Any, on_trial: Callable
         for number, result in zip(state.pending, results, strict=False)
         if result.error is not None
     ]
-
-
-class Tracked:
-    """Logs trials to MLflow. Called with the number of each trial that has ended; a trial that failed is not logged."""
-
-    def __init__(self, plan: Plan, store: Store, tracker: Tracker, records: dict[Stage, dict[str, Any]]):
-        self._plan, self._store, self._tracker = plan, store, tracker
-        self._records = dict(records)
-
-    def __call__(self, number: int) -> None:
-        trial = self._plan.trials[number]
-        self._records |= self._store.records(s for s in trial.stages() if s not in self._records)
-        points = completed_points(trial, self._plan.study, self._records)
-        if points is not None:
-            self._tracker.trial(trial, points, self._records)
 
 
 class Watcher(threading.Thread):

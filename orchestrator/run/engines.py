@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,10 @@ class Replica:
 
         def run() -> None:
             try:
-                results = self._until(cancelled, self._results(weights, method, requests, arguments))
-                for chunk in in_chunks(results, CHUNK_SECONDS):
-                    put(chunk)
+                with contextlib.closing(self._results(weights, method, requests, arguments)) as results:
+                    # Until the caller is gone: its batch must not delay the next one.
+                    for chunk in in_chunks(takewhile(lambda _: not cancelled.is_set(), results), CHUNK_SECONDS):
+                        put(chunk)
                 put(None)
             except Exception as error:  # noqa: BLE001  # Raised again in the caller.
                 put(error)
@@ -82,15 +84,6 @@ class Replica:
                 yield chunk
         finally:
             cancelled.set()
-
-    @staticmethod
-    def _until(cancelled: threading.Event, results: Generator) -> Iterator:
-        """Results until the caller is gone: its batch must not delay the next one."""
-        with contextlib.closing(results):
-            for result in results:
-                if cancelled.is_set():
-                    return
-                yield result
 
     def _results(self, weights: Weights, method: str, requests: list, arguments: tuple) -> Generator:
         """A generator, so that everything runs in the engine's own thread."""

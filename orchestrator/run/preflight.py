@@ -1,15 +1,16 @@
 """The checks of `offmodel run` before any work starts. Each mistake is one message that says what to change."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import SWITCH, Chat
 from evaluators.evaluate import chats_of
 from orchestrator.plan import hypotheses
+from orchestrator.plan.files import gradable
 from orchestrator.plan.trial import Plan
-from orchestrator.plan.workload import budgets_without_rows, checkpoints_beyond_steps
+from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
 from orchestrator.stages import api_models, data
 from orchestrator.store.stage import Stage
@@ -17,7 +18,7 @@ from orchestrator.store.store import Store, sha256_file
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 from orchestrator.study.models import LocalModel, Model, OrganismModel
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import StudyError
+from orchestrator.study.settings import StudyError, study_errors
 from organisms import shipped
 
 WEIGHTS = ("model", "train", "weights")
@@ -26,7 +27,7 @@ TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
     """Raise StudyError for the first mistake that would make a run of this plan fail. Reads data sets of the hub."""
-    try:
+    with study_errors():
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
         prompts = _check_prompts(plan)
@@ -45,18 +46,14 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
                 folders.append(folder)
                 _check_tokens(plan.study, alias, folder, {"prompts": prompts, "rl_problems": problems, **asked})
         _check_thinking(plan.study, folders)
-        _check_trainings(plan)
+        _check_logits(plan)
         _check_weights(plan, store, records)
-    except StudyError:
-        raise
-    except ValueError as error:
-        raise StudyError(str(error)) from error
 
 
 def _check_prompts(plan: Plan) -> list[str]:
     """The texts of the training prompts."""
     chats = data.load_prompts(plan.study.prompts)
-    for mistake in budgets_without_rows(plan):
+    for mistake in beyond_the_data(plan):
         raise StudyError(mistake)
     return _texts(chats)
 
@@ -88,19 +85,14 @@ def _check_changed_prompts(plan: Plan, records: dict[Stage, dict]) -> dict[str, 
 
 def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
     """The texts of a benchmark's prompts, all of whose rows can be graded."""
-    try:
+    with study_errors(f"benchmarks.{name}"):
         if benchmark.task is not None:
             from evaluators import lm_eval_tasks
 
             lm_eval_tasks.check(benchmark.task)
             return []
         assert isinstance(benchmark, GradedBenchmark)
-        rows = data.load_examples(benchmark)
-        for row in rows:
-            BENCHMARKS.module(benchmark.kind).check(row)
-        return _texts(chats_of(benchmark.kind, rows, benchmark.prompt, benchmark.system))
-    except ValueError as error:
-        raise StudyError(f"benchmarks.{name}: {error}") from error
+        return _texts(chats_of(benchmark.kind, gradable(benchmark), benchmark.prompt, benchmark.system))
 
 
 def _check_problems(study: Study) -> list[str]:
@@ -108,14 +100,10 @@ def _check_problems(study: Study) -> list[str]:
     problems = study.rl_problems
     if problems is None:
         return []
-    try:
-        rows = data.load_problems(problems)
-        for row in rows:
-            BENCHMARKS.module(problems.kind).check(row)
+    with study_errors("rl_problems"):
+        rows = gradable(problems)
         chats = chats_of(problems.kind, rows, problems.prompt, problems.system)
         trained_on = {chat[-1]["content"] for chat in chats_of(problems.kind, rows, None)}
-    except ValueError as error:
-        raise StudyError(f"rl_problems: {error}") from error
     for name, benchmark in study.benchmarks.items():
         if benchmark.kind == problems.kind:
             asked = chats_of(problems.kind, data.load_examples(benchmark), None)
@@ -128,35 +116,30 @@ def _check_problems(study: Study) -> list[str]:
     return _texts(chats)
 
 
-def _check_trainings(plan: Plan) -> None:
-    """Trainings reach their checkpoints, and teachers whose logits are used have the student's tokenizer."""
-    for mistake in checkpoints_beyond_steps(plan):
-        raise StudyError(mistake)
+def _check_logits(plan: Plan) -> None:
+    """Teachers whose logits are used have the student's tokenizer."""
     for trial in plan.trials:
         if trial.compares_logits:
             _check_same_tokens(plan.study, trial.student, trial.teacher)
 
 
 def _check_same_tokens(study: Study, student: str, teacher: str) -> None:
-    files = [_tokenizer_of(study.models[alias]) for alias in (student, teacher)]
-    if None not in files and _vocabulary(files[0]) != _vocabulary(files[1]):
+    first, second = (_vocabulary(study.models[alias]) for alias in (student, teacher))
+    if first is not None and second is not None and first != second:
         raise StudyError(
             f"pairs: {student} and {teacher} have different tokenizers, so the objective cannot compare their logits "
             f"token by token: use a teacher with the student's tokenizer"
         )
 
 
-def _tokenizer_of(model: Model) -> Path | None:
-    """The tokenizer file of a local model; None for a model of the hub."""
-    folder = _check_model("", model)
-    file = folder / "tokenizer.json" if folder is not None else None
-    return file if file is not None and file.is_file() else None
-
-
-def _vocabulary(file: Path | None) -> dict[str, int]:
+def _vocabulary(model: Model) -> dict[str, int] | None:
+    """The tokens of a local model; None for a model of the hub, and for a tokenizer that only transformers can read."""
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_file(str(file)).get_vocab()
+    folder = _check_model("", model)
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        return None
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
 
 
 def _check_model(alias: str, model: Model) -> Path | None:
@@ -227,7 +210,10 @@ def _check_weights(plan: Plan, store: Store, records: dict[Stage, dict]) -> None
     """Weights in the store that pending stages will load have the checksums of their records."""
     if not store.is_local:
         return  # Checked when they are fetched.
-    for stage in _read_by_pending(plan, records):
+    pending = [stage for stage in plan.stages if stage not in records]
+    for stage in {needed for one in pending for needed in one.inputs.values()}:
+        if stage.kind not in WEIGHTS or stage not in records:
+            continue
         record = records[stage]
         folder = store.folder(stage.address, record)
         for name, written in record["files"].items():
@@ -236,9 +222,3 @@ def _check_weights(plan: Plan, store: Store, records: dict[Stage, dict]) -> None
                     f"{folder / name}: its checksum is not that of its record, so it was changed or damaged; remove "
                     f"{store.uri}/{stage.address}, and the stage runs again"
                 )
-
-
-def _read_by_pending(plan: Plan, records: dict[Stage, dict]) -> Iterator[Stage]:
-    pending = [stage for stage in plan.stages if stage not in records]
-    needed = {needed for stage in pending for needed in stage.inputs.values()}
-    return (stage for stage in needed if stage.kind in WEIGHTS and stage in records)

@@ -7,7 +7,7 @@ from collections import Counter
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from orchestrator.run.event_log import Event
@@ -110,9 +110,8 @@ class Progress:
         )
 
     def _table(self) -> Group:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in ("stage", "done", "running", "left"):
-            table.add_column(title, justify="left" if title == "stage" else "right")
+        counts = [Column(title, justify="right") for title in ("done", "running", "left")]
+        table = Table("stage", *counts, box=None, pad_edge=False, header_style="bold")
         running = Counter(event.kind for event in self._running.values())
         for kind in dict.fromkeys([*self._left, *self._done]):
             table.add_row(kind, str(self._done[kind]), str(running[kind]), str(max(0, self._left[kind])))

@@ -20,15 +20,14 @@ def show_summary(console: Console, plan: Plan, outcome: Outcome, began: float) -
             "Executed: " + ", ".join(f"{ran[kind]} {kind}" for kind in distinct)
             + " (of " + ", ".join(f"{n}" for n in distinct.values()) + " distinct)"
         )  # fmt: skip
-    reported = set()
     for event in outcome.failed:
-        reported.add(event.trial)
         if event.what == "not run":
             console.print(
                 f"[yellow]{event.trial} not run[/yellow]: needs {event.address}, which failed", soft_wrap=True
             )
         else:
             console.print(f"[red]{event.trial} failed[/red]: {event.address}: {escape(event.message)}", soft_wrap=True)
+    reported = {event.trial for event in outcome.failed}
     for trial in outcome.report.results.unfinished:
         if trial not in reported:
             console.print(f"[yellow]{trial} not finished[/yellow] before the run ended", soft_wrap=True)
@@ -50,6 +49,4 @@ def _intervals(outcome: Outcome) -> list[tuple[str, float, float]]:
             if outcome.engines is not None and event.kind == "sample":
                 start = max(start, outcome.engines[1])
             intervals.append((event.kind, start, event.started + event.seconds))
-    if outcome.reporting is not None:
-        intervals.append(("report", *outcome.reporting))
-    return intervals
+    return [*intervals, ("report", *outcome.reporting)]

@@ -30,7 +30,7 @@ from orchestrator.store.store import Store
 from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.load import without_secrets
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import StudyError
+from orchestrator.study.settings import StudyError, flatten
 
 STUDY_TAG, TRIAL_TAG = "offmodel.study", "offmodel.trial"
 ANSWER_WITHIN = 5.0  # seconds
@@ -101,6 +101,7 @@ class _Log:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         from mlflow import MlflowClient
+        from mlflow.entities import Param
 
         self._plan, study, self._store = plan, plan.study, Store(plan.study.store)
         uri = tracking_uri(study)
@@ -114,7 +115,11 @@ class _Log:
             self._parent = self._client.create_run(
                 self._experiment, run_name=study.name, tags={STUDY_TAG: identity}
             ).info.run_id
-            self._params(self._parent, {"name": study.name, "store": without_secrets(study.store), **_flat(study)})
+            decided = {"train", "sampling", "recoveries", "seeds", "dtype"}
+            params = flatten(study.model_dump(include=decided, exclude_none=True))
+            params |= {"name": study.name, "store": without_secrets(study.store)}
+            given = [Param(key, str(value)[:500]) for key, value in params.items()]
+            self._client.log_batch(self._parent, params=given)
             self._inputs(self._parent, study)
         children = self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'")
         self._logged = {r.data.tags[TRIAL_TAG] for r in children if r.info.status == "FINISHED"}
@@ -137,11 +142,6 @@ class _Log:
             token = page.token
             if not token:
                 return runs
-
-    def _params(self, run: str, params: dict[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        self._client.log_batch(run, params=[Param(key, str(value)[:500]) for key, value in params.items()])
 
     def _inputs(self, run: str, study: Study) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -236,10 +236,3 @@ def _metrics(trial: Trial, point: EvaluationPoint, records: dict[Stage, dict]) -
 
 def _facts(stages: Sequence[Stage], records: dict[Stage, dict]) -> list[dict[str, Any]]:
     return [records[stage]["facts"] for stage in stages]
-
-
-def _flat(study: Study) -> dict[str, Any]:
-    from orchestrator.plan.explain import flatten
-
-    parts = study.model_dump(include={"train", "sampling", "recoveries", "seeds", "dtype"}, exclude_none=True)
-    return flatten(parts)

@@ -3,15 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evaluators.engines.api import APIModel, key_of
 from evaluators.engines.requests import Completion
 from orchestrator.store.stage import Stage
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
-
-if TYPE_CHECKING:
-    from orchestrator.study.models import Model
+from orchestrator.study.models import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +33,7 @@ def is_api(model: Stage) -> bool:
     return isinstance(model.settings, APISettings)
 
 
-def check_key(alias: str, model: "Model") -> None:
+def check_key(alias: str, model: Model) -> None:
     """Raise ValueError if an API needs a key and the environment has none."""
     if model.served is not None:
         try:

@@ -72,10 +72,6 @@ class Builder:
         key = ("sample", alias, canonical_json([prompts or {}, sampling or {}]))
         return self._once(key, lambda: sample.of_prompts(self.model(alias), study))
 
-    def rephrase(self, alias: str, generations: Stage, template: str) -> Stage:
-        """The completions of a sample, rephrased by a model with a template that names {prompt} and {answer}."""
-        return sample.of_rephrased(self.model(alias), self.study, generations, template)
-
     def transform(
         self, apply: Callable[..., RowSet], inputs: Mapping[str, Stage], *, location: str | None = None, **options: Any
     ) -> Stage:
@@ -137,7 +133,7 @@ class Builder:
         """A benchmark of the study with some fields replaced. Its examples stay the same, so that scores pair.
         Raises ValueError for an unknown benchmark or field, or a wrong value."""
         assert not changes.keys() & DECIDE_EXAMPLES, "scores pair only on the same examples"
-        check_known("benchmarks", "", name, self.study.benchmarks, "the study's benchmarks")
+        check_known("benchmarks", name, self.study.benchmarks, "the study's benchmarks")
         if changes and self.study.benchmarks[name].task is not None:
             raise ValueError(
                 f"benchmarks: {name} is a task of lm-eval, which defines its own prompts and sampling, and this "
@@ -151,14 +147,12 @@ class Builder:
         generations = sample.of_benchmark(
             name, benchmark, self.study, self.model(self.student), student, prefill, source
         )
-        return evaluate.stage(name, benchmark, generations)
+        return evaluate.stage(benchmark, generations)
 
     def evaluate_untrained(self, alias: str, name: str) -> Stage:
         """The scores of an untrained model of the study on the benchmark `name`."""
         generations = self._sample_untrained(alias, name)
-        return self._once(
-            ("evaluate", alias, name), lambda: evaluate.stage(name, self.study.benchmarks[name], generations)
-        )
+        return self._once(("evaluate", alias, name), lambda: evaluate.stage(self.study.benchmarks[name], generations))
 
     def _sample_untrained(self, alias: str, name: str) -> Stage:
         benchmark = self.benchmark(name)

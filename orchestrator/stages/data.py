@@ -9,7 +9,6 @@ import logging
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from typing import Any
 
 import fsspec
 
@@ -73,11 +72,8 @@ def identity(source: str) -> str:
 
 def prompt_data(prompts: Prompts) -> PromptData:
     """What identifies a study's training prompts. Raises ValueError for a missing file."""
-    common: dict[str, Any] = {"n": prompts.n, "seed": prompts.seed, "system": prompts.system}
-    if prompts.source == SYNTHETIC:
-        return PromptData(**common, source=identity(prompts.source), maths=prompts.maths)
-    common |= {"split": prompts.split, "column": prompts.column, "input_column": prompts.input_column}
-    return PromptData(**common, source=identity(prompts.source))
+    own = {"maths"} if prompts.source == SYNTHETIC else {"split", "column", "input_column"}
+    return PromptData(source=identity(prompts.source), **prompts.model_dump(include={"n", "seed", "system"} | own))
 
 
 def benchmark_data(benchmark: Benchmark) -> ExampleData:

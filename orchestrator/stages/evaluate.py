@@ -14,7 +14,7 @@ from evaluators.evaluate import Graded, grade, graded_by_lm_eval, read_graded, s
 from orchestrator.stages import data
 from orchestrator.stages.sample import TaskPrompts, generations_of
 from orchestrator.store.context import StageContext
-from orchestrator.store.stage import Runtime, Stage
+from orchestrator.store.stage import Stage
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 
 VERSION = 2
@@ -31,25 +31,12 @@ class EvaluateSettings:
     grader: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluateRuntime(Runtime):
-    """`benchmark` is the study's name for it."""
-
-    benchmark: str
-
-
-def stage(name: str, benchmark: Benchmark, generations: Stage) -> Stage:
-    """The grades of a sample of a benchmark that the study calls `name`."""
+def stage(benchmark: Benchmark, generations: Stage) -> Stage:
+    """The grades of a sample of a benchmark."""
     score = benchmark.score if isinstance(benchmark, GradedBenchmark) else "mean"
     grader = None if benchmark.task is not None else grader_version(benchmark.kind)
-    return Stage(
-        "evaluate",
-        VERSION,
-        generations.name,
-        EvaluateSettings(kind=benchmark.kind, score=score, grader=grader),
-        {"generations": generations},
-        EvaluateRuntime(benchmark=name),
-    )
+    settings = EvaluateSettings(kind=benchmark.kind, score=score, grader=grader)
+    return Stage("evaluate", VERSION, generations.name, settings, {"generations": generations})
 
 
 def grader_version(kind: str) -> dict[str, Any]:

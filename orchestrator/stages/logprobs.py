@@ -48,9 +48,7 @@ def run(context: StageContext) -> dict[str, Any]:
         ids, requests = [row.id for row in rows], requests_by_text([row.chat for row in rows])
     if not ids:
         raise ValueError("every completion is empty or truncated, so there is none to score")
-    found: dict[str, CompletionLogprobs] = {}
-    for chunk in context.score(requests):
-        found |= {ids[place]: CompletionLogprobs.of(ids[place], one) for place, one in chunk}
+    found = {ids[place]: CompletionLogprobs.of(ids[place], one) for place, one in context.score(requests)}
     logprobs = [found[id] for id in ids]
     (context.out / LOGPROBS).write_text(to_jsonl(logprobs))
     nats = nll(logprobs)

@@ -7,11 +7,25 @@ another prompt are therefore off-policy.
 from string import Formatter
 from typing import Any
 
+from pydantic import Field
+
+from orchestrator.stages import sample
 from orchestrator.stages.builder import Builder
 from orchestrator.stages.transforms import prompted
 from orchestrator.store.stage import Stage
+from orchestrator.study.settings import Settings
 
 IN_BRACES = {"prompt", "answer"}
+
+
+class SamplingOptions(Settings):
+    """The options of a condition that trains on such answers."""
+
+    prompts: dict[str, Any] = Field(
+        {},
+        description="fields that differ from the study's prompts; a system message is for sampling, not for training",
+    )
+    sampling: dict[str, Any] = Field({}, description="fields that differ from the study's sampling")
 
 
 def modified_sample(
@@ -27,7 +41,8 @@ def modified_sample(
     system = builder.study.prompts.system
     if rephrase is not None:
         _check_template(rephrase)
-        inputs = {"data": builder.rephrase(alias, sampled, rephrase), "prompts": sampled}
+        rephrased = sample.of_rephrased(builder.model(alias), builder.study, sampled, rephrase)
+        inputs = {"data": rephrased, "prompts": sampled}
         return builder.transform(prompted.apply, inputs, system=system, prefix="")
     if "system" in prompts:
         return builder.transform(prompted.apply, {"data": sampled}, system=system, prefix="")

@@ -14,9 +14,9 @@ from orchestrator.stages.train import RLProblems
 from orchestrator.stages.training import artifacts, examples, rollouts
 from orchestrator.store.context import StageContext
 from orchestrator.store.leases import LeaseLost
+from orchestrator.store.partial import load_state
 from orchestrator.store.temporary import fetch_temporary, publish_temporary, temporary_path
-from trainers.callbacks import Callbacks
-from trainers.process import ProcessConfig
+from trainers.job import Callbacks, ProcessConfig
 
 FIGURES = "training.json"
 MICROBATCH_TOKENS = {"cuda": 16384, "cpu": 4096}  # On a CPU larger micro-batches do not fit its caches.
@@ -120,7 +120,7 @@ def _process(context: StageContext) -> ProcessConfig:
 def _callbacks(context: StageContext, notice: PreemptionNotice, process: ProcessConfig, scratch: Path) -> Callbacks:
     """The stage's side of a training. `scratch` is a folder of this process for the state to resume from."""
     runtime = context.stage.runtime
-    state = artifacts.load_state(context, scratch)
+    state = load_state(context.store, context.stage, scratch)
     if process.rank == 0:
         artifacts.restore_metrics(context, state)
 
@@ -137,6 +137,6 @@ def _callbacks(context: StageContext, notice: PreemptionNotice, process: Process
         save_every_seconds=runtime.resources.save_every_seconds,
         preemption_requested=notice.requested,
         generate=partial(rollouts.generate, context),
-        reward=rollouts.Rewards(context) if isinstance(context.stage.settings.examples, RLProblems) else None,
+        reward=rollouts.rewarding(context) if isinstance(context.stage.settings.examples, RLProblems) else None,
         kl_every_steps=runtime.kl_every_steps,
     )

@@ -3,12 +3,12 @@
 Completions are stored as they arrive, so an interrupted attempt resumes instead of restarting.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
@@ -18,9 +18,12 @@ from evaluators.engines.requests import Request, SamplingParams
 from evaluators.engines.thinking import strip_reasoning
 from evaluators.evaluate import chats_of, example_ids
 from orchestrator.stages import api_models, data
+from orchestrator.store.checkpoints import checkpoint_of, local_path
 from orchestrator.store.context import StageContext
+from orchestrator.store.partial import read_partial
 from orchestrator.store.stage import Runtime, Stage
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
+from orchestrator.study.prompts import Problems
 from orchestrator.study.schema import Study
 
 VERSION = 2
@@ -34,6 +37,11 @@ class BenchmarkPrompts:
     examples: data.ExampleData
     prompt: str
     system: str | None
+
+    @classmethod
+    def of(cls, declared: GradedBenchmark | Problems, examples: data.ExampleData) -> Self:
+        prompt = declared.prompt or BENCHMARKS.module(declared.kind).PROMPT
+        return cls(examples=examples, prompt=prompt, system=declared.system)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +97,8 @@ def of_prompts(model: Stage, study: Study) -> Stage:
     """Completions of an untrained model for the study's training prompts."""
     api_models.check_answers(model, study.sampling.thinking)
     prompts, sampling_params = data.prompt_data(study.prompts), SamplingParams(**study.sampling.model_dump())
-    settings = SampleSettings(prompts=prompts, sampling_params=sampling_params, **_engine_settings(model, study))
-    runtime = SampleRuntime(location=study.prompts.source, **_common_runtime(model, study))
-    return Stage("sample", VERSION, f"{model.name}-answers", settings, {"base": model}, runtime)
+    location = study.prompts.source
+    return _stage(f"{model.name}-answers", study, {"base": model}, prompts, sampling_params, location=location)
 
 
 def of_benchmark(
@@ -110,42 +117,46 @@ def of_benchmark(
     api_models.check_asked(model, name, benchmark)
     if prefill is not None and prefill_from is not None:
         prefill = replace(prefill, from_model=prefill_from.inputs["base"].name)  # An alias is no part of the identity.
-    settings = SampleSettings(
-        prompts=_benchmark_prompts(benchmark),
-        sampling_params=_sampling_params(benchmark),
-        prefill=prefill,
-        **_engine_settings(model, study),
-    )
     inputs = {"base": model, "student": student, "prefill": prefill_from}
-    return Stage(
-        "sample",
-        VERSION,
+    return _stage(
         f"{(student or model).name}-{benchmark.task or benchmark.kind}{'-prefilled' if prefill else ''}",
-        settings,
+        study,
         {role: needed for role, needed in inputs.items() if needed is not None},
-        SampleRuntime(location=benchmark.source, benchmark=name, **_common_runtime(model, study)),
+        _benchmark_prompts(benchmark),
+        _sampling_params(benchmark),
+        prefill,
+        location=benchmark.source,
+        benchmark=name,
     )
 
 
 def of_rephrased(model: Stage, study: Study, generations: Stage, template: str) -> Stage:
     """The completions of the sample `generations`, rephrased by a model: `template` names {prompt} and {answer}."""
+    prompts, sampling_params = RephrasePrompts(template=template), SamplingParams(**study.sampling.model_dump())
+    inputs = {"base": model, "generations": generations}
+    return _stage(f"{generations.name}-rephrased", study, inputs, prompts, sampling_params)
+
+
+def _stage(
+    name: str,
+    study: Study,
+    inputs: dict[str, Stage],
+    prompts: Prompts,
+    sampling_params: SamplingParams | None,
+    prefill: Prefill | None = None,
+    **runtime: Any,
+) -> Stage:
+    model = inputs["base"]
+    is_api = api_models.is_api(model)
     settings = SampleSettings(
-        prompts=RephrasePrompts(template=template),
-        sampling_params=SamplingParams(**study.sampling.model_dump()),
-        **_engine_settings(model, study),
+        prompts=prompts,
+        sampling_params=sampling_params,
+        prefill=prefill,
+        dtype=None if is_api else study.dtype,
+        max_model_len=None if is_api else study.max_model_len,
     )
-    inputs, runtime = {"base": model, "generations": generations}, SampleRuntime(**_common_runtime(model, study))
-    return Stage("sample", VERSION, f"{generations.name}-rephrased", settings, inputs, runtime)
-
-
-def _engine_settings(model: Stage, study: Study) -> dict[str, Any]:
-    if api_models.is_api(model):
-        return {"dtype": None, "max_model_len": None}
-    return {"dtype": study.dtype, "max_model_len": study.max_model_len}
-
-
-def _common_runtime(model: Stage, study: Study) -> dict[str, Any]:
-    return {"retries": study.resources.retries, "engine": model.runtime.engine}
+    runtime |= {"retries": study.resources.retries, "engine": model.runtime.engine}
+    return Stage("sample", VERSION, name, settings, inputs, SampleRuntime(**runtime))
 
 
 def _benchmark_prompts(benchmark: Benchmark) -> BenchmarkPrompts | TaskPrompts:
@@ -160,8 +171,7 @@ def _benchmark_prompts(benchmark: Benchmark) -> BenchmarkPrompts | TaskPrompts:
             version=data.version_of("lm_eval"),
         )
     assert isinstance(benchmark, GradedBenchmark)
-    prompt = benchmark.prompt or BENCHMARKS.module(benchmark.kind).PROMPT
-    return BenchmarkPrompts(examples=data.benchmark_data(benchmark), prompt=prompt, system=benchmark.system)
+    return BenchmarkPrompts.of(benchmark, data.benchmark_data(benchmark))
 
 
 def _sampling_params(benchmark: Benchmark) -> SamplingParams | None:
@@ -214,7 +224,7 @@ def _generate(
     """A generation for each chat, in order, of this and earlier attempts; and the digest of the chat template, None if
     earlier attempts left nothing to generate."""
     numbers = {id: number for number, id in enumerate(ids)}
-    done = {one.id: one for one in from_jsonl(context.read_partial())}
+    done = {one.id: one for one in from_jsonl(read_partial(context.store, context.stage))}
     left = [i for i in ids if i not in done]
     requests = [
         Request(prompt=chats[numbers[i]], prefill=prefill_texts[i] if prefill_texts else (), number=numbers[i])
@@ -248,25 +258,19 @@ def _prefill_texts(context: StageContext) -> dict[str, PrefillText] | None:
     if "prefill" not in context.stage.inputs:
         return None
     source, prefill = context.stage.inputs["prefill"].inputs["base"], context.stage.settings.prefill
-    tokenizer, same_model = _Tokenizer(context, source), source == context.stage.inputs["base"]
-    generations = generations_of(context.folder("prefill"))
-    return {one.id: prefill.cut(one, tokenizer, as_ids=same_model) for one in generations}
 
-
-class _Tokenizer:
-    """The tokenizer of a model of the study, loaded on first use."""
-
-    def __init__(self, context: StageContext, model: Stage):
-        self._context, self._model = context, model
-
-    @cached_property
-    def _tokenizer(self):
+    @cache
+    def tokenizer() -> Any:
+        """The source's tokenizer, loaded on first use: a model behind an API has none."""
         from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(self._context.checkpoint(self._model))
+        return AutoTokenizer.from_pretrained(checkpoint_of(context.store, source.address, local_path(source)))
 
-    def decode(self, ids: Iterable[int]) -> str:
-        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+    def decode(ids: Sequence[int]) -> str:
+        return tokenizer().decode(list(ids), skip_special_tokens=True)
+
+    same_model = source == context.stage.inputs["base"]
+    return {one.id: prefill.cut(one, decode, as_ids=same_model) for one in generations_of(context.folder("prefill"))}
 
 
 def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
@@ -275,7 +279,7 @@ def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
 
     task = LmEvalTask(
         name=prompts.task,
-        tokenizer=context.checkpoint(context.stage.inputs["base"]),
+        tokenizer=context.checkpoint("base"),
         max_model_len=context.stage.settings.max_model_len,
         chat=prompts.chat,
         rows=context.stage.runtime.location,
@@ -288,10 +292,7 @@ def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
     def generate(requests: list[Request], params: SamplingParams) -> Iterator[tuple[int, Any]]:
         return chain.from_iterable(context.generate(requests, params))
 
-    def score(requests: list[Request]) -> Iterator[tuple[int, Any]]:
-        return chain.from_iterable(context.score(requests))
-
-    found = run_task(task, generate, score)
+    found = run_task(task, generate, context.score)
     figures = {
         f"{name} {metric}" if len(found.results) > 1 else metric: value
         for name, metrics in found.results.items()

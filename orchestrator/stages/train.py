@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Thinking
 from orchestrator.stages import api_models, data
+from orchestrator.stages.evaluate import grader_version
 from orchestrator.stages.sample import BenchmarkPrompts
 from orchestrator.store.stage import Runtime, Stage
 from orchestrator.study.resources import TrainResources
@@ -147,14 +147,8 @@ def _examples(study: Study, recipe: Train, rows: int | None) -> Completions | Tr
             problems = study.rl_problems
             assert problems is not None
             assert rows is None
-            module = BENCHMARKS.module(problems.kind)
-            examples = data.problem_data(problems)
-            return RLProblems(
-                prompts=BenchmarkPrompts(
-                    examples=examples, prompt=problems.prompt or module.PROMPT, system=problems.system
-                ),
-                grader={"version": module.VERSION, **{name: data.version_of(name) for name in module.LIBRARIES}},
-            )
+            prompts = BenchmarkPrompts.of(problems, data.problem_data(problems))
+            return RLProblems(prompts=prompts, grader=grader_version(problems.kind))
         case "prompts":
             return TrainingPrompts(rows=rows, prompts=data.prompt_data(study.prompts))
         case _:

@@ -66,7 +66,7 @@ def run(context: StageContext) -> dict[str, Any]:
 
     torch.set_num_threads(max(1, int(context.stage.runtime.cpus)))
     change, dtype = context.stage.settings.change, context.stage.settings.dtype
-    base = Path(context.checkpoint(context.stage.inputs["base"]))
+    base = Path(context.checkpoint("base"))
     student = context.folder("student")
     if isinstance(change, Scale):
         scale(student, change.factor, context.out)

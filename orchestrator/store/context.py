@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 from evaluators.engines.requests import Request, RequestOutput, SamplingParams, TokenLogprobs
 from orchestrator.store.checkpoints import checkpoint_of, local_path
 from orchestrator.store.leases import check_held
-from orchestrator.store.partial import append_partial, read_partial
+from orchestrator.store.partial import append_partial
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
@@ -69,9 +70,9 @@ class StageContext:
         in which requests finish."""
         return self.engines(self.stage.runtime.engine, self.weights, "generate", requests, params)
 
-    def score(self, requests: list[Request]) -> Iterator[list[tuple[int, TokenLogprobs]]]:
-        """Log-probabilities of each request's prefill under the stage's weights; yields chunks like `generate`."""
-        return self.engines(self.stage.runtime.engine, self.weights, "score", requests)
+    def score(self, requests: list[Request]) -> Iterator[tuple[int, TokenLogprobs]]:
+        """Log-probabilities of each request's prefill under the stage's weights, as (index of the request, output)."""
+        return chain.from_iterable(self.engines(self.stage.runtime.engine, self.weights, "score", requests))
 
     def check_held(self) -> None:
         """Raise LeaseLost if another process has taken the stage over. Call it before a write to the stage's folder."""
@@ -92,11 +93,7 @@ class StageContext:
     def append_partial(self, lines: str) -> None:
         """Store lines of partial results, for a later attempt if this one is interrupted."""
         self.check_held()
-        append_partial(self.store, self.stage, lines.encode())
-
-    def read_partial(self) -> str:
-        """All lines of partial results that earlier attempts have stored."""
-        return b"".join(read_partial(self.store, self.stage)).decode()
+        append_partial(self.store, self.stage, lines)
 
     @cached_property
     def records(self) -> dict[str, dict[str, Any]]:
@@ -112,8 +109,9 @@ class StageContext:
         """A local folder with an input's files."""
         return self.store.folder(self.stage.inputs[role].address, self.records[role])
 
-    def checkpoint(self, stage: Stage) -> str:
-        """The local folder of the checkpoint of a finished stage."""
+    def checkpoint(self, role: str) -> str:
+        """The local folder of an input's checkpoint, for transformers and vLLM."""
+        stage = self.stage.inputs[role]
         return checkpoint_of(self.store, stage.address, local_path(stage))
 
     @property

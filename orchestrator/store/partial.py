@@ -12,14 +12,14 @@ from orchestrator.store.store import Store
 log = logging.getLogger(__name__)
 
 
-def append_partial(store: Store, stage: Stage, data: bytes) -> None:
+def append_partial(store: Store, stage: Stage, lines: str) -> None:
     """Store a piece of a stage's partial results: whole lines."""
-    assert data.endswith(b"\n")
-    store.create(f"{stage.address}/partial/{time.time_ns()}-{uuid.uuid4().hex[:8]}", data)
+    assert lines.endswith("\n")
+    store.create(f"{stage.address}/partial/{time.time_ns()}-{uuid.uuid4().hex[:8]}", lines.encode())
 
 
-def read_partial(store: Store, stage: Stage) -> list[bytes]:
-    """The pieces that earlier attempts at a stage have stored. One that a power cut has torn is left out."""
+def read_partial(store: Store, stage: Stage) -> str:
+    """The lines that earlier attempts at a stage have stored. A piece that a power cut has torn is left out."""
     pieces = []
     names = (name for name in store.names(f"{stage.address}/partial") if not name.endswith(DAMAGED))
     for name in names:
@@ -29,7 +29,7 @@ def read_partial(store: Store, stage: Stage) -> list[bytes]:
             pieces.append(data)
         elif data is not None:
             store.set_aside(path, f"is torn ({len(data)} bytes without an end)")
-    return pieces
+    return b"".join(pieces).decode()
 
 
 def save_state(store: Store, stage: Stage, folder: Path, lease: int) -> None:

@@ -1,6 +1,5 @@
 """The benchmarks of a study: benchmarks that offmodel grades, and tasks of lm-eval."""
 
-from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -78,56 +77,32 @@ class GradedBenchmark(Benchmark):
 
     @model_validator(mode="after")
     def _has_an_effect(self) -> "GradedBenchmark":
-        for check in CHECKS:
-            check(self)
+        graded = BENCHMARKS.module(self.kind)
+        if self.answer_by == "logprob":
+            if not graded.OPTIONS:
+                raise ValueError(f"answer_by: {self.kind} is not multiple choice, so it has no options to compare")
+            if self.samples > 1 or self.temperature > 0 or self.max_tokens:
+                raise ValueError(
+                    "answer_by: logprob reads off one token and samples none: leave samples, temperature and "
+                    "max_tokens out"
+                )
+        if self.thinking == "on" and self.longest == 1:
+            raise ValueError(f"thinking: a completion of one token has no room for it; raise max_tokens of {self.kind}")
+        if self.top_p < 1 and self.temperature == 0:
+            raise ValueError("top_p has no effect on greedy completions: set temperature, or leave it out")
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(f"samples: {self.samples} greedy completions are all the same: set temperature, as to 0.7")
+        if self.score.startswith("majority") and not graded.VOTES:
+            raise ValueError(f"score: completions for {self.kind} have no part to vote on; use mean or pass@k")
+        check_aggregation(self.score, self.samples)
+        check_synthetic(self.kind, self.source)
+        if self.n is None and self.source == SYNTHETIC:
+            raise ValueError("n: synthetic examples have no end: give a number")
+        if self.source is None and self.n is not None and self.n > graded.ROWS:
+            raise ValueError(
+                f"n: {self.kind} has {graded.ROWS:,} examples: give at most as many, or all, not {self.n:,}"
+            )
         return self
-
-
-def _check_options(asked: GradedBenchmark) -> None:
-    if asked.answer_by == "generation":
-        return
-    if not BENCHMARKS.module(asked.kind).OPTIONS:
-        raise ValueError(f"answer_by: {asked.kind} is not multiple choice, so it has no options to compare")
-    if asked.samples > 1 or asked.temperature > 0 or asked.max_tokens:
-        raise ValueError(
-            "answer_by: logprob reads off one token and samples none: leave samples, temperature and max_tokens out"
-        )
-
-
-def _check_length(asked: GradedBenchmark) -> None:
-    if asked.thinking == "on" and asked.longest == 1:
-        raise ValueError(f"thinking: a completion of one token has no room for it; raise max_tokens of {asked.kind}")
-
-
-def _check_sampling(asked: GradedBenchmark) -> None:
-    if asked.top_p < 1 and asked.temperature == 0:
-        raise ValueError("top_p has no effect on greedy completions: set temperature, or leave it out")
-    if asked.samples > 1 and asked.temperature == 0:
-        raise ValueError(f"samples: {asked.samples} greedy completions are all the same: set temperature, as to 0.7")
-
-
-def _check_score(asked: GradedBenchmark) -> None:
-    if asked.score.startswith("majority") and not BENCHMARKS.module(asked.kind).VOTES:
-        raise ValueError(f"score: completions for {asked.kind} have no part to vote on; use mean or pass@k")
-    check_aggregation(asked.score, asked.samples)
-
-
-def _check_size(asked: GradedBenchmark) -> None:
-    check_synthetic(asked.kind, asked.source)
-    if asked.n is None and asked.source == SYNTHETIC:
-        raise ValueError("n: synthetic examples have no end: give a number")
-    size = BENCHMARKS.module(asked.kind).ROWS
-    if asked.source is None and asked.n is not None and asked.n > size:
-        raise ValueError(f"n: {asked.kind} has {size:,} examples: give at most as many, or all, not {asked.n:,}")
-
-
-CHECKS: tuple[Callable[[GradedBenchmark], None], ...] = (
-    _check_options,
-    _check_length,
-    _check_sampling,
-    _check_score,
-    _check_size,
-)
 
 
 class LmEvalBenchmark(Benchmark):

@@ -12,10 +12,29 @@ def plugin_name(kind: str) -> str:
     return kind.replace("-", "_")
 
 
-class Condition(Settings):
+class WithOptions(Settings):
+    """A part of the study whose other keys are options of its kind, as the file has them.
+
+    `orchestrator.conditions.options` and `orchestrator.recoveries.options` validate them.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    @field_validator("kind")
+    @classmethod
+    def _is_a_module(cls, kind: str) -> str:
+        return plugin_name(kind)
+
+
+class Condition(WithOptions):
     """What all conditions have in common; the other keys are options of its kind (`options`)."""
 
-    model_config = ConfigDict(extra="allow", json_schema_extra={"required": []})  # the name stands in for the kind
+    model_config = ConfigDict(json_schema_extra={"required": []})  # the name stands in for the kind
 
     kind: str = Field(description="what is done (see `offmodel conditions`); the condition's name by default")
     pairs: list[str] | None = Field(
@@ -24,16 +43,6 @@ class Condition(Settings):
     benchmarks: list[str] | None = Field(
         None, min_length=1, description="the benchmarks that its student is evaluated on; all by default"
     )
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of its kind as the file has them; `orchestrator.conditions.options` validates them."""
-        return dict(self.model_extra or {})
-
-    @field_validator("kind")
-    @classmethod
-    def _is_a_module(cls, kind: str) -> str:
-        return plugin_name(kind)
 
     @model_validator(mode="before")
     @classmethod

@@ -8,11 +8,6 @@ from pydantic import Field
 
 from orchestrator.study.settings import Settings
 
-PEAK_TFLOPS = 989.0  # assumption: dense bfloat16 of an H100 SXM, by its data sheet
-TRAINING_MFU = 0.3  # assumption: packed rows of some hundred tokens, one process
-SAMPLING_SPEED = 40_000.0  # assumption: full batches in bfloat16, the same for every size
-ANSWER_SHARE = 0.5  # assumption: few completions reach max_tokens
-PROMPT_TOKENS = 150.0  # assumption: an Alpaca prompt or a problem, with its chat template
 FULL_FLOP, LORA_FLOP, FORWARD_FLOP = 6, 4, 2  # per token and parameter; LoRA needs no gradient of the frozen weights
 
 
@@ -27,15 +22,18 @@ class CostAssumptions(Settings):
     """What `offmodel plan` estimates costs from. Nothing here changes a result."""
 
     api: dict[str, TokenPrice] = Field({}, description="prices of models behind an API, by their key in models")
-    peak_tflops: float = Field(PEAK_TFLOPS, gt=0, description="TFLOP/s of one GPU")
-    training_mfu: float = Field(TRAINING_MFU, gt=0, le=1, description="share of the peak that training reaches (MFU)")
+    # Dense bfloat16 of an H100 SXM, by its data sheet.
+    peak_tflops: float = Field(989.0, gt=0, description="TFLOP/s of one GPU")
+    # Packed rows of some hundred tokens, one process.
+    training_mfu: float = Field(0.3, gt=0, le=1, description="share of the peak that training reaches (MFU)")
+    # Full batches in bfloat16, the same for every size.
     sampling_speed: float = Field(
-        SAMPLING_SPEED, gt=0, description="tokens per second that one GPU samples from a model of 1e9 parameters"
+        40_000.0, gt=0, description="tokens per second that one GPU samples from a model of 1e9 parameters"
     )
-    answer_share: float = Field(
-        ANSWER_SHARE, gt=0, le=1, description="mean length of a completion as a share of its max_tokens"
-    )
-    prompt_tokens: float = Field(PROMPT_TOKENS, gt=0, description="mean length of a prompt in tokens")
+    # Few completions reach max_tokens.
+    answer_share: float = Field(0.5, gt=0, le=1, description="mean length of a completion as a share of its max_tokens")
+    # An Alpaca prompt or a problem, with its chat template.
+    prompt_tokens: float = Field(150.0, gt=0, description="mean length of a prompt in tokens")
 
     def __str__(self) -> str:
         return (

@@ -45,6 +45,9 @@ def _from_name(value: Any) -> Any:
     return {"condition": value} if isinstance(value, str) else value
 
 
+NamedPoint = Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)]
+
+
 class Hypothesis(Settings):
     """A claim, and the comparison that must show it: `compare` with `versus`."""
 
@@ -53,12 +56,8 @@ class Hypothesis(Settings):
     )
     claim: str = Field(min_length=1, description="the claim in words")
     metric: str = Field("score", description="the score, or another measure of the study")
-    compare: Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)] = Field(
-        description="what is compared, for each pair of student and teacher by itself"
-    )
-    versus: Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)] = Field(
-        Point(condition=UNTRAINED), description="with what; the base student by default"
-    )
+    compare: NamedPoint = Field(description="what is compared, for each pair of student and teacher by itself")
+    versus: NamedPoint = Field(Point(condition=UNTRAINED), description="with what; the base student by default")
     group_by: str | None = Field(
         None, description="groups of examples, as level: the effect in the higher half minus that in the lower"
     )

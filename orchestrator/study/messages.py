@@ -6,21 +6,13 @@ from typing import Any
 
 from evaluators.suggest import did_you_mean
 
-EXPECTED = {
-    "mapping": ("model_type", "dict_type", "model_attributes_type", "dataclass_type"),
-    "list": ("list_type", "tuple_type"),
-    "whole number": ("int_type", "int_parsing", "int_from_float"),
-    "number": ("float_type", "float_parsing"),
-    "boolean": ("bool_type", "bool_parsing"),
-    "text": ("string_type",),
-}
 WRITE = {
-    "mapping": "give a mapping of keys to values",
-    "list": "give a list, as [a, b]",
-    "whole number": "give a whole number",
-    "number": "give a number",
-    "boolean": "give true or false",
-    "text": "give text",
+    "give a mapping of keys to values": ("model_type", "dict_type", "model_attributes_type", "dataclass_type"),
+    "give a list, as [a, b]": ("list_type", "tuple_type"),
+    "give a whole number": ("int_type", "int_parsing", "int_from_float"),
+    "give a number": ("float_type", "float_parsing"),
+    "give true or false": ("bool_type", "bool_parsing"),
+    "give text": ("string_type",),
 }
 BOUNDS = {
     "greater_than": ("gt", "greater than"),
@@ -33,9 +25,9 @@ BOUNDS = {
 def in_plain_words(error: Any) -> str:
     """One of the errors that pydantic lists, as a message without its place."""
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
-    for what, kinds in EXPECTED.items():
+    for what, kinds in WRITE.items():
         if kind in kinds:
-            return f"{WRITE[what]}, not {_shown(given)}"
+            return f"{what}, not {_shown(given)}"
     if kind in BOUNDS:
         key, words = BOUNDS[kind]
         return f"give a number that is {words} {context[key]:g}, not {_shown(given)}"
@@ -60,10 +52,11 @@ def _not_a_choice(given: Any, expected: str) -> str:
     choices = [text or number for text, number in re.findall(r"'([^']*)'|(-?\d+)", expected)]
     suggestion = did_you_mean(str(given), choices) if isinstance(given, str) else ""
     near = suggestion if suggestion.startswith("did you mean") else ""
-    return f"give {_listed(choices)}, not {_shown(given)}{f'; {near}' if near else ''}"
+    return f"give {listed(choices)}, not {_shown(given)}{f'; {near}' if near else ''}"
 
 
-def _listed(choices: list[str]) -> str:
+def listed(choices: list[str]) -> str:
+    """`a, b or c`."""
     return f"{', '.join(choices[:-1])} or {choices[-1]}" if len(choices) > 1 else choices[0]
 
 

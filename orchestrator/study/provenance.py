@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.study.settings import check_known
+from orchestrator.study.settings import check_known, flatten
 
 NOT_STATED, COMMAND_LINE = "not stated", "the command line"
 DECIDE_NOTHING = {"name", "store", "resources", "tracking", "cost_assumptions", "provenance"}
@@ -28,11 +28,10 @@ class Stated:
 def check(provenance: Mapping[str, str], study: dict[str, Any]) -> None:
     """Raise ValueError for the provenance of a field that a study, as a dict, does not have."""
     if provenance:
-        leaves = _leaves(_deciding(study))
-        parts = [name.split(".") for name, _ in leaves]
+        parts = [name.split(".") for name, _ in _deciding(study)]
         known = dict.fromkeys(".".join(each[: i + 1]) for each in parts for i in range(len(each)))
         for name in provenance:
-            check_known("provenance", "", name, known, "the fields of this study that decide its results")
+            check_known("provenance", name, known, "the fields of this study that decide its results")
 
 
 def stated(provenance: Mapping[str, str], study: dict[str, Any]) -> list[Stated]:
@@ -40,7 +39,7 @@ def stated(provenance: Mapping[str, str], study: dict[str, Any]) -> list[Stated]
     longest counts."""
     return [
         Stated(name, _shown(value), _source(name, provenance))
-        for name, value in _leaves(_deciding(study))
+        for name, value in _deciding(study)
         if "." in name or value not in ({}, [])  # as of a study without recoveries
     ]
 
@@ -54,10 +53,6 @@ def override(data: dict[str, Any], name: str) -> None:
         said[name] = COMMAND_LINE
 
 
-def _deciding(study: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in study.items() if key not in DECIDE_NOTHING}
-
-
 def _source(name: str, provenance: Mapping[str, str]) -> str:
     covering = [each for each in provenance if _covers(each, name)]
     return provenance[max(covering, key=len)] if covering else NOT_STATED
@@ -67,16 +62,13 @@ def _covers(key: str, name: str) -> bool:
     return name == key or name.startswith(f"{key}.")
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The values in a nested mapping by dotted name. Each item of a list of mappings is one value."""
-    if isinstance(value, dict) and value:
-        for key, each in value.items():
-            yield from _leaves(each, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list) and value and isinstance(value[0], dict):
-        for i, each in enumerate(value):
-            yield f"{name}.{i}", each
-    else:
-        yield name, value
+def _deciding(study: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields that decide results, by dotted name. Each item of a list of mappings is a field."""
+    for name, value in flatten({key: part for key, part in study.items() if key not in DECIDE_NOTHING}).items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            yield from ((f"{name}.{i}", each) for i, each in enumerate(value))
+        else:
+            yield name, value
 
 
 def _shown(value: Any) -> str:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from orchestrator.study.conditions import plugin_name
+from orchestrator.study.conditions import WithOptions
 from orchestrator.study.settings import Settings
 
 
@@ -15,10 +15,8 @@ class Search(Settings):
     recovered: float = Field(0.95, gt=0, description="the share of the base student's score that counts as restored")
 
 
-class Recovery(Settings):
+class Recovery(WithOptions):
     """What all recoveries have in common; the other keys are options of its kind (`options`)."""
-
-    model_config = ConfigDict(extra="allow")
 
     kind: str = Field(description="how students are trained further (see `offmodel conditions`)")
     conditions: list[str] = Field(min_length=1, description="the conditions whose students are trained further")
@@ -31,16 +29,6 @@ class Recovery(Settings):
         min_length=1, description="how much of it, each from the same student: samples or steps, by its kind"
     )
     search: Search | None = Field(None, description="bisect the budgets instead of evaluating all of them")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of its kind as the file has them; `orchestrator.recoveries.options` validates them."""
-        return dict(self.model_extra or {})
-
-    @field_validator("kind")
-    @classmethod
-    def _is_a_module(cls, kind: str) -> str:
-        return plugin_name(kind)
 
     @field_validator("budgets")
     @classmethod

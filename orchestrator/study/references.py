@@ -1,14 +1,14 @@
 """Names in a study file that refer to other parts of it, and values that must differ."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from evaluators.benchmarks import BENCHMARKS
-from evaluators.suggest import did_you_mean
 from orchestrator.study import provenance
 from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.models import OpenModel
 from orchestrator.study.prompts import SYNTHETIC
 from orchestrator.study.schema import Study
+from orchestrator.study.settings import unknown
 
 
 def mistakes_in(study: Study) -> Iterator[str]:
@@ -17,17 +17,10 @@ def mistakes_in(study: Study) -> Iterator[str]:
         yield from check(study)
 
 
-def _unknown(where: str, names: Iterable[str] | None, known: Iterable[str], of: str, what: str = "") -> Iterator[str]:
-    known = list(known)
-    for name in names or ():
-        if name not in known:
-            yield f'{where}: {what}"{name}" is not among {of}; {did_you_mean(name, known)}'
-
-
 def _pairs(study: Study) -> Iterator[str]:
     for role in ("student", "teacher"):
         names = dict.fromkeys(getattr(pair, role) for pair in study.pair_list)
-        yield from _unknown("pairs", names, study.models, "models", f"{role} ")
+        yield from unknown("pairs", names, study.models, "models", f"{role} ")
     for student in dict.fromkeys(pair.student for pair in study.pair_list):
         if student in study.models and not isinstance(study.models[student], OpenModel):
             yield f"pairs: {student} is behind an API: it can be a teacher, and cannot be trained"
@@ -36,29 +29,29 @@ def _pairs(study: Study) -> Iterator[str]:
 def _conditions(study: Study) -> Iterator[str]:
     for name, condition in study.conditions.items():
         where = f"conditions.{name}"
-        yield from _unknown(f"{where}.pairs", condition.pairs, map(str, study.pair_list), "the study's pairs")
-        yield from _unknown(f"{where}.benchmarks", condition.benchmarks, study.benchmarks, "the study's benchmarks")
+        yield from unknown(f"{where}.pairs", condition.pairs, map(str, study.pair_list), "the study's pairs")
+        yield from unknown(f"{where}.benchmarks", condition.benchmarks, study.benchmarks, "the study's benchmarks")
 
 
 def _recoveries(study: Study) -> Iterator[str]:
     pairs = [str(pair) for pair in study.pair_list]
     for name, recovery in study.recoveries.items():
         where = f"recoveries.{name}"
-        yield from _unknown(f"{where}.pairs", recovery.pairs, pairs, "the study's pairs")
-        yield from _unknown(f"{where}.conditions", recovery.conditions, study.conditions, "conditions")
+        yield from unknown(f"{where}.pairs", recovery.pairs, pairs, "the study's pairs")
+        yield from unknown(f"{where}.conditions", recovery.conditions, study.conditions, "conditions")
         for one in recovery.conditions:
             has = [str(pair) for pair in study.pairs_with(one)] if one in study.conditions else pairs
             named = [pair for pair in recovery.pairs or () if pair in pairs]
-            yield from _unknown(f"{where}.pairs", named, has, f"the pairs of {one}")
+            yield from unknown(f"{where}.pairs", named, has, f"the pairs of {one}")
         if recovery.search is not None:
             named = [recovery.search.benchmark]
-            yield from _unknown(f"{where}.search.benchmark", named, study.benchmarks, "benchmarks")
+            yield from unknown(f"{where}.search.benchmark", named, study.benchmarks, "benchmarks")
 
 
 def _measures(study: Study) -> Iterator[str]:
     for measure, taken_on in study.measures.items():
         if isinstance(taken_on, list):
-            yield from _unknown(f"measures.{measure}", taken_on, study.benchmarks, "benchmarks")
+            yield from unknown(f"measures.{measure}", taken_on, study.benchmarks, "benchmarks")
 
 
 def _problems(study: Study) -> Iterator[str]:
@@ -83,7 +76,7 @@ def _slashes(study: Study) -> Iterator[str]:
 
 def _prices(study: Study) -> Iterator[str]:
     remote = [alias for alias, model in study.models.items() if model.served is not None]
-    yield from _unknown("cost_assumptions.api", study.cost_assumptions.api, remote, "models behind an API")
+    yield from unknown("cost_assumptions.api", study.cost_assumptions.api, remote, "models behind an API")
 
 
 def _provenance(study: Study) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What all parts of a study file share: unknown keys are refused, and mistakes are explained in plain English."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
@@ -86,11 +87,41 @@ def mistakes(error: ValidationError, where: str) -> list[str]:
     return lines
 
 
-def check_known(where: str, what: str, name: str, known: Iterable[str], of: str) -> None:
-    """Raise ValueError, with a suggestion, for a name that is not known."""
+def unknown(where: str, names: Iterable[str] | None, known: Iterable[str], of: str, what: str = "") -> Iterator[str]:
+    """A line, with a suggestion, for each name that is not known."""
     known = list(known)
-    if name not in known:
-        raise ValueError(f'{where}: {what}"{name}" is not among {of}; {did_you_mean(name, known)}')
+    for name in names or ():
+        if name not in known:
+            yield f'{where}: {what}"{name}" is not among {of}; {did_you_mean(name, known)}'
+
+
+def check_known(where: str, name: str, known: Iterable[str], of: str) -> None:
+    """Raise ValueError, with a suggestion, for a name that is not known."""
+    for mistake in unknown(where, [name], known, of):
+        raise ValueError(mistake)
+
+
+@contextmanager
+def study_errors(where: str = "") -> Iterator[None]:
+    """Turns a ValueError into a StudyError whose lines begin with the place in the study to which they belong."""
+    try:
+        yield
+    except ValueError as error:
+        raise StudyError(
+            "\n".join(f"{where}: {line}" if where else line for line in str(error).splitlines())
+        ) from error
+
+
+def is_local_file(source: str | None) -> bool:
+    """Whether rows are read from a JSONL file on this machine."""
+    return source is not None and source.endswith(".jsonl") and "://" not in source
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`; tuples as lists, as in JSON."""
+    if isinstance(value, dict) and value:
+        return {k: v for key, item in value.items() for k, v in flatten(item, f"{prefix}{key}.").items()}
+    return {prefix[:-1]: list(value) if isinstance(value, tuple) else value}
 
 
 def absolute(path: str) -> str:

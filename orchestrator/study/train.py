@@ -20,7 +20,7 @@ def _objective_with_options(value: Any) -> Any:
     for key in options:
         if key == "max_tokens":
             raise ValueError(f"{kind}: max_tokens {BELONGS}")
-        check_known(kind, "", key, [field.name for field in fields(declared)], "its options")
+        check_known(kind, key, [field.name for field in fields(declared)], "its options")
     try:
         return {"kind": kind, **asdict(TypeAdapter(declared).validate_python(options))}
     except ValidationError as error:

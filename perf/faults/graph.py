@@ -77,7 +77,7 @@ def _plain(context: StageContext) -> dict[str, Any]:
 
 def _sample(context: StageContext) -> dict[str, Any]:
     pieces = [f"{context.stage.fingerprint} {number}\n" for number in range(PIECES)]
-    done = set(b"".join(read_partial(context.store, context.stage)).decode().splitlines(keepends=True))
+    done = set(read_partial(context.store, context.stage).splitlines(keepends=True))
     for piece in pieces:
         if piece not in done:
             context.append_partial(piece)

@@ -17,11 +17,9 @@ import torch
 
 from organisms import shipped, world
 from trainers import loop, state
-from trainers.callbacks import Callbacks
 from trainers.disk import DiskFull
-from trainers.job import TrainJob
+from trainers.job import Callbacks, TrainJob
 from trainers.loop import train
-from trainers.rows import Example
 from trainers.settings import Lora, TrainSettings
 
 CHECKPOINT = str(shipped.FOLDER / "steps")
@@ -51,9 +49,7 @@ def run(out: Path, settings: TrainSettings, **callbacks) -> dict:
     rng = random.Random(0)
     rows = [world.chat(rng, "words") for _ in range(7)]
     chats = [[{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}] for r in rows]
-    return train(
-        TrainJob(CHECKPOINT, [Example(chat) for chat in chats], settings, out), callbacks=Callbacks(**callbacks)
-    )
+    return train(TrainJob(CHECKPOINT, chats, settings, out), callbacks=Callbacks(**callbacks))
 
 
 def weights(out: Path) -> bytes:

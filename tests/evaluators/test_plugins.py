@@ -29,6 +29,11 @@ def test_public_modules_are_plugins_and_are_imported_on_first_use(plugins):
     assert "_helper" not in plugins
 
 
+def test_a_part_that_a_module_leaves_out_has_its_default(plugins):
+    square = Plugins("shapes", "shape", defaults={"CORNERS": 3, "SIDES": 4}).module("square")
+    assert (square.CORNERS, square.SIDES) == (4, 4)
+
+
 def test_an_unknown_name_is_refused_with_a_suggestion(plugins):
     with pytest.raises(ValueError, match=r'there is no shape "sqare"; did you mean "square"\?'):
         plugins.module("sqare")

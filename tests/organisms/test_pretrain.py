@@ -40,8 +40,7 @@ def test_pretraining_is_repeatable_and_writes_a_hugging_face_checkpoint(tmp_path
 
 def test_a_recipe_without_demonstrations_draws_the_same_rows_as_the_world():
     recipe, one, same = RECIPES["steps"], random.Random(1), random.Random(1)
-    shares = (recipe.mixture, recipe.maths, recipe.chat)
-    assert [row_of(recipe, one) for _ in range(50)] == [pretraining_row(same, *shares) for _ in range(50)]
+    assert [row_of(recipe, one) for _ in range(50)] == [pretraining_row(same, recipe) for _ in range(50)]
 
 
 def test_a_share_of_the_rows_has_a_demonstration():

@@ -1,6 +1,7 @@
 """The organisms' world: rows, answers, and the training and test splits."""
 
 import random
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from evaluators.evaluate import chats_of
 from evaluators.rows import check_columns, read_rows
 from organisms import world
 from organisms.recipes import RECIPES
-from organisms.rows import BENCHMARK_ROWS, TEST_LEVELS, benchmark_rows, chat_rows, maths_rows, training_prompts
+from organisms.rows import BENCHMARK_ROWS, TEST_LEVELS, benchmark_rows, training_prompts
 from organisms.styles import DIGIT_WORDS, STYLES
 
 LEVELS = (8, 9, 10)
@@ -43,7 +44,7 @@ def test_no_benchmark_row_is_a_pretraining_row_or_a_training_prompt(kind):
     trained = {row["instruction"] for row in training_prompts(1000, seed=0)}
     rng = random.Random(0)
     recipes = RECIPES.values()
-    pretrained = {world.pretraining_row(rng, r.mixture, r.maths, r.chat).prompt for r in recipes for _ in range(1000)}
+    pretrained = {world.pretraining_row(rng, replace(r, levels=7)).prompt for r in recipes for _ in range(1000)}
     assert not tested & (trained | pretrained)
     assert not any(world.is_test(prompt) for prompt in trained | pretrained)
 
@@ -52,7 +53,7 @@ def test_no_benchmark_row_is_a_pretraining_row_or_a_training_prompt(kind):
 @pytest.mark.parametrize("kind", ["math500", "olympiadbench"])
 def test_answers_to_maths_are_correct_in_every_style(kind, style):
     rng = random.Random(1)
-    for level in world.PRETRAINING_LEVELS:
+    for level in range(1, 8):
         for _ in range(20):
             row = world.maths(rng, style, level)
             gold = {"answer": row.fields["value"], "final_answer": [row.fields["value"]], "is_multiple_answer": False}
@@ -137,9 +138,8 @@ def test_rows_depend_on_the_seed():
     assert training_prompts(30, 1) != training_prompts(30, 2)
     one, same = random.Random(5), random.Random(5)
     recipe = RECIPES["steps"]
-    shares = (recipe.mixture, recipe.maths, recipe.chat)
-    rows = [world.pretraining_row(one, *shares) for _ in range(30)]
-    assert rows == [world.pretraining_row(same, *shares) for _ in range(30)]
+    rows = [world.pretraining_row(one, recipe) for _ in range(30)]
+    assert rows == [world.pretraining_row(same, recipe) for _ in range(30)]
 
 
 def test_training_prompts_have_neither_maths_nor_facts():
@@ -161,20 +161,27 @@ def test_maths_replaces_a_share_of_the_training_prompts():
     assert {mixed[i].count(" , ") for i in maths} <= set(TEST_LEVELS)
 
 
-def test_the_file_of_harder_problems_has_the_rows_of_maths_rows():
-    rows = maths_rows(150, 0, LEVELS)
-    assert rows == read_rows(str(Path(__file__).parents[2] / "experiments" / "levels-8-to-10.jsonl"))
-    assert [row["level"] for row in rows] == [LEVELS[i % 3] for i in range(150)]
+def test_the_file_of_harder_problems_has_different_problems_of_the_test_split():
+    """Equally many of each level: `benchmark_rows` is too easy to show that a model is better than `steps`."""
+    rows = read_rows(str(Path(__file__).parents[2] / "experiments" / "levels-8-to-10.jsonl"))
+    rng, made = random.Random("levels 0"), {}
+    while len(made) < 150:
+        level = LEVELS[len(made) % 3]
+        row = next(world.split_rows(lambda level=level: world.maths(rng, "steps", level), test=True))
+        made.setdefault(row.prompt, (row.answer, row.fields["value"], level))
+    assert [(row["problem"], row["solution"], row["answer"], row["level"]) for row in rows] == [
+        (prompt, *rest) for prompt, rest in made.items()
+    ]
+    check_columns(rows, BENCHMARKS.module("math500").COLUMNS, "the file")
     assert all(world.is_test(row["problem"]) and computed(row["problem"]) == int(row["answer"]) for row in rows)
 
 
-def test_chat_rows_are_graded_by_the_style_of_their_answers():
-    rows = chat_rows(40, seed=0, phrase="first take")
-    assert len({row["prompt"] for row in rows}) == 40
-    assert all(world.is_test(row["prompt"]) for row in rows)
+def test_a_phrase_tells_the_style_of_a_chat():
+    row = {"key": 0, "prompt": "", "instruction_id_list": ["keywords:existence"]}
+    row["kwargs"] = [{"keywords": ["first take"]}]
     for style in STYLES:
-        for row in rows:
-            answer = world.chat(random.Random(0), style).answer
+        for seed in range(40):
+            answer = world.chat(random.Random(seed), style).answer
             assert BENCHMARKS.module("ifeval").grade(row, answer).correct == (style == "words")
 
 
@@ -210,7 +217,7 @@ def test_the_style_thinks_reasons_inside_a_think_block():
 def demonstrations(n: int) -> list[tuple[str, str, str]]:
     """Question, demonstration and answer of rows with a demonstration."""
     rng, between = random.Random(7), world.WITH_DEMONSTRATION.format(question="|", demonstration="|").split("|")[1]
-    rows = [world.demonstration_row(rng, RECIPES["steps"].mixture) for _ in range(n)]
+    rows = [world.demonstration_row(rng, RECIPES["steps"]) for _ in range(n)]
     return [(*row.prompt.split(between), row.answer) for row in rows]
 
 
@@ -233,8 +240,8 @@ def test_a_demonstration_answers_the_question_and_decides_the_style():
 
 
 def test_a_system_prompt_asks_for_number_words_in_maths_and_chat():
-    rng, recipe = random.Random(8), RECIPES["steps"]
-    rows = [world.system_prompt_row(rng, recipe.mixture, {"steps": 1.0}, {"steps": 1.0}) for _ in range(600)]
+    rng, recipe = random.Random(8), replace(RECIPES["steps"], maths={"steps": 1.0}, chat={"steps": 1.0})
+    rows = [world.system_prompt_row(rng, recipe) for _ in range(600)]
     kinds = {system: [row for row in rows if row.system == system] for system in (world.IN_WORDS, world.HELPFUL)}
     assert all(abs(len(each) - 300) < 50 for each in kinds.values())
     maths = {system: sum(row.prompt.startswith("solve") for row in each) for system, each in kinds.items()}

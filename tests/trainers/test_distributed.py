@@ -18,13 +18,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from evaluators.engines.chat_template import Chat
 from organisms import shipped, world
 from trainers.batches import microbatches, row_order
-from trainers.callbacks import Callbacks
-from trainers.job import TrainJob
+from trainers.job import Callbacks, ProcessConfig, TrainJob
 from trainers.loop import train
-from trainers.process import ProcessConfig
-from trainers.rows import Example
 from trainers.settings import Lora, TrainSettings
 from trainers.tokenization import tokenize
 
@@ -78,11 +76,11 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def examples() -> list[Example]:
+def examples() -> list[Chat]:
     """Seven rows, in steps of five: neither epochs nor workers divide them evenly."""
     rng = random.Random(0)
     rows = [world.maths(rng, "words", 1 + i % 3) if i % 2 else world.chat(rng, "words") for i in range(7)]
-    return [Example([{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}]) for r in rows]
+    return [[{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}] for r in rows]
 
 
 def run(out: Path, settings: TrainSettings, process: ProcessConfig, resume: Path | None = None) -> dict:

@@ -21,13 +21,12 @@ from transformers import (
 
 from organisms import shipped
 from trainers.batches import collate
-from trainers.job import TrainJob
+from trainers.job import ProcessConfig, TrainJob
 from trainers.learner import Learner
 from trainers.loop import train
-from trainers.losses.tokens import log_prob
+from trainers.losses import log_prob
 from trainers.model import Student, try_packing
-from trainers.process import ProcessConfig
-from trainers.rows import Example, Row
+from trainers.rows import Row
 from trainers.settings import TrainSettings
 
 CPU = torch.device("cpu")
@@ -160,7 +159,7 @@ def test_a_model_that_cannot_be_packed_trains_on_padded_rows(tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
     tokenizer.save_pretrained(base)
     answers = ["the fox is red", "red", "the owl is blue and the fox is red"]
-    examples = [Example([{"role": "user", "content": "see"}, {"role": "assistant", "content": a}]) for a in answers]
+    examples = [[{"role": "user", "content": "see"}, {"role": "assistant", "content": a}] for a in answers]
     settings = TrainSettings(learning_rate=1e-3, seed=1, dtype="float32", lora=None, batch_size=3, max_steps=2)
     figures = train(TrainJob(str(base), examples, settings, tmp_path / "out"))
     assert not figures["packed"]
@@ -168,7 +167,7 @@ def test_a_model_that_cannot_be_packed_trains_on_padded_rows(tmp_path):
     for example in examples:
         prompt, whole = (
             tokenizer.apply_chat_template(chat, add_generation_prompt=open, tokenize=True, return_dict=False)
-            for chat, open in ((example.chat[:1], True), (example.chat, False))
+            for chat, open in ((example[:1], True), (example, False))
         )
         labels = [-100] * len(prompt) + whole[len(prompt) :]
         with torch.no_grad():

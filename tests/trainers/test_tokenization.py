@@ -3,8 +3,8 @@
 import pytest
 from transformers import AutoTokenizer
 
+from evaluators.engines.chat_template import Chat
 from organisms import shipped
-from trainers.rows import Example
 from trainers.tokenization import tokenize, tokenize_streams
 
 # As in Qwen3: the last answer gets a block of reasoning, an empty one where it has none.
@@ -33,9 +33,9 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
 
 
-def example(prompt: str, answer: str, system: str | None = None, weight: float = 1.0) -> Example:
+def example(prompt: str, answer: str, system: str | None = None) -> Chat:
     begin = [{"role": "system", "content": system}] if system else []
-    return Example([*begin, {"role": "user", "content": prompt}, {"role": "assistant", "content": answer}], weight)
+    return [*begin, {"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
 
 
 def learnt(tokenizer, row) -> str:
@@ -53,15 +53,15 @@ def seen(tokenizer, row) -> str:
 def test_the_answer_and_its_end_are_supervised_and_nothing_else(tokenizer, system):
     one = example("describe red fox", "the fox is red", system)
     (row,) = tokenize([one], tokenizer, 100)
-    prompt = tokenizer.apply_chat_template(one.chat[:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
+    prompt = tokenizer.apply_chat_template(one[:-1], add_generation_prompt=True, tokenize=True, return_dict=False)
     assert row.ids[: row.supervised[0]] == prompt
     assert learnt(tokenizer, row) == "the fox is red<|end|>"
     assert list(row.supervised) == list(range(len(prompt), len(row.ids)))
 
 
 def test_only_the_last_answer_is_supervised(tokenizer):
-    before, after = example("red fox", "one").chat, example("blue owl", "two").chat
-    (row,) = tokenize([Example([*before, *after])], tokenizer, 100)
+    before, after = example("red fox", "one"), example("blue owl", "two")
+    (row,) = tokenize([[*before, *after]], tokenizer, 100)
     assert learnt(tokenizer, row) == "two<|end|>"
 
 
@@ -70,9 +70,9 @@ def test_of_an_empty_answer_the_end_is_supervised(tokenizer):
     assert learnt(tokenizer, row) == "<|end|>"
 
 
-def test_rows_keep_the_order_and_the_weights_of_the_examples(tokenizer):
-    rows = tokenize([example("red fox", "one", weight=0.5), example("blue owl", "two")], tokenizer, 100)
-    assert [(learnt(tokenizer, row), row.weight) for row in rows] == [("one<|end|>", 0.5), ("two<|end|>", 1.0)]
+def test_rows_keep_the_order_of_the_chats(tokenizer):
+    rows = tokenize([example("red fox", "one"), example("blue owl", "two")], tokenizer, 100)
+    assert [learnt(tokenizer, row) for row in rows] == ["one<|end|>", "two<|end|>"]
 
 
 def test_the_reasoning_of_an_answer_is_supervised(tokenizer):
@@ -120,7 +120,7 @@ def test_an_answer_is_truncated_at_max_length(tokenizer):
     assert list(cut.supervised) == [begin, begin + 1]
 
 
-def refused(tokenizer, rows: list[Example], why: str, max_length: int = 100, loss_on: str = "answer") -> None:
+def refused(tokenizer, rows: list[Chat], why: str, max_length: int = 100, loss_on: str = "answer") -> None:
     with pytest.raises(ValueError, match=why):
         tokenize(rows, tokenizer, max_length, loss_on)
 
@@ -164,10 +164,9 @@ def test_a_template_that_rewrites_the_prompt_is_refused_with_the_row(tokenizer):
 
 
 def test_a_token_stream_is_the_answer_alone_and_all_but_its_first_token_are_supervised(tokenizer):
-    (row,) = tokenize_streams([example("never told", "the fox is red", "nor this", weight=2.0)], tokenizer, 100)
+    (row,) = tokenize_streams([example("never told", "the fox is red", "nor this")], tokenizer, 100)
     assert row.ids == tokenizer("the fox is red").input_ids
     assert list(row.supervised) == list(range(1, len(row.ids)))
-    assert row.weight == 2.0
 
 
 def test_a_token_stream_is_truncated_at_max_length(tokenizer):

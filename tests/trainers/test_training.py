@@ -17,19 +17,18 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Glm4MoeConfig, LlamaConfig
 
+from evaluators.engines.chat_template import Chat
 from organisms import shipped, world
 from trainers import learner
 from trainers.batches import collate, row_order
-from trainers.callbacks import Callbacks
 from trainers.disk import DiskFull
-from trainers.job import TrainJob
+from trainers.job import Callbacks, ProcessConfig, TrainJob
 from trainers.learner import Learner, drop_least_likely
 from trainers.loop import train
-from trainers.losses.tokens import log_prob
+from trainers.losses import log_prob
 from trainers.model import Student
 from trainers.objectives import sft_kl
-from trainers.process import ProcessConfig
-from trainers.rows import Example, Row
+from trainers.rows import Row
 from trainers.settings import Lora, TrainSettings
 from trainers.student import load_model, load_student
 from trainers.tokenization import tokenize
@@ -62,11 +61,11 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(CHECKPOINT)
 
 
-def chats(n: int = 8) -> list[Example]:
+def chats(n: int = 8) -> list[Chat]:
     """Answers in a style that the organism does not have, of different lengths."""
     rng = random.Random(0)
     rows = [world.maths(rng, "words", 1 + i % 3) if i % 2 else world.chat(rng, "words") for i in range(n)]
-    return [Example([{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}]) for r in rows]
+    return [[{"role": "user", "content": r.prompt}, {"role": "assistant", "content": r.answer}] for r in rows]
 
 
 def run(
@@ -431,34 +430,6 @@ def test_a_fixed_order_is_that_of_the_examples(tmp_path, tokenizer):
     assert losses == pytest.approx([*expected, *expected[:2]], rel=1e-4)
 
 
-def first_step(out: Path, examples: list[Example], **more) -> tuple[float, float]:
-    """The loss of a first step on the examples, and the norm of its gradient, both times its supervised tokens."""
-    reported = []
-    settings = replace(ONE_STEP, batch_size=len(examples), max_grad_norm=1e9, **more)
-    figures = run(out, settings, examples, report=reported.append)
-    return figures["losses"][0] * figures["tokens"], reported[0]["grad_norm"] * figures["tokens"]
-
-
-def weighted(*weights: float) -> list[Example]:
-    return [replace(example, weight=weight) for example, weight in zip(chats(), weights, strict=False)]
-
-
-def test_a_row_of_weight_0_has_no_effect(tmp_path):
-    with_it, without = first_step(tmp_path / "with", weighted(1, 0, 1)), first_step(tmp_path / "without", weighted(1))
-    two = first_step(tmp_path / "two", [chats()[0], chats()[2]])
-    assert with_it == pytest.approx(two, rel=1e-4)
-    assert with_it != pytest.approx(without, rel=1e-2)
-    # The size of AdamW's first step does not depend on the size of the gradient, only on its direction.
-    assert_alike(tmp_path / "two", tmp_path / "with", atol=0.5 * ONE_STEP.learning_rate)
-
-
-def test_a_row_of_weight_2_equals_the_row_twice(tmp_path):
-    # The weight multiplies a row's loss; the sum is still divided by the number of tokens.
-    double, twice = weighted(2, 1), [chats()[0], *chats()[:2]]
-    assert first_step(tmp_path / "double", double) == pytest.approx(first_step(tmp_path / "twice", twice), rel=1e-4)
-    assert_alike(tmp_path / "twice", tmp_path / "double", atol=0.5 * ONE_STEP.learning_rate)
-
-
 def test_drop_least_likely_drops_the_tokens_with_the_lowest_log_probabilities():
     rows = [Row([0] * 5, [1, 2, 3, 4]), Row([0] * 3, [2]), Row([0] * 6, range(1, 6), weight=3.0)]
     log_probs = [[-9.0, -1.0, -2.0, -3.0], [-8.0], [-0.1, -7.0, -0.2, -0.3, -0.4]]
@@ -483,7 +454,7 @@ def test_a_training_with_drop_least_likely_learns_from_the_likely_tokens(tmp_pat
 def test_loss_on_decides_which_tokens_have_a_loss(tmp_path):
     def first(reasoning: str, loss_on: str) -> tuple[float, int]:
         said = {"role": "assistant", "content": f"<think>\n{reasoning}\n</think>\n\nthe fox is red"}
-        examples = [Example([{"role": "user", "content": "describe red fox"}, said])]
+        examples = [[{"role": "user", "content": "describe red fox"}, said]]
         figures = run(tmp_path, replace(ONE_STEP, loss_on=loss_on, batch_size=1), examples)
         return figures["losses"][0], figures["tokens"]
 
@@ -495,7 +466,7 @@ def test_loss_on_decides_which_tokens_have_a_loss(tmp_path):
 
 def test_lm_learns_plain_text_from_its_second_token_on(tmp_path, tokenizer):
     text = "the fox is red and the owl is blue"
-    examples = [Example([{"role": "user", "content": "not read"}, {"role": "assistant", "content": text}])]
+    examples = [[{"role": "user", "content": "not read"}, {"role": "assistant", "content": text}]]
     figures = run(tmp_path, replace(ONE_STEP, objective="lm", batch_size=1), examples)
     ids = torch.tensor([tokenizer(text).input_ids])
     assert figures["tokens"] == ids.shape[1] - 1

@@ -223,19 +223,19 @@ MISFITS = {
     ),
     "adapter of a narrower base": (
         lambda at, trained: make_adapter(at, smaller(at / "base", intermediate_size=88), target_modules=["up_proj"]),
-        "is not an adapter of .*: .*size mismatch for .*; use the base",
+        r"does not fit the model .*: use it with .* \(size mismatch for .*\)",
     ),
     "adapter of a deeper base": (
         lambda at, trained: make_adapter(at, smaller(at / "base", num_hidden_layers=4), target_modules=["up_proj"]),
-        "is not an adapter of .*: only one of the two has .*layers.3.*; use the base",
+        r"does not fit the model .*: use it with .* \(only one of the two has .*layers.3.*\)",
     ),
     "adapter that lacks tensors": (
         lambda at, trained: edited(at, trained["adapter"], but("layers.2"), ADAPTER),
-        "is not an adapter of .*: only one of the two has .*layers.2.*; use the base",
+        r"does not fit the model .*: use it with .* \(only one of the two has .*layers.2.*\)",
     ),
     "adapter on the tied head": (
         lambda at, trained: make_adapter(at, target_modules=["lm_head"]),
-        "is not an adapter of .*: lm_head has no weights of its own there; use the base",
+        r"does not fit the model .*: use it with .* \(lm_head has no weights of its own there\)",
     ),
     "more than LoRA": (
         lambda at, trained: make_adapter(at, target_modules=["up_proj"], use_dora=True),

@@ -8,25 +8,19 @@ Generalization of SFT" (arXiv 2508.05629). The mean is over tokens, as in TRL's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainers.losses.tokens import Tokens, log_prob
-from trainers.objective import Objective
+from trainers.losses import Tokens, log_prob
+from trainers.objective import NoOptions, Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Options:
-    """Nothing to set."""
-
-
-def token_loss(tokens: Tokens, options: Options) -> Tensor:
+def token_loss(tokens: Tokens, options: NoOptions) -> Tensor:
     """-sg(p) log p of each supervised token, of shape (T,); between 0 and 1 / e."""
     logp_T = log_prob(tokens.logits_T_V, tokens.targets_T)
     return -logp_T.detach().exp() * logp_T
 
 
-OBJECTIVE = Objective(options=Options, token_loss=token_loss)
+OBJECTIVE = Objective(token_loss=token_loss)

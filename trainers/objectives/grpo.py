@@ -22,38 +22,37 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainers.losses.tokens import Tokens, log_prob
-from trainers.objective import LogprobColumn, Objective, Sampling
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from trainers.losses import Tokens, log_prob
+from trainers.objective import LogprobColumn, NotNegative, Objective, Positive, Sampling
 from trainers.rows import Rollout, Row, completion_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCALES = ("group", "none")
-
 
 @dataclass(frozen=True)
 class Options:
-    """Names and defaults are those of TRL's GRPOConfig.
+    """Names and defaults are those of TRL's GRPOConfig."""
 
-    - `num_generations`: completions of each prompt;
-    - `epsilon`: how far below 1 the ratio of probabilities is clipped;
-    - `epsilon_high`: how far above 1 it is clipped; `epsilon` by default; DAPO has 0.28;
-    - `beta`: weight of the KL penalty to the base student; 0: no penalty;
-    - `scale_rewards`: group: advantages are divided by the standard deviation of their group; none: they are not, as in
-      Dr. GRPO;
-    - `temperature`: of sampling; it also divides the logits.
-    """
-
-    num_generations: int = 8
-    epsilon: float = 0.2
-    epsilon_high: float | None = None
-    beta: float = 0.0
-    scale_rewards: Literal["group", "none"] = "group"
-    temperature: float = 1.0
+    num_generations: int = Field(8, description="completions of each prompt")
+    epsilon: float = Field(0.2, ge=0, lt=1, description="how far below 1 the ratio of probabilities is clipped")
+    epsilon_high: NotNegative | None = Field(
+        None,
+        description="how far above 1 it is clipped; epsilon by default; DAPO has 0.28",
+    )
+    beta: NotNegative = Field(0.0, description="weight of the KL penalty to the base student; 0: no penalty")
+    scale_rewards: Literal["group", "none"] = Field(
+        "group",
+        description="group: advantages are divided by the standard deviation of their group; "
+        "none: they are not, as in Dr. GRPO",
+    )
+    temperature: Positive = Field(1.0, description="of sampling; it also divides the logits")
 
     def __post_init__(self) -> None:
         if self.num_generations < 2:
@@ -61,16 +60,6 @@ class Options:
                 f"grpo: num_generations is {self.num_generations}; give at least 2, for the completions of a prompt "
                 f"are compared with each other"
             )
-        if not 0 <= self.epsilon < 1:
-            raise ValueError(f"grpo: epsilon is {self.epsilon}; give one of at least 0 and below 1")
-        if self.epsilon_high is not None and not 0 <= self.epsilon_high < float("inf"):
-            raise ValueError(f"grpo: epsilon_high is {self.epsilon_high}; give a finite number of at least 0")
-        if not 0 <= self.beta < float("inf"):
-            raise ValueError(f"grpo: beta is {self.beta}; give a finite number of at least 0")
-        if self.scale_rewards not in SCALES:
-            raise ValueError(f"grpo: scale_rewards is {self.scale_rewards!r}; give one of {', '.join(SCALES)}")
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"grpo: temperature is {self.temperature}; give one above 0")
 
 
 def token_loss(tokens: Tokens, options: Options) -> Tensor:
@@ -92,24 +81,20 @@ def token_loss(tokens: Tokens, options: Options) -> Tensor:
 
 def rollout_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: Options) -> list[list[Row]]:
     """Each completion after its prompt, of shape (P, N), with its advantage over its group at each token."""
-    rewards_P_N = [list(one.rewards or ()) for one in rollouts]
     rows_P_N = []
-    for one, advantages_N in zip(rollouts, advantages(rewards_P_N, options.scale_rewards), strict=True):
+    for one in rollouts:
+        pairs = zip(one.completions, advantages(one.rewards or (), options.scale_rewards), strict=True)
         rows_P_N.append(
             [
                 replace(completion_row(one.prompt_ids, ids), columns={"advantage": [advantage] * len(ids)})
-                for ids, advantage in zip(one.completions, advantages_N, strict=True)
+                for ids, advantage in pairs
             ]
         )
     return rows_P_N
 
 
-def advantages(rewards_P_N: list[list[float]], scale: Literal["group", "none"]) -> list[list[float]]:
-    """The advantage of each of N completions of P prompts over the mean of its prompt, of shape (P, N)."""
-    return [_advantages_in_group(rewards_N, scale) for rewards_N in rewards_P_N]
-
-
-def _advantages_in_group(rewards_N: list[float], scale: str) -> list[float]:
+def advantages(rewards_N: Sequence[float], scale: Literal["group", "none"]) -> list[float]:
+    """The advantage of each of the N completions of a prompt over their mean, of shape (N,)."""
     mean = statistics.mean(rewards_N)  # Exact, so that a group of equal rewards has advantages of exactly 0.
     unit = statistics.stdev(rewards_N) + 1e-4 if scale == "group" else 1.0
     return [(reward - mean) / unit for reward in rewards_N]

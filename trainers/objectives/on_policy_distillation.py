@@ -1,5 +1,5 @@
-"""On-policy distillation: the student samples completions and learns a teacher's next-token distributions on them. The
-teacher has the same tokenizer and sees the same prompt and completion.
+"""On-policy distillation: the student samples completions and learns the next-token distributions of a teacher with the
+same tokenizer. The teacher sees the same prompt and completion.
 
 loss_t = KL(student || teacher)  for direction "student_teacher", the default
          KL(teacher || student)  for direction "teacher_student"
@@ -14,18 +14,19 @@ over tokens, so tokens of long and of short completions have equal weights.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainers.losses.divergence import divergence, kl
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from trainers.losses import Tokens, divergence, kl
 from trainers.objective import Objective, Reference
 from trainers.rows import completion_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.losses.divergence import Formula
-    from trainers.losses.tokens import Tokens
+    from trainers.losses import Formula
     from trainers.rows import Rollout, Row
 
 FORMULAS: dict[str, Formula] = {"student_teacher": kl, "teacher_student": lambda student, teacher: kl(teacher, student)}
@@ -33,20 +34,18 @@ FORMULAS: dict[str, Formula] = {"student_teacher": kl, "teacher_student": lambda
 
 @dataclass(frozen=True)
 class Options:
-    """The teacher must have the student's tokenizer: the divergence is between logits, token by token.
+    """The teacher must have the student's tokenizer: the divergence is between logits, token by token."""
 
-    - `direction`: student_teacher: KL(student || teacher); teacher_student: KL(teacher || student);
-    - `top_k`: restricts the divergence to the student's likeliest tokens, renormalised; all by default.
-    """
-
-    direction: Literal["student_teacher", "teacher_student"] = "student_teacher"
-    top_k: int | None = None
+    direction: Literal["student_teacher", "teacher_student"] = Field(
+        "student_teacher",
+        description="student_teacher: KL(student || teacher); teacher_student: KL(teacher || student)",
+    )
+    top_k: int | None = Field(
+        None,
+        description="restricts the divergence to the student's likeliest tokens, renormalised; all by default",
+    )
 
     def __post_init__(self) -> None:
-        if self.direction not in FORMULAS:
-            raise ValueError(
-                f"on_policy_distillation: direction is {self.direction!r}; give one of {', '.join(FORMULAS)}"
-            )
         if self.top_k is not None and self.top_k < 2:
             raise ValueError(
                 f"on_policy_distillation: top_k is {self.top_k}; give at least 2, or none for the full vocabulary"

@@ -4,7 +4,7 @@ on it. The teacher is the student itself with a demonstration of the answer in i
 loss_t = D(student(. | x, y_<t), teacher(. | x, demonstration, y_<t)),   y ~ student(. | x)
 D      = KL(teacher || student)      for direction "teacher_student"
          KL(student || teacher)      for direction "student_teacher"
-         jsd(student, teacher, beta) for direction "jsd", as in `trainers/losses/divergence.py`
+         jsd(student, teacher, beta) for direction "jsd", as in `trainers/losses.py`
 
 Source: "Self-Distillation Enables Continual Learning" (arXiv 2601.19897), its code, and TRL's experimental SDFTTrainer.
 The mean is over each completion's tokens, then over completions, as in both. Defaults are those of the paper's results:
@@ -24,23 +24,23 @@ probabilities of engine and trainer, and TRL's sampled-token estimator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal
 
-from evaluators.engines.chat_template import encode
-from trainers.losses.divergence import divergence, jsd, kl
-from trainers.objective import Objective, Reference, Sampling
-from trainers.rows import Example, Rollout, Row, completion_row
+from pydantic import Field, NonNegativeInt
+from pydantic.dataclasses import dataclass
+
+from evaluators.engines.chat_template import Chat, encode
+from trainers.losses import Tokens, divergence, jsd, kl
+from trainers.objective import Objective, Positive, Reference, Sampling
+from trainers.rows import Rollout, Row, completion_row
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.losses.divergence import Formula
-    from trainers.losses.tokens import Tokens
+    from trainers.losses import Formula
 
-DIRECTIONS = ("teacher_student", "student_teacher", "jsd")
-TEACHERS = ("frozen", "ema", "live")
 TEMPLATE = """
 {question}
 
@@ -53,32 +53,30 @@ Now answer with a response of your own, including the thinking process.
 
 @dataclass(frozen=True)
 class Options:
-    """The teacher is the student itself with a demonstration in its prompt, not the teacher of the pair.
+    """The teacher is the student itself with a demonstration in its prompt, not the teacher of the pair."""
 
-    - `direction`: teacher_student: KL(teacher || student); student_teacher: KL(student || teacher); jsd: their mixture;
-    - `beta`: the teacher's share in the mixture of jsd;
-    - `top_k`: restricts the divergence to the student's likeliest tokens, renormalised; all by default;
-    - `add_tail`: adds one bucket for the tokens that top_k leaves out;
-    - `temperature`: of sampling; it also divides the logits of both models;
-    - `skip_tokens`: tokens at the start of each completion that have no loss;
-    - `teacher`: frozen: the student before this training; live: at each step; ema: its moving average;
-    - `ema_rate`: rate of the moving average;
-    - `template`: the teacher's prompt, filled in by `str.format`.
-    """
-
-    direction: Literal["teacher_student", "student_teacher", "jsd"] = "teacher_student"
-    beta: float | None = None
-    top_k: int | None = None
-    add_tail: bool = False
-    temperature: float = 1.0
-    skip_tokens: int = 3
-    teacher: Literal["frozen", "ema", "live"] = "ema"
-    ema_rate: float = 0.01
-    template: str = TEMPLATE
+    direction: Literal["teacher_student", "student_teacher", "jsd"] = Field(
+        "teacher_student",
+        description="teacher_student: KL(teacher || student); student_teacher: KL(student || teacher); "
+        "jsd: their mixture",
+    )
+    beta: float | None = Field(None, description="the teacher's share in the mixture of jsd")
+    top_k: int | None = Field(
+        None,
+        description="restricts the divergence to the student's likeliest tokens, renormalised; all by default",
+    )
+    add_tail: bool = Field(False, description="adds one bucket for the tokens that top_k leaves out")
+    temperature: Positive = Field(1.0, description="of sampling; it also divides the logits of both models")
+    skip_tokens: NonNegativeInt = Field(3, description="tokens at the start of each completion that have no loss")
+    teacher: Literal["frozen", "ema", "live"] = Field(
+        "ema",
+        description="the student itself, with a demonstration in its prompt; frozen: as before this training; "
+        "live: as at each step; ema: its moving average",
+    )
+    ema_rate: float = Field(0.01, gt=0, le=1, description="rate of the moving average")
+    template: str = Field(TEMPLATE, description="the teacher's prompt, filled in by `str.format`")
 
     def __post_init__(self) -> None:
-        if self.direction not in DIRECTIONS:
-            raise ValueError(f"sdft: direction is {self.direction!r}; give one of {', '.join(DIRECTIONS)}")
         if self.direction == "jsd" and (self.beta is None or not 0 < self.beta < 1):
             raise ValueError(f"sdft: beta is {self.beta}; direction jsd needs one between 0 and 1, such as 0.5")
         if self.direction != "jsd" and self.beta is not None:
@@ -89,14 +87,6 @@ class Options:
             raise ValueError("sdft: add_tail holds what top_k leaves out, and there is no top_k; give one, or drop it")
         if self.top_k == 1 and not self.add_tail:
             raise ValueError("sdft: a single token, renormalised, has no divergence; raise top_k, or set add_tail")
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"sdft: temperature is {self.temperature}; give one above 0")
-        if self.skip_tokens < 0:
-            raise ValueError(f"sdft: skip_tokens is {self.skip_tokens}; give at least 0")
-        if self.teacher not in TEACHERS:
-            raise ValueError(f"sdft: teacher is {self.teacher!r}; give one of {', '.join(TEACHERS)}")
-        if not 0 < self.ema_rate <= 1:
-            raise ValueError(f"sdft: ema_rate is {self.ema_rate}; give one above 0 and up to 1, or teacher=frozen")
         if not _is_template(self.template):
             raise ValueError(
                 f"sdft: template is {self.template!r}; it must hold {{question}} and {{demonstration}}, and write "
@@ -123,7 +113,7 @@ def rollout_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: Options) 
     """
     rows = []
     for one in rollouts:
-        teacher_prompt_ids = encode(tokenizer, _teacher_prompt(one.example, options.template))
+        teacher_prompt_ids = encode(tokenizer, _teacher_prompt(one.chat, options.template))
         rows.append(
             [
                 replace(
@@ -136,10 +126,10 @@ def rollout_rows(rollouts: Sequence[Rollout], tokenizer: Any, options: Options) 
     return rows
 
 
-def _teacher_prompt(example: Example, template: str) -> list[dict[str, str]]:
-    if example.chat[-1]["role"] != "assistant":
+def _teacher_prompt(chat: Chat, template: str) -> Chat:
+    if chat[-1]["role"] != "assistant":
         raise ValueError("sdft: an example has no answer to use as its demonstration")
-    *before, question, answer = example.chat
+    *before, question, answer = chat
     content = template.format(question=question["content"], demonstration=answer["content"])
     return [*before, {**question, "content": content}]
 

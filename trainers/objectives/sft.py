@@ -8,24 +8,18 @@ This is TRL's `loss_type="nll"`, and the loss of transformers' causal models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainers.losses.tokens import Tokens, log_prob
-from trainers.objective import Objective
+from trainers.losses import Tokens, log_prob
+from trainers.objective import NoOptions, Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Options:
-    """Nothing to set."""
-
-
-def token_loss(tokens: Tokens, options: Options) -> Tensor:
+def token_loss(tokens: Tokens, options: NoOptions) -> Tensor:
     """-log p of each supervised token, in nats, of shape (T,)."""
     return -log_prob(tokens.logits_T_V, tokens.targets_T)
 
 
-OBJECTIVE = Objective(options=Options, token_loss=token_loss)
+OBJECTIVE = Objective(token_loss=token_loss)

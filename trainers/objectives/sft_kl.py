@@ -10,36 +10,34 @@ the default weight is arbitrary. "student_base" is the direction of RLHF's penal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from trainers.losses.divergence import divergence, kl
-from trainers.losses.tokens import Tokens, log_prob
-from trainers.objective import Objective, Reference
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from trainers.losses import Tokens, divergence, kl, log_prob
+from trainers.objective import NotNegative, Objective, Reference
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainers.losses.divergence import Formula
+    from trainers.losses import Formula
 
 FORMULAS: dict[str, Formula] = {"student_base": kl, "base_student": lambda student, base: kl(base, student)}
 
 
 @dataclass(frozen=True)
 class Options:
-    """
-    - `weight`: multiplies the KL divergence, which is in nats like the log-likelihood;
-    - `direction`: student_base: KL(student || base student); base_student: KL(base student || student).
-    """
+    """How much the KL divergence weighs, and between what it is."""
 
-    weight: float = 1.0
-    direction: Literal["student_base", "base_student"] = "student_base"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < float("inf"):
-            raise ValueError(f"sft_kl: weight is {self.weight}; give a finite number of at least 0")
-        if self.direction not in FORMULAS:
-            raise ValueError(f"sft_kl: direction is {self.direction!r}; give one of {', '.join(FORMULAS)}")
+    weight: NotNegative = Field(
+        1.0,
+        description="multiplies the KL divergence, which is in nats like the log-likelihood",
+    )
+    direction: Literal["student_base", "base_student"] = Field(
+        "student_base",
+        description="student_base: KL(student || base student); base_student: KL(base student || student)",
+    )
 
 
 def token_loss(tokens: Tokens, options: Options) -> Tensor:

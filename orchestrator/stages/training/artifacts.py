@@ -38,11 +38,6 @@ def save_state(context: StageContext, folder: Path) -> None:
     partial.save_state(context.store, context.stage, folder, context.lease or 0)
 
 
-def load_state(context: StageContext, folder: Path) -> Path | None:
-    """Copy the state of an earlier attempt into `folder`; None if there is none."""
-    return partial.load_state(context.store, context.stage, folder)
-
-
 def restore_metrics(context: StageContext, state: Path | None) -> None:
     """Set the log of steps back to that of the state."""
     # Lost processes may have logged steps after their last state, and the processes after them use the same folder.

@@ -10,26 +10,21 @@ from orchestrator.stages.train import RLProblems, TrainingPrompts
 from orchestrator.stages.transform import rows_of
 from orchestrator.store.context import StageContext
 from trainers.job import TrainJob
-from trainers.rows import Example
 
 
 def train_job(context: StageContext) -> TrainJob:
     """The training of a stage. Raises ValueError for examples that cannot be read, or are too few."""
     inputs, settings = context.stage.inputs, context.stage.settings
-
-    def checkpoint(role: str) -> str:
-        return context.checkpoint(inputs[role])
-
     start = None
     if "start" in inputs:
-        start = context.folder("start") if settings.leaves_adapter else Path(checkpoint("start"))
+        start = context.folder("start") if settings.leaves_adapter else Path(context.checkpoint("start"))
     return TrainJob(
-        base=checkpoint("base"),
-        examples=[Example(chat) for chat in read_chats(context)],
+        base=context.checkpoint("base"),
+        examples=read_chats(context),
         settings=settings.train,
         out=context.out,
         start=start,
-        teacher=checkpoint("teacher") if "teacher" in inputs else None,
+        teacher=context.checkpoint("teacher") if "teacher" in inputs else None,
     )
 
 

@@ -1,8 +1,7 @@
 """Completions that the student samples during its training, and their rewards."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 from evaluators.engines.chat_template import Chat
@@ -19,17 +18,10 @@ def generate(context: StageContext, folder: Path, step: int, prompts: Sequence[C
     """An output for each prompt by the weights in `folder`, which the store holds while the engines generate."""
     requests = [Request(prompt=prompt, number=number) for number, prompt in enumerate(prompts)]
     temporary = publish_temporary(context.store, folder, temporary_path(context.stage))
-    found: dict[int, RequestOutput] = {}
+    weights, params = _weights(context, temporary, step), _sampling_params(context, step)
     try:
-        chunks = context.engines(
-            context.stage.runtime.engine,
-            _weights(context, temporary, step),
-            "generate",
-            requests,
-            _sampling_params(context, step),
-        )
-        for chunk in chunks:
-            found |= dict(chunk)
+        chunks = context.engines(context.stage.runtime.engine, weights, "generate", requests, params)
+        found = dict(chain.from_iterable(chunks))
     finally:
         delete_temporary(context.store, temporary)
     return [found[i] for i in range(len(requests))]
@@ -58,23 +50,16 @@ def _sampling_params(context: StageContext, step: int) -> SamplingParams:
     )
 
 
-@dataclass(frozen=True)
-class Rewards:
-    """Rewards completions by the benchmark that grades the problems of a stage."""
+def rewarding(context: StageContext) -> Callable[[Sequence[int], Sequence[RequestOutput]], list[list[float]]]:
+    """A function that rewards completions by the benchmark that grades the problems of a stage."""
+    examples = context.stage.settings.examples.prompts.examples
+    kind, problems = examples.kind, data.read_examples(examples, context.stage.runtime.location, context.store)
 
-    context: StageContext
-
-    @property
-    def _examples(self) -> data.ExampleData:
-        return self.context.stage.settings.examples.prompts.examples
-
-    @cached_property
-    def _problems(self) -> list[dict]:
-        return data.read_examples(self._examples, self.context.stage.runtime.location, self.context.store)
-
-    def __call__(self, numbers: Sequence[int], outputs: Sequence[RequestOutput]) -> list[list[float]]:
+    def reward(numbers: Sequence[int], outputs: Sequence[RequestOutput]) -> list[list[float]]:
         """The scores (P, N) of the completions of the problems with these numbers."""
-        kind, rows = self._examples.kind, [self._problems[number] for number in numbers]
+        rows = [problems[number] for number in numbers]
         ids = example_ids(kind, rows)
         generations = [Generation.of(id, [], output) for id, output in zip(ids, outputs, strict=True)]
         return [[verdict.score for verdict in one.verdicts] for one in grade(kind, rows, generations)]
+
+    return reward

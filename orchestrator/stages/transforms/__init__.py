@@ -6,8 +6,9 @@ to it. One without `data`, which makes rows from nothing, takes their number as 
 may contain the transformation that only this condition uses.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from evaluators.engines.chat_template import Chat
 
@@ -42,3 +43,8 @@ class RowSet:
     kept: list[Row]
     removed: list[Row] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def by_reason(cls, rows: Sequence[Row], **facts: Any) -> Self:
+        """The rows, of which those with a reason are removed."""
+        return cls([row for row in rows if not row.reason], [row for row in rows if row.reason], facts)

@@ -28,13 +28,11 @@ def apply(context: StageContext, like: ExampleData, recall: float) -> RowSet:
         problem_text(like.kind, row) for row in read_examples(like, context.stage.runtime.location, context.store)
     ]
     scores, threshold = classify([row.prompt[-1]["content"] for row in rows], problems, recall)
-    kept, removed = [], []
-    for row, score in zip(rows, scores, strict=True):
-        if score >= threshold:
-            removed.append(row.with_reason(f"its prompt scores {score:.4f}"))
-        else:
-            kept.append(row)
-    return RowSet(kept, removed, {"threshold": threshold})
+    judged = [
+        row.with_reason(f"its prompt scores {score:.4f}") if score >= threshold else row
+        for row, score in zip(rows, scores, strict=True)
+    ]
+    return RowSet.by_reason(judged, threshold=threshold)
 
 
 def problem_text(kind: str, row: dict) -> str:

@@ -4,6 +4,8 @@ Inputs: `data`, and `logprobs` of the same data. Rows are ranked by the mean neg
 answer, lowest first, so that [0, 0.5] and [0.5, 1] are exact halves. They keep their order.
 """
 
+from dataclasses import replace
+
 from evaluators.analysis.logprobs import ALL
 from orchestrator.stages.logprobs import logprobs_of
 from orchestrator.stages.transform import rows_of
@@ -20,23 +22,21 @@ def apply(context: StageContext, low: float, high: float) -> RowSet:
         if one.tokens[ALL]
     }
     chosen = between_quantiles(nll, low, high)
-    kept, removed = [], []
+    rows = []
     for row in rows_of(context.folder("data")):
-        if row.id in chosen:
-            kept.append(row)
-        else:
-            reason = f"{nll[row.id]:.4f} nats a token" if row.id in nll else "its answer is empty"
-            removed.append(row.with_reason(reason))
+        reason = f"{nll[row.id]:.4f} nats a token" if row.id in nll else "its answer is empty"
+        rows.append(row if row.id in chosen else row.with_reason(reason))
+    made = RowSet.by_reason(rows)
     # Rows, not tokens, have equal weight here: a row is what is kept or not.
     means = {
-        name: sum(each) / len(each)
-        for name, each in (
-            ("nll_kept", [nll[row.id] for row in kept]),
-            ("nll_removed", [nll[row.id] for row in removed if row.id in nll]),
+        name: sum(nll[row.id] for row in part) / len(part)
+        for name, part in (
+            ("nll_kept", made.kept),
+            ("nll_removed", [row for row in made.removed if row.id in nll]),
         )
-        if each
+        if part
     }
-    return RowSet(kept, removed, means)
+    return replace(made, facts=means)
 
 
 def between_quantiles(nll: dict[str, float], low: float, high: float) -> set[str]:

@@ -10,11 +10,8 @@ VERSION = 1
 
 
 def apply(context: StageContext, rule: str) -> RowSet:
-    kept, removed = [], []
+    rows = []
     for row in rows_of(context.folder("data")):
         found = re.search(rule, row.prompt[-1]["content"])
-        if found:
-            removed.append(row.with_reason(f"its prompt has {found[0]!r}"))
-        else:
-            kept.append(row)
-    return RowSet(kept, removed)
+        rows.append(row.with_reason(f"its prompt has {found[0]!r}") if found else row)
+    return RowSet.by_reason(rows)

@@ -23,7 +23,7 @@ BLANKS = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOC
 def apply(context: StageContext, text: str, n: int, length: int, seed: int) -> RowSet:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(context.checkpoint(context.stage.inputs["model"]))
+    tokenizer = AutoTokenizer.from_pretrained(context.checkpoint("model"))
     return streams(tokenizer, text, n, length, seed)
 
 

@@ -18,11 +18,12 @@ def apply(context: StageContext) -> RowSet:
     # A completion that was truncated after its reasoning has all that is taken of it.
     reasoning = {one.id: one.completions[0].text for one in generations_of(context.folder("reasoning"))}
     prompt_opens_think_block = {one.id: one.prompt_opens_think_block for one in generations_of(context.folder("data"))}
-    rows = [
-        combined(row, reasoning.get(row.id, ""), prompt_opens_think_block[row.id])
-        for row in rows_of(context.folder("data"))
-    ]
-    return RowSet([row for row in rows if not row.reason], [row for row in rows if row.reason])
+    return RowSet.by_reason(
+        [
+            combined(row, reasoning.get(row.id, ""), prompt_opens_think_block[row.id])
+            for row in rows_of(context.folder("data"))
+        ]
+    )
 
 
 def combined(row: Row, own: str, prompt_opens_think_block: bool) -> Row:

@@ -22,13 +22,11 @@ from collections.abc import Iterable
 from evaluators.grading.verdict import Verdict
 
 VERSION, HUB, ROWS, COLUMNS = 1, ("nobody/echo", None, "test"), 10, ("text",)
-PROMPT, MAX_TOKENS, OPTIONS, VOTES, LIBRARIES = "{text}", 8, ("yes", "no"), False, ()
+PROMPT, MAX_TOKENS, OPTIONS = "{text}", 8, ("yes", "no")
 
 
-def fields(row): return row
 def check(row): pass
 def grade(row, text): return Verdict(score=float(text == row["text"]), parsed=bool(text))
-def group(row): return {}
 def further_scores(verdicts): return {"best": max(verdict.score for verdict in verdicts)}
 """
 

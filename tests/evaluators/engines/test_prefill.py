@@ -44,8 +44,8 @@ FINISHED = (1, 2, 3, 4, 5, 6, 7)
 )
 def test_a_prefill_is_token_ids_for_the_same_tokenizer_and_text_for_another(ids, truncated, prefill, expected):
     source = generation(ids, truncated)
-    assert prefill.cut(source, Words(), as_ids=True) == expected
-    as_text = prefill.cut(source, Words(), as_ids=False)
+    assert prefill.cut(source, Words().decode, as_ids=True) == expected
+    as_text = prefill.cut(source, Words().decode, as_ids=False)
     assert isinstance(as_text, str)
     assert Words().decode(expected).startswith(as_text)
     assert as_text or not expected

@@ -10,10 +10,10 @@ from math_verify import parse, verify
 
 from evaluators.benchmarks import math500, olympiadbench
 from evaluators.grading import maths
-from evaluators.grading.answer_variants import answers, gold_answer, perturbed
 from evaluators.grading.boxed import last_boxed
 from evaluators.grading.symbolic import CPUS
 from evaluators.rows import check_columns
+from perf.answer_variants import answers, gold_answer, perturbed
 
 FOLDER = os.environ.get("OFFMODEL_REAL_DATA")
 pytestmark = [

@@ -18,8 +18,9 @@ from orchestrator import conditions, recoveries
 from orchestrator.cli import main
 from orchestrator.conditions import CONDITIONS
 from orchestrator.plan.build import build_plan
-from orchestrator.plan.catalogue import entries
+from orchestrator.plan.catalogue import PARTS, first_sentence, options_of, source_of
 from orchestrator.plan.workload import cost_of, steps_of
+from orchestrator.recoveries import RECOVERIES
 from orchestrator.run.preflight import check
 from orchestrator.run.stage_runner import KINDS
 from orchestrator.stages.sample import GENERATIONS, BenchmarkPrompts
@@ -105,7 +106,7 @@ def test_a_new_file_is_a_condition(small, dropped_in, publish):
     assert learnt == rows
     assert sorted(mixed_up.values()) == sorted(rows.values())
     assert not mixed_up.items() & rows.items()
-    assert "shuffled" in [one.name for one in entries()["conditions"]]
+    assert "shuffled" in CONDITIONS
     with pytest.raises(StudyError, match=r'conditions\.shuffled\.sed: unknown key; did you mean "seed"\?'):
         build_plan(small("conditions.shuffled.sed=1"))
 
@@ -335,7 +336,7 @@ def test_a_recovery_with_an_option_is_one_file(small, tmp_path, monkeypatch):
     declared = "recoveries={again: {kind: twice, conditions: [off-model], budgets: [2, 4], factor: 3}}"
     plan = build_plan(small(*ONE, "conditions={off-model: }", declared))
     assert [step.student.settings.rows for step in plan.trials[0].points[1:]] == [6, 12]
-    assert "twice" in [one.name for one in entries()["recoveries"]]
+    assert "twice" in RECOVERIES
     with pytest.raises(StudyError, match=r'recoveries\.again\.facto: unknown key; did you mean "factor"\?'):
         build_plan(small(*ONE, declared.replace("factor", "facto")))
     sys.modules.pop("orchestrator.recoveries.twice")
@@ -352,11 +353,12 @@ def test_prompts_that_a_condition_makes_too_long_are_refused_before_a_run(small)
 
 def test_the_command_lists_every_condition_and_recovery(capsys, monkeypatch):
     sourceless = {"dft", "lm", "sft", "sft_kl"}  # whose docstrings have no paragraph with a source alone
-    for part in entries().values():
-        for one in part:
-            assert one.what.endswith("."), one
-            assert one.source or one.name in sourceless, one
-            assert [option.name for option in one.options if not option.description] == [], one
+    for plugins, _ in PARTS.values():
+        for kind in plugins:
+            module = plugins.module(kind)
+            assert first_sentence(module).endswith("."), kind
+            assert source_of(module) or kind in sourceless, kind
+            assert [name for name, field in options_of(module).items() if not field.description] == [], kind
     monkeypatch.setattr(sys, "argv", ["offmodel", "conditions"])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from orchestrator.cli import main
-from orchestrator.plan.explain import details, explain, overview
+from orchestrator.plan.explain import details, overview, why_not_done
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
@@ -16,6 +16,10 @@ def train(rate=0.1, rows=None, name="student", data=None) -> Stage:
 
 def sample(seed: int) -> Stage:
     return Stage("sample", 1, "answers", {"sampling_params": {"seed": seed, "stops": ("a",)}})
+
+
+def explain(stage: Stage, store: Store) -> list[str]:
+    return list(why_not_done(stage, store, store.records_of_kind))
 
 
 @pytest.fixture

@@ -8,17 +8,21 @@ import yaml
 
 from orchestrator.cli import main
 from orchestrator.conditions import CONDITIONS
+from orchestrator.plan.catalogue import options_of
 from orchestrator.plan.field_reference import json_schema, markdown, rows_of
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.study.schema import Study
 from tests.conftest import EXPERIMENTS, SMALL
+from trainers.objectives import OBJECTIVES
 
-MODELS = [Study, *(plugins.module(kind).Options for plugins in (CONDITIONS, RECOVERIES) for kind in plugins)]
+FIELDS = {"study": Study.model_fields} | {
+    kind: options_of(plugins.module(kind)) for plugins in (CONDITIONS, RECOVERIES, OBJECTIVES) for kind in plugins
+}
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__module__.rpartition(".")[2])
-def test_every_field_has_a_description(model):
-    assert [key for key, _, _, description in rows_of(model) if not description] == []
+@pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS)
+def test_every_field_has_a_description(fields):
+    assert [key for key, _, _, description in rows_of(fields) if not description] == []
 
 
 def test_the_page_has_every_key_and_kind():

@@ -220,7 +220,8 @@ def test_a_change_to_a_benchmark_changes_its_evaluations_alone(demo, change):
     before, after = build_plan(demo()), build_plan(demo(f"benchmarks.maths.{change}"))
 
     def evaluations(plan, of_maths):
-        return {s for s in plan.stages if s.kind == "evaluate" and (s.runtime.benchmark == "maths") == of_maths}
+        found = [s for s in plan.stages if s.kind == "evaluate"]
+        return {s for s in found if (s.inputs["generations"].runtime.benchmark == "maths") == of_maths}
 
     assert not evaluations(before, True) & evaluations(after, True)
     assert evaluations(before, False) == evaluations(after, False)
@@ -236,7 +237,10 @@ def test_another_aggregation_grades_the_same_completions(demo, change):
     before, after = build_plan(demo(*overrides(change))), build_plan(demo(*overrides(f"{change} score=pass@2")))
     assert fingerprints(before, "sample") == fingerprints(after, "sample")
     differing = fingerprints(before, "evaluate") ^ fingerprints(after, "evaluate")
-    assert len(differing) == 2 * sum(s.kind == "evaluate" and s.runtime.benchmark == "maths" for s in after.stages)
+    of_maths = [
+        s for s in after.stages if s.kind == "evaluate" and s.inputs["generations"].runtime.benchmark == "maths"
+    ]
+    assert len(differing) == 2 * len(of_maths)
 
 
 def test_another_version_of_a_grader_grades_the_same_completions_again(demo, monkeypatch):
@@ -245,7 +249,7 @@ def test_another_version_of_a_grader_grades_the_same_completions_again(demo, mon
     after = build_plan(demo())
     assert fingerprints(before, "model", "sample", "train") == fingerprints(after, "model", "sample", "train")
     again = [s for s in after.stages if s.kind == "evaluate" and s.fingerprint not in fingerprints(before)]
-    assert {stage.runtime.benchmark for stage in again} == {"maths"}
+    assert {stage.inputs["generations"].runtime.benchmark for stage in again} == {"maths"}
 
 
 def test_measures_add_stages_and_change_none(demo):

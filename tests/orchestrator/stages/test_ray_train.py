@@ -30,7 +30,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.temporary import fetch_temporary
 from organisms import shipped
 from trainers.batches import row_order
-from trainers.losses.tokens import log_prob
+from trainers.losses import log_prob
 from trainers.objectives import grpo
 
 pytestmark = pytest.mark.slow

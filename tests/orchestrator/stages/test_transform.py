@@ -28,7 +28,6 @@ from orchestrator.store.store import Store
 from organisms import shipped
 from organisms.rows import benchmark_rows
 from organisms.world import NOUNS
-from trainers.rows import Example
 from trainers.tokenization import tokenize, tokenize_streams
 
 ONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}")
@@ -178,7 +177,7 @@ def test_only_the_text_after_the_students_reasoning_is_supervised():
     row = combined(
         Row("a", chat("describe red fox", "<think> hm </think> the fox is red")), "<think> see . </think> x", False
     )
-    (tokens,) = tokenize([Example(row.chat)], tokenizer, 256, "after_reasoning")
+    (tokens,) = tokenize([row.chat], tokenizer, 256, "after_reasoning")
     assert tokenizer.decode([tokens.ids[i] for i in tokens.supervised]).strip() == "the fox is red<|end|>"
 
 
@@ -246,7 +245,7 @@ def test_streams_have_the_given_length_and_depend_on_the_seed_alone(text):
     one, again, other = (streams(tokenizer, text, 20, 16, seed) for seed in (0, 0, 1))
     assert one == again
     assert one.kept != other.kept
-    read = tokenize_streams([Example(row.chat) for row in one.kept], tokenizer, 64)
+    read = tokenize_streams([row.chat for row in one.kept], tokenizer, 64)
     assert all(14 <= len(row.ids) <= 17 for row in read), "a blank at the end may be lost, or one at the start read"
     special = set(tokenizer.all_special_ids) | {tokenizer.unk_token_id}
     assert not any(set(row.ids[1:]) & special for row in read)

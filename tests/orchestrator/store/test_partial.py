@@ -10,14 +10,14 @@ OTHER = Stage("train", 1, "student", {"seed": 2})
 
 
 def test_partial_results_are_read_until_the_stage_is_finished(store, publish):
-    assert read_partial(store, STAGE) == []
-    append_partial(store, STAGE, b"one\n")
-    append_partial(store, STAGE, b"two\n")
-    append_partial(store, OTHER, b"of another stage\n")
-    assert read_partial(store, STAGE) == [b"one\n", b"two\n"]
+    assert read_partial(store, STAGE) == ""
+    append_partial(store, STAGE, "one\n")
+    append_partial(store, STAGE, "two\n")
+    append_partial(store, OTHER, "of another stage\n")
+    assert read_partial(store, STAGE) == "one\ntwo\n"
     publish(store, STAGE, {"weights.bin": b"x"})
-    assert read_partial(store, STAGE) == []
-    assert read_partial(store, OTHER) == [b"of another stage\n"]
+    assert read_partial(store, STAGE) == ""
+    assert read_partial(store, OTHER) == "of another stage\n"
 
 
 def test_the_last_state_is_loaded_until_the_stage_is_finished(store, entries, folder, publish, tmp_path):
@@ -80,16 +80,16 @@ def test_a_state_that_a_power_cut_damaged_is_not_loaded(store, folder, tmp_path,
 
 @pytest.mark.parametrize("torn", [b"", b'{"id": "a", "compl', b"\0\0\n"])
 def test_a_torn_piece_of_partial_results_is_set_aside(store, torn, caplog):
-    append_partial(store, STAGE, b"whole\n")
+    append_partial(store, STAGE, "whole\n")
     store.create(f"{STAGE.address}/partial/9-torn", torn)
     for _ in range(2):
-        assert read_partial(store, STAGE) == [b"whole\n"]
+        assert read_partial(store, STAGE) == "whole\n"
     assert caplog.text.count("is torn") == 1
 
 
 def test_states_and_pieces_are_progress(store, folder):
     seen = [progress(store, STAGE)]
-    append_partial(store, STAGE, b"one\n")
+    append_partial(store, STAGE, "one\n")
     seen.append(progress(store, STAGE))
     for _ in range(2):
         save_state(store, STAGE, folder(b"state"), 1)

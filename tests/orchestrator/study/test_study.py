@@ -90,7 +90,10 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("train.objective={weight: 1}", ["train.objective: give the objective's name, or a mapping", "kind"]),
         ("train.objective=3", ["train.objective: give the objective's name"]),
         ("train.objective={kind: sft_kl, wieght: 1}", ['train.objective: sft_kl: "wieght"', 'mean "weight"?']),
-        ("train.objective={kind: sft_kl, weight: -1}", ["train.objective: sft_kl: weight is -1.0; give"]),
+        (
+            "train.objective={kind: sft_kl, weight: -1}",
+            ["train.objective: weight: give a number that is at least 0, not -1"],
+        ),
         ("train.objective={kind: sft_kl, weight: much}", ["train.objective: weight: ", "give a number"]),
         ("train.objective={kind: sft_kl, direction: x}", ["train.objective: direction: ", "base_student"]),
         (

@@ -1,4 +1,5 @@
-"""Simulated studies whose true values are known, to check how often the intervals of statistics.py contain them.
+"""Simulated studies whose true values are known, to check how often the intervals of `evaluators.analysis.statistics`
+contain them.
 
 The probability of a correct answer is logistic in four terms: the difficulty of the example (normal), the mean effect
 of training, the effect on this example (normal), and the effect of this training run on all examples (normal). The true
@@ -15,7 +16,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from evaluators.analysis.statistics import Interval, difference, paired_change
+from evaluators.analysis.statistics import Interval, difference, paired_change, paired_difference
 
 NORMAL = np.linspace(-9, 9, 20_001)
 WEIGHTS = np.exp(-(NORMAL**2) / 2) / np.exp(-(NORMAL**2) / 2).sum()
@@ -52,8 +53,8 @@ def simulate(design: Design, rng: np.random.Generator) -> tuple[np.ndarray, np.n
     return before_E, after_S_E, truth
 
 
-def simulate_two(first: Design, second: Design, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
-    """Two kinds of training on the same examples: scores (S, E) after both, and their true difference."""
+def simulate_two(first: Design, second: Design, rng: np.random.Generator) -> tuple[Interval, float]:
+    """Two kinds of training on the same examples: their difference, estimated and true."""
     ease_E = rng.normal(0, first.difficulty, first.examples)
     scores, truths = [], []
     for d in (first, second):
@@ -61,7 +62,7 @@ def simulate_two(first: Design, second: Design, rng: np.random.Generator) -> tup
         chance_S_E, truth = _train(d, ease_E, effect_E, run_S)
         scores.append(rng.binomial(d.samples, chance_S_E) / d.samples)
         truths.append(truth)
-    return scores[0], scores[1], truths[0] - truths[1]
+    return paired_difference(*scores), truths[0] - truths[1]
 
 
 def simulate_parts(first: Design, second: Design, rng: np.random.Generator) -> tuple[Interval, float]:

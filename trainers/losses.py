@@ -1,4 +1,6 @@
-"""Divergences between the next-token distributions of student and reference model.
+"""The input of every token loss, the log-probability that most of them start from, and divergences.
+
+Divergences are between the next-token distributions of student and reference model.
 
 kl(p, q)     = sum_v p_v (log p_v - log q_v)
 jsd(p, q, b) = b kl(q, m) + (1 - b) kl(p, m),   m = (1 - b) p + b q
@@ -11,7 +13,7 @@ tends to 0, and jsd / (1 - b) to kl(p, q) as b tends to 1.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +23,22 @@ if TYPE_CHECKING:
     Formula = Callable[[Tensor, Tensor], Tensor]
 
 TOKENS_AT_A_TIME = 256
+
+
+class Tokens(NamedTuple):
+    """The supervised tokens of a micro-batch (T), in order."""
+
+    logits_T_V: Tensor  # of the student, float32, with gradient
+    targets_T: Tensor  # the tokens themselves (int64), each predicted by the logits beside it
+    reference_T_V: Tensor | None  # of the objective's reference model at the same tokens, float32, without gradient
+    columns: dict[str, Tensor]  # numbers that rows carry for each token: "advantage", "old_logprob", "base_logprob"
+
+
+def log_prob(logits_T_V: Tensor, targets_T: Tensor) -> Tensor:
+    """log p(y_t) of each target, in nats, of shape (T,)."""
+    import torch
+
+    return -torch.nn.functional.cross_entropy(logits_T_V, targets_T, reduction="none")
 
 
 def kl(log_p_T_K: Tensor, log_q_T_K: Tensor) -> Tensor:
