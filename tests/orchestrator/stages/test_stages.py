@@ -108,9 +108,9 @@ def test_a_local_checkpoint_is_read_where_the_study_has_it_and_only_unchanged(sm
     (first / "generation_config.json").write_text('{"eos_token_id": [1, 2]}')
     (later,) = (s for s in build_plan(small(f"models.student={copy}")).stages if s.name == "local")
     assert later == stage
-    assert StageContext(later, store, tmp_path, ask).checkpoint(later) == str(copy)
+    assert checkpoint_of(store, later.address, later.runtime.path) == str(copy)
     with pytest.raises(ValueError, match="model has changed since the study was planned"):
-        StageContext(later, store, tmp_path, ask).checkpoint(stage)
+        checkpoint_of(store, stage.address, stage.runtime.path)
     (changed,) = (s for s in build_plan(small(f"models.student={first}")).stages if s.name == "local")
     assert changed != stage
 
