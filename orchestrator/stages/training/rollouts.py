@@ -29,7 +29,7 @@ def generate(context: StageContext, folder: Path, step: int, prompts: Sequence[C
             _sampling_params(context, step),
         )
         for chunk in chunks:
-            found |= dict(chunk)
+            found |= {i: output.answered() for i, output in chunk}
     finally:
         delete_temporary(context.store, temporary)
     return [found[i] for i in range(len(requests))]
