@@ -10,7 +10,8 @@ from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.generations import Generation, content_ids, sampled_tokens
+from evaluators.engines.generations import Generation, content_ids, failed, sampled_tokens
+from evaluators.engines.requests import Completion
 from evaluators.engines.thinking import strip_reasoning
 from evaluators.grading.aggregate import group_means, pass_at, score
 from evaluators.grading.verdict import Verdict
@@ -53,7 +54,10 @@ def chats_of(kind: str, rows: list[dict], prompt: str | None, system: str | None
 
 
 def grade(kind: str, rows: list[dict], generations: list[Generation], aggregation: str = "mean") -> list[Graded]:
-    """Grade the completions of each row; `aggregation` combines several into one score (see grading/aggregate.py)."""
+    """Grade the completions of each row; `aggregation` combines several into one score (see grading/aggregate.py).
+
+    A completion that failed is wrong, with its reason as the note.
+    """
     benchmark = BENCHMARKS.module(kind)
     for generation, id in zip(generations, example_ids(kind, rows), strict=True):
         assert generation.id == id, f"generations do not match the rows: {generation.id} instead of {id}"
@@ -66,9 +70,17 @@ def grade(kind: str, rows: list[dict], generations: list[Generation], aggregatio
         verdicts = iter(list(graders.map(lambda text: benchmark.grade(*text), texts)))
     graded = []
     for row, generation in zip(rows, generations, strict=True):
-        own = tuple(next(verdicts) for _ in generation.completions)
+        own = tuple(_counted(next(verdicts), completion) for completion in generation.completions)
         graded.append(Graded(id=generation.id, group=benchmark.group(row), score=score(own, aggregation), verdicts=own))
     return graded
+
+
+def _counted(verdict: Verdict, completion: Completion) -> Verdict:
+    """The verdict on a completion; one that failed follows no instruction, even one that an empty text follows."""
+    if completion.error is None:
+        return verdict
+    parts = {name: [False] * len(each) for name, each in verdict.parts.items()}
+    return Verdict(score=0.0, parsed=False, note=f"there is no completion: {completion.error}", parts=parts)
 
 
 def graded_by_lm_eval(generations: list[Generation]) -> list[Graded]:
@@ -86,27 +98,31 @@ def graded_by_lm_eval(generations: list[Generation]) -> list[Graded]:
 def summary(generations: Sequence[Generation], graded: Sequence[Graded]) -> dict:
     """Statistics of a graded benchmark.
 
-    `accuracy` is the mean of the examples' scores; `truncated` and `unparsed` are shares of the completions, and
-    `grading_failed` is a number of completions. Lengths are in tokens and include prefills; `tokens` is the number of
-    sampled tokens. Several samples add `mean`, over all completions, and `pass`, which maps k to pass@k.
+    `accuracy` is the mean of the examples' scores; `truncated` and `unparsed` are shares of the completions.
+    `grading_failed` is a number of completions; so is `failed`, those that have an error, where there are any. Lengths
+    are in tokens and include prefills; `tokens` is the number of sampled tokens. Several samples add `mean`, over all
+    completions, and `pass`, which maps k to pass@k.
     """
     n = len(graded)
     completions = [completion for generation in generations for completion in generation.completions]
     verdicts = [verdict for example in graded for verdict in example.verdicts]
-    lengths = [completion.length for completion in completions]
+    lengths = [completion.length for completion in completions if completion.error is None] or [0]
+    missing = len(failed(generations))
     facts: dict[str, Any] = {
         "n": n,
         "samples": len(completions) / n,
         "accuracy": fmean(example.score for example in graded),
         "truncated": fmean(completion.truncated for completion in completions),
         "unparsed": fmean(not verdict.parsed for verdict in verdicts),
-        "grading_failed": sum(bool(verdict.note) for verdict in verdicts),
+        "grading_failed": sum(bool(verdict.note) for verdict in verdicts) - missing,
         "tokens": sampled_tokens(generations),
         "mean_length": fmean(lengths),
         "median_length": median(lengths),
         "p95_length": quantiles(lengths, n=20, method="inclusive")[-1] if len(lengths) > 1 else lengths[0],
         "groups": group_means((example.group, example.score) for example in graded),
     }
+    if missing:
+        facts["failed"] = missing
     samples = len(graded[0].verdicts)
     if samples > 1:
         ks = [2**i for i in range(samples.bit_length()) if 2**i <= samples]

@@ -1,4 +1,4 @@
-"""Fixtures of several test files: a small study, the demo study, publishing a stage, and time without waiting."""
+"""Fixtures of several test files: a small study, the demo study, publishing a stage, an API, time without waiting."""
 
 import threading
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import pytest
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.load import load_study
+from tests.api_server import KEY, chat_server
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SMALL = """
@@ -64,6 +65,15 @@ def publish():
         return store.publish(stage, folder, attempt, {"facts": facts})
 
     return act
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """An API, which the environment has a key for; see chat_server."""
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-of-another")  # which the client reads by itself
+    with chat_server() as said:
+        yield said
 
 
 class Intervals:

@@ -41,7 +41,8 @@ class StyleShares:
 def classify(
     base: Sequence[Generation], teacher: Sequence[Generation], student: Sequence[Generation]
 ) -> list[StyleShares]:
-    """Classify the completions of each example. Raises ValueError for fewer than two examples."""
+    """Classify the completions of each example. One that failed counts as not like the teacher's; none of the base's
+    and the teacher's may have. Raises ValueError for fewer than two examples."""
     ids = [generation.id for generation in base]
     assert ids == [g.id for g in teacher] == [g.id for g in student], "examples do not pair"
     if len(ids) < 2:
@@ -49,6 +50,7 @@ def classify(
     models = (base, teacher, student)
     counts = _ngram_counts([[c.text for generation in model for c in generation.completions] for model in models])
     examples = [np.repeat(range(len(ids)), [len(g.completions) for g in model]) for model in models]  # of each text
+    answered = [np.array([c.error is None for g in model for c in g.completions]) for model in models]
     shares: dict[int, StyleShares] = {}
     # Folds by id, which is a hash: the rows may be sorted, for example by level.
     order = sorted(range(len(ids)), key=lambda i: ids[i])
@@ -56,7 +58,7 @@ def classify(
         held_out = order[fold::FOLDS]
         train = [~np.isin(each, held_out) for each in examples]
         classifier = _trained(counts[0][train[0]], counts[1][train[1]])
-        predicted = [classifier.predict(each) for each in counts]
+        predicted = [classifier.predict(each) * given for each, given in zip(counts, answered, strict=True)]
         for i in held_out:
             means = (float(p[each == i].mean()) for p, each in zip(predicted, examples, strict=True))
             shares[i] = StyleShares(ids[i], *means)

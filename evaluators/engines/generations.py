@@ -54,6 +54,11 @@ def sampled_tokens(generations: Iterable[Generation]) -> int:
     return sum(c.length - len(g.prefill_token_ids) for g in generations for c in g.completions)
 
 
+def failed(generations: Iterable[Generation]) -> list[tuple[str, str]]:
+    """Each completion that failed, as (id of its prompt, reason)."""
+    return [(g.id, c.error) for g in generations for c in g.completions if c.error is not None]
+
+
 def content_ids(contents: Iterable[Any]) -> list[str]:
     """An id for each JSON value, derived from its content alone; repeated values get a numbered suffix."""
     seen: Counter[str] = Counter()
@@ -66,8 +71,12 @@ def content_ids(contents: Iterable[Any]) -> list[str]:
 
 
 def to_jsonl(examples: Iterable[Any]) -> str:
-    """Dataclasses as JSON lines."""
-    return "".join(json.dumps(asdict(example)) + "\n" for example in examples)
+    """Dataclasses as JSON lines. A field `error` is left out where there is none."""
+    return "".join(json.dumps(asdict(example, dict_factory=_without_no_error)) + "\n" for example in examples)
+
+
+def _without_no_error(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in items if name != "error" or value is not None}
 
 
 def from_jsonl(text: str) -> list[Generation]:

@@ -1,6 +1,7 @@
 """Requests to a model and its outputs; the vLLM engine and the API client share them."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from evaluators.engines.chat_template import Chat, Thinking
 
@@ -55,6 +56,7 @@ class Completion:
 
     `truncated`: it reached `max_tokens`. `ends_with_stop_token`: the last token id is the one that ended it.
     `option_logprobs`: the log-probability of each option. `usage` replaces the token ids, which an API does not return.
+    `error`: why there is no completion, such as an API's content filter; `text` is then empty.
     """
 
     text: str
@@ -63,6 +65,7 @@ class Completion:
     ends_with_stop_token: bool = False
     option_logprobs: tuple[float, ...] = ()
     usage: Usage | None = None
+    error: str | None = None
 
     @property
     def length(self) -> int:
@@ -75,7 +78,8 @@ class RequestOutput:
     """The completions of one request, and the token ids of its prompt and prefill, which an API does not return.
 
     `prompt_opens_think_block`: the prompt ends inside a `<think>` block, as some chat templates write it.
-    `template_digest` identifies the chat template.
+    `template_digest` identifies the chat template. `ask_again`: a completion failed at no cost or for a passing reason,
+    so that a later run should ask again.
     """
 
     completions: tuple[Completion, ...]
@@ -83,6 +87,18 @@ class RequestOutput:
     prefill_token_ids: tuple[int, ...] = ()
     prompt_opens_think_block: bool = False
     template_digest: str = ""
+    ask_again: bool = False
+
+    @property
+    def error(self) -> str | None:
+        """Why a completion failed; None if none did."""
+        return next((one.error for one in self.completions if one.error is not None), None)
+
+    def answered(self) -> Self:
+        """This output, for callers that need every completion. Raises RuntimeError if one failed."""
+        if self.error is not None:
+            raise RuntimeError(f"a request failed: {self.error}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,8 @@ LEGEND = (
     "p: exact paired test of no change from the untrained student (McNemar's for one seed and one completion, else its "
     "sign-flip form). q: p, corrected for all rows of this table (Benjamini-Hochberg). Detectable change: the smallest "
     "that this test finds in four of five such studies. Truncated: share of completions that hit the token limit. "
-    "Unparsed: share without a gradable answer. Lengths are in tokens. All are means over seeds."
+    "Unparsed: share without a gradable answer. Requests failed: share without a completion, which counts as wrong. "
+    "Lengths are in tokens. All are means over seeds."
 )
 SUBJECT, UNTRAINED_MODELS, GROUPED = POINTS, (UNTRAINED, TEACHER), True
 
@@ -39,6 +40,7 @@ COLUMNS = (
     Column(title="truncated", cell=lambda one: one.diagnostics["truncated"]),
     Column(title="unparsed", cell=lambda one: one.diagnostics["unparsed"]),
     Column(title="grading failed", cell=lambda one: one.diagnostics["grading_failed"]),
+    Column(title="requests failed", cell=lambda one: one.diagnostics.get("failed")),
     Column(title="mean length", cell=lambda one: one.diagnostics["mean_length"], format="{:.1f}"),
     Column(title="median length", cell=lambda one: one.diagnostics["median_length"], format="{:.1f}"),
     Column(title="95th percentile", cell=lambda one: one.diagnostics["p95_length"], format="{:.1f}"),
@@ -61,9 +63,10 @@ def diagnostics(reader: StageReader, stages_S: Sequence[Sequence[Stage]]) -> dic
     facts = [reader.facts(stage) for (stage,) in stages_S]
     means = {name: fmean(one[name] for one in facts) for name in MEANS}
     grading_failed = fmean(one["grading_failed"] / (one["n"] * one["samples"]) for one in facts)
+    failed = fmean(one.get("failed", 0) / (one["n"] * one["samples"]) for one in facts)
     passes = {f"pass@{k}": fmean(one["pass"][k] for one in facts) for k in facts[0].get("pass", {})}
     figures = {name: fmean(one["figures"][name] for one in facts) for name in facts[0]["figures"]}
-    return {**means, "grading_failed": grading_failed, **passes, **figures}
+    return {**means, "grading_failed": grading_failed, **passes, **figures, **({"failed": failed} if failed else {})}
 
 
 def metrics(facts: Sequence[dict[str, Any]], untrained: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -83,5 +86,5 @@ def metrics(facts: Sequence[dict[str, Any]], untrained: Sequence[dict[str, Any]]
 
 
 def _further(diagnostics: dict[str, float]) -> str:
-    known = (*MEANS, "grading_failed")
+    known = (*MEANS, "grading_failed", "failed")
     return ", ".join(f"{name} {value:.3f}" for name, value in diagnostics.items() if name not in known)

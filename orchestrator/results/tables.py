@@ -10,7 +10,14 @@ from rich.table import Column, Table
 from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
 from orchestrator.results import hypotheses
-from orchestrator.results.model import HypothesisResult, Measurement, Point, RecoveryResult, Results
+from orchestrator.results.model import (
+    HypothesisResult,
+    Measurement,
+    Point,
+    RecoveryResult,
+    Results,
+    UntrainedModel,
+)
 from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.schema import Study
 
@@ -29,7 +36,7 @@ def show_results(console: Console, study: Study, results: Results) -> None:
     for line in (*_joined(_recovery_budgets(results.recovery_budgets)), *_other_measures(results)):
         console.print(escape(line), soft_wrap=True)
     if results.scores:
-        console.print(f"[dim]{_sizes(results.scores, benchmarks, study.seeds)}[/dim]", soft_wrap=True)
+        console.print(f"[dim]{_sizes(results, benchmarks, study.seeds)}[/dim]", soft_wrap=True)
     if results.hypotheses:
         _show_hypotheses(console, results.hypotheses)
     for warning in results.warnings:
@@ -90,13 +97,16 @@ def _cell(one: Summary) -> str:
     return f"{one.value.value:.3f} | [{colour}]{shown}[/{colour}]"
 
 
-def _sizes(scores: list[Measurement], benchmarks: list[str], seeds: list[int]) -> str:
-    n = {str(one.benchmark): one.n for one in scores}
+def _sizes(results: Results, benchmarks: list[str], seeds: list[int]) -> str:
+    n = {str(one.benchmark): one.n for one in results.scores}
     sizes = ", ".join(f"{name} {n[name]}" for name in benchmarks if name in n)
-    truncated = max(one.diagnostics["truncated"] for one in scores)
+    truncated = max(one.diagnostics["truncated"] for one in results.scores)
+    measured: list[Measurement | UntrainedModel] = [*results.scores, *results.untrained]
+    failed = max(one.diagnostics.get("failed", 0.0) for one in measured)
     return (
         f"Examples per seed: {sizes}. Seeds: {', '.join(map(str, seeds))}. "
         f"At most {truncated:.1%} of the completions in a cell were truncated."
+        + (f" At most {failed:.1%} of a model's requests failed, and count as wrong." if failed else "")
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from evaluators.engines import api
 from evaluators.engines.api import APIModel
+from orchestrator.run.engine_client import ask_despite_losses
 from orchestrator.store.checkpoints import checkpoint_of
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
@@ -208,24 +209,13 @@ def _application(run: str, engine: str) -> str:
 def call(
     run: str, retries: int, engine: str, weights: Weights, method: str, requests: list, *arguments: Any
 ) -> Iterator[list[tuple[int, Any]]]:
-    """Call `generate` or `score` of an engine from any process of the cluster; see Replica.call.
-
-    Requests without a result when a replica is lost are sent again, `retries` times.
-    """
+    """Call `generate` or `score` of an engine from any process of the cluster; see Replica.call and
+    ask_despite_losses."""
     from ray import serve
-    from ray.exceptions import RayActorError
 
     handle = serve.get_app_handle(_application(run, engine)).options(stream=True)
-    left = dict(enumerate(requests))
-    for more in reversed(range(retries + 1)):
-        places = list(left)
-        try:
-            for chunk in handle.call.remote(weights, method, [left[place] for place in places], arguments):
-                results = [(places[i], result) for i, result in chunk]
-                for place, _ in results:
-                    del left[place]
-                yield results
-            return
-        except RayActorError:
-            if not more:
-                raise
+
+    def ask(batch: list, arguments: tuple) -> Iterator[list[tuple[int, Any]]]:
+        return handle.call.remote(weights, method, batch, arguments)
+
+    return ask_despite_losses(ask, retries, method, requests, arguments)

@@ -41,7 +41,7 @@ def stage(study: Study, model: Stage, student: Stage | None, data: Stage, by: Li
 
 def run(context: StageContext) -> dict[str, Any]:
     if context.stage.settings.by == "ids":
-        generations = generations_of(context.folder("data"))
+        generations = [one for one in generations_of(context.folder("data")) if one.completions[0].error is None]
         ids, requests = [one.id for one in generations], requests_by_token_ids(generations)
     else:
         rows = [row for row in rows_of(context.folder("data")) if row.answer]

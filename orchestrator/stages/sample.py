@@ -3,7 +3,7 @@
 Completions are stored as they arrive, so an interrupted attempt resumes instead of restarting.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
-from evaluators.engines.generations import Generation, content_ids, from_jsonl, sampled_tokens, to_jsonl
+from evaluators.engines.generations import Generation, content_ids, failed, from_jsonl, sampled_tokens, to_jsonl
 from evaluators.engines.prefill import Prefill, PrefillText
 from evaluators.engines.requests import Request, SamplingParams
 from evaluators.engines.thinking import strip_reasoning
@@ -28,6 +28,7 @@ from orchestrator.study.schema import Study
 
 VERSION = 2
 GENERATIONS = "generations.jsonl"
+SHOWN_FAILURES = 5  # in the message of a stage of which too many requests failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +88,14 @@ class SampleSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleRuntime(Runtime):
-    """`location` is where the data set is; `benchmark` is the study's name for it, None for training prompts."""
+    """`location` is where the data set is; `benchmark` is the study's name for it, None for training prompts.
+
+    `max_failed` is the share of the completions that may fail.
+    """
 
     location: str | None = None
     benchmark: str | None = None
+    max_failed: float = 0.0
 
 
 def of_prompts(model: Stage, study: Study) -> Stage:
@@ -155,7 +160,8 @@ def _stage(
         dtype=None if is_api else study.dtype,
         max_model_len=None if is_api else study.max_model_len,
     )
-    runtime |= {"retries": study.resources.retries, "engine": model.runtime.engine}
+    resources = study.resources
+    runtime |= {"retries": resources.retries, "engine": model.runtime.engine, "max_failed": resources.max_failed}
     return Stage("sample", VERSION, name, settings, inputs, SampleRuntime(**runtime))
 
 
@@ -222,7 +228,10 @@ def _generate(
     context: StageContext, ids: list[str], chats: list[Chat], prefill_texts: dict[str, PrefillText] | None
 ) -> tuple[list[Generation], str | None]:
     """A generation for each chat, in order, of this and earlier attempts; and the digest of the chat template, None if
-    earlier attempts left nothing to generate."""
+    earlier attempts left nothing to generate.
+
+    Raises RuntimeError if more of them failed than the study allows, after the others are stored.
+    """
     numbers = {id: number for number, id in enumerate(ids)}
     done = {one.id: one for one in from_jsonl(read_partial(context.store, context.stage))}
     left = [i for i in ids if i not in done]
@@ -233,11 +242,28 @@ def _generate(
     template = None
     for chunk in context.generate(requests, context.stage.settings.sampling_params):
         new = [Generation.of(left[place], chats[numbers[left[place]]], output) for place, output in chunk]
-        template = chunk[0][1].template_digest
+        template = next((output.template_digest for _, output in chunk if output.error is None), template)
         done |= {one.id: one for one in new}
-        if len(done) < len(ids):
-            context.append_partial(to_jsonl(new))
+        kept = [one for one, (_, output) in zip(new, chunk, strict=True) if not output.ask_again]
+        if kept and (len(done) < len(ids) or _too_many_failed(context, done.values())):
+            context.append_partial(to_jsonl(kept))
+    if problem := _too_many_failed(context, done.values()):
+        raise RuntimeError(problem)
     return [done[i] for i in ids], template
+
+
+def _too_many_failed(context: StageContext, generations: Collection[Generation]) -> str:
+    """What to say if more completions failed than the study allows; otherwise empty."""
+    failures, n = failed(generations), sum(len(one.completions) for one in generations)
+    allowed = context.stage.runtime.max_failed
+    if len(failures) <= allowed * n:
+        return ""
+    shown = "; ".join(f"{id}: {reason}" for id, reason in failures[:SHOWN_FAILURES])
+    more = f"; and {len(failures) - SHOWN_FAILURES} more" if len(failures) > SHOWN_FAILURES else ""
+    return (
+        f"{len(failures)} of {n} requests failed, and resources.max_failed allows a share of {allowed:g}: raise it, or "
+        f"mend the cause and run again, which keeps the other answers. Failed prompts: {shown}{more}"
+    )
 
 
 def _write(context: StageContext, generations: list[Generation], **facts: Any) -> dict[str, Any]:
@@ -248,6 +274,7 @@ def _write(context: StageContext, generations: list[Generation], **facts: Any) -
         "n": len(generations),
         "tokens": sampled_tokens(generations),
         "truncated": sum(each.truncated for each in completions) / len(completions),
+        **({"failed": missing} if (missing := len(failed(generations))) else {}),
         **api_models.counted(completions),
         **facts,
     }
@@ -290,7 +317,8 @@ def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
     )
 
     def generate(requests: list[Request], params: SamplingParams) -> Iterator[tuple[int, Any]]:
-        return chain.from_iterable(context.generate(requests, params))
+        outputs = chain.from_iterable(context.generate(requests, params))
+        return ((i, output.answered()) for i, output in outputs)
 
     found = run_task(task, generate, context.score)
     figures = {

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from evaluators.analysis.style import StyleShares, accuracy, classify
-from evaluators.engines.generations import to_jsonl
+from evaluators.engines.generations import failed, to_jsonl
 from orchestrator.stages import data
 from orchestrator.stages.sample import generations_of
 from orchestrator.store.context import StageContext
@@ -31,7 +31,10 @@ def stage(student: Stage, untrained: Stage, teacher: Stage) -> Stage:
 
 
 def run(context: StageContext) -> dict[str, Any]:
-    found = classify(*(generations_of(context.folder(role)) for role in ("untrained", "teacher", "student")))
+    samples = [generations_of(context.folder(role)) for role in ("untrained", "teacher", "student")]
+    # Only failures of the first two are left out: they are the same for all students, whose examples must pair.
+    left_out = {id for generations in samples[:2] for id, _ in failed(generations)}
+    found = classify(*([one for one in generations if one.id not in left_out] for generations in samples))
     (context.out / SHARES).write_text(to_jsonl(found))
     return {"n": len(found), "share": fmean(one.student for one in found), "accuracy": accuracy(found)}
 

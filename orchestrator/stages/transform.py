@@ -66,13 +66,13 @@ def run(context: StageContext) -> dict[str, Any]:
 
 
 def rows_of(folder: Path) -> list[Row]:
-    """The training rows of a finished `transform` or `sample`. Truncated completions are left out: training on one
-    would teach a false end."""
+    """The training rows of a finished `transform` or `sample`. Completions that failed are left out, and truncated
+    ones: training on one would teach a false end. The facts of the `sample` count both."""
     if (folder / GENERATIONS).exists():
         return [
             Row(one.id, [*one.prompt, {"role": "assistant", "content": completion.text}])
             for one in generations_of(folder)
             for completion in one.completions
-            if not completion.truncated
+            if not completion.truncated and completion.error is None
         ]
     return [Row(**json.loads(line)) for line in (folder / ROWS).read_text().splitlines()]

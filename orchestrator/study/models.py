@@ -8,7 +8,7 @@ from evaluators.engines.api import OPENAI, APIModel
 from orchestrator.study.settings import Settings, absolute
 
 SOURCES = ("organism", "hub", "path", "api")
-OF_APIS = ("base_url", "key_env", "concurrency", "limit", "extra")
+OF_APIS = ("base_url", "key_env", "concurrency", "timeout", "limit", "extra")
 
 
 class Model(Settings):
@@ -70,6 +70,9 @@ class RemoteModel(Model):
         None, pattern=r"^[A-Z][A-Z0-9_]*$", description="the environment variable that holds the API key"
     )
     concurrency: int = Field(16, gt=0, description="the most requests in flight at once")
+    timeout: float = Field(
+        600, gt=0, description="seconds without data from the API after which a request is sent again"
+    )
     limit: Literal["max_completion_tokens", "max_tokens"] = Field(
         "max_completion_tokens", description="the name of the API's parameter that limits the length of a completion"
     )
@@ -79,7 +82,7 @@ class RemoteModel(Model):
 
     @property
     def served(self) -> APIModel:
-        return APIModel(self.api, self.base_url, self.key_env, self.concurrency, self.limit, self.extra)
+        return APIModel(self.api, self.base_url, self.key_env, self.concurrency, self.limit, self.extra, self.timeout)
 
     @model_validator(mode="after")
     def _extra_is_free(self) -> "RemoteModel":

@@ -75,5 +75,11 @@ class Resources(Settings):
     )
     cpus: int | None = Field(None, gt=0, description="CPUs of a local Ray; all by default")
     retries: int = Field(2, ge=0, description="retries of a stage whose worker or node was lost")
+    max_failed: float = Field(
+        0.02,
+        ge=0,
+        lt=1,
+        description="the share of a sample's requests that may fail, as by a content filter; with more the stage fails",
+    )
     train: TrainResources = Field(TrainResources(), description="what one training uses")
     engine: EngineResources = Field(EngineResources(), description="what one inference engine uses")

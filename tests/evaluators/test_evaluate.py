@@ -39,6 +39,25 @@ FOUR_EACH = generations(
 )
 
 
+def test_a_completion_that_failed_is_wrong_and_is_counted_apart():
+    answered = Completion(token_ids=(1, 2), text="\\boxed{4}", truncated=False)
+    lost = Completion(text="", truncated=False, error="flagged")
+    each = [replace(one, completions=(answered, lost)) for one in ONE_EACH]
+    graded = grade("math500", ROWS, each)
+    assert [one.score for one in graded] == [0, 0.5, 0]
+    assert graded[1].verdicts[1].note == "there is no completion: flagged"
+    facts = summary(each, graded)
+    assert (facts["failed"], facts["grading_failed"], facts["mean_length"]) == (3, 0, 2)
+    assert "failed" not in summary(ONE_EACH, grade("math500", ROWS, ONE_EACH))
+
+
+def test_a_reason_is_stored_where_there_is_one():
+    (text,) = to_jsonl([ONE_EACH[0]]).splitlines()
+    assert "error" not in text
+    lost = replace(ONE_EACH[0], completions=(Completion(text="", truncated=False, error="flagged"),))
+    assert from_jsonl(to_jsonl([lost])) == [lost]
+
+
 def test_an_id_depends_on_the_content_and_repeated_content_is_numbered():
     row = {"problem": "x", "answer": "1", "level": 2}
     first, second, third = content_ids([row, dict(reversed(row.items())), {**row, "level": 3}])

@@ -47,5 +47,7 @@ def choose(chats: list[Chat], rows: int | None, seed: int) -> list[Chat]:
     if rows is None:
         return chats
     if rows > len(chats):
-        raise ValueError(f"a budget of {rows} samples needs more than the {len(chats)} answers that are not truncated")
+        raise ValueError(
+            f"a budget of {rows} samples needs more than the {len(chats)} answers that are neither truncated nor failed"
+        )
     return random.Random(f"budget {seed}").sample(chats, len(chats))[:rows]

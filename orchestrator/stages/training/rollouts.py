@@ -21,7 +21,7 @@ def generate(context: StageContext, folder: Path, step: int, prompts: Sequence[C
     weights, params = _weights(context, temporary, step), _sampling_params(context, step)
     try:
         chunks = context.engines(context.stage.runtime.engine, weights, "generate", requests, params)
-        found = dict(chain.from_iterable(chunks))
+        found = {i: output.answered() for i, output in chain.from_iterable(chunks)}
     finally:
         delete_temporary(context.store, temporary)
     return [found[i] for i in range(len(requests))]

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -102,6 +103,23 @@ def test_the_stage_publishes_the_shares(small, publish):
     context = StageContext(stage, store, store.new_folder(stage, "one"), lambda *_: iter(()))
     assert style.run(context) == {"n": 60, "share": 1.0, "accuracy": 1.0}
     assert len(style.shares_of(context.out)) == 60
+
+
+def test_examples_without_a_completion_do_not_teach_style(small, publish):
+    plan = build_plan(small("measures.style=[maths]", "pairs.teachers=[words]"))
+    store = Store(plan.study.store)
+    stage = plan.trials[0].points[0].measured["style"]["maths"][0]
+    lost = (Completion(text="", truncated=False, error="flagged"),)
+    for model, name, places in (("student", "words", (1, 2)), ("untrained", "steps", ()), ("teacher", "words", (0, 1))):
+        made = [
+            replace(one, completions=lost) if i in places else one for i, one in enumerate(generations(answers(name)))
+        ]
+        publish(store, stage.inputs[model], {GENERATIONS: to_jsonl(made).encode()})
+    context = StageContext(stage, store, store.new_folder(stage, "one"), lambda *_: iter(()))
+    facts = style.run(context)
+    assert (facts["n"], facts["share"], facts["accuracy"]) == (58, 57 / 58, 1.0)
+    unlike = [one.id for one in style.shares_of(context.out) if not one.student]
+    assert unlike == [generations(["a"] * 3)[2].id]
 
 
 def test_every_point_of_a_trial_is_classified(small):

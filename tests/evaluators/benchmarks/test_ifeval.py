@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from evaluators.benchmarks import ifeval
+from evaluators.engines.generations import Generation
+from evaluators.engines.requests import Completion
+from evaluators.evaluate import example_ids, grade
 from evaluators.grading.verdict import Verdict
 from evaluators.rows import check_columns, read_rows
 
@@ -274,6 +277,14 @@ def test_invalid_rows_are_refused(instruction, message):
 def test_a_row_with_lists_of_different_lengths_is_refused():
     with pytest.raises(ValueError, match="row 1: it has 1 instructions and 0 kwargs"):
         ifeval.check({**row_with(("punctuation:no_comma", {})), "kwargs": []})
+
+
+def test_a_completion_that_failed_follows_no_instruction():
+    row = {"key": 1, "prompt": "Hi", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    (id,) = example_ids("ifeval", [row])
+    lost = Generation(id=id, prompt=[], completions=(Completion(text="", truncated=False, error="flagged"),))
+    (graded,) = grade("ifeval", [row], [lost])
+    assert (graded.score, graded.verdicts[0].parts) == (0, {"strict": [False], "loose": [False]})
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 """A study's results, read from hand-made evaluations."""
 
+import io
 import math
 
 import pytest
+from rich.console import Console
 
 from evaluators.analysis.logprobs import CompletionLogprobs
 from evaluators.engines.generations import Generation, to_jsonl
@@ -11,6 +13,7 @@ from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
 from orchestrator.results.read import read_results
+from orchestrator.results.tables import show_results
 from orchestrator.stages.evaluate import GRADES
 from orchestrator.stages.logprobs import LOGPROBS
 from orchestrator.stages.sample import GENERATIONS
@@ -25,7 +28,11 @@ def answered(letters: str) -> list[Generation]:
             id=str(i),
             prompt=prompt,
             prompt_token_ids=(1,),
-            completions=(Completion(token_ids=(1, 2, 3), text="t", truncated=letter == "c"),),
+            completions=(
+                Completion(
+                    token_ids=(1, 2, 3), text="t", truncated=letter == "c", error="flagged" if letter == "!" else None
+                ),
+            ),
         )
         for i, letter in enumerate(letters)
     ]
@@ -37,14 +44,16 @@ def graded(letters: str) -> list[Graded]:
             id=str(i),
             group={"level": 1 + i % 2},
             score=float(letter == "+"),
-            verdicts=(Verdict(score=float(letter == "+"), parsed=letter != "?"),),
+            verdicts=(
+                Verdict(score=float(letter == "+"), parsed=letter not in "?!", note="flagged" if letter == "!" else ""),
+            ),
         )
         for i, letter in enumerate(letters)
     ]
 
 
 def publish_evaluation(publish, store: Store, stage, letters: str) -> None:
-    """One example for each letter: right (+), wrong (-), truncated (c) or unparsed (?)."""
+    """One example for each letter: right (+), wrong (-), truncated (c), unparsed (?) or failed (!)."""
     facts = {**summary(answered(letters), graded(letters)), "figures": {"loose": 0.5}}
     publish(store, stage.inputs["generations"], {GENERATIONS: to_jsonl(answered(letters)).encode()})
     publish(store, stage, {GRADES: to_jsonl(graded(letters)).encode()}, **facts)
@@ -112,6 +121,16 @@ def test_scores_and_changes_are_over_all_seeds(read):
     }
     assert (row.groups, row.untrained_groups) == ({"level": {"1": 0.5, "2": 0.25}}, {"level": {"1": 1.0, "2": 1.0}})
     assert results.scores[2].change.value == pytest.approx(-1 / 8)
+
+
+def test_requests_that_failed_are_shown_as_a_share(read, small):
+    results = read({**ALL_RIGHT, (1, 0): "+!!+"})
+    assert results.scores[0].diagnostics["failed"] == 2 / 8
+    assert results.scores[0].diagnostics["grading_failed"] == 0
+    assert "failed" not in results.scores[2].diagnostics
+    console = Console(record=True, width=200, file=io.StringIO())
+    show_results(console, small(), results)
+    assert "At most 25.0% of a model's requests failed, and count as wrong." in console.export_text()
 
 
 def test_untrained_models_are_listed_once(read):

@@ -1,9 +1,8 @@
 """Models behind an API: what is asked of it and kept of it, its failures, and what a study cannot have of it."""
 
 import json
-import threading
+import uuid
 from dataclasses import asdict, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -11,70 +10,26 @@ import pytest
 from evaluators.analysis.logprobs import requests_by_text
 from evaluators.engines import api
 from evaluators.engines.api import APIModel, generate, key_of
-from evaluators.engines.generations import Generation, from_jsonl, to_jsonl
+from evaluators.engines.generations import Generation, failed, from_jsonl, to_jsonl
 from evaluators.engines.requests import Request, SamplingParams
 from evaluators.evaluate import example_ids, grade, summary
 from orchestrator.plan.build import build_plan
 from orchestrator.run.engines import EngineSpec, Replica, in_chunks
 from orchestrator.run.preflight import check
-from orchestrator.stages.sample import GENERATIONS, _write
+from orchestrator.stages import sample
+from orchestrator.stages.data import read_prompts
+from orchestrator.stages.sample import GENERATIONS, _write, generations_of
 from orchestrator.stages.transform import rows_of
-from orchestrator.store.context import Weights
+from orchestrator.store.context import StageContext, Weights
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
+from tests.api_server import KEY, chat
 
-KEY = "sk-not-to-be-seen"
 GREEDY = SamplingParams(max_tokens=8)
 
 
 def request(text: str, number: int = 0) -> Request:
     return Request(prompt=[{"role": "user", "content": text}], prefill=(), number=number)
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """Speaks chat completions: `replies(body, nth)` gives what it says to the nth question, a status and a body."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with said.lock:
-                said.bodies.append(body)
-                nth = len(said.bodies)
-            said.keys.add(self.headers["Authorization"])
-            status, reply = said.replies(body, nth)
-            self.send_response(status)
-            self.send_header("retry-after-ms", "1")
-            self.end_headers()
-            self.wfile.write(json.dumps(reply).encode())
-
-        def log_message(self, *_):
-            pass
-
-    said = SimpleNamespace(bodies=[], keys=set(), lock=threading.Lock(), replies=lambda body, nth: (200, chat(body)))
-    serving = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=serving.serve_forever, args=(0.01,), daemon=True).start()
-    monkeypatch.setenv("TEST_KEY", KEY)
-    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-of-another")  # which the client reads by itself
-    url = f"http://127.0.0.1:{serving.server_port}/v1"
-    said.served = APIModel("far", url, "TEST_KEY", 2, "max_completion_tokens", {})
-    yield said
-    serving.shutdown()
-    serving.server_close()
-
-
-def chat(body: dict, **changed) -> dict:
-    """The question said again, as an API's answer."""
-    message = {"role": "assistant", "content": f"You said: {body['messages'][-1]['content']}"}
-    return {
-        "id": "1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "far-2026-01-01",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop", **changed.pop("choice", {})}],
-        "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
-        **changed,
-    }
 
 
 def test_answers_are_text_that_the_api_counts(server):
@@ -114,17 +69,9 @@ def test_asks_again_when_the_api_is_busy(server):
     assert len(server.bodies) == 3
 
 
-def test_gives_up_after_many_failures(server, monkeypatch):
-    monkeypatch.setattr(api, "RETRIES", 2)
-    server.replies = lambda body, nth: (500, {"error": {"message": "broken"}})
-    with pytest.raises(RuntimeError, match=r"far at http://127.*broken"):
-        list(generate(server.served, [request("a")], GREEDY))
-    assert len(server.bodies) == 3
-
-
 def test_answers_before_a_failure_are_kept_and_nothing_new_is_asked(server):
     served = replace(server.served, concurrency=1)
-    server.replies = lambda body, nth: (200, chat(body)) if nth == 1 else (400, {"error": {"message": "no"}})
+    server.replies = lambda body, nth: (200, chat(body)) if nth == 1 else (404, {"error": {"message": "no"}})
     chunks = in_chunks(generate(served, [request(str(i), i) for i in range(9)], GREEDY), 60)
     ((place, reply),) = next(chunks)
     assert (place, reply.completions[0].text) == (0, "You said: 0")
@@ -135,7 +82,7 @@ def test_answers_before_a_failure_are_kept_and_nothing_new_is_asked(server):
 
 def test_an_api_that_does_not_count_is_refused(server):
     server.replies = lambda body, nth: (200, chat(body, usage=None))
-    with pytest.raises(RuntimeError, match="returned no choice, or no token usage"):
+    with pytest.raises(RuntimeError, match="returned no token usage"):
         list(generate(server.served, [request("a")], GREEDY))
 
 
@@ -235,6 +182,64 @@ def test_an_api_may_teach(small):
 def test_what_cannot_be_had_of_an_api_is_refused(small, overrides, said):
     with pytest.raises(StudyError, match=said):
         build_plan(small(*overrides))
+
+
+@pytest.fixture
+def run_sample(small, server):
+    """Samples the training prompts of which the API refuses some, by their places, as a new attempt; returns the
+    facts and the folder."""
+
+    def act(refused: dict[int, tuple], *overrides: str):
+        plan = build_plan(small(FAR, *overrides))
+        store = Store(plan.study.store)
+        stage = next(s for s in plan.stages if s.name.startswith("far-answers"))
+        chats = read_prompts(stage.settings.prompts, "synthetic")
+        replies = {chats[place][-1]["content"]: reply for place, reply in refused.items()}
+        server.bodies.clear()
+        server.replies = lambda body, nth: replies.get(body["messages"][-1]["content"], (200, chat(body)))
+
+        def engines(engine, weights, method, requests, params):
+            return in_chunks(generate(server.served, requests, params), 0)
+
+        out = store.new_folder(stage, uuid.uuid4().hex)
+        return sample.run(StageContext(stage, store, out, engines)), out
+
+    return act
+
+
+NO = (400, {"error": {"message": "flagged"}})
+AWAY = (503, {"error": {"message": "away"}}, {"retry-after": "900"})
+
+
+def test_refused_prompts_that_the_study_allows_are_counted_and_not_trained_on(run_sample):
+    facts, folder = run_sample({3: NO}, "resources.max_failed=0.05")
+    assert (facts["n"], facts["failed"]) == (20, 1)
+    assert facts["template"] == ""
+    ((id, reason),) = failed(generations_of(folder))
+    assert "flagged" in reason
+    assert {row.id for row in rows_of(folder)} == {one.id for one in generations_of(folder)} - {id}
+
+
+def test_too_many_failures_end_the_stage_after_the_other_answers_are_stored(run_sample, server):
+    with pytest.raises(RuntimeError, match=r"2 of 20 requests failed, and resources.max_failed.* \w{16}: .*flagged"):
+        run_sample({3: NO, 19: AWAY})
+    with pytest.raises(RuntimeError, match=r"1 of 20 requests failed"):
+        run_sample({3: NO})
+    assert len(server.bodies) == 2  # only those that failed are asked again
+    facts, _ = run_sample({})
+    assert len(server.bodies) == 1
+    assert facts["n"] == 20
+    assert "failed" not in facts
+
+
+def test_a_failure_that_was_paid_for_is_stored(run_sample, server):
+    empty = {"finish_reason": "content_filter", "message": {"role": "assistant", "content": None}}
+    paid = (200, chat({"messages": [{"content": ""}]}, choice=empty))
+    with pytest.raises(RuntimeError, match="1 of 20 requests failed"):
+        run_sample({3: paid})
+    facts, _ = run_sample({}, "resources.max_failed=0.05")
+    assert facts["failed"] == 1
+    assert server.bodies == []
 
 
 def test_an_api_begins_an_answer_by_its_text(small):

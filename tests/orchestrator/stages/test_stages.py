@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -289,6 +290,24 @@ def test_likelihoods_are_summed_by_class_of_token(small, store, perform):
     rows = logprobs.logprobs_of(folder)
     assert rows[0].logprob == {"all": -6.0, "reasoning": -3.0, "answer": -3.0}
     assert rows[0].tokens == {"all": 3, "reasoning": 2, "answer": 1}
+
+
+def test_completions_that_failed_have_no_likelihood(small, store, perform, publish):
+    plan = build_plan(small("measures.kl=[maths]", "resources.max_failed=0.2"))
+    stage = next(s for s in plan.stages if s.kind == "logprobs" and s.settings.by == "ids")
+
+    def crashing(*arguments):
+        for ((i, output),) in ask(*arguments):
+            lost = Completion(text="", truncated=False, error="the engine crashed")
+            yield [(i, output if i else replace(output, completions=(lost,)))]
+
+    for role in ("base", "student"):
+        publish(store, stage.inputs[role], {})
+    facts, data = perform(sample.run, stage.inputs["data"], crashing)
+    assert (facts["n"], facts["failed"], facts["template"]) == (5, 1, "digest")
+    facts, folder = perform(logprobs.run, stage)
+    ids = [one.id for one in sample.generations_of(data)]
+    assert [row.id for row in logprobs.logprobs_of(folder)] == ids[1:]
 
 
 @pytest.mark.slow

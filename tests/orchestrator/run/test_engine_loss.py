@@ -1,0 +1,46 @@
+"""A real Serve replica that dies of one request."""
+
+import os
+
+import pytest
+
+from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams
+from orchestrator.run import engines
+from orchestrator.store.context import Weights
+
+pytestmark = pytest.mark.slow
+
+
+class Dying:
+    """In the place of an engine: ends its process at the request with the number 7."""
+
+    async def call(self, weights, method, requests, arguments):
+        for i, request in enumerate(requests):
+            if request.number == 7:
+                os._exit(1)
+            yield [(i, RequestOutput(completions=(Completion(text=str(request.number), truncated=False),)))]
+
+
+@pytest.fixture
+def run_name():
+    """The name of a run whose engine `model` is served."""
+    import ray
+    from ray import serve
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
+    deployment = serve.deployment(Dying, ray_actor_options={"num_cpus": 0})
+    serve.run(deployment.bind(), name=engines._application("test", "model"), route_prefix=None)
+    yield "test"
+    serve.shutdown()
+    ray.shutdown()
+
+
+def test_a_request_that_kills_a_replica_is_set_aside(run_name):
+    requests = [Request(prompt=[], number=number) for number in range(5, 9)]
+    chunks = engines.call(
+        run_name, 0, "model", Weights("base", None), "generate", requests, SamplingParams(max_tokens=8)
+    )
+    found = {place: one for chunk in chunks for place, one in chunk}
+    assert sorted(found) == [0, 1, 2, 3]
+    assert [place for place, one in found.items() if one.error] == [2]
