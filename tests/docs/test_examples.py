@@ -189,7 +189,7 @@ def test_every_module_that_is_run_exists(module):
     assert not path or Path(folder, *path).with_suffix(".py").exists()
 
 
-@pytest.mark.parametrize("module", sorted(set(re.findall(r"-m perf\.(\w+)", "\n".join(COMMANDS)))))
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"-m perf\.([\w.]+)", "\n".join(COMMANDS)))))
 def test_every_measurement_has_a_small_run_among_the_tests(module):
     assert f'start("{module}"' in (ROOT / "tests" / "perf" / "test_measurements.py").read_text()
 

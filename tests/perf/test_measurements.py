@@ -33,6 +33,11 @@ def test_kills():
     assert printed.endswith("the same stages, each executed once, and the same scores\n")
 
 
+def test_faults_of_stores():
+    printed = start("faults.stores", "4")
+    assert printed.startswith("4 histories from seed 0: 0 with violations; faults: ")
+
+
 def test_train():
     printed = start("train", "0", "--small")
     rows = {

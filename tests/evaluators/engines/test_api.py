@@ -99,7 +99,7 @@ def test_a_reply_that_does_not_come_is_asked_for_again(server):
         return 200, chat(body)
 
     server.replies = replies
-    (output,) = outputs_of(server, clock=Clock(), timeout=0.2)
+    (output,) = outputs_of(server, clock=Clock(), timeout=1)
     assert output.completions[0].text == "You said: prompt 0"
     assert in_time == [True]
 
