@@ -30,7 +30,10 @@ OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.tu
 
 
 def main() -> None:
-    """Parse the command line and run a command. The exit status is 0, 1 for failed trials, or 2 for wrong input."""
+    """Parse the command line and run a command.
+
+    The exit status is 0, 1 for failed trials, 2 for wrong input, or 3 if all trials are done but not all are in MLflow.
+    """
     parser = _parser()
     arguments, rest = parser.parse_known_args()
     for word in rest:  # argparse does not take overrides that follow an option.
@@ -146,11 +149,16 @@ def run_command(arguments: argparse.Namespace, console: Console) -> int:
     preflight.check(plan, store, state.records)
     _show_plan(console, plan, state)
     left = Counter(stage.kind for stage in plan.stages if stage not in state.records)
-    with Tracker(plan) as tracker, Progress(console, left) if left else contextlib.nullcontext() as progress:
+    tracker = Tracker(plan)
+    tracker.start()
+    with Progress(console, left) if left else contextlib.nullcontext() as progress:
         outcome = run_study(plan, arguments.address, tracker, progress)
     _show_report(console, plan, outcome.report)
     show_summary(console, plan, outcome, began)
-    return 1 if outcome.report.results.unfinished else 0
+    missing = tracker.finish()
+    if missing is not None:
+        console.print(f"[yellow]MLflow:[/yellow] {escape(missing)}", soft_wrap=True)
+    return 1 if outcome.report.results.unfinished else 3 if missing else 0
 
 
 def report_command(arguments: argparse.Namespace, console: Console) -> int:

@@ -70,6 +70,8 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     started = time.time()
     report = write_report(plan, store)
     reporting = (started, time.time())
+    for number in state.pending:  # Another run may have finished what failed here.
+        tracked(number)
     tracker.report(report.files, complete=not report.results.unfinished)
     return Outcome(events, report, engines, reporting)
 
@@ -193,17 +195,21 @@ def _tune(plan: Plan, state: State, run: str, event_log: Any, on_trial: Callable
 
 
 class Tracked:
-    """Logs trials to MLflow. Called with the number of each trial that has ended; a trial that failed is not logged."""
+    """Logs trials to MLflow. Called with the number of each trial that has ended; one that failed is not logged."""
 
     def __init__(self, plan: Plan, store: Store, tracker: Tracker, records: dict[Stage, dict[str, Any]]):
         self._plan, self._store, self._tracker = plan, store, tracker
         self._records = dict(records)
+        self._logged: set[int] = set()
 
     def __call__(self, number: int) -> None:
+        if number in self._logged:
+            return
         trial = self._plan.trials[number]
         self._records |= self._store.records(s for s in trial.stages() if s not in self._records)
         points = completed_points(trial, self._plan.study, self._records)
         if points is not None:
+            self._logged.add(number)
             self._tracker.trial(trial, points, self._records)
 
 
