@@ -1,8 +1,8 @@
 """The runs of a study in MLflow: one parent run for a study in a store, and one child run for a trial.
 
 Several drivers may write the same study. Whoever writes a run holds a lease in the store, `tracking/<id>-<n>`, and
-looks first what is there: a finished run stays; an unfinished one was left by a process that ended, so it is deleted. So each
-write may be repeated at any time.
+looks first what is there: a finished run stays; an unfinished one was left by a process that ended, so it is deleted.
+So each write may be repeated at any time.
 """
 
 import contextlib
@@ -55,13 +55,13 @@ class StudyRuns:
         if self._parent is not None:
             return self._parent
         study = digest(*sorted(stage.fingerprint for stage in self._plan.stages))
-        with self._lease(digest(self._uri)):
+        with self._lease("open"):
             self._client = connect(self._uri)
             self._experiment = self._experiment_id(self._plan.study.tracking.experiment)
             # Leases exclude drivers with the same store only, so each store has a run of its own.
             parent = self._study_run(digest(study, _store_id(self._store)), study)
         children = self._search("mlflow.parentRunId", parent)
-        self._logged = {run.data.tags[TRIAL_TAG] for run in children if run.info.status == FINISHED}
+        self._logged = {run.data.tags.get(TRIAL_TAG) for run in children if run.info.status == FINISHED}
         self._parent = parent
         return parent
 

@@ -26,7 +26,7 @@ from orchestrator.study.settings import StudyError
 ANSWER_WITHIN = 5.0  # seconds
 FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two tries
 PATIENCE = 120.0  # seconds without success, at the end of a run; the lease of a driver that was lost ends in 60
-POLL = 0.1
+POLL = 0.1  # seconds between two looks at what is left
 STUDY, REPORT, UNTRIED = "the study", "the report", "MLflow has not answered"
 Write = Callable[[StudyRuns], object]
 log = logging.getLogger(__name__)
