@@ -31,7 +31,10 @@ STAGE_HELP = "only stages whose address KIND/NAME-HASH contains this, as train/ 
 
 
 def main() -> None:
-    """Parse the command line and run a command. The exit status is 0, 1 for failed trials, or 2 for wrong input."""
+    """Parse the command line and run a command.
+
+    The exit status is 0, 1 for failed trials, 2 for wrong input, or 3 if all trials are done but not all are in MLflow.
+    """
     parser = _parser()
     arguments, rest = parser.parse_known_args()
     for word in rest:  # argparse does not take overrides that follow an option.
@@ -140,11 +143,16 @@ def run_command(arguments: argparse.Namespace, console: Console) -> int:
     with study_errors():
         show_plan(console, plan, state, verbose=False)
     left = Counter(stage.kind for stage in plan.stages if stage not in state.records)
-    with Tracker(plan) as tracker, Progress(console, left) if left else contextlib.nullcontext() as progress:
+    tracker = Tracker(plan)
+    tracker.start()
+    with Progress(console, left) if left else contextlib.nullcontext() as progress:
         outcome = run_study(plan, arguments.address, tracker, progress)
     _show_report(console, plan, outcome.report)
     show_summary(console, plan, outcome, began)
-    return 1 if outcome.report.results.unfinished else 0
+    missing = tracker.finish()
+    if missing is not None:
+        console.print(f"[yellow]MLflow:[/yellow] {escape(missing)}", soft_wrap=True)
+    return 1 if outcome.report.results.unfinished else 3 if missing else 0
 
 
 def report_command(arguments: argparse.Namespace, console: Console) -> int:

@@ -116,8 +116,10 @@ def run(study: Study) -> None:
     """What `offmodel run` does, without its output."""
     plan = build_plan(study)
     pending(plan)
-    with Tracker(plan) as tracker:
-        driver.run_study(plan, None, tracker, None)
+    tracker = Tracker(plan)
+    tracker.start()
+    driver.run_study(plan, None, tracker, None)
+    assert tracker.finish() is None
 
 
 def timed(what: str, function: Callable, *arguments: object) -> None:

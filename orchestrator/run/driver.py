@@ -59,14 +59,15 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     """Run all trials of a plan, log each to MLflow when it finishes, and write the report."""
     store = Store(plan.study.store)
     state = state_of(plan, store)
-    records = dict(state.records)
+    records, tracked = dict(state.records), set[int]()
 
     def track(number: int) -> None:
-        """Log a trial that has ended to MLflow, unless it failed."""
+        """Log a trial that has ended to MLflow once, unless it failed."""
         trial = plan.trials[number]
         records.update(store.records(stage for stage in trial.stages() if stage not in records))
         points = completed_points(trial, plan.study, records)
-        if points is not None:
+        if points is not None and number not in tracked:
+            tracked.add(number)
             tracker.trial(trial, points, records)
 
     for number in sorted(set(range(len(plan.trials))) - set(state.pending)):
@@ -78,6 +79,8 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     started = time.time()
     report = write_report(plan, store)
     reporting = (started, time.time())
+    for number in state.pending:  # Another run may have finished what failed here.
+        track(number)
     tracker.report(report.files, complete=not report.results.unfinished)
     return Outcome(events, report, engines, reporting)
 

@@ -1,39 +1,35 @@
-"""MLflow: one parent run for a study, one child run for a trial, measures against the recovery budget, and the metrics
-of trainings against their steps.
+"""Tracking with MLflow while a study runs.
 
-One thread of the driver writes everything: MLflow's fluent API keeps its state by process, and processes that open a
-new SQLite store at the same time corrupt it. What a run has already is not written again, so that a study that is
-started twice appears once.
+Everything that is logged can be read from the store again. So an error of MLflow's costs no results: the tracker tries
+again as long as the run goes on, and the next run of the study logs what is still missing.
+
+One thread of the driver writes everything, since MLflow's clients keep their state by process.
 """
 
-import hashlib
-import json
-import os
+import logging
 import queue
-import re
-import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from orchestrator.measures import MEASURES
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
-from orchestrator.stages.data import PromptData
-from orchestrator.stages.sample import BenchmarkPrompts, TaskPrompts
-from orchestrator.stages.train import STEPS, TrainingPrompts
+from orchestrator.run.mlflow_runs import Busy, StudyRuns
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
-from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.load import without_secrets
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import StudyError, flatten
+from orchestrator.study.settings import StudyError
 
-STUDY_TAG, TRIAL_TAG = "offmodel.study", "offmodel.trial"
 ANSWER_WITHIN = 5.0  # seconds
+FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two tries
+PATIENCE = 120.0  # seconds without success, at the end of a run; the lease of a driver that was lost ends in 60
+POLL = 0.1  # seconds between two looks at what is left
+STUDY, REPORT, UNTRIED = "the study", "the report", "MLflow has not answered"
+Write = Callable[[StudyRuns], object]
+log = logging.getLogger(__name__)
 
 
 def tracking_uri(study: Study) -> str:
@@ -60,179 +56,86 @@ def check_answers(uri: str) -> None:
 
 
 class Tracker(threading.Thread):
-    """Writes trials to MLflow as they finish. Use it as a context manager: its exit waits for all writes."""
+    """Writes trials to MLflow as they finish, once it is started. `finish` waits for all writes."""
 
-    def __init__(self, plan: Plan):
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
         super().__init__(daemon=True)
-        self._plan = plan
-        self._jobs: queue.Queue[tuple | None] = queue.Queue()
-        self._failure: Exception | None = None
-
-    def __enter__(self) -> "Tracker":
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._jobs.put(None)
-        self.join()
-        if self._failure is not None and error[0] is None:
-            raise self._failure
+        self._plan, self._uri = plan, tracking_uri(plan.study)
+        self._clock, self._sleep = clock, sleep
+        self._jobs: queue.SimpleQueue[tuple[str, Write] | None] = queue.SimpleQueue()
+        self._left: dict[str, str] = {}  # what is not in MLflow yet, and why
+        self._succeeded = clock()
+        self._closed = self._given_up = False
+        self._add(STUDY, StudyRuns.open)
 
     def trial(self, trial: Trial, points: list[EvaluationPoint], records: dict[Stage, dict]) -> None:
         """Log a finished trial."""
-        self._jobs.put((_Log.trial, trial, points, records))
+        self._add(trial.key, lambda runs: runs.log_trial(trial, points, records))
 
     def report(self, files: Mapping[str, bytes], complete: bool) -> None:
-        """Attach the report's files, by name, to the study's run, and end that run."""
-        self._jobs.put((_Log.report, files, complete))
+        """Attach the report's files, by name, to the study's run once all trials are there, and end that run."""
+
+        def write(runs: StudyRuns) -> None:
+            if len(self._left) > 1:
+                raise Busy("not all trials are in MLflow yet")
+            runs.log_report(files, complete)
+
+        self._add(REPORT, write)
+
+    def _add(self, name: str, write: Write) -> None:
+        self._left[name] = UNTRIED
+        self._jobs.put((name, write))
 
     def run(self) -> None:
-        try:
-            log = _Log(self._plan)
-            while (job := self._jobs.get()) is not None:
-                write, *arguments = job
-                write(log, *arguments)
-        except Exception as error:  # noqa: BLE001  # Raised again in the driver's thread.
-            self._failure = error
+        runs, wait = StudyRuns(self._plan, self._uri), FIRST_WAIT
+        while (self._left or not self._closed) and not self._given_up:
+            job = self._jobs.get()
+            if job is None:  # `finish` wakes a thread that has nothing to do.
+                continue
+            name, write = job
+            try:
+                write(runs)
+            except Busy as busy:
+                self._again(job, busy, FIRST_WAIT)
+            except Exception as error:  # noqa: BLE001  # MLflow's are of many kinds, and most pass.
+                if wait == FIRST_WAIT and self._left[name] == UNTRIED:
+                    log.warning("MLflow: %s; it is tried again until the run ends", self._reason(error))
+                self._again(job, error, wait)
+                wait = min(2 * wait, LONGEST_WAIT)
+            else:
+                del self._left[name]
+                self._succeeded, wait = self._clock(), FIRST_WAIT
 
+    def _again(self, job: tuple[str, Write], error: Exception, wait: float) -> None:
+        self._left[job[0]] = self._reason(error)
+        self._jobs.put(job)  # behind the others, which may do better
+        self._sleep(wait)
 
-class _Log:
-    def __init__(self, plan: Plan):
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-        from mlflow import MlflowClient
-        from mlflow.entities import Param
+    def _reason(self, error: Exception) -> str:
+        """An error in one line, without the password that the URI of a database may hold."""
+        lines = str(error).replace(self._uri, without_secrets(self._uri)).splitlines()
+        return lines[0] if lines else type(error).__name__
 
-        self._plan, study, self._store = plan, plan.study, Store(plan.study.store)
-        uri = tracking_uri(study)
-        self._client = MlflowClient(uri)
-        self._experiment = self._experiment_id(study.tracking.experiment, uri)
-        identity = hashlib.sha256(" ".join(sorted(s.fingerprint for s in plan.stages)).encode()).hexdigest()[:16]
-        found = self._search(f"tags.`{STUDY_TAG}` = '{identity}'")
-        if found:
-            self._parent = found[0].info.run_id
-        else:
-            self._parent = self._client.create_run(
-                self._experiment, run_name=study.name, tags={STUDY_TAG: identity}
-            ).info.run_id
-            decided = {"train", "sampling", "recoveries", "seeds", "dtype"}
-            params = flatten(study.model_dump(include=decided, exclude_none=True))
-            params |= {"name": study.name, "store": without_secrets(study.store)}
-            given = [Param(key, str(value)[:500]) for key, value in params.items()]
-            self._client.log_batch(self._parent, params=given)
-            self._inputs(self._parent, study)
-        children = self._search(f"tags.`mlflow.parentRunId` = '{self._parent}'")
-        self._logged = {r.data.tags[TRIAL_TAG] for r in children if r.info.status == "FINISHED"}
-        for child in children:
-            if child.info.status != "FINISHED":  # Its driver ended meanwhile: written again.
-                self._client.delete_run(child.info.run_id)
+    def finish(self) -> str | None:
+        """Wait until all is in MLflow, or until nothing has worked for PATIENCE seconds.
 
-    def _experiment_id(self, name: str, uri: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return found.experiment_id
-        beside = Path(uri.removeprefix("sqlite:///")).parent / "mlflow-artifacts"
-        return self._client.create_experiment(name, beside.as_uri() if uri.startswith("sqlite:///") else None)
-
-    def _search(self, condition: str) -> list:
-        runs, token = [], None
-        while True:
-            page = self._client.search_runs([self._experiment], condition, max_results=1000, page_token=token)
-            runs += page
-            token = page.token
-            if not token:
-                return runs
-
-    def _inputs(self, run: str, study: Study) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        sources = {"training prompts": study.prompts.source} | {
-            name: benchmark.source or benchmark.kind for name, benchmark in study.benchmarks.items()
-        }
-        identities: dict[str, Any] = {}
-        for stage in self._plan.stages:
-            prompts = stage.settings.prompts if stage.kind == "sample" else None
-            if stage.kind == "train" and isinstance(stage.settings.examples, TrainingPrompts):
-                prompts = stage.settings.examples.prompts
-            if isinstance(prompts, PromptData):
-                identities["training prompts"] = prompts
-            elif isinstance(prompts, BenchmarkPrompts):
-                identities[stage.runtime.benchmark] = prompts.examples
-            elif isinstance(prompts, TaskPrompts):
-                identities[stage.runtime.benchmark] = prompts
-        inputs = []
-        for name, identity in identities.items():
-            digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:8]
-            context = InputTag("mlflow.data.context", "training" if name == "training prompts" else "evaluation")
-            inputs.append(DatasetInput(Dataset(name, digest, "offmodel", sources[name]), [context]))
-        self._client.log_inputs(run, datasets=inputs)
-
-    def trial(self, trial: Trial, points: list[EvaluationPoint], records: dict[Stage, dict]) -> None:
-        from mlflow.entities import Metric, Param
-
-        if trial.key in self._logged:
-            return
-        child = self._client.create_run(
-            self._experiment,
-            run_name=trial.key,
-            tags={"mlflow.parentRunId": self._parent, TRIAL_TAG: trial.key},
-        ).info.run_id
-        now = int(time.time() * 1000)
-        metrics = [
-            Metric(re.sub(r"[^\w\-. :/]", "_", name), value, now, step)  # what MLflow takes in a name
-            for point in points
-            for name, value, step in [*_metrics(trial, point, records), *self._curve(point)]
-        ]
-        params = {
-            **trial.params,
-            "budget": max(point.budget for point in points),
-            "budgets": " ".join(str(point.budget) for point in points if point.step is None),
-            "tuning": self._plan.study.train.tuning,
-        }
-        for start in range(0, len(metrics), 1000):
-            self._client.log_batch(child, metrics=metrics[start : start + 1000])
-        self._client.log_batch(child, params=[Param(key, str(value)) for key, value in params.items()])
-        self._client.set_terminated(child)
-        self._logged.add(trial.key)
-
-    def _curve(self, point: EvaluationPoint) -> Iterator[tuple[str, float, int]]:
-        """The metrics of a student's training, by training step."""
-        student = point.student
-        if student is None or student.kind != "train" or student.runtime.published_by is not None:
-            return  # The curve of a checkpoint is the beginning of its training's.
-        record = self._store.record(student)
-        assert record is not None, f"{student.address} is not done"
-        lines = self._store.read(f"{student.address}/{record['attempt']}/{STEPS}")
-        assert lines is not None, f"{student.address} has left no {STEPS}"
-        prefix = f"recovery {point.budget}" if point.budget else "training"
-        for line in lines.decode().splitlines():
-            metrics = json.loads(line)
-            step = metrics.pop("step")
-            yield from ((f"{prefix}/{name}", float(value), step) for name, value in metrics.items())
-
-    def report(self, files: Mapping[str, bytes], complete: bool) -> None:
-        with tempfile.TemporaryDirectory(prefix="offmodel-report-") as folder:
-            for name, content in files.items():
-                Path(folder, name).write_bytes(content)
-            self._client.log_artifacts(self._parent, folder)
-        self._client.set_terminated(self._parent, "FINISHED" if complete else "FAILED")
-
-
-def _metrics(trial: Trial, point: EvaluationPoint, records: dict[Stage, dict]) -> Iterator[tuple[str, float, int]]:
-    """All measures of a point against the recovery budget, or, of a checkpoint, against the training step."""
-    found: dict[str, float] = {}
-    for name, stages in trial.training_data.items():
-        found |= MEASURES.module(name).metrics(_facts(stages, records), ())
-    for name, by_benchmark in point.measured.items():
-        for benchmark, stages in by_benchmark.items():
-            untrained = _facts(trial.untrained_stages(UNTRAINED, name, benchmark), records)
-            metrics = MEASURES.module(name).metrics(_facts(stages, records), untrained)
-            found |= {f"{benchmark} {what}".rstrip(): value for what, value in metrics.items()}
-    if point.step is None:
-        yield from ((name, value, point.budget) for name, value in found.items())
-    else:
-        yield from ((f"training/{name}", value, point.step) for name, value in found.items())
-
-
-def _facts(stages: Sequence[Stage], records: dict[Stage, dict]) -> list[dict[str, Any]]:
-    return [records[stage]["facts"] for stage in stages]
+        Returns what is missing then, why, and what to do, as a sentence; None if nothing is.
+        """
+        self._closed, closed = True, self._clock()
+        self._jobs.put(None)
+        while self.is_alive() and self._clock() - max(closed, self._succeeded) < PATIENCE:
+            self.join(POLL)
+        self._given_up = True
+        left = dict(self._left)
+        if not left:
+            return None
+        trials = len(left.keys() - {STUDY, REPORT})
+        what = f"{trials} trials are" if trials > 1 else "1 trial is" if trials else "the report is"
+        reason = next(iter(left.values()))
+        return f"{what} not in MLflow yet ({reason}); run the same command again to log what is missing"

@@ -6,6 +6,7 @@
     <root>/<kind>/<name>-<hash>/partial/...      partial results of unfinished attempts (partial.py)
     <root>/<kind>/<name>-<hash>/state-<n>-<k>/.. states from which a training resumes; the last one counts (partial.py)
     <root>/<kind>/<name>-<hash>/temporary-<n>/.. weights with which engines generate during a training (temporary.py)
+    <root>/tracking/...                          the store's id in MLflow, and leases of what is being logged
 
 Everything but the record and its attempt is removed when the stage is finished. Two attempts never share a folder, so a
 worker that was wrongly taken for dead cannot damage its successor's files.

@@ -1,11 +1,14 @@
 """Whole studies through the command line, with real Ray, Ray Train, vLLM and MLflow, on the organisms."""
 
+import http.server
 import json
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -182,6 +185,25 @@ def test_mlflow_has_one_run_for_the_study_and_one_for_each_trial(finished):
     assert datasets.keys() == {"training prompts", *plan.study.benchmarks}
     assert len(set(datasets.values())) == len(datasets), "two data sets have the same digest"
     assert "report.html" in {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+
+
+def test_a_run_whose_tracking_server_fails_shows_its_report_and_exits_with_3(finished, tmp_path):
+    (tmp_path / "health").write_text("OK")
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"tracking.uri=http://127.0.0.1:{server.server_port}"
+        impatient = (
+            "from orchestrator import cli; from orchestrator.run import tracking; tracking.PATIENCE = 1; cli.main()"
+        )
+        command = [sys.executable, "-c", impatient, "run", str(STUDY), f"store={finished[0]}", *SMALL, uri]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        server.shutdown()
+    assert run.returncode == 3, run.stdout + run.stderr
+    trials = len(plan_of().trials)
+    assert run.stdout.index("Report: ") < run.stdout.index(f"{trials} trials are not in MLflow yet (")
+    assert "run the same command again" in run.stdout
+    assert "Traceback" not in run.stdout + run.stderr
 
 
 def test_plan_and_explain_of_a_changed_study(finished):
