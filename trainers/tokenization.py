@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
-from evaluators.engines.chat_template import EMPTY_THINKING, encode
+from evaluators.engines.chat_template import EMPTY_THINKING, encode, encode_answer
 from evaluators.engines.thinking import BEGIN, END, strip_reasoning
 from trainers.rows import Example, Row
 from trainers.settings import LossOn
@@ -80,7 +80,7 @@ def tokenize_streams(examples: Sequence[Example], tokenizer: Any, max_length: in
     supervised. Raises ValueError, with the row, for one of fewer than two tokens."""
     rows = []
     for i, example in enumerate(examples):
-        ids = tokenizer(example.chat[-1]["content"]).input_ids[:max_length]
+        ids = encode_answer(tokenizer, example.chat[-1]["content"], add_special_tokens=True)[:max_length]
         if len(ids) < 2:
             raise ValueError(f"training row {i}: a stream of {len(ids)} tokens has no next token to learn: drop it")
         rows.append(Row(ids, range(1, len(ids)), example.weight))

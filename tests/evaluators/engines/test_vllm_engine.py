@@ -193,14 +193,16 @@ def test_a_completion_says_whether_it_ends_with_a_stop_token(engine):
         assert not cut.completions[0].ends_with_stop_token
 
 
-def test_a_prompt_that_opens_a_think_block_is_detected(engine):
-    plain, opened = REQUESTS[0].prompt, [{"role": "user", "content": "solve <think> let us"}]
-    found = outputs_of(
-        engine, [Request(prompt=plain), Request(prompt=opened)], SamplingParams(max_tokens=2, thinking="empty")
-    )
-    assert [output.prompt_opens_think_block for output in found] == [False, True]
-    assert found[0].completions[0].text.startswith(EMPTY_THINKING)
-    assert found[1].completions[0].text.lstrip().startswith("</think>"), "an open block is closed, not opened again"
+def test_a_template_that_opens_a_think_block_is_detected_and_a_users_tag_is_not(engine, monkeypatch):
+    requests = [REQUESTS[0], Request(prompt=[{"role": "user", "content": "solve <think> let us"}])]
+    for output in outputs_of(engine, requests, SamplingParams(max_tokens=2, thinking="empty")):
+        assert not output.prompt_opens_think_block
+        assert output.completions[0].text.startswith(EMPTY_THINKING)
+    opens = engine.tokenizer.chat_template.replace("<|assistant|>{% endif %}", "<|assistant|><think>{% endif %}")
+    monkeypatch.setattr(engine.tokenizer, "chat_template", opens)
+    for output in outputs_of(engine, requests, SamplingParams(max_tokens=2, thinking="empty")):
+        assert output.prompt_opens_think_block
+        assert output.completions[0].text.lstrip().startswith("</think>"), "an open block is closed, not opened again"
 
 
 def test_an_abandoned_batch_does_not_affect_the_next(engine):
