@@ -10,25 +10,43 @@ import fsspec
 def read_rows(source: str, configuration: str | None = None, split: str = "train") -> list[dict]:
     """All rows of a source: a JSONL file where its name ends in .jsonl, otherwise a data set id on the hub.
 
-    Raises ValueError for a line that is not a JSON object, with its number.
+    Raises ValueError for a line that is not a JSON object in UTF-8, with its number.
     """
     if not source.endswith(".jsonl"):
         import datasets
 
         return list(datasets.load_dataset(source, configuration, split=split))
     rows = []
-    with fsspec.open(source, "rt", encoding="utf-8") as file:
+    with fsspec.open(source, "rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{source}, line {number}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{source}, line {number}: a row must be an object, not {type(row).__name__}")
-            rows.append(row)
+            if line.strip():
+                try:
+                    rows.append(_row(line))
+                except ValueError as error:
+                    raise ValueError(f"{source}, line {number}: {error}") from error
     return rows
+
+
+def _row(line: bytes) -> dict:
+    """The row of a line. Raises ValueError for one that is not a JSON object, or has half of a surrogate pair."""
+    try:
+        text = line.decode()
+        row = json.loads(text)
+        if "\\u" in text:  # JSON may escape what no text can hold.
+            json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start}): save the file as UTF-8") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{error.object[error.start]!a} is half of a surrogate pair, which is no character: remove it"
+        ) from error
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"a row must be an object, not {type(row).__name__}")
+    return row
 
 
 def choose(rows: list[dict], n: int | None, seed: int) -> list[dict]:

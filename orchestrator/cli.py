@@ -182,7 +182,7 @@ def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
             changes += 1
             scores = f"score {before.score:g}, now {now.score:g}"
             what = scores if before.score != now.score else "same score, another verdict"
-            console.print(f"{one.stage.address}: example {now.id}: {what}", soft_wrap=True)
+            console.print(f"{one.stage.address}: example {now.id}: {what}", soft_wrap=True, markup=False)
     if not n:
         raise StudyError("no answers to this study's benchmarks are in the store yet: run the study first")
     console.print(
@@ -217,7 +217,7 @@ def ui_command(arguments: argparse.Namespace, console: Console) -> int:
     plan, _ = _plan(arguments)
     uri = tracking_uri(plan.study)
     if not uri.startswith("sqlite:"):
-        console.print(f"This study is tracked at {without_secrets(uri)}")
+        console.print(f"This study is tracked at {without_secrets(uri)}", markup=False)
         return 0
     if not Path(uri.removeprefix("sqlite:///")).exists():
         raise StudyError(f"nothing has been tracked at {uri} yet: run the study first")

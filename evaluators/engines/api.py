@@ -111,8 +111,10 @@ def _complete(
     # A completion that was limited to a single token is complete; one that a content filter cut is truncated.
     single_token = choice.finish_reason == "length" and sampling_params.max_tokens == 1
     usage = response.usage
+    # A limit may cut an emoji: JSON then escapes half of a surrogate pair, which no file and no tokenizer takes.
+    text = (choice.message.content or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return Completion(
-        text=choice.message.content or "",
+        text=text,
         truncated=not stopped and not single_token,
         ends_with_stop_token=stopped,
         usage=Usage(

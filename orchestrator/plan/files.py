@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 
-from evaluators.benchmarks import BENCHMARKS
+from evaluators.evaluate import check_rows
 from orchestrator.stages import data
 from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.schema import Study
@@ -33,16 +33,11 @@ def _local_files(study: Study) -> Iterator[tuple[str, str, Callable[[], object]]
 def _sources(study: Study) -> Iterator[tuple[str, str, Callable[[], object]]]:
     yield "prompts", study.prompts.source, lambda: data.load_prompts(study.prompts)
     if (problems := study.rl_problems) is not None:
-        yield "rl_problems", problems.source, lambda: _check(problems.kind, data.load_problems(problems))
+        yield "rl_problems", problems.source, lambda: check_rows(problems.kind, data.load_problems(problems))
     for name, benchmark in study.benchmarks.items():
         if isinstance(benchmark, GradedBenchmark) and benchmark.source is not None:
             yield f"benchmarks.{name}", benchmark.source, _reader(benchmark)
 
 
 def _reader(benchmark: GradedBenchmark) -> Callable[[], object]:
-    return lambda: _check(benchmark.kind, data.load_examples(benchmark))
-
-
-def _check(kind: str, rows: list[dict]) -> None:
-    for row in rows:
-        BENCHMARKS.module(kind).check(row)
+    return lambda: check_rows(benchmark.kind, data.load_examples(benchmark))

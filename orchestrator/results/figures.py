@@ -36,6 +36,7 @@ STYLE = {
     "axes.grid.axis": "y",
     "grid.color": GRID,
     "axes.axisbelow": True,
+    "text.parse_math": False,  # Names may contain dollars.
     "svg.hashsalt": "offmodel",
     "svg.fonttype": "none",
 }

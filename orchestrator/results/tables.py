@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement as Width
 from rich.table import Table
+from rich.text import Text
 
 from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
@@ -24,12 +24,13 @@ def show_results(console: Console, study: Study, results: Results) -> None:
     """Scores by point and benchmark, then lines on all other measures, then the hypotheses."""
     benchmarks = list(study.benchmarks)
     console.print()
-    console.print(f"[dim]{escape(LEGEND)}[/dim]", soft_wrap=True)
+    console.print(LEGEND, style="dim", soft_wrap=True, markup=False)
     _print_whole(console, _score_table(results, benchmarks))
     for line in (*_recovery_budgets(results.recovery_budgets), *_other_measures(results)):
-        console.print(escape(line), soft_wrap=True)
+        console.print(line, soft_wrap=True, markup=False)
     if results.scores:
-        console.print(f"[dim]{_sizes(results.scores, benchmarks, study.seeds)}[/dim]", soft_wrap=True)
+        sizes = _sizes(results.scores, benchmarks, study.seeds)
+        console.print(sizes, style="dim", soft_wrap=True, markup=False)
     if results.hypotheses:
         _show_hypotheses(console, results.hypotheses)
 
@@ -66,14 +67,14 @@ def _score_table(results: Results, benchmarks: list[str]) -> Table:
     titles, lines = score_lines(results)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in (*titles, *benchmarks):
-        table.add_column(title, no_wrap=True)
+        table.add_column(Text(title), no_wrap=True)
     last = None
     for names, scores in lines:
         if names[0] != last and names[1] != UNTRAINED:
             table.add_section()
             last = names[0]
         missing = "" if names[1] == UNTRAINED else f"[dim]{NOT_EVALUATED}[/dim]"
-        table.add_row(*names, *(_cell(scores[name]) if name in scores else missing for name in benchmarks))
+        table.add_row(*map(Text, names), *(_cell(scores[name]) if name in scores else missing for name in benchmarks))
     return table
 
 
@@ -153,16 +154,16 @@ def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
         table.add_column(title, no_wrap=not wraps, max_width=44 if wraps else None)
     colours = {hypotheses.SUPPORTED: "green", hypotheses.CONTRADICTED: "red"}
     for group in hypotheses.by_claim(results):
-        claim = ["" if group[0].experiment is None else str(group[0].experiment), escape(group[0].claim)]
+        claim = ["" if group[0].experiment is None else str(group[0].experiment), Text(group[0].claim)]
         for one in group:
             colour = colours.get(one.outcome, "dim")
             table.add_row(
                 *claim,
-                escape(f"{hypotheses.comparison(one)} versus {one.versus}"),
-                f"{one.student} / {one.teacher}",
-                hypotheses.unit(one),
-                hypotheses.expectation(one),
-                escape(hypotheses.effect(one)),
+                Text(f"{hypotheses.comparison(one)} versus {one.versus}"),
+                Text(f"{one.student} / {one.teacher}"),
+                Text(hypotheses.unit(one)),
+                Text(hypotheses.expectation(one)),
+                Text(hypotheses.effect(one)),
                 hypotheses.size(one),
                 f"[{colour}]{one.outcome}[/{colour}]",
             )

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import SWITCH, Chat
-from evaluators.evaluate import chats_of
+from evaluators.evaluate import chats_of, check_rows
 from orchestrator.plan import hypotheses
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import budgets_without_rows, checkpoints_beyond_steps
 from orchestrator.run import tracking
-from orchestrator.stages import api_models, data
+from orchestrator.stages import api_models, data, sample
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store, sha256_file
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
@@ -19,6 +19,7 @@ from orchestrator.study.models import LocalModel, Model, OrganismModel
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
 from organisms import shipped
+from trainers import objectives
 
 WEIGHTS = ("model", "train", "weights")
 TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
@@ -44,6 +45,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
             if folder is not None:
                 folders.append(folder)
                 _check_tokens(plan.study, alias, folder, {"prompts": prompts, "rl_problems": problems, **asked})
+        _check_chat_templates(plan, records)
         _check_thinking(plan.study, folders)
         _check_trainings(plan)
         _check_weights(plan, store, records)
@@ -96,8 +98,7 @@ def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
             return []
         assert isinstance(benchmark, GradedBenchmark)
         rows = data.load_examples(benchmark)
-        for row in rows:
-            BENCHMARKS.module(benchmark.kind).check(row)
+        check_rows(benchmark.kind, rows)
         return _texts(chats_of(benchmark.kind, rows, benchmark.prompt, benchmark.system))
     except ValueError as error:
         raise StudyError(f"benchmarks.{name}: {error}") from error
@@ -110,8 +111,7 @@ def _check_problems(study: Study) -> list[str]:
         return []
     try:
         rows = data.load_problems(problems)
-        for row in rows:
-            BENCHMARKS.module(problems.kind).check(row)
+        check_rows(problems.kind, rows)
         chats = chats_of(problems.kind, rows, problems.prompt, problems.system)
         trained_on = {chat[-1]["content"] for chat in chats_of(problems.kind, rows, None)}
     except ValueError as error:
@@ -175,6 +175,32 @@ def _check_model(alias: str, model: Model) -> Path | None:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         raise StudyError(f"models.{alias}: {model.path} has no tokenizer (tokenizer.json or tokenizer.model)")
     return folder
+
+
+def _check_chat_templates(plan: Plan, records: dict[Stage, dict]) -> None:
+    """Local models that pending stages ask or train with chats have a chat template."""
+    needed = {
+        stage.inputs["base"].runtime.engine for stage in plan.stages if stage not in records and _has_chats(stage)
+    }
+    for alias, model in plan.study.models.items():
+        if alias in needed and isinstance(model, LocalModel) and not _has_template(Path(model.path)):
+            raise StudyError(
+                f"models.{alias}: {model.path} has no chat template (chat_template.jinja, or chat_template in "
+                f"tokenizer_config.json), so chats cannot be encoded: add that of its instruction-tuned variant"
+            )
+
+
+def _has_chats(stage: Stage) -> bool:
+    if stage.kind == "sample":
+        prompts = stage.settings.prompts
+        return not isinstance(prompts, sample.TaskPrompts) or prompts.chat
+    return stage.kind == "train" and objectives.get(stage.settings.train.objective).data != "token_streams"
+
+
+def _has_template(folder: Path) -> bool:
+    config = folder / "tokenizer_config.json"
+    in_config = config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("chat_template")
+    return bool(in_config) or (folder / "chat_template.jinja").is_file()
 
 
 def _check_thinking(study: Study, folders: list[Path]) -> None:
