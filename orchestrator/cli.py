@@ -211,6 +211,21 @@ def explain_command(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def clean_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.store.clean import clean
+
+    plan, store = _plan(arguments)
+    removed = 0
+    try:
+        for path, gone in clean(store, store.records(plan.stages)):
+            removed += gone
+            console.print(f"{'removed' if gone else 'in use, left'}: {path}", soft_wrap=True, markup=False)
+    except OSError as error:
+        raise StudyError(f"{error}: let the owner of the files run this command") from error
+    console.print(f"{removed} files and folders that unfinished attempts had left beside finished stages were removed.")
+    return 0
+
+
 def ui_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.run.tracking import tracking_uri
 
@@ -234,6 +249,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "explain": (explain_command, "say, field by field, why stages are not already done"),
     "report": (report_command, "show the results so far, and write the report"),
     "regrade": (regrade_command, "grade the stored answers again and list differences; calls no model"),
+    "clean": (clean_command, "remove what unfinished attempts have left beside finished stages of a study"),
     "ui": (ui_command, "open MLflow on the study's tracking store"),
 }
 STUDYLESS: dict[str, tuple[Command, str]] = {

@@ -11,7 +11,6 @@ import json
 import os
 import queue
 import re
-import tempfile
 import threading
 import time
 import urllib.error
@@ -31,6 +30,7 @@ from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.load import without_secrets
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
+from trainers.scratch import scratch_folder
 
 STUDY_TAG, TRIAL_TAG = "offmodel.study", "offmodel.trial"
 ANSWER_WITHIN = 5.0  # seconds
@@ -211,10 +211,10 @@ class _Log:
             yield from ((f"{prefix}/{name}", float(value), step) for name, value in metrics.items())
 
     def report(self, files: Mapping[str, bytes], complete: bool) -> None:
-        with tempfile.TemporaryDirectory(prefix="offmodel-report-") as folder:
+        with scratch_folder() as folder:
             for name, content in files.items():
-                Path(folder, name).write_bytes(content)
-            self._client.log_artifacts(self._parent, folder)
+                (folder / name).write_bytes(content)
+            self._client.log_artifacts(self._parent, str(folder))
         self._client.set_terminated(self._parent, "FINISHED" if complete else "FAILED")
 
 
