@@ -129,7 +129,7 @@ class Store(Files):
                 if name not in (RECORD, attempt) and not name.startswith(LEASES):
                     self.remove_folder(f"{stage.address}/{name}")
         except Exception as error:  # noqa: BLE001  # such as that of another user's folder
-            log.warning("%s/%s: an earlier attempt's files cannot be removed: %s; offmodel clean may later", self.uri, stage.address, error)
+            log.warning("%s/%s: files stay (%s): run offmodel clean", self.uri, stage.address, error)
 
     def folder(self, address: str, record: dict[str, Any]) -> Path:
         """A local folder with a finished stage's files. Those of a remote store are downloaded once per machine.
