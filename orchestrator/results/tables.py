@@ -154,7 +154,10 @@ def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
         table.add_column(title, no_wrap=not wraps, max_width=44 if wraps else None)
     colours = {hypotheses.SUPPORTED: "green", hypotheses.CONTRADICTED: "red"}
     for group in hypotheses.by_claim(results):
-        claim = ["" if group[0].experiment is None else str(group[0].experiment), Text(group[0].claim)]
+        claim: list[str | Text] = [
+            "" if group[0].experiment is None else str(group[0].experiment),
+            Text(group[0].claim),
+        ]
         for one in group:
             colour = colours.get(one.outcome, "dim")
             table.add_row(
