@@ -1,7 +1,7 @@
 """Builds the prompts of a benchmark from its rows, and grades the generations."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,18 @@ def chats_of(kind: str, rows: list[dict], prompt: str | None, system: str | None
             f"{kind}: its prompt has braces without a column's name; write {{{{ and }}}} for braces"
         ) from error
     return [[*system_messages, {"role": "user", "content": text}] for text in texts]
+
+
+def check_rows(kind: str, rows: Iterable[dict]) -> None:
+    """Raise ValueError for a row that the benchmark cannot grade."""
+    benchmark = BENCHMARKS.module(kind)
+    for number, row in enumerate(rows, 1):
+        try:
+            benchmark.check(row)
+            benchmark.fields(row)
+            benchmark.group(row)
+        except (TypeError, AttributeError, LookupError, OverflowError) as error:
+            raise ValueError(f"row {number}: a column has a value of another type than {kind} has: {error}") from error
 
 
 def grade(kind: str, rows: list[dict], generations: list[Generation], aggregation: str = "mean") -> list[Graded]:

@@ -18,8 +18,8 @@ def read_rows(
 ) -> list[dict]:
     """All rows of a source: a JSONL file where its name ends in .jsonl, otherwise a data set id on the hub.
 
-    Raises ValueError for a line that is not a JSON object, with its number, and for a file whose content has not the
-    given SHA-256 (in hex).
+    Raises ValueError for a line that is not a JSON object in UTF-8, with its number, and for a file whose content has
+    not the given SHA-256 (in hex).
     """
     if not source.endswith(".jsonl"):
         import datasets
@@ -33,17 +33,35 @@ def read_rows(
             f"file: restore it, or start the study again with the changed file"
         )
     rows = []
-    for number, line in enumerate(content.decode("utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{source}, line {number}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise ValueError(f"{source}, line {number}: a row must be an object, not {type(row).__name__}")
-        rows.append(row)
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line.strip():
+            try:
+                rows.append(_row(line))
+            except ValueError as error:
+                raise ValueError(f"{source}, line {number}: {error}") from error
     return rows
+
+
+def _row(line: bytes) -> dict:
+    """The row of a line. Raises ValueError for one that is not a JSON object, or has half of a surrogate pair."""
+    try:
+        text = line.decode()
+        row = json.loads(text)
+        if "\\u" in text:  # JSON may escape what no text can hold.
+            json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start}): save the file as UTF-8") from error
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{error.object[error.start]!a} is half of a surrogate pair, which is no character: remove it"
+        ) from error
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"a row must be an object, not {type(row).__name__}")
+    return row
 
 
 def choose(rows: list[dict], n: int | None, seed: int) -> list[dict]:

@@ -184,7 +184,7 @@ def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
             changes += 1
             scores = f"score {before.score:g}, now {now.score:g}"
             what = scores if before.score != now.score else "same score, another verdict"
-            console.print(f"{one.stage.address}: example {now.id}: {what}", soft_wrap=True)
+            console.print(f"{one.stage.address}: example {now.id}: {what}", soft_wrap=True, markup=False)
     if not n:
         raise StudyError("no completions of this study's benchmarks are in the store yet: run the study first")
     console.print(
@@ -217,13 +217,28 @@ def explain_command(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def clean_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.store.clean import clean
+
+    plan, store = _plan(arguments)
+    removed = 0
+    try:
+        for path, gone in clean(store, store.records(plan.stages)):
+            removed += gone
+            console.print(f"{'removed' if gone else 'in use, left'}: {path}", soft_wrap=True, markup=False)
+    except OSError as error:
+        raise StudyError(f"{error}: let the owner of the files run this command") from error
+    console.print(f"{removed} files and folders that unfinished attempts had left beside finished stages were removed.")
+    return 0
+
+
 def ui_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.run.tracking import tracking_uri
 
     plan, _ = _plan(arguments)
     uri = tracking_uri(plan.study)
     if not uri.startswith("sqlite:"):
-        console.print(f"This study is tracked at {without_secrets(uri)}")
+        console.print(f"This study is tracked at {without_secrets(uri)}", markup=False)
         return 0
     if not Path(uri.removeprefix("sqlite:///")).exists():
         raise StudyError(f"nothing has been tracked at {uri} yet: run the study first")
@@ -243,6 +258,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "explain": (explain_command, "say, field by field, why stages are not already done"),
     "report": (report_command, "show the results so far, and write the report"),
     "regrade": (regrade_command, "grade the stored completions again and list differences; calls no model"),
+    "clean": (clean_command, "remove what unfinished attempts have left beside finished stages of a study"),
     "ui": (ui_command, "open MLflow on the study's tracking store"),
 }
 STUDYLESS: dict[str, tuple[Command, str]] = {

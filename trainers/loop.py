@@ -2,12 +2,10 @@
 
 import math
 import resource
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +17,7 @@ from trainers.job import Callbacks, ProcessConfig, TrainJob
 from trainers.learner import Learner, drop_least_likely
 from trainers.rollouts import RolloutSampler
 from trainers.rows import Row
+from trainers.scratch import scratch_folder
 from trainers.settings import TrainSettings
 from trainers.tokenization import tokenize, tokenize_streams
 
@@ -153,10 +152,10 @@ def _supervised(rows: list[Row]) -> int:
 
 
 def _save_checkpoint(learner: Learner, step: int, process: ProcessConfig, callbacks: Callbacks) -> None:
-    with tempfile.TemporaryDirectory(prefix="offmodel-checkpoint-") as scratch:
-        learner.save_weights(Path(scratch))
+    with scratch_folder() as scratch:
+        learner.save_weights(scratch)
         if process.rank == 0:
-            callbacks.save_checkpoint(step, Path(scratch))
+            callbacks.save_checkpoint(step, scratch)
 
 
 class _StateSaver:
@@ -180,10 +179,10 @@ class _StateSaver:
             return
         self._preempted = self._preempted or preempted
         state = asdict(progress) | {"seconds": progress.seconds + self.elapsed()}
-        with tempfile.TemporaryDirectory(prefix="offmodel-state-") as scratch:
-            self._learner.save_state(Path(scratch), state)
+        with scratch_folder() as scratch:
+            self._learner.save_state(scratch, state)
             if self._process.rank == 0:
-                self._callbacks.save_state(Path(scratch))
+                self._callbacks.save_state(scratch)
         self._saved = time.monotonic()
 
 

@@ -1,9 +1,7 @@
 """Training rows from completions that the student samples itself with its current weights."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -16,6 +14,7 @@ from trainers.batches import StepBatch, row_order
 from trainers.job import Callbacks, ProcessConfig, TrainJob
 from trainers.learner import Learner
 from trainers.rows import Rollout, Row, prompt_of, truncate
+from trainers.scratch import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,9 @@ class RolloutSampler:
 
     def _generate(self, numbers: list[int], step: int) -> tuple[list[RequestOutput], list[list[float]] | None]:
         """An output for each example with these numbers, and the rewards (P, N) where the job has them."""
-        with tempfile.TemporaryDirectory(prefix="offmodel-weights-") as scratch:
+        with scratch_folder() as scratch:
             # Engines identify weights by their path, so each step needs a path of its own.
-            weights = Path(scratch, f"step-{step}")
+            weights = scratch / f"step-{step}"
             self.learner.save_weights(weights)
             found: list[Any] = [None]
             if self.process.rank == 0:

@@ -13,7 +13,7 @@ SFTing Opaque Reasoning Models" (LessWrong, 2026).
 from collections.abc import Sequence
 from typing import Any
 
-from evaluators.engines.chat_template import EMPTY_THINKING, Chat, encode
+from evaluators.engines.chat_template import EMPTY_THINKING, Chat, encode, encode_answer
 from evaluators.engines.thinking import BEGIN, END, strip_reasoning, token_at
 from trainers.rows import Row
 from trainers.settings import LossOn
@@ -78,7 +78,7 @@ def tokenize_streams(chats: Sequence[Chat], tokenizer: Any, max_length: int) -> 
     supervised. Raises ValueError, with the row, for one of fewer than two tokens."""
     rows = []
     for i, chat in enumerate(chats):
-        ids = tokenizer(chat[-1]["content"]).input_ids[:max_length]
+        ids = encode_answer(tokenizer, chat[-1]["content"], add_special_tokens=True)[:max_length]
         if len(ids) < 2:
             raise ValueError(f"training row {i}: a stream of {len(ids)} tokens has no next token to learn: drop it")
         rows.append(Row(ids, range(1, len(ids))))

@@ -23,7 +23,7 @@ def gold(row: dict) -> maths.Gold:
 
 
 def check(row: dict) -> None:
-    maths.check(gold(row), f"row {row.get('unique_id', row['problem'])!r}")
+    maths.check(gold(row), f"row {row.get('unique_id', row['problem'])!r:.200}")
 
 
 def grade(row: dict, text: str) -> Verdict:

@@ -24,10 +24,12 @@ def fields(row: dict) -> dict:
 def check(row: dict) -> None:
     if len(row["choices"]) != len(OPTIONS):
         raise ValueError(
-            f"MMLU row {row['question']!r}: it has {len(row['choices'])} choices instead of {len(OPTIONS)}"
+            f"MMLU row {row['question']!r:.200}: it has {len(row['choices'])} choices instead of {len(OPTIONS)}"
         )
     if row["answer"] not in range(len(OPTIONS)):
-        raise ValueError(f"MMLU row {row['question']!r}: its answer is {row['answer']!r}, not the index of a choice")
+        raise ValueError(
+            f"MMLU row {row['question']!r:.200}: its answer is {row['answer']!r:.200}, not the index of a choice"
+        )
 
 
 def grade(row: dict, text: str) -> Verdict:

@@ -35,11 +35,11 @@ def gold(row: dict) -> maths.Gold:
 
 
 def check(row: dict) -> None:
-    name = f"row {row.get('id', row['question'])!r}"
+    name = f"row {row.get('id', row['question'])!r:.200}"
     try:
         answer = gold(row)
     except ValueError as error:
-        raise ValueError(f"{name}: its error {row['error']!r} is not a number") from error
+        raise ValueError(f"{name}: its error {row['error']!r:.200} is not a number") from error
     maths.check(answer, name)
 
 

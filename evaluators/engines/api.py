@@ -215,6 +215,8 @@ def _complete(
     stopped = finish_reason == "stop"
     # A completion that was limited to a single token is complete; one that a content filter cut is truncated.
     single_token = finish_reason == "length" and sampling_params.max_tokens == 1
+    # A limit may cut an emoji: JSON then escapes half of a surrogate pair, which no file and no tokenizer takes.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return Completion(
         text=text,
         truncated=not stopped and not single_token,

@@ -12,7 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evaluators.engines.chat_template import EMPTY_THINKING, Thinking, encode, template_digest
+from evaluators.engines.chat_template import (
+    EMPTY_THINKING,
+    Thinking,
+    encode,
+    encode_answer,
+    opens_think_block,
+    template_digest,
+)
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams, TokenLogprobs
 from evaluators.engines.thinking import BEGIN, END, token_at
 
@@ -129,7 +136,7 @@ class Engine:
                     prompt_token_ids=prompt,
                     prefill_token_ids=prefill,
                     completions=tuple(self._completion(prefill, o, sampling_params, options) for o in output.outputs),
-                    prompt_opens_think_block=self._opens_think_block(prompt),
+                    prompt_opens_think_block=self._opens_think_block(requests[i], prompt, sampling_params.thinking),
                     template_digest=self._template_digest,
                 ),
             )
@@ -172,9 +179,10 @@ class Engine:
         prefill = request.prefill
         if thinking == "empty":
             assert not prefill, "a completion begins with an empty think block or with a prefill, not with both"
-            prefill = EMPTY_THINKING.removeprefix(BEGIN) if self._opens_think_block(prompt) else EMPTY_THINKING
+            opens = self._opens_think_block(request, prompt, thinking)
+            prefill = EMPTY_THINKING.removeprefix(BEGIN) if opens else EMPTY_THINKING
         if isinstance(prefill, str):
-            prefill = tuple(self.tokenizer(prefill, add_special_tokens=False).input_ids)
+            prefill = tuple(encode_answer(self.tokenizer, prefill, add_special_tokens=False))
         self._check_fits(request, len(prompt))
         return prompt, prefill
 
@@ -186,9 +194,12 @@ class Engine:
                 f"completion in the context of {self.max_model_len}: shorten the prompt or raise max_model_len"
             )
 
-    def _opens_think_block(self, prompt: tuple[int, ...]) -> bool:
+    def _opens_think_block(self, request: Request, prompt: tuple[int, ...], thinking: Thinking | None) -> bool:
         tail = self.tokenizer.decode(prompt[-TAIL:])
-        return tail.rfind(BEGIN) > tail.rfind(END)
+        if tail.rfind(BEGIN) <= tail.rfind(END):
+            return False
+        # The tag may be of the user's text.
+        return isinstance(request.prompt, tuple) or opens_think_block(self.tokenizer, request.prompt, thinking)
 
     def _run(
         self, prompts: list[tuple[int, ...]], params: list, adapter: Path | None, must_differ: bool

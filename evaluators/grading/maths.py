@@ -72,7 +72,7 @@ def check(gold: Gold, name: str) -> None:
     """Raise ValueError for a gold answer that math-verify cannot parse."""
     parsable = all(_INTEGER.fullmatch(one) or is_parsable(one).value for one in parts(gold, gold.text))
     if not parsable or not tidy(gold.text):
-        raise ValueError(f"{name}: its gold answer {gold.text!r} is not LaTeX that math-verify can parse")
+        raise ValueError(f"{name}: its gold answer {gold.text!r:.200} is not LaTeX that math-verify can parse")
 
 
 _INTEGER = re.compile(r"[+-]?\d{1,40}")

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from evaluators.benchmarks import BENCHMARKS
+from evaluators.evaluate import check_rows
 from orchestrator.stages import data
 from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.prompts import Problems
@@ -31,8 +31,7 @@ def mistakes_in_files(study: Study) -> Iterator[str]:
 def gradable(asked: GradedBenchmark | Problems) -> list[dict]:
     """The rows of a benchmark or of the problems for RL. Raises ValueError for one whose answers cannot be graded."""
     rows = data.load_problems(asked) if isinstance(asked, Problems) else data.load_examples(asked)
-    for row in rows:
-        BENCHMARKS.module(asked.kind).check(row)
+    check_rows(asked.kind, rows)
     return rows
 
 

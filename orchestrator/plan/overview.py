@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from evaluators.benchmarks import BENCHMARKS
@@ -29,7 +30,7 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
     pending = [stage for stage in plan.stages if stage not in state.records]
     console.print(
         f"[bold]{study.name}[/bold]: {len(plan.trials)} trials, {len(plan.trials) - len(state.pending)} done; "
-        f"results in {_shown(study.store)}"
+        f"results in {escape(_shown(study.store))}"
     )
     console.print(gpus_at_once(pending, study), markup=False, soft_wrap=True)
     console.print(_table(plan, state, pending))

@@ -40,6 +40,7 @@ STYLE = {
     "axes.titlesize": 10.5,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
+    "text.parse_math": False,  # Names may contain dollars.
     "svg.hashsalt": "offmodel",
     "svg.fonttype": "none",
 }

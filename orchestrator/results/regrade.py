@@ -1,9 +1,7 @@
 """Stored completions graded again by the current code, to see which grades differ. Nothing is sampled or stored."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from evaluators.evaluate import Graded
 from orchestrator.plan.trial import Plan
@@ -11,6 +9,7 @@ from orchestrator.stages import evaluate
 from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
+from trainers.scratch import scratch_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +31,9 @@ def regrade(plan: Plan, store: Store) -> Iterator[Regraded]:
     for stage in plan.stages:
         if stage.kind != "evaluate" or stage.inputs["generations"] not in records or stage.settings.grader is None:
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            evaluate.run(StageContext(stage, store, Path(folder), _no_engine))
-            now = evaluate.grades_of(Path(folder))
+        with scratch_folder() as folder:
+            evaluate.run(StageContext(stage, store, folder, _no_engine))
+            now = evaluate.grades_of(folder)
         known = newest.get((stage.inputs["generations"].address, stage.settings.score))
         if known is None:
             yield Regraded(stage=stage, n=len(now), changed=None)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement as Width
 from rich.table import Column, Table
+from rich.text import Text
 
 from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
@@ -31,16 +31,16 @@ def show_results(console: Console, study: Study, results: Results) -> None:
     """Scores by point and benchmark, then lines on all other measures, then the hypotheses."""
     benchmarks = list(study.benchmarks)
     console.print()
-    console.print(f"[dim]{escape(LEGEND)}[/dim]", soft_wrap=True)
+    console.print(LEGEND, style="dim", soft_wrap=True, markup=False)
     _print_whole(console, _score_table(results, benchmarks))
     for line in (*_joined(_recovery_budgets(results.recovery_budgets)), *_other_measures(results)):
-        console.print(escape(line), soft_wrap=True)
+        console.print(line, soft_wrap=True, markup=False)
     if results.scores:
-        console.print(f"[dim]{_sizes(results, benchmarks, study.seeds)}[/dim]", soft_wrap=True)
+        console.print(_sizes(results, benchmarks, study.seeds), style="dim", soft_wrap=True, markup=False)
     if results.hypotheses:
         _show_hypotheses(console, results.hypotheses)
     for warning in results.warnings:
-        console.print(f"[yellow]warning[/yellow] {escape(warning)}", soft_wrap=True)
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
 
 
 def _print_whole(console: Console, table: Table) -> None:
@@ -76,7 +76,7 @@ def score_lines(results: Results) -> tuple[list[str], list[Line]]:
 
 def _score_table(results: Results, benchmarks: list[str]) -> Table:
     titles, lines = score_lines(results)
-    columns = [Column(title, no_wrap=True) for title in (*titles, *benchmarks)]
+    columns = [Column(Text(title), no_wrap=True) for title in (*titles, *benchmarks)]
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     last = None
     for names, scores in lines:
@@ -84,7 +84,7 @@ def _score_table(results: Results, benchmarks: list[str]) -> Table:
             table.add_section()
             last = names[0]
         missing = "" if names[1] == UNTRAINED else f"[dim]{NOT_EVALUATED}[/dim]"
-        table.add_row(*names, *(_cell(scores[name]) if name in scores else missing for name in benchmarks))
+        table.add_row(*map(Text, names), *(_cell(scores[name]) if name in scores else missing for name in benchmarks))
     return table
 
 
@@ -167,16 +167,19 @@ def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     colours = {hypotheses.SUPPORTED: "green", hypotheses.CONTRADICTED: "red"}
     for group in hypotheses.by_claim(results):
-        claim = ["" if group[0].experiment is None else str(group[0].experiment), escape(group[0].claim)]
+        claim: list[str | Text] = [
+            "" if group[0].experiment is None else str(group[0].experiment),
+            Text(group[0].claim),
+        ]
         for one in group:
             colour = colours.get(one.outcome, "dim")
             table.add_row(
                 *claim,
-                escape(f"{hypotheses.comparison(one)} versus {one.versus}"),
-                f"{one.student} / {one.teacher}",
-                hypotheses.unit(one),
-                hypotheses.expectation(one),
-                escape(hypotheses.effect(one)),
+                Text(f"{hypotheses.comparison(one)} versus {one.versus}"),
+                Text(f"{one.student} / {one.teacher}"),
+                Text(hypotheses.unit(one)),
+                Text(hypotheses.expectation(one)),
+                Text(hypotheses.effect(one)),
                 hypotheses.size(one),
                 f"[{colour}]{one.outcome}[/{colour}]",
             )

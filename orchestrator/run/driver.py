@@ -2,7 +2,6 @@
 
 import gc
 import os
-import tempfile
 import threading
 import time
 import uuid
@@ -22,6 +21,7 @@ from orchestrator.run.trial import run_trial
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
+from trainers.scratch import scratch_folder
 
 # Keeps trials and the event log on the head node, which is not a spot node.
 ON_HEAD = {"node:__internal_head__": 1e-3}
@@ -174,7 +174,7 @@ def _tune(plan: Plan, state: State, run: str, event_log: Any, on_trial: Callable
     def trial(config: dict[str, Any]) -> None:
         run_trial(config, plan_ref, run, event_log)
 
-    with tempfile.TemporaryDirectory(prefix="offmodel-tune-") as scratch:
+    with scratch_folder() as scratch:
         tuner = tune.Tuner(
             # A trial only waits for stages, so it takes no CPU from them.
             tune.with_resources(trial, ON_HEAD),
@@ -184,7 +184,7 @@ def _tune(plan: Plan, state: State, run: str, event_log: Any, on_trial: Callable
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=scratch,
+                storage_path=str(scratch),
                 verbose=0,
                 callbacks=[OnComplete(on_trial)],
             ),

@@ -7,7 +7,6 @@ loads other checkpoints of that architecture, and LoRA adapters, without a resta
 import asyncio
 import contextlib
 import logging
-import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
@@ -25,6 +24,7 @@ from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
 from orchestrator.store.temporary import fetch_temporary
 from orchestrator.study.schema import Study
+from trainers.scratch import scratch_folder
 
 CHUNK_SECONDS = 5.0  # between two chunks of results, each of which may be stored
 
@@ -94,8 +94,8 @@ class Replica:
             return
         from evaluators.engines.vllm_engine import Engine
 
-        with tempfile.TemporaryDirectory(prefix="offmodel-temporary-") as scratch:
-            base, adapter = self._folders(weights, Path(scratch))
+        with scratch_folder() as scratch:
+            base, adapter = self._folders(weights, scratch)
             if self._engine is None:
                 spec = self._spec
                 self._engine = Engine(base, spec.dtype, spec.max_model_len, spec.lora_rank, spec.threads)

@@ -6,11 +6,9 @@ So each write may be repeated at any time.
 """
 
 import contextlib
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
@@ -28,6 +26,7 @@ from orchestrator.run.mlflow_database import connect, sqlite_path
 from orchestrator.store.leases import LeaseRequest, check_held
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
+from trainers.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -89,10 +88,10 @@ class StudyRuns:
         with self._lease(digest(parent)):
             if not complete and self._client.get_run(parent).info.status == FINISHED:
                 return
-            with tempfile.TemporaryDirectory(prefix="offmodel-report-") as folder:
+            with scratch_folder() as folder:
                 for name, content in files.items():
-                    Path(folder, name).write_bytes(content)
-                self._client.log_artifacts(parent, folder)
+                    (folder / name).write_bytes(content)
+                self._client.log_artifacts(parent, str(folder))
             self._client.set_terminated(parent, FINISHED if complete else "FAILED")
 
     @contextlib.contextmanager

@@ -12,7 +12,7 @@ from orchestrator.plan.files import gradable
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
-from orchestrator.stages import api_models, data
+from orchestrator.stages import api_models, data, sample
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store, sha256_file
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
@@ -20,6 +20,7 @@ from orchestrator.study.models import LocalModel, Model, OrganismModel
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError, study_errors
 from organisms import shipped
+from trainers import objectives
 
 WEIGHTS = ("model", "train", "weights")
 TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
@@ -45,6 +46,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
             if folder is not None:
                 folders.append(folder)
                 _check_tokens(plan.study, alias, folder, {"prompts": prompts, "rl_problems": problems, **asked})
+        _check_chat_templates(plan, records)
         _check_thinking(plan.study, folders)
         _check_logits(plan)
         _check_weights(plan, store, records)
@@ -156,6 +158,32 @@ def _check_model(alias: str, model: Model) -> Path | None:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
         raise StudyError(f"models.{alias}: {model.path} has no tokenizer (tokenizer.json or tokenizer.model)")
     return folder
+
+
+def _check_chat_templates(plan: Plan, records: dict[Stage, dict]) -> None:
+    """Local models that pending stages ask or train with chats have a chat template."""
+    needed = {
+        stage.inputs["base"].runtime.engine for stage in plan.stages if stage not in records and _has_chats(stage)
+    }
+    for alias, model in plan.study.models.items():
+        if alias in needed and isinstance(model, LocalModel) and not _has_template(Path(model.path)):
+            raise StudyError(
+                f"models.{alias}: {model.path} has no chat template (chat_template.jinja, or chat_template in "
+                f"tokenizer_config.json), so chats cannot be encoded: add that of its instruction-tuned variant"
+            )
+
+
+def _has_chats(stage: Stage) -> bool:
+    if stage.kind == "sample":
+        prompts = stage.settings.prompts
+        return not isinstance(prompts, sample.TaskPrompts) or prompts.chat
+    return stage.kind == "train" and objectives.get(stage.settings.train.objective).data != "token_streams"
+
+
+def _has_template(folder: Path) -> bool:
+    config = folder / "tokenizer_config.json"
+    in_config = config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("chat_template")
+    return bool(in_config) or (folder / "chat_template.jinja").is_file()
 
 
 def _check_thinking(study: Study, folders: list[Path]) -> None:

@@ -1,7 +1,6 @@
 """The stage `train` on Ray Train: its processes, retries, and how they use the store and the engines."""
 
 import json
-import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -17,6 +16,7 @@ from orchestrator.store.leases import LeaseLost
 from orchestrator.store.partial import load_state
 from orchestrator.store.temporary import fetch_temporary, publish_temporary, temporary_path
 from trainers.job import Callbacks, ProcessConfig
+from trainers.scratch import scratch_folder
 
 FIGURES = "training.json"
 MICROBATCH_TOKENS = {"cuda": 16384, "cpu": 4096}  # On a CPU larger micro-batches do not fit its caches.
@@ -43,7 +43,7 @@ def _fit(context: StageContext, returned: str | None, retries: Retries) -> bool:
     from ray.train.torch import TorchTrainer
 
     resources, one_process = context.stage.runtime.resources, context.stage.runtime.one_process
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         trainer = TorchTrainer(
             _train_in_worker,
             train_loop_config={"context": context, "returned": returned},
@@ -53,7 +53,7 @@ def _fit(context: StageContext, returned: str | None, retries: Retries) -> bool:
                 use_gpu=resources.gpus > 0,
                 resources_per_worker=None if one_process else {"CPU": resources.cpus, "GPU": resources.gpus},
             ),
-            run_config=ray.train.RunConfig(name=context.stage.fingerprint[:10], storage_path=scratch),
+            run_config=ray.train.RunConfig(name=context.stage.fingerprint[:10], storage_path=str(scratch)),
         )
         try:
             trainer.fit()
@@ -81,11 +81,11 @@ def _train_in_worker(config: dict[str, Any]) -> None:
     context: StageContext = config["context"]
     returned: str | None = config["returned"]
     process = _process(context)
-    with PreemptionNotice() as notice, tempfile.TemporaryDirectory(prefix="offmodel-train-") as scratch:
+    with PreemptionNotice() as notice, scratch_folder() as scratch:
         if returned is not None:
-            context = replace(context, out=Path(scratch, "out"))
+            context = replace(context, out=scratch / "out")
             context.out.mkdir()
-        callbacks = _callbacks(context, notice, process, Path(scratch, "state"))
+        callbacks = _callbacks(context, notice, process, scratch / "state")
         figures = loop.train(examples.train_job(context), process, callbacks)
         if process.rank == 0:
             (context.out / FIGURES).write_text(json.dumps(figures))

@@ -18,12 +18,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-
-import psutil
 
 from orchestrator.store.store import Store
+from trainers.process_identity import process_started, this_machine
 
 LEASE_SECONDS = 60.0
 Wait = Callable[[threading.Event, float], bool]  # waits for an event or the seconds; True if it was the event
@@ -32,15 +29,6 @@ log = logging.getLogger(__name__)
 
 class LeaseLost(Exception):
     """Another process has taken over the stage that this process was running."""
-
-
-@cache
-def _machine() -> str:
-    """An id that is equal for two processes which see each other's process ids."""
-    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-    if boot.exists() and namespace.exists():
-        return f"{boot.read_text().strip()} {os.readlink(namespace)}"
-    return socket.gethostname()
 
 
 class Lease:
@@ -54,10 +42,10 @@ class Lease:
         self.on_loss: Callable[[], None] = lambda: None
         self._store, self._address, self._name, self._seconds, self._wait = store, address, name, seconds, wait
         self._owner = {
-            "machine": _machine(),
+            "machine": this_machine(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "process_started": _process_started(os.getpid()),
+            "process_started": process_started(os.getpid()),
             "token": uuid.uuid4().hex,  # makes the content unique, as `Store.create` needs
         }
         self._released = threading.Event()
@@ -174,17 +162,4 @@ def _ended_here(content: bytes) -> bool:
         machine, pid, started = owner["machine"], owner["pid"], owner["process_started"]
     except (ValueError, TypeError, KeyError):
         return False
-    return machine == _machine() and _process_started(pid) != started
-
-
-def _process_started(pid: int) -> float | None:
-    """When a process was started, in ticks since the boot, which no clock changes; None for one that has ended."""
-    try:
-        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return None
-        stat = Path(f"/proc/{pid}/stat")
-        if stat.exists():
-            return int(stat.read_text().rpartition(")")[2].split()[19])
-        return psutil.Process(pid).create_time()
-    except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-        return None
+    return machine == this_machine() and process_started(pid) != started

@@ -17,10 +17,7 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import socket
-import tempfile
-import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -28,6 +25,7 @@ from typing import Any
 
 from orchestrator.store.files import Files, StoreError, sync
 from orchestrator.store.stage import Stage
+from trainers.scratch import new_scratch_folder, scratch_folder
 
 RECORD, COMPLETE = "record.json", "complete"
 LEASES = ("lease-", "queue-")  # beginnings of names; whoever holds one removes it
@@ -86,7 +84,7 @@ class Store(Files):
             folder = Path(self.root, stage.address, attempt)
             folder.mkdir(parents=True)
             return folder
-        return Path(tempfile.mkdtemp(prefix="offmodel-"))
+        return new_scratch_folder()
 
     def publish(self, stage: Stage, folder: Path, attempt: str, record: dict[str, Any]) -> bool:
         """Make an attempt the stage's result. False if another attempt was first, whose record then counts.
@@ -132,7 +130,7 @@ class Store(Files):
                 if name not in (RECORD, attempt) and not name.startswith(LEASES):
                     self.remove_folder(f"{stage.address}/{name}")
         except Exception as error:  # noqa: BLE001  # such as that of another user's folder
-            log.warning("%s/%s: an earlier attempt's files cannot be removed: %s", self.uri, stage.address, error)
+            log.warning("%s/%s: files stay (%s): run offmodel clean", self.uri, stage.address, error)
 
     def folder(self, address: str, record: dict[str, Any]) -> Path:
         """A local folder with a finished stage's files. Those of a remote store are downloaded once per machine.
@@ -141,21 +139,16 @@ class Store(Files):
         """
         if self.is_local:
             return Path(self.root, address, record["attempt"])
-        cache = Path(
-            os.environ.get("OFFMODEL_CACHE", Path.home() / ".cache" / "offmodel"),
-            hashlib.sha256(self.uri.encode()).hexdigest()[:10],
-            address,
-            record["attempt"],
-        )
+        root = Path(os.environ.get("OFFMODEL_CACHE", Path.home() / ".cache" / "offmodel"))
+        cache = root / hashlib.sha256(self.uri.encode()).hexdigest()[:10] / address / record["attempt"]
         if not cache.exists():
-            download = cache.with_name(f"{cache.name}.{uuid.uuid4().hex}")
-            download.mkdir(parents=True)
-            try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            with scratch_folder(root) as scratch:
+                download = scratch / "files"  # The scratch folder itself is for this user alone.
+                download.mkdir()
                 self._fetch(address, record, download)
                 with contextlib.suppress(OSError):  # Another process of this machine was first.
                     download.rename(cache)
-            finally:
-                shutil.rmtree(download, ignore_errors=True)
             assert cache.exists()
         return cache
 

@@ -12,6 +12,8 @@ from orchestrator.study.references import mistakes_in
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError, mistakes
 
+MAX_NODES = 100_000  # values of a study file
+
 
 def without_secrets(uri: str) -> str:
     """A URI as it may be shown: without the user and password that URIs of databases and buckets may hold."""
@@ -20,7 +22,28 @@ def without_secrets(uri: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, where YAML silently keeps the last value."""
+    """Refuses what YAML takes and no study means: a key given twice (YAML keeps the last value), an anchor that
+    contains itself or is repeated very often, and control characters or surrogates written as escapes."""
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self._nodes = 0
+        self._sizes: dict[str, int] = {}  # nodes of each anchor, once it is complete
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        event, before = self.peek_event(), self._nodes
+        is_alias, anchor = isinstance(event, yaml.AliasEvent), event.anchor
+        if is_alias and anchor in self.anchors and anchor not in self._sizes:
+            raise StudyError(f'"*{anchor}" is part of what it repeats{_line(event)}: write the values out')
+        self._nodes += self._sizes.get(anchor, 1) if is_alias else 1
+        if self._nodes > MAX_NODES:
+            raise StudyError(f"has more than {MAX_NODES:,} values{_line(event)}, repetitions by * included")
+        node = super().compose_node(parent, index)
+        if anchor is not None and not is_alias:
+            self._sizes[anchor] = self._nodes - before
+        if isinstance(node, yaml.ScalarNode) and (found := self.NON_PRINTABLE.search(node.value)):
+            raise StudyError(f"the character {found[0]!a}{_line(node)} cannot be printed: leave it out")
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -33,18 +56,21 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+def _line(at: Any, mark: str = "start_mark") -> str:
+    return f" in line {getattr(at, mark).line + 1}"
+
+
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study file and apply `key.subkey=value` overrides (values in YAML). Raises StudyError."""
     try:
-        text = Path(path).read_text()
+        content = Path(path).read_bytes()
+        text = content.decode()
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        data = yaml.load(text, _Loader)
-    except StudyError as error:
-        raise StudyError(f"{path}: {error}") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: not valid YAML: {error}") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise StudyError(f"{path}, line {line}: not UTF-8 ({error.reason}): save the file as UTF-8") from error
+    data = _parsed(text, str(path))
     if data is None:
         raise StudyError(f"{path}: the file is empty; a first study is in README.md, and others are in experiments/")
     if not isinstance(data, dict):
@@ -59,6 +85,20 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     if found:
         raise StudyError("\n".join(f"{path}: {line}" for line in found))
     return study
+
+
+def _parsed(text: str, where: str) -> Any:
+    """The value of a text in YAML. Raises StudyError."""
+    try:
+        return yaml.load(text, _Loader)
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
+    except RecursionError:
+        raise StudyError(f"{where}: is nested too deeply") from None
+    except yaml.MarkedYAMLError as error:
+        raise StudyError(f"{where}: not valid YAML{_line(error, 'problem_mark')}: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # PyYAML raises all of these.
+        raise StudyError(f"{where}: not valid YAML: {error}") from error
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -76,11 +116,9 @@ def _override(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             raise StudyError(f'override "{override}": {key} is not a mapping; replace all of it')
     try:
-        data[last] = yaml.load(value, _Loader)
+        data[last] = _parsed(value, f'override "{override}"')
     except StudyError as error:
-        raise StudyError(f'override "{override}": {error}') from None
-    except yaml.YAMLError as error:
-        raise StudyError(
-            f'override "{override}": {value} is not YAML ({str(error).splitlines()[0]}); quote it for the shell'
-        ) from error
+        if isinstance(error.__cause__, yaml.YAMLError):
+            raise StudyError(f"{error}; quote it for the shell") from error
+        raise
     provenance.override(study, keys)

@@ -36,6 +36,8 @@ def in_plain_words(error: Any) -> str:
             return "missing; it has no default"
         case "extra_forbidden":
             return "unknown key"
+        case "finite_number":
+            return f"give a finite number, not {_shown(given)}"
         case "literal_error":
             return _not_a_choice(given, context["expected"])
         case "too_short":

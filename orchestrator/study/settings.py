@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -21,6 +22,7 @@ from evaluators.suggest import did_you_mean
 from orchestrator.study.messages import in_plain_words
 
 EXPLAINED = "explained"  # the type of an error whose message is final
+LARGEST = 2**31 - 1  # of whole numbers
 
 
 class StudyError(ValueError):
@@ -33,8 +35,14 @@ class Settings(BaseModel):
     `HINTS` says what to write in place of keys that users of other tools may try.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
     HINTS: ClassVar[Mapping[str, str]] = {}
+
+    @field_validator("*")
+    @classmethod
+    def _is_not_too_large(cls, value: Any) -> Any:
+        check_size(value)
+        return value
 
     @model_validator(mode="wrap")
     @classmethod
@@ -57,6 +65,13 @@ class Settings(BaseModel):
             loc=error["loc"],
             input=error["input"],
         )
+
+
+def check_size(value: Any) -> None:
+    """Raise ValueError for a whole number, also in a list, that engines and trainers cannot represent."""
+    for one in value if isinstance(value, list) else (value,):
+        if isinstance(one, int) and abs(one) > LARGEST:
+            raise ValueError(f"give a whole number from -{LARGEST:,} to {LARGEST:,}")
 
 
 Part = TypeVar("Part", bound=BaseModel)

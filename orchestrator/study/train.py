@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from orchestrator.study.settings import Settings, changed, check_known, mistakes
+from orchestrator.study.settings import Settings, changed, check_known, check_size, mistakes
 from trainers import objectives
 from trainers.objective import Objective as Traits
 
@@ -21,6 +21,7 @@ def _objective_with_options(value: Any) -> Any:
         if key == "max_tokens":
             raise ValueError(f"{kind}: max_tokens {BELONGS}")
         check_known(kind, key, [field.name for field in fields(declared)], "its options")
+        check_size(options[key])
     try:
         return {"kind": kind, **asdict(TypeAdapter(declared).validate_python(options))}
     except ValidationError as error:
@@ -77,7 +78,7 @@ class Train(Settings):
     batch_size: int = Field(
         32, gt=0, description="rows in a step; prompts, where the student samples its own completions"
     )
-    num_train_epochs: float = Field(1.0, gt=0, description="passes over the data")
+    num_train_epochs: float = Field(1.0, gt=0, le=1_000_000, description="passes over the data")
     min_steps: int = Field(1, gt=0, description="repeat small data sets up to this many steps")
     max_steps: int | None = Field(None, gt=0, description="the number of steps, instead of num_train_epochs")
     order: Literal["shuffled", "fixed"] = Field("shuffled", description="the order of the rows in each epoch")

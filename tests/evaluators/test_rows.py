@@ -43,6 +43,24 @@ def test_a_bad_line_is_named(tmp_path, line, message):
         read_rows(str(path))
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b'{"a": "\xff"}', "not UTF-8"),
+        (rb'{"a": ["\ud83d x"]}', r"'\\ud83d' is half of a surrogate pair"),
+        (rb'{"\udc00": 1}', r"'\\udc00' is half of a surrogate pair"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_line_that_is_no_text_is_named(tmp_path, line, message):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"a": "\\ud83e\\udd8a"}\n' + line + b"\n")
+    with pytest.raises(ValueError, match=rf"rows\.jsonl, line 2: .*{message}"):
+        read_rows(str(path))
+    path.write_bytes(b'{"a": "\\ud83e\\udd8a"}\r\n')
+    assert read_rows(str(path)) == [{"a": "\N{FOX FACE}"}]
+
+
 def test_a_missing_column_is_named_with_the_columns_that_exist():
     check_columns([{"a": 1, "b": None}], ["a", "b"], "source")
     with pytest.raises(ValueError, match='source, row 2: the column "b" is missing; it has a, c'):

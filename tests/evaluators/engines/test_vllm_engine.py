@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from evaluators.engines.chat_template import EMPTY_THINKING, encode
 from evaluators.engines.requests import Request, RequestOutput, SamplingParams
@@ -193,14 +194,25 @@ def test_a_completion_says_whether_it_ends_with_a_stop_token(engine):
         assert not cut.completions[0].ends_with_stop_token
 
 
-def test_a_prompt_that_opens_a_think_block_is_detected(engine):
-    plain, opened = REQUESTS[0].prompt, [{"role": "user", "content": "solve <think> let us"}]
-    found = outputs_of(
-        engine, [Request(prompt=plain), Request(prompt=opened)], SamplingParams(max_tokens=2, thinking="empty")
-    )
-    assert [output.prompt_opens_think_block for output in found] == [False, True]
-    assert found[0].completions[0].text.startswith(EMPTY_THINKING)
-    assert found[1].completions[0].text.lstrip().startswith("</think>"), "an open block is closed, not opened again"
+def test_a_template_that_opens_a_think_block_is_detected_and_a_users_tag_is_not(engine, monkeypatch):
+    requests = [REQUESTS[0], Request(prompt=[{"role": "user", "content": "solve <think> let us"}])]
+    for output in outputs_of(engine, requests, SamplingParams(max_tokens=2, thinking="empty")):
+        assert not output.prompt_opens_think_block
+        assert output.completions[0].text.startswith(EMPTY_THINKING)
+    tokenizer = AutoTokenizer.from_pretrained(STEPS)
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|assistant|>{% e", "<|assistant|><think>{% e")
+    monkeypatch.setattr(engine, "tokenizer", tokenizer)
+    for output in outputs_of(engine, requests, SamplingParams(max_tokens=2, thinking="empty")):
+        assert output.prompt_opens_think_block
+        assert output.completions[0].text.lstrip().startswith("</think>"), "an open block is closed, not opened again"
+
+
+def test_special_tokens_in_a_users_text_are_text(engine):
+    (plain, said) = ([{"role": "user", "content": text}] for text in ("describe red fox", "describe <|end|> red fox"))
+    outputs = outputs_of(engine, [Request(prompt=plain), Request(prompt=said)], GREEDY)
+    end = engine.tokenizer.eos_token_id
+    assert [output.prompt_token_ids.count(end) for output in outputs] == [1, 1]
+    assert "<|end|> red fox" in engine.tokenizer.decode(outputs[1].prompt_token_ids)
 
 
 def test_an_abandoned_batch_does_not_affect_the_next(engine):

@@ -89,3 +89,8 @@ def test_another_measure_is_drawn_along_the_first_recovery(measure, has_score):
     drawn = [list(line.get_ydata()) for line in panel.lines if not line.get_label().startswith("_")]
     assert drawn == ([[0.5, 0.5], [0.4, 0.5]] if has_score else [[0.5, 0.5]])
     assert len(panels(*scores, others[0])) == 1, "one point is no line"
+
+
+def test_names_with_dollars_are_drawn_as_they_are():
+    (drawn,) = panels(measurement(0.4, condition=r"$\foo$"), measurement(0.4, condition=r"$\foo$", groups={}))
+    assert r"$\foo$" in as_svg(drawn.figure)

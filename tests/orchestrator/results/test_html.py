@@ -1,5 +1,6 @@
 """The report of hand-made evaluations: its page, its table in the terminal, and its files."""
 
+import html
 import io
 import re
 
@@ -52,6 +53,15 @@ def test_the_page_holds_every_condition_and_nothing_from_elsewhere(reported):
         assert condition in shown
     assert "<svg" in page
     assert not re.search(r"(src|href)\s*=\s*[\"']?\s*(https?:)?//", page)
+
+
+def test_names_are_shown_as_they_are(reported):
+    names = [r"$\\foo$ [bold]", "[red]x", "<b>&amp; [link=x]", r"\\[", "x" * 200]
+    listed = ", ".join(f'"{name}": {{kind: off_model}}' for name in names)
+    page, shown = reported([1, 2], f"conditions={{{listed}}}")
+    for name in (name.replace("\\\\", "\\") for name in names):
+        assert f'<td class="name">{html.escape(name)}</td>' in page
+        assert name in shown
 
 
 def test_a_study_whose_first_seed_is_missing_says_so(reported):

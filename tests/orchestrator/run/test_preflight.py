@@ -195,6 +195,23 @@ def test_a_model_folder_without_a_tokenizer(small, tmp_path):
     assert "models.student" in refused(small(f"models.student={folder}"))
 
 
+def test_a_model_folder_without_a_chat_template(small, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(shipped.FOLDER / "steps", folder)
+    template = (folder / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").unlink()
+    assert f"models.student: {folder} has no chat template" in refused(small(f"models.student={folder}"))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template}))
+    preflight(small(f"models.student={folder}"))
+
+
+def test_benchmark_rows_of_another_type(small, write):
+    path = write("rows", [{"problem": "x", "answer": 1, "level": 1}])
+    message = refused(small(f"benchmarks.maths.source={path}", "benchmarks.maths.n=1"))
+    assert "benchmarks.maths: row 1: a column has a value of another type than math500 has" in message
+
+
 def test_benchmark_rows_without_the_column(small, write):
     path = write("rows", [{"problem": "x", "answer": "1"}])
     message = refused(small(f"benchmarks.maths.source={path}", "benchmarks.maths.n=1"))

@@ -62,6 +62,13 @@ def test_what_was_broken_off_is_cut_off_but_a_single_token_that_was_asked_for_is
     assert [reply.completions[0].truncated for reply in (longer, letter, filtered)] == [True, False, True]
 
 
+def test_half_of_a_surrogate_pair_is_replaced(server):
+    cut = {"message": {"role": "assistant", "content": "\N{FOX FACE} \ud83e"}, "finish_reason": "length"}
+    server.replies = lambda body, nth: (200, chat(body, choice=cut))
+    ((_, reply),) = generate(server.served, [request("a")], GREEDY)
+    assert reply.completions[0].text == "\N{FOX FACE} \N{REPLACEMENT CHARACTER}"
+
+
 def test_asks_again_when_the_api_is_busy(server):
     server.replies = lambda body, nth: (200, chat(body)) if nth > 2 else ([429, 503][nth - 1], {"error": "busy"})
     ((_, reply),) = generate(server.served, [request("a")], GREEDY)

@@ -301,6 +301,47 @@ def test_a_key_given_twice_in_an_override_is_refused(small):
         small("train={learning_rate: 1, lora_r: 2, lora_r: 4}")
 
 
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 10)}]\n" for before, after in zip("abcde", "bcdef", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (b"name: x\nseeds: [\xff]", r"study\.yaml, line 2: not UTF-8"),
+        (b"name: x\nseeds: &a [*a]", r'"\*a" is part of what it repeats in line 2'),
+        (BOMB.encode(), "more than 100,000 values in line 5"),
+        (b"name: " + b"[" * 5000, "nested too deeply"),
+        (rb'name: "\ud800"', r"'\\ud800' in line 1 cannot be printed"),
+        (rb'name: "\e[31m"', r"'\\x1b' in line 1 cannot be printed"),
+        (b"name: !!timestamp x", "not valid YAML"),
+        (b"a: [1\nb: 2", "not valid YAML in line 2: expected ',' or ']'"),
+    ],
+)
+def test_what_no_study_means_is_refused_in_one_line(tmp_path, text, part):
+    path = tmp_path / "study.yaml"
+    path.write_bytes(text)
+    with pytest.raises(StudyError, match=part) as raised:
+        load_study(path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("train.learning_rate=.inf", "train.learning_rate: give a finite number, not Infinity"),
+        ("train.learning_rate=.nan", "train.learning_rate: give a finite number, not NaN"),
+        ("sampling.max_tokens=1" + "0" * 20, "sampling.max_tokens: give a whole number from"),
+        ("seeds=[1, -3000000000]", "seeds: give a whole number from"),
+        ("train.objective={kind: grpo, num_generations: 3000000000}", "train.objective: give a whole number from"),
+    ],
+)
+def test_numbers_without_a_sense_are_refused(small, override, part):
+    with pytest.raises(StudyError, match=part):
+        small(override)
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(StudyError, match=r"absent\.yaml: cannot be read"):
         load_study(tmp_path / "absent.yaml")
