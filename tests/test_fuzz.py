@@ -26,7 +26,6 @@ from orchestrator.study.load import load_study
 from organisms import shipped
 from organisms.rows import benchmark_rows
 from tests.conftest import SMALL
-from trainers.rows import Example
 from trainers.tokenization import tokenize
 
 SEEDS = range(1)  # more of them find more
@@ -206,8 +205,8 @@ def test_chat_templates_and_texts(template, rng):
     def act() -> None:
         user, answer = ("".join(rng.choices(TEXTS, k=rng.randint(0, 4))) for _ in range(2))
         chat = [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
-        holds(lambda: tokenize([Example(chat)], tokenizer, 4000), repr(chat))
-        holds(lambda: tokenize([Example(chat)], tokenizer, 4000, "empty_reasoning"), repr(chat))
+        holds(lambda: tokenize([chat], tokenizer, 4000), repr(chat))
+        holds(lambda: tokenize([chat], tokenizer, 4000, "empty_reasoning"), repr(chat))
         strip_reasoning(answer, prompt_opens_think_block=False)
 
     repeatedly(act, 15)

@@ -9,7 +9,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from evaluators.engines.chat_template import encode, encode_answer, opens_think_block
 from evaluators.engines.control_tokens import control_tokens
 from organisms import shipped
-from trainers.rows import Example
 from trainers.tokenization import tokenize, tokenize_streams
 
 CORPUS = ["the user asks the assistant to think", "a tool call is im start and im end", "s unk endoftext <|>/_ [INST]"]
@@ -155,17 +154,17 @@ def test_a_double_bos_of_the_user_is_text():
 
 
 def test_a_row_whose_answer_has_the_text_of_an_end_ends_once(tokenizer):
-    (row,) = tokenize([Example(chat("a", f"b {tokenizer.eos_token} c"))], tokenizer, 100)
+    (row,) = tokenize([chat("a", f"b {tokenizer.eos_token} c")], tokenizer, 100)
     learnt = [row.ids[place] for place in row.supervised]
     assert learnt.count(tokenizer.eos_token_id) == controls_in(tokenizer, learnt).count(tokenizer.eos_token_id)
-    (plain,) = tokenize([Example(chat("a", "b"))], tokenizer, 100)
+    (plain,) = tokenize([chat("a", "b")], tokenizer, 100)
     assert controls_in(tokenizer, row.ids) == controls_in(tokenizer, plain.ids)
 
 
 def test_a_stream_has_no_control_tokens_but_bos(tokenizer):
     text = f"the {tokenizer.eos_token} user"
-    (row,) = tokenize_streams([Example(chat("", text))], tokenizer, 100)
-    (plain,) = tokenize_streams([Example(chat("", "the user"))], tokenizer, 100)
+    (row,) = tokenize_streams([chat("", text)], tokenizer, 100)
+    (plain,) = tokenize_streams([chat("", "the user")], tokenizer, 100)
     assert controls_in(tokenizer, row.ids) == controls_in(tokenizer, plain.ids)
 
 

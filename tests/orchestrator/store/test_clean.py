@@ -17,7 +17,7 @@ def finished(store, publish, tmp_path):
     folder.mkdir()
     (folder / "optimizer").write_bytes(b"half")
     save_state(store, stage, folder, lease=3)
-    append_partial(store, stage, b"{}\n")
+    append_partial(store, stage, "{}\n")
     store.create(f"{stage.address}/other/weights", b"half")
     return stage
 
