@@ -23,15 +23,14 @@ def show_summary(console: Console, plan: Plan, outcome: Outcome, began: float) -
     reported = set()
     for event in outcome.failed:
         reported.add(event.trial)
+        trial, address, message = map(escape, (event.trial, event.address, event.message))
         if event.what == "not run":
-            console.print(
-                f"[yellow]{event.trial} not run[/yellow]: needs {event.address}, which failed", soft_wrap=True
-            )
+            console.print(f"[yellow]{trial} not run[/yellow]: needs {address}, which failed", soft_wrap=True)
         else:
-            console.print(f"[red]{event.trial} failed[/red]: {event.address}: {escape(event.message)}", soft_wrap=True)
+            console.print(f"[red]{trial} failed[/red]: {address}: {message}", soft_wrap=True)
     for trial in outcome.report.results.unfinished:
         if trial not in reported:
-            console.print(f"[yellow]{trial} not finished[/yellow] before the run ended", soft_wrap=True)
+            console.print(f"[yellow]{escape(trial)} not finished[/yellow] before the run ended", soft_wrap=True)
     end = time.time()
     split = time_split(_intervals(outcome), began, end)
     parts = sorted(split.items(), key=lambda part: part[0] == "orchestration")
