@@ -5,11 +5,10 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +32,8 @@ STAGE_HELP = "only stages whose address KIND/NAME-HASH contains this, as train/ 
 def main() -> None:
     """Parse the command line and run a command.
 
-    The exit status is 0, 1 for failed trials, 2 for wrong input, or 3 if all trials are done but not all are in MLflow.
+    The exit status is 0, 1 for failed trials, 2 for wrong input, 3 if all trials are done but not all are in MLflow, or
+    128 and the signal (SIGINT, SIGTERM) that ended it.
     """
     parser = _parser()
     arguments, rest = parser.parse_known_args()
@@ -73,11 +73,21 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--stage", default="", metavar="KIND/NAME", help=STAGE_HELP)
             command.add_argument("--settings", action="store_true", help="print the study with all defaults filled in")
         if name == "run":
-            command.add_argument("--address", help="a Ray cluster (auto, ray://host:port); a local Ray by default")
+            command.add_argument("--address", type=_address, help="a Ray cluster (auto); a local Ray by default")
         if name == "ui":
             command.add_argument("--port", type=int, default=5000)
         command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=OVERRIDE_HELP)
     return parser
+
+
+def _address(text: str) -> str:
+    # Ray, too, prefers the variable to "auto".
+    if "://" in (os.environ.get("RAY_ADDRESS", "") if text == "auto" else text):
+        raise argparse.ArgumentTypeError(
+            f"{text}: Ray Client (ray://) cannot run a study, since Ray Tune cannot reach its driver there; use "
+            f"--address auto on the cluster, from elsewhere by ray job submit (docs/cluster.md)"
+        )
+    return text
 
 
 def _plan(arguments: argparse.Namespace) -> tuple[Plan, Store]:
@@ -127,8 +137,31 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def run_command(arguments: argparse.Namespace, console: Console) -> int:
+    with _ended_by_signals():
+        return _run(arguments, console)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Make SIGTERM and SIGINT raise SystemExit, which ends the engines on a cluster."""
+    received: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        received.append(number)
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt):
+        if received:  # While Ray waits, it raises an exception of its own in place of the handler's.
+            raise SystemExit(128 + received[0]) from None
+        raise
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> int:
     began = time.time()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # sys.exit stops the engines on a cluster
     from orchestrator.plan.overview import show_plan
     from orchestrator.plan.state import state_of
     from orchestrator.run import preflight
@@ -243,9 +276,11 @@ def ui_command(arguments: argparse.Namespace, console: Console) -> int:
     if not Path(uri.removeprefix("sqlite:///")).exists():
         raise StudyError(f"nothing has been tracked at {uri} yet: run the study first")
     console.print(f"MLflow at http://127.0.0.1:{arguments.port} (Ctrl-C ends it)")
-    quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    sys.stdout.flush()
+    # The server takes the place of this process, so that it gets its signals. MLflow's jobs are of no use here.
+    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1"]
-    return subprocess.run([*command, "--port", str(arguments.port)], check=False, env=quiet).returncode
+    os.execve(sys.executable, [*command, "--port", str(arguments.port)], {**os.environ, **settings})
 
 
 Command = Callable[[argparse.Namespace, Console], int]

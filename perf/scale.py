@@ -78,7 +78,7 @@ class NoEngines:
     def __init__(self, *_: object):
         self.started = None
 
-    def stop(self) -> None:
+    def finish(self) -> None:
         pass
 
 

@@ -4,6 +4,7 @@ It works without Ray; `orchestrator/run/engines.py` deploys it behind Ray Serve.
 frees an engine's memory, so a process keeps its engine until it ends.
 """
 
+import contextlib
 import itertools
 import json
 import os
@@ -27,11 +28,16 @@ TAIL = 16  # the last tokens of a prompt, in which a chat template may open a th
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM supports as `max_lora_rank`
 
 
+class EngineFailed(RuntimeError):
+    """vLLM has failed in a load or a step. The engine's state is unknown, and it takes no more batches."""
+
+
 class Engine:
     """A vLLM engine that can change its base weights and its LoRA adapter between batches.
 
     `checkpoint` is a local folder or a hub id. `threads` is the number of CPU threads, without effect on a GPU.
-    `lora_rank` is the largest LoRA rank that it must serve, 0 for none.
+    `lora_rank` is the largest LoRA rank that it must serve, 0 for none. Raises ValueError where vLLM refuses the
+    settings or the checkpoint, and EngineFailed, here and in every method, once vLLM has failed.
     """
 
     def __init__(
@@ -55,22 +61,24 @@ class Engine:
         self._on_cpu = on_cpu = not torch.cuda.is_available()
         if on_cpu and threads:
             torch.set_num_threads(threads)
-        self.checkpoint = checkpoint
+        self.checkpoint: str | None = checkpoint
+        self._failure: EngineFailed | None = None
         self._adapters: dict[str, int] = {}
         self._lora_rank = lora_rank
         self._adapter_ids = itertools.count(1)  # Never reused: vLLM identifies a loaded adapter by its id.
-        self._llm = vllm.LLM(
-            model=checkpoint,
-            dtype=dtype,
-            max_model_len=max_model_len,
-            enable_lora=lora_rank > 0,
-            max_lora_rank=next((rank for rank in LORA_RANKS if rank >= lora_rank), lora_rank),
-            enforce_eager=on_cpu,
-            distributed_executor_backend="uni" if on_cpu else None,
-            # Seeded requests fail on the CPU when a prompt is prefilled in chunks.
-            enable_chunked_prefill=not on_cpu,
-            disable_log_stats=True,
-        )
+        with self._guarded(ValueError):
+            self._llm = vllm.LLM(
+                model=checkpoint,
+                dtype=dtype,
+                max_model_len=max_model_len,
+                enable_lora=lora_rank > 0,
+                max_lora_rank=next((rank for rank in LORA_RANKS if rank >= lora_rank), lora_rank),
+                enforce_eager=on_cpu,
+                distributed_executor_backend="uni" if on_cpu else None,
+                # Seeded requests fail on the CPU when a prompt is prefilled in chunks.
+                enable_chunked_prefill=not on_cpu,
+                disable_log_stats=True,
+            )
         if lora_rank:
             self._llm.apply_model(_remove_lora_from_the_head)
         self.tokenizer = self._llm.get_tokenizer()
@@ -81,12 +89,27 @@ class Engine:
         """Replace the base weights with those of another checkpoint of the same architecture and shape."""
         if checkpoint == self.checkpoint:
             return
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": checkpoint})
-        if self._on_cpu:
-            self._llm.apply_model(_repack_tied_head)
-        self._llm.reset_prefix_cache()
+        self.checkpoint = None  # A load that fails leaves weights of neither.
+        with self._guarded(ValueError):
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": checkpoint})
+            if self._on_cpu:
+                self._llm.apply_model(_repack_tied_head)
+            self._llm.reset_prefix_cache()
         self._adapters.clear()
         self.checkpoint = checkpoint
+
+    @contextlib.contextmanager
+    def _guarded(self, *passing: type[Exception]) -> Iterator[None]:
+        """Make an error of vLLM, other than those `passing`, an EngineFailed, now and at all later calls."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            yield
+        except passing:
+            raise
+        except Exception as error:
+            self._failure = EngineFailed(f"{type(error).__name__}: {error}")
+            raise self._failure from error
 
     def generate(
         self,
@@ -214,12 +237,15 @@ class Engine:
         left = len(prompts)
         try:
             while left:
-                for output in engine.step():
+                with self._guarded():
+                    outputs = engine.step()
+                for output in outputs:
                     if output.finished:
                         left -= 1
                         yield int(output.request_id) - first, output
         finally:
-            if left:  # The caller stopped reading: no output of this batch may appear in the next one.
+            # If the caller stopped reading, no output of this batch may appear in the next one.
+            if left and self._failure is None:
                 engine.abort_request(queued, internal=True)
 
     def _completion(
@@ -278,10 +304,11 @@ class Engine:
 
         probe = vllm.SamplingParams(temperature=0, max_tokens=1, logprobs=5)
         prompt = [{"prompt_token_ids": encode(self.tokenizer, [{"role": "user", "content": "solve"}])}]
-        base, tuned = (
-            self._llm.generate(prompt, probe, use_tqdm=False, lora_request=lora)[0].outputs[0].logprobs[0]
-            for lora in (None, request)
-        )
+        with self._guarded():
+            base, tuned = (
+                self._llm.generate(prompt, probe, use_tqdm=False, lora_request=lora)[0].outputs[0].logprobs[0]
+                for lora in (None, request)
+            )
         if {t: p.logprob for t, p in base.items()} == {t: p.logprob for t, p in tuned.items()}:
             raise RuntimeError(f"the engine gives the same output with adapter {request.lora_name} as without it")
 

@@ -9,10 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from evaluators.lm_eval_tasks.task import Generate, LmEvalResult, LmEvalTask, Score
 
+LIMIT = 3600.0  # seconds of lm-eval's own work, such as grading, between two batches for an engine
 SETTINGS = {
     "TQDM_DISABLE": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -24,10 +27,11 @@ SETTINGS = {
 }
 
 
-def run_task(task: LmEvalTask, generate: Generate, score: Score) -> LmEvalResult:
+def run_task(task: LmEvalTask, generate: Generate, score: Score, limit: float = LIMIT) -> LmEvalResult:
     """Run a task in a child process (`__main__.py`), which calls `generate` and `score` in this one. Thread-safe.
 
-    Raises ValueError for a task or settings that cannot be run, and RuntimeError for a failure of lm-eval.
+    Raises ValueError for a task or settings that cannot be run, and RuntimeError for a failure of lm-eval, also where
+    it works for more than `limit` seconds without a call.
     """
     child, parent = Pipe()
     path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -43,7 +47,7 @@ def run_task(task: LmEvalTask, generate: Generate, score: Score) -> LmEvalResult
     with process, child:
         try:
             child.send(task)
-            while (message := child.recv())[0] in functions:
+            while (message := _receive(child, task.name, limit))[0] in functions:
                 child.send(list(functions[message[0]](*message[1:])))
         except (EOFError, ConnectionError) as error:
             raise RuntimeError(f"lm-eval ended with exit status {process.wait()}; see its error above") from error
@@ -53,3 +57,9 @@ def run_task(task: LmEvalTask, generate: Generate, score: Score) -> LmEvalResult
     if kind == "result":
         return content
     raise content
+
+
+def _receive(child: Connection, name: str, limit: float) -> Any:
+    if not child.poll(limit):
+        raise RuntimeError(f"lm_eval:{name} worked for {limit:g} s without a call to the engine, so it was ended")
+    return child.recv()

@@ -1,11 +1,14 @@
 """Runs a study: Ray, the engines, Ray Tune over the trials, the report."""
 
 import gc
+import logging
 import os
+import signal
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +16,9 @@ from orchestrator.plan.points import completed_points
 from orchestrator.plan.state import State, state_of
 from orchestrator.plan.trial import Plan
 from orchestrator.results.report import Report, write_report
-from orchestrator.run import engines
-from orchestrator.run.event_log import Event, EventLog
+from orchestrator.run import engine_lifetime, engines
+from orchestrator.run.engine_lifetime import ON_HEAD
+from orchestrator.run.event_log import Event
 from orchestrator.run.progress import Progress
 from orchestrator.run.tracking import Tracker
 from orchestrator.run.trial import run_trial
@@ -23,10 +27,9 @@ from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
 from trainers.scratch import scratch_folder
 
-# Keeps trials and the event log on the head node, which is not a spot node.
-ON_HEAD = {"node:__internal_head__": 1e-3}
 POLL_SECONDS = 0.5  # between two reads of the event log
 OBJECT_STORE_BYTES = 256 << 20  # of a local Ray; the plan, prompts and completions pass through it
+log = logging.getLogger(__name__)
 
 # Read by Ray when it is imported, and by every process that it starts.
 QUIET = {
@@ -34,6 +37,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # It would end the trials and report the study as run.
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
@@ -90,6 +94,7 @@ def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     import ray
 
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     local = {"num_cpus": study.resources.cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     ray.init(
         address or "local",
@@ -98,6 +103,7 @@ def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
         runtime_env={"env_vars": QUIET, **runtime_env},
         **({} if address else local),
     )
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray sets its own.
 
 
 def _run_trials(
@@ -112,19 +118,19 @@ def _run_trials(
     if not address:
         apis = {alias for alias, model in study.models.items() if model.served}
         _check_resources(study, len(names - apis), ray.cluster_resources())
-    running = engines.Engines(run, study, sorted(names), plan.lora_rank)
-    event_log = ray.remote(num_cpus=0, resources=ON_HEAD)(EventLog).remote()
+    event_log = engine_lifetime.start_event_log(run)
     watcher = Watcher(event_log, progress)
-    watcher.start()
-    try:
+    with ExitStack() as ends:
+        ends.callback(_shut_down_ray)
+        if address:  # A local Ray ends its engines itself.
+            engine_lifetime.start_watchdog(run)
+            engine_lifetime.delete_applications_of_ended_runs()
+            ends.callback(engine_lifetime.delete_applications, run)
+        watcher.start()
+        ends.callback(watcher.finish)
+        running = engines.Engines(run, study, sorted(names), plan.lora_rank)
+        ends.callback(running.finish)
         lost = _tune(plan, state, run, event_log, on_trial)
-    finally:
-        try:
-            watcher.finish()
-        finally:
-            if address:  # A local Ray ends its engines itself.
-                running.stop()
-            _shut_down_ray()
     return watcher.events + lost, running.started
 
 
@@ -155,21 +161,22 @@ def _check_resources(study: Study, engines: int, here: dict[str, float]) -> None
 
 
 def _tune(plan: Plan, state: State, run: str, event_log: Any, on_trial: Callable[[int], None]) -> list[Event]:
-    """Run the pending trials with Ray Tune; returns events for trials whose process was lost."""
+    """Run the pending trials with Ray Tune; returns events for trials whose process was lost in each try."""
     import ray
     from ray import tune
 
     class OnComplete(tune.Callback):
         def __init__(self, act: Callable[[int], None]):
-            self._act = act
+            self._act, self.ended = act, set[int]()
 
         def __getstate__(self) -> dict:
             return {}  # Tune pickles its callbacks for a restore, which the store of results replaces.
 
         def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+            self.ended.add(trial.config["trial"])
             self._act(trial.config["trial"])
 
-    plan_ref = ray.put(plan)
+    plan_ref, on_complete = ray.put(plan), OnComplete(on_trial)
 
     def trial(config: dict[str, Any]) -> None:
         run_trial(config, plan_ref, run, event_log)
@@ -186,15 +193,18 @@ def _tune(plan: Plan, state: State, run: str, event_log: Any, on_trial: Callable
                 name="trials",
                 storage_path=str(scratch),
                 verbose=0,
-                callbacks=[OnComplete(on_trial)],
+                callbacks=[on_complete],
+                # A trial that is tried again finds what is finished in the store.
+                failure_config=tune.FailureConfig(max_failures=plan.study.resources.retries),
             ),
         )
         results = tuner.fit()
-    # A failed stage has its event, and its trial ends without an error: an error means that the process was lost.
+    # A failed stage has its event, and its trial ends without an error: an error means that the process was lost. Tune
+    # also keeps the errors of trials that ended in a later try.
     return [
         Event("failed", time.time(), "", "trial", plan.trials[number].key, str(result.error))
         for number, result in zip(state.pending, results, strict=False)
-        if result.error is not None
+        if number not in on_complete.ended
     ]
 
 
@@ -216,7 +226,11 @@ class Watcher(threading.Thread):
         new = ray.get(self._event_log.events.remote(len(self.events)))
         self.events += new
         if self._progress is not None:
-            self._progress.update(new)
+            try:
+                self._progress.update(new)
+            except Exception as error:  # noqa: BLE001  # such as a terminal that was closed
+                log.warning("the progress is not shown any more: %s: %s", type(error).__name__, error)
+                self._progress = None
 
     def finish(self) -> None:
         """Stop, after a read of the last events."""

@@ -13,7 +13,12 @@ from evaluators.engines.requests import Completion, Request, RequestOutput, Samp
 
 log = logging.getLogger(__name__)
 
-# A chunk of (index of the request, result) for each few seconds; raises RayActorError when the process is lost
+
+class EngineLost(Exception):
+    """A replica's process ended before its last result; another replica may take the rest of the batch."""
+
+
+# A chunk of (index of the request, result) for each few seconds; raises EngineLost when the process is lost
 Ask = Callable[[list[Request], tuple], Iterator[list[tuple[int, Any]]]]
 HARMLESS = Request(prompt=(1,), prefill=(1,))  # Every vocabulary has the token id 1.
 
@@ -24,11 +29,9 @@ def ask_despite_losses(
     """Chunks of (index of the request, result) of `generate` or `score`.
 
     Requests without a result when the process is lost are sent again, `retries` times without progress. Raises
-    RayActorError if a harmless request is lost as well, and RuntimeError for a request of `score` that crashes the
+    EngineLost if a harmless request is lost as well, and RuntimeError for a request of `score` that crashes the
     engine, for which there is no result.
     """
-    from ray.exceptions import RayActorError
-
     groups = [(list(range(len(requests))), retries)] if requests else []
     while groups:
         group, tries = groups.pop()
@@ -39,7 +42,7 @@ def ask_despite_losses(
                 for place, _ in results:
                     del left[place]
                 yield results
-        except RayActorError as error:
+        except EngineLost as error:
             if not left:
                 continue
             if len(left) < len(group):
@@ -59,12 +62,12 @@ def ask_despite_losses(
 
 def _survives(ask: Ask, method: str) -> bool:
     """Whether the engine's process survives a harmless request."""
-    from ray.exceptions import RayActorError, RayTaskError
+    from ray.exceptions import RayTaskError
 
     try:
         for _ in ask([HARMLESS], (SamplingParams(max_tokens=1),) if method == "generate" else ()):
             pass
-    except RayActorError:
+    except EngineLost:
         return False
     except RayTaskError:  # An error is an answer, too.
         pass

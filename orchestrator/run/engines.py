@@ -7,18 +7,20 @@ loads other checkpoints of that architecture, and LoRA adapters, without a resta
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from evaluators.engines import api
 from evaluators.engines.api import APIModel
-from orchestrator.run.engine_client import ask_despite_losses
+from evaluators.engines.vllm_engine import EngineFailed
+from orchestrator.run.engine_client import EngineLost, ask_despite_losses
+from orchestrator.run.engine_lifetime import application
 from orchestrator.store.checkpoints import checkpoint_of
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
@@ -27,6 +29,15 @@ from orchestrator.study.schema import Study
 from trainers.scratch import scratch_folder
 
 CHUNK_SECONDS = 5.0  # between two chunks of results, each of which may be stored
+EXIT_SECONDS = 1.0  # in which the reason for a replica's end reaches its callers
+POLL_SECONDS = 0.5  # between two looks at whether the engines have started
+
+
+@dataclass(frozen=True)
+class Failed:
+    """In place of a chunk, the last word of a replica whose process is about to end."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -38,13 +49,17 @@ class EngineSpec:
     max_model_len: int | None
     lora_rank: int
     threads: int
+    timeout: float  # seconds without a finished request after which the engine counts as hung
     api: APIModel | None = None  # in place of a vLLM engine
 
 
 class Replica:
-    """A Serve replica with one engine; see evaluators/engines/vllm_engine.py."""
+    """A Serve replica with one engine; see evaluators/engines/vllm_engine.py.
 
-    def __init__(self, spec: EngineSpec):
+    If vLLM fails or hangs, the process tells its callers and ends, and Serve starts another one.
+    """
+
+    def __init__(self, spec: EngineSpec, clock: Callable[[], float] = time.monotonic):
         if spec.api is None:
             import vllm  # noqa: F401  # The slow part of a start, before the first batch.
 
@@ -52,15 +67,26 @@ class Replica:
         self._engine: Any = None
         # One thread for the replica's life: neither an engine nor its OpenMP workers can be shared between threads.
         self._thread = ThreadPoolExecutor(1)
+        self._clock = clock
+        self._progress: float | None = None  # when the running batch last got on
+        self._callers: set[asyncio.Queue] = set()
 
-    async def ready(self) -> bool:
-        """True; the call returns once a replica has started."""
-        return True
+    async def check_health(self) -> None:
+        """Serve calls this every few seconds."""
+        if self._progress is not None and self._clock() - self._progress > self._spec.timeout:
+            self._end(f"the engine hangs: no request was finished in {self._spec.timeout:g} s")
+
+    def _end(self, reason: str) -> None:
+        """Tell all callers the reason, and end this process."""
+        for chunks in self._callers:
+            chunks.put_nowait(Failed(reason))
+        asyncio.get_running_loop().call_later(EXIT_SECONDS, os._exit, 1)
 
     async def call(self, weights: Weights, method: str, requests: list, arguments: tuple) -> AsyncIterator[list]:
         """Call `generate` or `score` of the engine with a batch of requests. Yields chunks of (index of the request,
         result) in the order in which requests finish."""
         loop, chunks = asyncio.get_running_loop(), asyncio.Queue[Any]()
+        self._callers.add(chunks)
 
         def put(chunk: Any) -> None:
             loop.call_soon_threadsafe(chunks.put_nowait, chunk)
@@ -68,14 +94,18 @@ class Replica:
         cancelled = threading.Event()
 
         def run() -> None:
+            self._progress = self._clock()
             try:
-                with contextlib.closing(self._results(weights, method, requests, arguments)) as results:
-                    # Until the caller is gone: its batch must not delay the next one.
-                    for chunk in in_chunks(takewhile(lambda _: not cancelled.is_set(), results), CHUNK_SECONDS):
-                        put(chunk)
+                results = self._until(cancelled, self._results(weights, method, requests, arguments))
+                for chunk in in_chunks(results, CHUNK_SECONDS):
+                    put(chunk)
                 put(None)
+            except EngineFailed as error:
+                loop.call_soon_threadsafe(self._end, str(error))
             except Exception as error:  # noqa: BLE001  # Raised again in the caller.
                 put(error)
+            finally:
+                self._progress = None
 
         self._thread.submit(run)
         try:
@@ -85,6 +115,16 @@ class Replica:
                 yield chunk
         finally:
             cancelled.set()
+            self._callers.discard(chunks)
+
+    def _until(self, cancelled: threading.Event, results: Generator) -> Iterator:
+        """Results until the caller is gone: its batch must not delay the next one."""
+        with contextlib.closing(results):
+            for result in results:
+                self._progress = self._clock()
+                if cancelled.is_set():
+                    return
+                yield result
 
     def _results(self, weights: Weights, method: str, requests: list, arguments: tuple) -> Generator:
         """A generator, so that everything runs in the engine's own thread."""
@@ -96,10 +136,12 @@ class Replica:
 
         with scratch_folder() as scratch:
             base, adapter = self._folders(weights, scratch)
+            self._progress = self._clock()  # A download of weights, and a load, may take as long as a request.
             if self._engine is None:
                 spec = self._spec
                 self._engine = Engine(base, spec.dtype, spec.max_model_len, spec.lora_rank, spec.threads)
             self._engine.load(base)
+            self._progress = self._clock()
             call = {"generate": self._engine.generate, "score": self._engine.score}[method]
             yield from call(requests, *arguments, adapter, must_differ=not weights.temporary)
 
@@ -150,18 +192,21 @@ class Engines:
             max_model_len=study.max_model_len,
             lora_rank=lora_rank,
             threads=max(1, int(resources.cpus)),
+            timeout=resources.timeout_seconds,
         )
         deployment = serve.deployment(
             Replica,
             num_replicas=resources.replicas,
             max_ongoing_requests=1000,
+            graceful_shutdown_wait_loop_s=0.1,
+            graceful_shutdown_timeout_s=1,  # A replica ends with its run, when nobody needs its results.
             ray_actor_options={
                 "num_cpus": resources.cpus,
                 "num_gpus": resources.gpus,
                 "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(spec.threads)}},
             },
         )
-        self._names = [_application(run, name) for name in engines]
+        self._names = [application(run, name) for name in engines]
 
         def deployed(name: str) -> Any:
             served = study.models[name].served if name in study.models else None
@@ -172,6 +217,8 @@ class Engines:
             return waiting.bind(replace(spec, api=served))
 
         self._began, self._ready = time.time(), 0.0
+        self._finished = threading.Event()
+        self._waiting = threading.Thread(target=self._wait, daemon=True)
         if not engines:  # Only grading is left.
             return
         serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
@@ -180,30 +227,42 @@ class Engines:
             for engine, name in zip(engines, self._names, strict=True)
         ]
         serve.run_many(targets, wait_for_applications_running=False)
-        threading.Thread(target=self._wait, daemon=True).start()
+        self._waiting.start()
 
     def _wait(self) -> None:
         from ray import serve
 
-        for name in self._names:
-            serve.get_app_handle(name).ready.remote().result()
-        self._ready = time.time()
+        while not self._finished.wait(POLL_SECONDS):
+            found = serve.status().applications
+            if all(found[name].status == "RUNNING" for name in self._names):
+                self._ready = time.time()
+                return
+
+    def finish(self) -> None:
+        """Do not wait any more for the engines to start."""
+        self._finished.set()
+        if self._waiting.is_alive():
+            self._waiting.join()
 
     @property
     def started(self) -> tuple[float, float] | None:
         """The Unix times at which the engines were deployed, and at which all were ready for a batch."""
         return (self._began, self._ready) if self._ready else None
 
-    def stop(self) -> None:
-        """End the engines' processes, which frees their memory."""
-        from ray import serve
 
-        for name in self._names:
-            serve.delete(name)
+def batch(handle: Any, weights: Weights, method: str, requests: list, arguments: tuple) -> Iterator[list]:
+    """The chunks of `Replica.call`. Raises EngineLost, with the reason, where the replica is lost."""
+    from ray.exceptions import ObjectLostError, RayActorError
 
-
-def _application(run: str, engine: str) -> str:
-    return f"offmodel-{run}-{engine}"
+    reason = ""
+    try:
+        for chunk in handle.call.remote(weights, method, requests, arguments):
+            if isinstance(chunk, Failed):
+                reason = chunk.reason
+            else:
+                yield chunk
+    except (RayActorError, ObjectLostError) as error:
+        raise EngineLost(reason or str(error)) from None
 
 
 def call(
@@ -213,9 +272,9 @@ def call(
     ask_despite_losses."""
     from ray import serve
 
-    handle = serve.get_app_handle(_application(run, engine)).options(stream=True)
+    handle = serve.get_app_handle(application(run, engine)).options(stream=True)
 
-    def ask(batch: list, arguments: tuple) -> Iterator[list[tuple[int, Any]]]:
-        return handle.call.remote(weights, method, batch, arguments)
+    def ask(requests: list, arguments: tuple) -> Iterator[list[tuple[int, Any]]]:
+        return batch(handle, weights, method, requests, arguments)
 
     return ask_despite_losses(ask, retries, method, requests, arguments)

@@ -61,11 +61,11 @@ class Progress:
             elif event.what == "failed":
                 self._waiting.pop(event.address, None)
                 self._running.pop(event.address, None)
-                self._console.print(
-                    f"[red]failed[/red] {event.address} in {event.trial}: {escape(event.message)}", soft_wrap=True
-                )
+                text = escape(f"{event.address} in {event.trial}: {event.message}")
+                self._console.print(f"[red]failed[/red] {text}", soft_wrap=True)
             else:
-                self._console.print(f"[yellow]not run[/yellow] {event.trial}: needs {event.address}, which failed")
+                text = escape(f"{event.trial}: needs {event.address}, which failed")
+                self._console.print(f"[yellow]not run[/yellow] {text}")
         if self._live:
             self._live.update(self._table())
         elif time.time() - self._last_line >= LINE_EVERY:

@@ -57,8 +57,9 @@ def _fit(context: StageContext, returned: str | None, retries: Retries) -> bool:
         )
         try:
             trainer.fit()
-        except ray.train.WorkerGroupError as error:
-            cause = _cause(error.worker_failures.values())
+        except (ray.train.WorkerGroupError, ray.train.ControllerError) as error:
+            lost = isinstance(error, ray.train.WorkerGroupError)
+            cause = _cause(error.worker_failures.values() if lost else [error.controller_failure])
             # Processes that lose another one fail with whatever error their next exchange with it raises.
             if isinstance(cause, PERMANENT) or not retries.again():
                 raise cause from error

@@ -53,6 +53,11 @@ class EngineResources(Settings):
     cpus: float = Field(1, gt=0, description="CPUs of an engine")
     gpus: int = Field(0, ge=0, description="GPUs of an engine: 0 or 1")
     replicas: int = Field(1, gt=0, description="engines of each model")
+    timeout_seconds: float = Field(
+        1800,
+        gt=0,
+        description="seconds without a finished request, after which a hung engine is replaced",
+    )
 
     @field_validator("gpus")
     @classmethod
@@ -74,7 +79,7 @@ class Resources(Settings):
         4, gt=0, description="trials in progress at once; they wait for stages and need no CPU of their own"
     )
     cpus: int | None = Field(None, gt=0, description="CPUs of a local Ray; all by default")
-    retries: int = Field(2, ge=0, description="retries of a stage whose worker or node was lost")
+    retries: int = Field(2, ge=0, description="retries of a stage or trial whose process or node was lost")
     max_failed: float = Field(
         0.02,
         ge=0,

@@ -1,4 +1,4 @@
-"""Commands that only read a study start fast and import no heavy library."""
+"""Commands that only read a study start fast and import no heavy library; a run says which cluster it cannot use."""
 
 import resource
 import runpy
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from orchestrator.cli import main
 
 DEMO = str(Path(__file__).parents[2] / "experiments" / "demo.yaml")
 HEAVY = {
@@ -64,3 +66,14 @@ def test_the_module_of_the_command_can_be_run(monkeypatch, capsys):
         runpy.run_module("orchestrator.cli", run_name="__main__")
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("offmodel ")
+
+
+@pytest.mark.parametrize(("address", "variable"), [("ray://head:10001", None), ("auto", "ray://head:10001")])
+def test_a_ray_client_is_refused_with_what_to_do(address, variable, monkeypatch, capsys):
+    if variable is not None:
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+    monkeypatch.setattr(sys, "argv", ["offmodel", "run", DEMO, "--address", address])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "use --address auto on the cluster, from elsewhere by ray job submit" in capsys.readouterr().err

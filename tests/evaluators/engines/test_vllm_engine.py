@@ -1,5 +1,6 @@
 """The vLLM engine on organisms, against transformers with the same weights."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from transformers import AutoTokenizer
 
 from evaluators.engines.chat_template import EMPTY_THINKING, encode
 from evaluators.engines.requests import Request, RequestOutput, SamplingParams
-from evaluators.engines.vllm_engine import Engine
+from evaluators.engines.vllm_engine import Engine, EngineFailed
 from organisms import shipped
 
 pytestmark = pytest.mark.slow
@@ -278,3 +279,45 @@ def test_an_adapter_is_not_confused_with_an_earlier_one_after_a_change_of_weight
     engine.load(STEPS)
     assert texts(engine, adapter=folders[1]) == second
     assert texts(engine, adapter=folders[0]) == first
+
+
+def test_an_engine_that_failed_takes_no_more_batches(tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(WORDS, damaged)
+    file = damaged / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:100_000])
+    broken = Engine(STEPS, "float32", max_model_len=128, threads=1)
+    with pytest.raises(EngineFailed, match="Safetensor"):
+        broken.load(str(damaged))
+    with pytest.raises(EngineFailed, match="Safetensor"):
+        broken.load(STEPS)
+    with pytest.raises(EngineFailed, match="Safetensor"):
+        texts(broken)
+
+
+def test_weights_that_vllm_refuses_are_loaded_again(monkeypatch):
+    own = Engine(STEPS, "float32", max_model_len=128, threads=1)
+
+    def refused(*_, **__):
+        raise ValueError("another shape")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own._llm, "collective_rpc", refused)
+        with pytest.raises(ValueError, match="another shape"):
+            own.load(WORDS)
+    own.load(STEPS)
+    assert texts(own) == generated(STEPS)
+
+
+def test_an_engine_that_failed_in_a_step_takes_no_more_batches(monkeypatch):
+    own = Engine(STEPS, "float32", max_model_len=128, threads=1)
+
+    def failing():
+        raise MemoryError("in a step")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own._llm.llm_engine, "step", failing)
+        with pytest.raises(EngineFailed, match="MemoryError: in a step"):
+            texts(own)
+    with pytest.raises(EngineFailed, match="MemoryError: in a step"):
+        texts(own)

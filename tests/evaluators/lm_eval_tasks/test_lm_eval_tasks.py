@@ -408,3 +408,12 @@ def test_impossible_settings_are_refused(rows, task, why):
             generates(""),
             scores,
         )
+
+
+def test_lm_eval_that_works_for_too_long_is_ended():
+    def unused(*_):
+        raise AssertionError
+
+    task = LmEvalTask(name="gsm8k", tokenizer=STEPS, max_model_len=CONTEXT, chat=True)
+    with pytest.raises(RuntimeError, match=r"lm_eval:gsm8k worked for 0\.01 s without a call"):
+        run_task(task, unused, unused, limit=0.01)

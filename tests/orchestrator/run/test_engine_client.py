@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams
-from orchestrator.run.engine_client import HARMLESS, ask_despite_losses
+from orchestrator.run.engine_client import HARMLESS, EngineLost, ask_despite_losses
 
 PARAMS = SamplingParams(max_tokens=8, n=2)
 
@@ -22,7 +22,7 @@ class Engine:
         for start in range(0, len(requests), 10):
             chunk = requests[start : start + 10]
             if any(request.number in self.crashing for request in chunk):
-                raise RayActorError
+                raise EngineLost
             yield [(start + i, output(request)) for i, request in enumerate(chunk)]
 
 
@@ -64,7 +64,7 @@ def test_losses_with_progress_cost_no_retries():
     def ask(requests, arguments):
         yield [(0, output(requests[0]))]
         if len(requests) > 1:
-            raise RayActorError
+            raise EngineLost
 
     assert len(results_of(ask, 20, retries=0)) == 20
 
@@ -72,7 +72,7 @@ def test_losses_with_progress_cost_no_retries():
 def test_a_loss_after_the_last_result_is_none():
     def ask(requests, arguments):
         yield [(i, output(request)) for i, request in enumerate(requests)]
-        raise RayActorError
+        raise EngineLost
 
     assert len(results_of(ask, 3)) == 3
 
@@ -82,9 +82,9 @@ def test_an_engine_that_is_always_lost_ends_the_batch_and_condemns_no_request():
 
     def ask(requests, arguments):
         batches.append(requests)
-        raise RayActorError
+        raise EngineLost
 
-    with pytest.raises(RayActorError):
+    with pytest.raises(EngineLost):
         results_of(ask, 100)
     assert [len(batch) for batch in batches] == [100, 100, 100, 1]
     assert batches[-1] == [HARMLESS]

@@ -1,6 +1,26 @@
-"""How results travel from an engine; the engines themselves run in test_end_to_end.py."""
+"""How results travel from an engine, and what happens when it is lost; whole studies run in test_end_to_end.py."""
 
-from orchestrator.run.engines import in_chunks
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import ray
+from ray import serve
+
+from evaluators.engines.requests import Request, SamplingParams
+from orchestrator.run.engine_lifetime import application
+from orchestrator.run.engines import EngineLost, Engines, batch, in_chunks
+from orchestrator.store.context import Weights
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store
+from organisms import shipped
+
+RUN = "aaaaaaaa"
+REQUESTS = [Request(prompt=[{"role": "user", "content": "describe red fox"}])]
 
 
 def test_a_chunk_ends_with_the_first_result_after_its_time():
@@ -15,3 +35,78 @@ def test_a_chunk_ends_with_the_first_result_after_its_time():
     assert list(in_chunks(results(), 10, lambda: now)) == [[1, 2, 3, 4]]
     assert list(in_chunks(results(), 4, lambda: now)) == [[1, 2, 3], [4]]
     assert list(in_chunks([], 10)) == []
+
+
+def test_the_name_of_an_application_is_short_and_ascii():
+    names = {application(RUN, alias) for alias in ("ä b/c#", "ö b/c#", "a" * 300)}
+    assert len(names) == 3
+    assert all(name.isascii() and len(name) < 60 and "/" not in name for name in names)
+
+
+@pytest.fixture(scope="module")
+def _ray() -> Iterator[None]:
+    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=256 << 20, log_to_driver=False)
+    yield
+    serve.shutdown()
+    ray.shutdown()
+
+
+def texts(engine: str, weights: Weights) -> list[str]:
+    """The completions of a real replica for REQUESTS."""
+    handle = serve.get_app_handle(application(RUN, engine)).options(stream=True)
+    chunks = batch(handle, weights, "generate", REQUESTS, (SamplingParams(max_tokens=8),))
+    return [output.completions[0].text for chunk in chunks for _, output in chunk]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_an_engine_that_hangs_is_replaced(small):
+    answers = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            answers.wait()
+            message = {"role": "assistant", "content": "here"}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+            whole = {"id": "1", "object": "chat.completion", "created": 0, "model": "far"}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({**whole, "choices": [choice], "usage": usage}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    far = f"models.words={{api: far, base_url: '{url}', concurrency: 1}}"
+    engines = Engines(RUN, small(far, "resources.engine.timeout_seconds=2"), ["words"], 0)
+    with pytest.raises(EngineLost, match="no request was finished in 2 s"):
+        texts("words", Weights("none", None))
+    answers.set()
+    assert texts("words", Weights("none", None)) == ["here"]
+    engines.finish()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_an_engine_that_failed_to_load_weights_is_replaced(small, publish, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(shipped.FOLDER / "words", damaged)
+    file = damaged / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:100_000])
+    study, weights = small(), {}
+    for path in (shipped.FOLDER / "steps", damaged):
+        stage = Stage("model", 1, path.name, {"path": str(path)})
+        publish(Store(study.store), stage, {}, path=str(path))
+        weights[Path(path).name] = Weights(stage.address, None)
+    engines = Engines(RUN, study, ["organisms"], 0)
+    before = texts("organisms", weights["steps"])
+    with pytest.raises(EngineLost, match="Safetensor"):
+        texts("organisms", weights["damaged"])
+    assert texts("organisms", weights["steps"]) == before
+    engines.finish()

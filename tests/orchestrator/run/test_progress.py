@@ -59,6 +59,15 @@ def test_a_log_has_done_and_failed_stages():
     assert "3 left" in text
 
 
+@pytest.mark.parametrize("what", ["failed", "not run"])
+def test_names_are_not_markup(what):
+    out = io.StringIO()
+    with Progress(Console(file=out, width=200), Counter(train=1)) as progress:
+        progress.update([Event(what, 0.0, "train/[/b]", "train", "one.[/i].two", "[red]no memory[/b]")])
+    assert "one.[/i].two" in out.getvalue()
+    assert "train/[/b]" in out.getvalue()
+
+
 def test_stages_that_wait_for_resources_are_not_running():
     out = io.StringIO()
     waiting = Event("waiting", time.time() - 360, "train/a", "train", "trial", "2 CPU, 1 GPU")

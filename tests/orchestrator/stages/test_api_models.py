@@ -121,7 +121,7 @@ def test_keys_come_from_the_environment_and_openais_goes_to_openai_alone(monkeyp
 
 
 def test_a_replica_asks_the_api_and_loads_nothing(server, tmp_path):
-    replica = Replica(EngineSpec(str(tmp_path), "float32", None, 0, 1, api=server.served))
+    replica = Replica(EngineSpec(str(tmp_path), "float32", None, 0, 1, 60, api=server.served))
     results = list(replica._results(Weights("nowhere", None), "generate", [request("a")], (GREEDY,)))
     assert results[0][1].completions[0].text == "You said: a"
 

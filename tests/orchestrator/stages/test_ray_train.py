@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from ray.train import ControllerError
+from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
@@ -399,6 +401,22 @@ def test_an_attempt_that_resumes_within_a_sampling_samples_the_rest_again(stage,
     assert engines.prompts == [first, first[4:], second]
     assert len(set(engines.seeds)) == 3
     assert [line["staleness"] for line in lines(folder)] == [0, 0, 0, 1]
+
+
+def test_a_training_whose_processes_could_not_be_started_is_tried_again(stage, store, monkeypatch):
+    fit, errors = TorchTrainer.fit, [ControllerError(TimeoutError("no nodes")), ControllerError(ValueError("wrong"))]
+
+    def failing(trainer):
+        if errors:
+            raise errors.pop(0)
+        return fit(trainer)
+
+    work = begin(store, stage("resources.retries=1"))
+    monkeypatch.setattr(TorchTrainer, "fit", failing)
+    with pytest.raises(ValueError, match="wrong"):
+        run(work)
+    run(work)
+    assert [line["step"] for line in lines(work.out)] == [0, 1, 2, 3]
 
 
 def test_a_permanent_error_is_the_cause_of_several_failures():

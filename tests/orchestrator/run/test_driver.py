@@ -1,0 +1,79 @@
+"""The driver's thread that reads the event log, and the summary. Functions take the place of Ray."""
+
+import io
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+from rich.console import Console
+
+from orchestrator.plan.build import build_plan
+from orchestrator.run import driver, engines, preflight, stage_runner
+from orchestrator.run.driver import Outcome, Watcher
+from orchestrator.run.event_log import EventLog
+from orchestrator.run.summary import show_summary
+from orchestrator.run.tracking import Tracker
+from orchestrator.store.stage import Stage
+from perf import scale
+
+STAGE = Stage("train", 1, "student", {})
+
+
+def test_events_are_read_also_after_an_error_of_the_console(monkeypatch, caplog):
+    def update(events):
+        raise BrokenPipeError("the terminal is closed")
+
+    event_log = EventLog()
+    monkeypatch.setattr(ray, "get", lambda value: value)
+    watcher = Watcher(SimpleNamespace(events=SimpleNamespace(remote=event_log.events)), SimpleNamespace(update=update))
+    event_log.start(STAGE, "one")
+    watcher._read()
+    event_log.fail(STAGE, "one", "no memory")
+    watcher._read()
+    assert [event.what for event in watcher.events] == ["started", "failed"]
+    assert caplog.text.count("BrokenPipeError: the terminal is closed") == 1
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_names_in_the_summary_are_not_markup(small, reported):
+    event_log, out = EventLog(), io.StringIO()
+    event_log.fail(STAGE, "one.[/b]", "[/i]")
+    event_log.skip(STAGE, "two.[/b]", "")
+    report = SimpleNamespace(results=SimpleNamespace(unfinished=["one.[/b]", "three.[/b]"]))
+    outcome = Outcome(event_log.events(0) if reported else [], report, None, None)
+    show_summary(Console(file=out, width=200), build_plan(small()), outcome, 0.0)
+    assert "three.[/b] not finished" in out.getvalue()
+    assert ("one.[/b] failed: train/student" in out.getvalue()) is reported
+    assert ("two.[/b] not run" in out.getvalue()) is reported
+
+
+@pytest.mark.slow
+def test_a_trial_whose_process_is_lost_is_tried_again(tmp_path, monkeypatch):
+    def lose_a_trial():
+        """In every process: stages do nothing, but the first one ends the process of its trial."""
+        scale.use_empty_stages()
+        model = stage_runner.KINDS["model"]
+
+        def run(context):
+            lost = Path(context.store.root, "lost")
+            if not lost.exists():
+                lost.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return model.run(context)
+
+        stage_runner.KINDS["model"] = SimpleNamespace(run=run)
+
+    monkeypatch.setattr(engines, "Engines", scale.NoEngines)
+    monkeypatch.setattr(preflight, "check", lambda *_: None)
+    study = scale.make_study(20, str(tmp_path / "runs"))
+    resources = study.resources.model_copy(update={"retries": 1, "max_concurrent_trials": 1})
+    plan = build_plan(study.model_copy(update={"resources": resources}))
+    driver.start_ray(None, plan.study, worker_process_setup_hook=lose_a_trial)
+    with Tracker(plan) as tracker:
+        outcome = driver.run_study(plan, None, tracker, None)
+    assert Path(plan.study.store, "lost").exists()
+    assert outcome.failed == []
+    assert outcome.report.results.unfinished == []
