@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from typing import Any
 
 import fsspec
 
@@ -111,7 +112,7 @@ def read_prompts(prompts: PromptData, location: str) -> list[Chat]:
     else:
         assert prompts.split is not None
         rows = _read(location, None, prompts.split)
-        check_columns(rows, [column for column in (prompts.column, prompts.input_column) if column], location)
+        check_columns(rows, {column: Any for column in (prompts.column, prompts.input_column) if column}, location)
         if prompts.n is not None and len(rows) < prompts.n:
             raise ValueError(f"prompts.n: {prompts.n} prompts are asked for, but {location} has {len(rows)}")
         rows = choose(rows, prompts.n, prompts.seed)

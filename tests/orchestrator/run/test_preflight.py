@@ -196,9 +196,9 @@ def test_a_model_folder_without_a_tokenizer(small, tmp_path):
 
 
 def test_benchmark_rows_without_the_column(small, write):
-    path = write("rows", [{"problem": "x", "answer": "1"}])
+    path = write("rows", [{"problem": "x", "level": 1}])
     message = refused(small(f"benchmarks.maths.source={path}", "benchmarks.maths.n=1"))
-    assert f'benchmarks.maths: {path}, row 1: the column "level" is missing' in message
+    assert f'benchmarks.maths: {path}, row 1: the column "answer" is missing' in message
 
 
 def test_fewer_benchmark_rows_than_asked_for(small, write):
