@@ -148,7 +148,11 @@ def _without_benefit(pending: list[Stage], study: Study) -> Iterator[str]:
 
 
 def _short_contexts(study: Study) -> Iterator[str]:
-    asked = {"sampling": study.sampling.max_tokens}
+    """Completions that exceed the context of engines, or of which a part exceeds the row of a training."""
+    trained_on = {"sampling": study.sampling.max_tokens}
+    if study.rl_problems is not None:
+        trained_on["rl_problems"] = study.rl_problems.max_tokens
+    asked = dict(trained_on)
     for name, benchmark in study.benchmarks.items():
         if isinstance(benchmark, GradedBenchmark):
             asked[f"benchmarks.{name}"] = benchmark.longest
@@ -157,4 +161,10 @@ def _short_contexts(study: Study) -> Iterator[str]:
             yield (
                 f"Note: {where}.max_tokens is {longest}, but prompt and completion together have at most "
                 f"max_model_len = {study.max_model_len} tokens: completions are truncated earlier."
+            )
+    for where, longest in trained_on.items():
+        if longest >= study.train.max_length:
+            yield (
+                f"Note: {where}.max_tokens is {longest}, but prompt and completion together have at most "
+                f"train.max_length = {study.train.max_length} tokens in a training: the rest is not learned."
             )

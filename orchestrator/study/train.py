@@ -90,7 +90,9 @@ class Train(Settings):
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="the gradient's norm is clipped to this")
-    max_length: int = Field(2048, gt=1, description="tokens of a row; longer rows are truncated")
+    max_length: int = Field(
+        2048, gt=1, description="tokens of a row, prompt and completion together; longer rows lose their end"
+    )
     kl_every_steps: int = Field(
         10,
         ge=0,

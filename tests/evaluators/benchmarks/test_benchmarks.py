@@ -166,7 +166,11 @@ def test_a_gold_answer_that_cannot_be_read_is_named(kind, row, name):
         ("olympiadbench", {**olympiad("2"), "final_answer": "18"}, "\"final_answer\" holds '18': give a valid list"),
         ("olympiadbench", olympiad(18), r'"final_answer" holds \[18\]: give a valid string'),
         ("mmlu", {**CHOICES, "answer": "C"}, "\"answer\" holds 'C': give a valid integer"),
-        ("ifeval", {"prompt": "?", "instruction_id_list": [], "kwargs": None}, '"kwargs" holds None: give a valid list'),
+        (
+            "ifeval",
+            {"prompt": "?", "instruction_id_list": [], "kwargs": None},
+            '"kwargs" holds None: give a valid list',
+        ),
     ],
 )
 def test_a_value_of_another_type_is_named_with_its_row_and_column(kind, row, said):

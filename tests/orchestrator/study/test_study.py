@@ -123,7 +123,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("recoveries.own.train.objective=stf", ["recoveries.own: train.objective: ", 'did you mean "sft"?']),
         (
             "recoveries.own.train.lora_r=4",
-            ["recoveries.own.train: lora_r has no effect: training continues the student's adapter"],
+            ["recoveries.own.train: lora_r has no effect: training continues the student's adapter or weights"],
         ),
         ("recoveries.other={conditions: [off-model], budgets: [1]}", ["recoveries.other.kind: missing"]),
         ("recovery={conditions: [off-model], budgets: [4]}", ['recovery: unknown key; did you mean "recoveries"?']),
