@@ -11,6 +11,7 @@ from orchestrator.cli import main
 from orchestrator.stages import data
 
 DISTIL = "conditions.x={kind: off_model, train: {objective: on_policy_distillation}}"
+RL = "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1]}"
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
 
 
@@ -38,7 +39,7 @@ def planned(small, tmp_path, monkeypatch, capsys):
         (["pairs=[student / student]"], "pairs: student is its own teacher"),
         (["resources.engine.gpus=1"], "resources.train.gpus is 0: trainings run on CPUs"),
         (["sampling.max_tokens=2048"], "sampling.max_tokens is 2048, but prompt and completion together have at most"),
-        ([PROBLEMS, "train.max_length=8"], "rl_problems.max_tokens is 8, but prompt and completion together have"),
+        ([PROBLEMS, RL, "recoveries.own.train.max_length=8"], "rl_problems.max_tokens is 8, but prompt and completion"),
         ([PROBLEMS, "max_model_len=8"], "rl_problems.max_tokens is 8, but prompt and completion together have at most"),
         (["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2}"], "without those of lm-eval tasks"),
         (["benchmarks.facts={kind: mmlu}"], "facts 200 of 14,042 (default)."),
