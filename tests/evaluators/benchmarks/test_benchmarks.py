@@ -1,7 +1,9 @@
 """What each benchmark declares, and its verdicts on right and wrong answers."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,25 @@ def test_a_new_file_is_a_benchmark(tmp_path, monkeypatch, small):
     ((message,),) = chats_of("echo", [{"text": "yes"}], None)
     assert message["content"] == "yes"
     sys.modules.pop("evaluators.benchmarks.echo")
+
+
+def test_the_documentations_benchmark_grades(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
+    (tmp_path / "gsm8k.py").write_text(re.search(r'```python\n("""GSM8K.*?)```', text, re.DOTALL)[1])
+    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
+    row = {"question": "How many eggs?", "answer": "16 - 4 = 12, and 12 x 100 = 1,200\n#### 1,200"}
+    try:
+        module = BENCHMARKS.module("gsm8k")
+        check_columns([row], module.COLUMNS, "rows")
+        module.check(row)
+        ((message,),) = chats_of("gsm8k", [row], None)
+        assert message["content"].startswith("How many eggs?\n\nPlease reason")
+        texts = ("\\boxed{1200}", "\\boxed{1,200}", "\\boxed{12}", "1200")
+        assert [verdict("gsm8k", row, text) for text in texts] == [(1, 1), (1, 1), (0, 1), (0, 0)]
+        with pytest.raises(ValueError, match="How many eggs"):
+            module.check({**row, "answer": "#### "})
+    finally:
+        sys.modules.pop("evaluators.benchmarks.gsm8k", None)
 
 
 def verdict(kind: str, row: dict, text: str) -> tuple[bool, bool]:
