@@ -50,6 +50,7 @@ class Train(Settings):
         "per_device_train_batch_size": "unknown key; use batch_size, the rows in a step of all workers",
         "gradient_accumulation_steps": "unknown key; use resources.train.max_tokens_per_microbatch",
         "deepspeed": "unknown key; use resources.train.zero",
+        **dict.fromkeys(("bf16", "fp16"), "unknown key; use dtype at the top level, as dtype: bfloat16"),
         "max_tokens": BELONGS,
         "target_modules": "is not supported: LoRA is on all linear layers; leave it out",
         "lora_dropout": "is not supported: adapters are trained without dropout; leave it out",
