@@ -56,3 +56,16 @@ def test_a_log_has_done_and_failed_stages():
     assert "not run trial-1: needs evaluate/b, which failed" in text
     assert "1 of 4 stages done, running train 1" in text
     assert "3 left" in text
+
+
+def test_the_remaining_time_is_told_once_the_pace_is_known(monkeypatch):
+    times, out = [0.0], io.StringIO()
+    monkeypatch.setattr("orchestrator.run.progress.time.time", lambda: times[-1])
+    progress = Progress(Console(file=out, width=200), Counter(train=3))
+    event = Event("finished", 0.0, "train/a", "train", "trial", seconds=30.0, facts={})
+    for now in (59.0, 75.0):
+        times.append(now)
+        progress.update([event])
+    first, second = out.getvalue().splitlines()
+    assert first.endswith("2 left")
+    assert second.endswith("1 left, about 38 s remaining")
