@@ -3,9 +3,12 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Mapping
+from reprlib import repr as shortened
+from typing import Any
 
 import fsspec
+from pydantic import TypeAdapter, ValidationError
 
 
 def read_rows(
@@ -71,12 +74,21 @@ def choose(rows: list[dict], n: int | None, seed: int) -> list[dict]:
     return rows if n is None else rows[:n]
 
 
-def check_columns(rows: list[dict], columns: Iterable[str], source: str) -> None:
-    """Raise ValueError where there are no rows, or a row lacks a column."""
+def check_columns(rows: list[dict], columns: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError where there are no rows, or a row lacks a column or has a value of another type in it.
+    `columns` has the types by name."""
     if not rows:
         raise ValueError(f"{source}: no rows")
+    types = {column: TypeAdapter(each) for column, each in columns.items()}
     for number, row in enumerate(rows, 1):
-        for column in columns:
+        for column, each in types.items():
             if column not in row:
                 has = ", ".join(sorted(row)) or "none"
                 raise ValueError(f'{source}, row {number}: the column "{column}" is missing; it has {has}')
+            try:
+                each.validate_python(row[column], strict=True)
+            except ValidationError as error:
+                why = error.errors()[0]["msg"].replace("Input should be", "give")
+                raise ValueError(
+                    f'{source}, row {number}: the column "{column}" holds {shortened(row[column])}: {why}'
+                ) from error

@@ -3,7 +3,7 @@
 - `VERSION`: to be raised when its grading changes;
 - `HUB`: its data set on the Hugging Face hub, as (id, configuration, split), and `ROWS`, the number of rows there.
   Both are needed, also if studies give a `source` of their own;
-- `COLUMNS`: the columns that it needs;
+- `COLUMNS`: the columns that it needs, with their types, as {"problem": str};
 - `PROMPT`: the default prompt, with names of `fields` in braces, and `MAX_TOKENS`, the default limit of a completion;
 - `check(row)`: raises ValueError for a row that cannot be graded, such as one with an unreadable gold answer;
 - `grade(row, text)`: the `Verdict` on a completion.

@@ -22,7 +22,7 @@ from evaluators.grading.verdict import Verdict
 VERSION = 1
 HUB = ("google/IFEval", None, "train")
 ROWS = 541
-COLUMNS = ("prompt", "instruction_id_list", "kwargs")
+COLUMNS = {"prompt": str, "instruction_id_list": list[str], "kwargs": list[dict]}
 PROMPT = "{prompt}"
 MAX_TOKENS = 1280
 LIBRARIES = ("lm_eval", "langdetect", "nltk")

@@ -11,7 +11,7 @@ from evaluators.grading.verdict import Verdict
 VERSION = 1
 HUB = ("HuggingFaceH4/MATH-500", None, "test")
 ROWS = 500
-COLUMNS = ("problem", "answer", "level")
+COLUMNS = {"problem": str, "answer": str}
 PROMPT = "{problem}\n\n" + maths.INSTRUCTION
 MAX_TOKENS = 4096
 LIBRARIES = maths.LIBRARIES
@@ -23,7 +23,12 @@ def gold(row: dict) -> maths.Gold:
 
 
 def check(row: dict) -> None:
-    maths.check(gold(row), f"row {row.get('unique_id', row['problem'])!r:.200}")
+    name = f"row {row.get('unique_id', row['problem'])!r:.200}"
+    maths.check(gold(row), name)
+    try:
+        group(row)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: its level {row['level']!r:.200} is not a whole number, as 3") from error
 
 
 def grade(row: dict, text: str) -> Verdict:
@@ -31,4 +36,5 @@ def grade(row: dict, text: str) -> Verdict:
 
 
 def group(row: dict) -> dict:
-    return {"level": int(row["level"]), **({"subject": row["subject"]} if "subject" in row else {})}
+    level = {} if row.get("level") is None else {"level": int(row["level"])}
+    return {**level, **({"subject": row["subject"]} if "subject" in row else {})}

@@ -10,7 +10,7 @@ from evaluators.grading.verdict import Verdict
 VERSION = 1
 HUB = ("cais/mmlu", "all", "test")
 ROWS = 14_042
-COLUMNS = ("question", "choices", "answer")
+COLUMNS = {"question": str, "choices": list[str], "answer": int}
 PROMPT = "{question}\nA. {A}\nB. {B}\nC. {C}\nD. {D}\n\nAnswer with the letter of the correct choice only."
 MAX_TOKENS = 1
 OPTIONS = ("A", "B", "C", "D")

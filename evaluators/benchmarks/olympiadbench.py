@@ -15,7 +15,7 @@ from evaluators.grading.verdict import Verdict
 VERSION = 1
 HUB = ("Hothan/OlympiadBench", "OE_TO_maths_en_COMP", "train")
 ROWS = 675
-COLUMNS = ("question", "final_answer", "is_multiple_answer")
+COLUMNS = {"question": str, "final_answer": list[str], "is_multiple_answer": bool}
 PROMPT = "{question}\n\n" + maths.INSTRUCTION
 MAX_TOKENS = 8192
 LIBRARIES = maths.LIBRARIES
@@ -23,7 +23,7 @@ VOTES = True
 
 
 def gold(row: dict) -> maths.Gold:
-    error, unit = row.get("error"), row.get("unit") or ""
+    error, unit = row.get("error"), str(row.get("unit") or "")
     percent = "\\%" if unit == "%" else ""
     return maths.Gold(
         # The data set joins several answers in one text.
@@ -38,7 +38,7 @@ def check(row: dict) -> None:
     name = f"row {row.get('id', row['question'])!r:.200}"
     try:
         answer = gold(row)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: its error {row['error']!r:.200} is not a number") from error
     maths.check(answer, name)
 

@@ -2,9 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,7 @@ def check(name: str) -> None:
     """Raise ValueError for a task that lm-eval does not have, or that is not supported. Loads no data set."""
     for index in [one.task_index for one in _folders(name) if name in one.task_index] or [whole().task_index]:
         if name not in index:
-            near = ", ".join(difflib.get_close_matches(name, index, 5)) or "unknown; `lm-eval ls tasks` lists all"
-            raise ValueError(f'lm-eval {version("lm_eval")} has no task "{name}"; the nearest are {near}')
+            raise _unknown(name, index)
         for task, config in _parts(name, index):
             why = [reason for key, reason in UNSUPPORTED.items() if config.get(key)]
             if config.get("output_type") == "loglikelihood_rolling":
@@ -32,6 +32,17 @@ def check(name: str) -> None:
                 why.append("downloads and runs the code of its metric")
             if why:
                 raise ValueError(f"lm_eval:{task} {' and '.join(why)}: choose another task")
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError for a name that no file of lm-eval's tasks has. Does not import lm-eval, and takes a second."""
+    if next(_naming(name), None) is None:
+        raise _unknown(name, [path.stem for path in _root().rglob("*yaml")])
+
+
+def _unknown(name: str, names: Iterable[str]) -> ValueError:
+    near = ", ".join(difflib.get_close_matches(name, names, 5)) or "unknown; `lm-eval ls tasks` lists all"
+    return ValueError(f'lm-eval {version("lm_eval")} has no task "{name}"; the nearest are {near}')
 
 
 @cache
@@ -52,10 +63,23 @@ def _folders(name: str) -> "Iterator[TaskManager]":
     """An index of each folder with a file that names this task, which is much faster than an index of all."""
     from lm_eval import tasks
 
+    for folder in _naming(name):
+        yield tasks.TaskManager(include_path=folder, include_defaults=False)
+
+
+def _naming(name: str) -> Iterator[Path]:
+    """The folders with a file that names this task."""
     word = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
-    for folder in sorted(Path(tasks.__file__).parent.iterdir()):
+    for folder in sorted(_root().iterdir()):
         if any(word.search(path.read_text(errors="ignore")) for path in folder.rglob("*yaml")):
-            yield tasks.TaskManager(include_path=folder, include_defaults=False)
+            yield folder
+
+
+def _root() -> Path:
+    spec = find_spec("lm_eval")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "tasks"
 
 
 def _parts(name: str, index: dict[str, Any], settings: dict[str, Any] | None = None) -> Iterator[tuple[str, dict]]:

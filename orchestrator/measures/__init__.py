@@ -78,7 +78,7 @@ def check(study: Study, name: str) -> None:
         try:
             MEASURES.module(name).check(study, benchmark)
         except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+            raise ValueError(f"{where}: {error}: list other benchmarks, as {name}: [maths]") from error
 
 
 def benchmarks_of(study: Study, measure: str) -> tuple[str, ...]:

@@ -21,8 +21,9 @@ TITLE, UNIT = "score", "share"
 LEGEND = (
     "p: exact paired test of no change from the untrained student (McNemar's for one seed and one completion, else its "
     "sign-flip form). q: p, corrected for all rows of this table (Benjamini-Hochberg). Detectable change: the smallest "
-    "that this test finds in four of five such studies. Truncated: share of completions that hit the token limit. "
-    "Unparsed: share without a gradable answer. Requests failed: share without a completion, which counts as wrong. "
+    "that this test finds in four of five such studies with one seed; several seeds find smaller ones. Truncated: "
+    "share of completions that hit the token limit. Unparsed: share without a gradable answer. Requests failed: share "
+    "without a completion, which counts as wrong. "
     "Lengths are in tokens. All are means over seeds."
 )
 SUBJECT, UNTRAINED_MODELS, GROUPED = POINTS, (UNTRAINED, TEACHER), True

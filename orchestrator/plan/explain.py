@@ -104,11 +104,12 @@ def _shown(value: Any) -> str:
 
 
 def with_defaults(study: Study) -> dict[str, Any]:
-    """A study with all defaults filled in, those of its conditions, recoveries and benchmarks included."""
-    settings = study.model_dump(mode="json", exclude_none=True)
+    """A study with all defaults filled in, those of its conditions, recoveries and benchmarks included. It is the same
+    study: fields that are not set are null, which may replace a value of the study."""
+    settings = study.model_dump(mode="json")
     for part, options in (("conditions", conditions.options), ("recoveries", recoveries.options)):
         for name, declared in getattr(study, part).items():
-            settings[part][name].update(options(name, declared).model_dump(mode="json", exclude_none=True))
+            settings[part][name].update(options(name, declared).model_dump(mode="json"))
     for name, benchmark in study.benchmarks.items():
         if isinstance(benchmark, GradedBenchmark) and benchmark.answer_by == "generation":
             settings["benchmarks"][name]["max_tokens"] = benchmark.longest

@@ -1,10 +1,11 @@
-"""The local files of a study, checked when it is planned: that they exist, their columns and gradable answers."""
+"""The files of a study, checked when it is planned: that they can be read, and columns and answers of local ones."""
 
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from evaluators.evaluate import check_rows
+from evaluators.lm_eval_tasks.index import check_name
+from evaluators.rows import read_rows
 from orchestrator.stages import data
 from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.prompts import Problems
@@ -13,19 +14,29 @@ from orchestrator.study.settings import is_local_file
 
 
 def missing_files(study: Study) -> Iterator[str]:
-    """A line for each local JSONL file that does not exist."""
-    for where, source, _ in _local_files(study):
-        if not os.path.isfile(source):
-            yield f"{where}.source: {source}: there is no such file (paths are relative to the working directory)"
+    """A line for each JSONL file that cannot be read."""
+    for where, source, _ in _files(study):
+        try:
+            data.identity(source)
+        except ValueError as error:
+            yield f"{where}.source: {error}"
 
 
 def mistakes_in_files(study: Study) -> Iterator[str]:
-    """A line for each local JSONL file whose rows the study cannot use. Reads no other source."""
-    for where, _, read in _local_files(study):
+    """A line for each local JSONL file whose rows the study cannot use, and for each task that lm-eval does not have.
+    Reads no other source."""
+    for where, source, read in _files(study):
         try:
-            read()
+            if is_local_file(source):
+                read()
         except ValueError as error:
             yield f"{where}: {error}"
+    for name, benchmark in study.benchmarks.items():
+        if benchmark.task is not None:
+            try:
+                check_name(benchmark.task)
+            except ValueError as error:
+                yield f"benchmarks.{name}: {error}"
 
 
 def gradable(asked: GradedBenchmark | Problems) -> list[dict]:
@@ -35,11 +46,13 @@ def gradable(asked: GradedBenchmark | Problems) -> list[dict]:
     return rows
 
 
-def _local_files(study: Study) -> Iterator[tuple[str, str, Callable[[], object]]]:
-    """The place in the study, the path, and a function that reads and checks the rows, of each local file."""
-    if is_local_file(study.prompts.source):
-        yield "prompts", study.prompts.source, partial(data.load_prompts, study.prompts)
+def _files(study: Study) -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """The place in the study, the path or URI, and a function that reads and checks the rows, of each source."""
+    yield "prompts", study.prompts.source, partial(data.load_prompts, study.prompts)
     places = {"rl_problems": study.rl_problems, **{f"benchmarks.{name}": b for name, b in study.benchmarks.items()}}
     for where, asked in places.items():
-        if isinstance(asked, GradedBenchmark | Problems) and is_local_file(asked.source):
-            yield where, str(asked.source), partial(gradable, asked)
+        if asked is not None and asked.source is not None:
+            if isinstance(asked, GradedBenchmark | Problems):
+                yield where, asked.source, partial(gradable, asked)
+            else:
+                yield where, asked.source, partial(read_rows, asked.source)

@@ -14,6 +14,7 @@ from orchestrator.plan.state import State
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import cost_of, examples_of, most_to_run, stages_per_experiment, steps_of
 from orchestrator.stages.train import RLProblems
+from orchestrator.stages.transform import origin
 from orchestrator.store.stage import Stage
 from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.load import without_secrets
@@ -37,6 +38,7 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
     notes = [
         _examples(study),
         *_short_contexts(study),
+        *dict.fromkeys(_short_rows(pending)),
         *_trainings(pending, study),
         *_notes(plan),
         *_without_benefit(pending, study),
@@ -150,6 +152,8 @@ def _without_benefit(pending: list[Stage], study: Study) -> Iterator[str]:
 
 def _short_contexts(study: Study) -> Iterator[str]:
     asked = {"sampling": study.sampling.max_tokens}
+    if study.rl_problems is not None:
+        asked["rl_problems"] = study.rl_problems.max_tokens
     for name, benchmark in study.benchmarks.items():
         if isinstance(benchmark, GradedBenchmark):
             asked[f"benchmarks.{name}"] = benchmark.longest
@@ -159,3 +163,16 @@ def _short_contexts(study: Study) -> Iterator[str]:
                 f"Note: {where}.max_tokens is {longest}, but prompt and completion together have at most "
                 f"max_model_len = {study.max_model_len} tokens: completions are truncated earlier."
             )
+
+
+def _short_rows(pending: list[Stage]) -> Iterator[str]:
+    for stage in pending:
+        if stage.kind == "train":
+            data = origin(stage.inputs["data"]) if "data" in stage.inputs else None
+            sampled = stage.settings.sampling or (data.settings.sampling_params if data is not None else None)
+            where = "rl_problems" if isinstance(stage.settings.examples, RLProblems) else "sampling"
+            if sampled is not None and sampled.max_tokens >= (longest := stage.settings.train.max_length):
+                yield (
+                    f"Note: {where}.max_tokens is {sampled.max_tokens}, but prompt and completion together have at "
+                    f"most train.max_length = {longest} tokens in a training: the rest is not learned."
+                )

@@ -149,8 +149,7 @@ def beyond_the_data(plan: Plan) -> Iterator[str]:
                         f"recoveries.{point.recovery}.budgets: {wanted} samples are asked for, but the {has} prompts "
                         f"give {has}: lower the budget, or raise prompts.n"
                     )
-    for stage in plan.stages:
-        if stage.kind == "train" and (at := stage.settings.train.stop_after) is not None:
-            steps = steps_of(stage, plan.study)
-            if at > steps:
-                yield f"train.checkpoints: {at} is beyond the {steps} steps of {stage.name}"
+            if point.step is not None and point.student is not None:
+                steps = steps_of(point.student, plan.study)
+                if point.step > steps:
+                    yield f"train.checkpoints: {point.step} is beyond the {steps} steps of conditions.{trial.condition}"

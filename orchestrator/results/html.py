@@ -13,6 +13,7 @@ import yaml
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary, text_of
 from orchestrator.measures import MEASURES, POINTS, SCORE, Column
+from orchestrator.plan.explain import with_defaults
 from orchestrator.plan.trial import Plan, Trial
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.results import hypotheses
@@ -89,7 +90,8 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
 
 
 def _declared(study: Study) -> dict[str, Any]:
-    declared = study.model_dump(exclude_none=True, exclude={"provenance"})
+    declared = with_defaults(study)
+    del declared["provenance"]
     declared["store"] = without_secrets(study.store)
     if study.tracking.uri:
         declared["tracking"]["uri"] = without_secrets(study.tracking.uri)

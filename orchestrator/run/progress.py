@@ -13,6 +13,7 @@ from rich.text import Text
 from orchestrator.run.event_log import Event
 
 LONG_WAIT = 60.0  # seconds for which a stage waits before the progress says for what
+SETTLED = 60.0  # seconds before which the pace, with the start of engines in it, says nothing of the remaining time
 LINE_EVERY = 15.0  # seconds between two lines if the output is not a terminal
 
 
@@ -77,7 +78,7 @@ class Progress:
         left = sum(n for n in self._left.values() if n > 0)
         if not left:
             return "nothing left"
-        if not done:
+        if not done or time.time() - self._started < SETTLED:
             return f"{left} left"
         # Stages of a kind are alike: the mean duration of each kind, at the pace so far.
         mean = {kind: self._seconds[kind] / n for kind, n in self._done.items() if n}

@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from typing import Any
 
 import fsspec
 
@@ -57,7 +58,7 @@ class ExampleData:
 def identity(source: str) -> str:
     """What identifies a source: the generator's version, a file's content, or a hub data set's name.
 
-    Raises ValueError for a missing file.
+    Raises ValueError for a file that cannot be read.
     """
     if source == SYNTHETIC:
         return f"synthetic:{WORLD_VERSION}"
@@ -67,7 +68,12 @@ def identity(source: str) -> str:
         with fsspec.open(source, "rb") as file:
             return f"sha256:{hashlib.sha256(file.read()).hexdigest()}"
     except FileNotFoundError as error:
-        raise ValueError(f"{source}: there is no such file") from error
+        raise ValueError(f"{source}: there is no such file (paths are relative to the working directory)") from error
+    except Exception as error:  # Each of fsspec's file systems has errors of its own.
+        raise ValueError(
+            f"{source}: cannot be read ({type(error).__name__}: {error}): check its name, your credentials for it, and "
+            f"that the package of its protocol is installed, such as s3fs"
+        ) from error
 
 
 def prompt_data(prompts: Prompts) -> PromptData:
@@ -118,7 +124,7 @@ def read_prompts(prompts: PromptData, location: str, store: Store | None = None)
     else:
         assert prompts.split is not None
         rows = _read(prompts.source, location, None, prompts.split, store)
-        check_columns(rows, [column for column in (prompts.column, prompts.input_column) if column], location)
+        check_columns(rows, {column: Any for column in (prompts.column, prompts.input_column) if column}, location)
         if prompts.n is not None and len(rows) < prompts.n:
             raise ValueError(f"prompts.n: {prompts.n} prompts are asked for, but {location} has {len(rows)}")
         rows = choose(rows, prompts.n, prompts.seed)

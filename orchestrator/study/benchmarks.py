@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.grading.aggregate import check_aggregation
 from evaluators.suggest import did_you_mean
-from orchestrator.study.prompts import SYNTHETIC, THINKING, Thinking, check_synthetic
+from orchestrator.study.prompts import SOURCE, SYNTHETIC, THINKING, Thinking, check_synthetic
 from orchestrator.study.settings import Count, Settings, Source
 
 LM_EVAL = "lm_eval:"  # begins the kind of a task of lm-eval
@@ -22,8 +22,7 @@ class Benchmark(Settings):
     kind: str = Field(description=KIND)
     source: Source | None = Field(
         None,
-        description="where examples come from: a hub data set, a JSONL file (relative to the working directory), or "
-        "`synthetic` (those of the toy models); the benchmark's own data set by default",
+        description=f"where examples come from: {SOURCE} (of the toy models); the benchmark's own data set by default",
     )
     n: Count = Field(200, description="examples to draw, or all")
     seed: int = Field(0, description="seed of the draw")

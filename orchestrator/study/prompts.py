@@ -10,6 +10,10 @@ from orchestrator.study.settings import Count, Settings, Source
 from organisms.rows import BENCHMARK_ROWS
 
 SYNTHETIC = "synthetic"
+SOURCE = (
+    "a hub data set, a JSONL file (a path relative to the working directory, or a URI of fsspec such as "
+    "s3://bucket/rows.jsonl), or `synthetic`"
+)
 
 
 def _switch_from_bool(value: Any) -> Any:
@@ -40,10 +44,7 @@ class Prompts(Settings):
         "unknown key; completions are sampled from the pair's models, and cannot be read from a file",
     )
 
-    source: Source = Field(
-        description="a hub data set, a JSONL file (relative to the working directory), or `synthetic` (prompts of the "
-        "toy models)"
-    )
+    source: Source = Field(description=f"{SOURCE} (prompts of the toy models)")
     column: str = Field("instruction", description="the column that holds the prompt")
     input_column: str | None = Field(
         None, description="a column appended to the prompt where it is not empty (Alpaca's `input`)"
@@ -77,10 +78,7 @@ class Problems(Settings):
     """The problems of RL objectives, in the schema of a benchmark. None may be one of its examples."""
 
     kind: str = Field(description="the benchmark that grades the completions")
-    source: Source = Field(
-        description="a hub data set, a JSONL file (relative to the working directory), or `synthetic` (problems of the "
-        "toy models)"
-    )
+    source: Source = Field(description=f"{SOURCE} (problems of the toy models)")
     n: int = Field(gt=0, description="problems to draw")
     seed: int = Field(0, description="seed of the draw")
     prompt: str | None = Field(

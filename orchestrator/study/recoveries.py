@@ -41,7 +41,9 @@ class Recovery(WithOptions):
 def _keeps_adapter(train: dict[str, Any]) -> dict[str, Any]:
     for key in ("lora_r", "lora_alpha", "checkpoints"):
         if key in train:
-            raise ValueError(f"{key} has no effect: training continues the student's adapter and ends at each budget")
+            raise ValueError(
+                f"{key} has no effect: training continues the student's adapter or weights, and ends at each budget"
+            )
     return train
 
 

@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -166,4 +167,5 @@ Source = Annotated[str, AfterValidator(_check_source)]
 Count = Annotated[
     Annotated[int, Field(gt=0)] | None,
     BeforeValidator(_number_from_all, json_schema_input_type=Annotated[int, Field(gt=0)] | Literal["all"] | None),
+    PlainSerializer(lambda n: "all" if n is None else n, when_used="json"),
 ]

@@ -51,6 +51,7 @@ class Train(Settings):
         "per_device_train_batch_size": "unknown key; use batch_size, the rows in a step of all workers",
         "gradient_accumulation_steps": "unknown key; use resources.train.max_tokens_per_microbatch",
         "deepspeed": "unknown key; use resources.train.zero",
+        **dict.fromkeys(("bf16", "fp16"), "unknown key; use dtype at the top level, as dtype: bfloat16"),
         "max_tokens": BELONGS,
         "target_modules": "is not supported: LoRA is on all linear layers; leave it out",
         "lora_dropout": "is not supported: adapters are trained without dropout; leave it out",
@@ -91,7 +92,9 @@ class Train(Settings):
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="the gradient's norm is clipped to this")
-    max_length: int = Field(2048, gt=1, description="tokens of a row; longer rows are truncated")
+    max_length: int = Field(
+        2048, gt=1, description="tokens of a row, prompt and completion together; longer rows lose their end"
+    )
     kl_every_steps: int = Field(
         10,
         ge=0,

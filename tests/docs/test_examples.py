@@ -2,9 +2,8 @@
 
 Conventions in Markdown:
 
-- A YAML block with a top-level `name` is a whole study. Any other is merged into the README's first study: each
-  top-level mapping is updated key by key, everything else is replaced. JSONL files that a block names exist, and are
-  empty.
+- A YAML block with a top-level `name` is a whole study. Any other is merged into the README's first study, as
+  docs/studies.md says under "Fragments". JSONL files that a block names exist, and are empty.
 - `<!-- printed by: COMMAND -->` before a block: the lines of the block are the first lines that the command prints.
   A study file that the repository does not have is the page's last whole study before it.
 """
@@ -18,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -101,12 +101,16 @@ def whole_study(block: Block) -> dict:
 
 def merged(fragment: dict) -> dict:
     """The README's first study with a fragment merged into it."""
-    study = yaml.safe_load(FIRST)
-    for key, value in fragment.items():
-        old = study.get(key)
-        # An empty mapping and a list replace what the study has; a mapping of names adds to it.
-        study[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) and value else value
-    return study
+    return _merged(yaml.safe_load(FIRST), fragment)
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """A mapping adds its keys, at every depth. What is empty, no mapping, or of another kind replaces the old value."""
+    if not (isinstance(old, dict) and isinstance(new, dict) and new):
+        return new
+    if new.get("kind", old.get("kind")) != old.get("kind"):
+        return new
+    return old | {key: _merged(old.get(key), value) for key, value in new.items()}
 
 
 def plan(study: dict, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Reading and choosing rows."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -62,8 +63,8 @@ def test_a_line_that_is_no_text_is_named(tmp_path, line, message):
 
 
 def test_a_missing_column_is_named_with_the_columns_that_exist():
-    check_columns([{"a": 1, "b": None}], ["a", "b"], "source")
+    check_columns([{"a": 1, "b": None}], {"a": int, "b": Any}, "source")
     with pytest.raises(ValueError, match='source, row 2: the column "b" is missing; it has a, c'):
-        check_columns([{"a": 1, "b": 2}, {"c": 1, "a": 1}], ["a", "b"], "source")
+        check_columns([{"a": 1, "b": 2}, {"c": 1, "a": 1}], {"a": int, "b": int}, "source")
     with pytest.raises(ValueError, match="source: no rows"):
-        check_columns([], ["a"], "source")
+        check_columns([], {"a": int}, "source")

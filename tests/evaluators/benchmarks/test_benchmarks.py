@@ -1,13 +1,16 @@
 """What each benchmark declares, and its verdicts on right and wrong answers."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from evaluators import benchmarks
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.evaluate import chats_of
+from evaluators.rows import check_columns
 from orchestrator.plan.build import build_plan
 
 MATH = {"problem": "Half of {1}?", "answer": "\\frac{1}{2}", "level": "3"}
@@ -21,7 +24,7 @@ from collections.abc import Iterable
 
 from evaluators.grading.verdict import Verdict
 
-VERSION, HUB, ROWS, COLUMNS = 1, ("nobody/echo", None, "test"), 10, ("text",)
+VERSION, HUB, ROWS, COLUMNS = 1, ("nobody/echo", None, "test"), 10, {"text": str}
 PROMPT, MAX_TOKENS, OPTIONS = "{text}", 8, ("yes", "no")
 
 
@@ -55,6 +58,25 @@ def test_a_new_file_is_a_benchmark(tmp_path, monkeypatch, small):
     sys.modules.pop("evaluators.benchmarks.echo")
 
 
+def test_the_documentations_benchmark_grades(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
+    (tmp_path / "gsm8k.py").write_text(re.search(r'```python\n("""GSM8K.*?)```', text, re.DOTALL)[1])
+    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
+    row = {"question": "How many eggs?", "answer": "16 - 4 = 12, and 12 x 100 = 1,200\n#### 1,200"}
+    try:
+        module = BENCHMARKS.module("gsm8k")
+        check_columns([row], module.COLUMNS, "rows")
+        module.check(row)
+        ((message,),) = chats_of("gsm8k", [row], None)
+        assert message["content"].startswith("How many eggs?\n\nPlease reason")
+        texts = ("\\boxed{1200}", "\\boxed{1,200}", "\\boxed{12}", "1200")
+        assert [verdict("gsm8k", row, text) for text in texts] == [(1, 1), (1, 1), (0, 1), (0, 0)]
+        with pytest.raises(ValueError, match="How many eggs"):
+            module.check({**row, "answer": "#### "})
+    finally:
+        sys.modules.pop("evaluators.benchmarks.gsm8k", None)
+
+
 def verdict(kind: str, row: dict, text: str) -> tuple[bool, bool]:
     given = BENCHMARKS.module(kind).grade(row, text)
     return given.correct, given.parsed
@@ -78,6 +100,7 @@ def olympiad(*answers: str, multiple: bool = False) -> dict:
 def test_math500(text, given):
     assert verdict("math500", MATH, text) == given
     assert BENCHMARKS.module("math500").group(MATH) == {"level": 3}
+    assert BENCHMARKS.module("math500").group({"problem": "?", "answer": "1", "level": None}) == {}
     assert BENCHMARKS.module("math500").group({**MATH, "subject": "Algebra"}) == {"level": 3, "subject": "Algebra"}
 
 
@@ -146,11 +169,34 @@ def test_olympiadbench_reads_units_and_tolerances():
         ("math500", {**MATH, "answer": ""}, "Half of"),
         ("olympiadbench", {**olympiad("\\sqrt{"), "id": 1606}, "1606"),
         ("olympiadbench", {**olympiad("2"), "id": 1606, "error": "small"}, "1606.*'small'"),
+        ("olympiadbench", {**olympiad("2"), "id": 1606, "error": [1]}, r"1606.*\[1\] is not a number"),
+        ("math500", {**MATH, "level": "Level 3"}, "its level 'Level 3' is not a whole number"),
     ],
 )
 def test_a_gold_answer_that_cannot_be_read_is_named(kind, row, name):
     with pytest.raises(ValueError, match=name):
         BENCHMARKS.module(kind).check(row)
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "said"),
+    [
+        ("math500", {**MATH, "answer": 10}, '"answer" holds 10: give a valid string'),
+        ("math500", {**MATH, "answer": None}, '"answer" holds None: give a valid string'),
+        ("math500", {**MATH, "problem": 7}, '"problem" holds 7: give a valid string'),
+        ("olympiadbench", {**olympiad("2"), "final_answer": "18"}, "\"final_answer\" holds '18': give a valid list"),
+        ("olympiadbench", olympiad(18), r'"final_answer" holds \[18\]: give a valid string'),
+        ("mmlu", {**CHOICES, "answer": "C"}, "\"answer\" holds 'C': give a valid integer"),
+        (
+            "ifeval",
+            {"prompt": "?", "instruction_id_list": [], "kwargs": None},
+            '"kwargs" holds None: give a valid list',
+        ),
+    ],
+)
+def test_a_value_of_another_type_is_named_with_its_row_and_column(kind, row, said):
+    with pytest.raises(ValueError, match=f"rows.jsonl, row 1: the column {said}"):
+        check_columns([row], BENCHMARKS.module(kind).COLUMNS, "rows.jsonl")
 
 
 def test_gold_answers_that_can_be_read_pass():

@@ -1,6 +1,7 @@
 """The conditions of a study: their stages, which of them they share, and their messages."""
 
 import importlib
+import json
 import re
 import sys
 from collections import Counter
@@ -29,6 +30,7 @@ from orchestrator.store.context import StageContext
 from orchestrator.store.store import Store
 from orchestrator.study.settings import StudyError
 
+EXAMPLES = ("shuffled", "own_demonstrations")  # of the document
 DOC = Path(__file__).parents[3] / "docs" / "conditions.md"
 TWICE = '''"""Twice: more rows than the budget says.
 
@@ -50,9 +52,9 @@ def recover(builder, start, budget, recovery, options):
 ONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}")
 
 
-def block(language: str) -> str:
-    """The first block of code in that language in the document."""
-    return re.search(rf"```{language}\n(.*?)```", DOC.read_text(), re.DOTALL)[1]
+def block(language: str, number: int = 0) -> str:
+    """A block of code in that language in the document, the first by default."""
+    return re.findall(rf"```{language}\n(.*?)```", DOC.read_text(), re.DOTALL)[number]
 
 
 @pytest.fixture
@@ -67,14 +69,16 @@ def arm(small):
 
 @pytest.fixture
 def dropped_in(tmp_path, monkeypatch):
-    """The document's example as a file among the conditions."""
+    """The document's examples as files among the conditions."""
     folder = tmp_path / "conditions"
     folder.mkdir()
-    (folder / "shuffled.py").write_text(block("python"))
+    for number, name in enumerate(EXAMPLES):
+        (folder / f"{name}.py").write_text(block("python", number))
     monkeypatch.setattr(conditions, "__path__", [*conditions.__path__, str(folder)])
     importlib.invalidate_caches()
     yield "orchestrator.conditions.shuffled"
-    sys.modules.pop("orchestrator.conditions.shuffled", None)
+    for name in EXAMPLES:
+        sys.modules.pop(f"orchestrator.conditions.{name}", None)
 
 
 def student(trial):
@@ -109,6 +113,28 @@ def test_a_new_file_is_a_condition(small, dropped_in, publish):
     assert "shuffled" in CONDITIONS
     with pytest.raises(StudyError, match=r'conditions\.shuffled\.sed: unknown key; did you mean "seed"\?'):
         build_plan(small("conditions.shuffled.sed=1"))
+
+
+def test_a_condition_may_read_answers_of_the_users(small, dropped_in, tmp_path):
+    def student_of(name: str, rows: list[dict]):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        condition = f"{{kind: own_demonstrations, file: {tmp_path / name}, train: {{objective: sdft, batch_size: 2}}}}"
+        return student(build_plan(small(*ONE, f"conditions={{mine: {condition}}}")).trials[0])
+
+    rows = [{"prompt": f"p{i}", "answer": f"a{i}"} for i in range(4)]
+    trained = student_of("one.jsonl", rows)
+    assert trained.settings.train.objective == "sdft"
+    assert steps_of(trained, small()) == 2
+    assert student_of("copy.jsonl", rows) == trained != student_of("other.jsonl", rows[1:])
+    made, store = trained.inputs["data"], Store(str(tmp_path / "runs"))
+    context = StageContext(made, store, store.new_folder(made, "one"), None)
+    assert KINDS["transform"].run(context) == {"n": 4, "removed": 0}
+    assert {row.prompt[0]["content"]: row.answer for row in rows_of(context.out)} == {
+        f"p{i}": f"a{i}" for i in range(4)
+    }
+    wrong = student_of("wrong.jsonl", [{"prompt": "p", "answer": 1}]).inputs["data"]
+    with pytest.raises(ValueError, match=r'wrong.jsonl, row 1: the column "answer" holds 1'):
+        KINDS["transform"].run(StageContext(wrong, store, store.new_folder(wrong, "one"), None))
 
 
 def test_every_condition_of_the_documentation_is_planned_and_passes_the_checks(small):

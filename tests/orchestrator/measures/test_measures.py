@@ -33,7 +33,7 @@ def test_a_measure_declares_everything(name):
     [
         ("measures.stile=[maths]", r'measures: "stile" is not among .*did you mean "style"'),
         ("measures.kl=[mats]", r'measures\.kl: "mats" is not among benchmarks; did you mean "maths"'),
-        ("measures.kl=[task]", r"measures\.kl: task is a task of lm-eval"),
+        ("measures.kl=[task]", r"measures\.kl: task is a task of lm-eval.*: list other benchmarks, as kl: \[maths\]"),
         ("measures.style=[task]", r"measures\.style: task is a task of lm-eval"),
         ("measures.style=true", r"measures\.style: completions of facts are one token"),
         (

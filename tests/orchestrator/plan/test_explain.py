@@ -117,6 +117,7 @@ def test_details_have_the_settings(store):
 def test_the_command_prints_the_study_with_all_defaults(small, tmp_path, monkeypatch, capsys):
     small()  # writes the file
     words = ["explain", str(tmp_path / "small.yaml"), "--settings", f"store={tmp_path / 'runs'}", "train.lora_r=4"]
+    words += ["benchmarks.facts={kind: mmlu, n: all}", "sampling.thinking=off"]
     monkeypatch.setattr("sys.argv", ["offmodel", *words])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -128,7 +129,10 @@ def test_the_command_prints_the_study_with_all_defaults(small, tmp_path, monkeyp
         "tokens": 2,
         "from_model": "student",
         "benchmarks": ["maths"],
+        "pairs": None,
+        "until": None,
     }
+    assert settings["benchmarks"]["facts"]["n"] == "all"
     assert settings["recoveries"]["own"]["train"] == {}
     assert (settings["benchmarks"]["facts"]["max_tokens"], settings["benchmarks"]["facts"]["samples"]) == (1, 1)
 

@@ -11,6 +11,7 @@ from orchestrator.cli import main
 from orchestrator.stages import data
 
 DISTIL = "conditions.x={kind: off_model, train: {objective: on_policy_distillation}}"
+RL = "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1]}"
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
 
 
@@ -37,6 +38,9 @@ def planned(small, tmp_path, monkeypatch, capsys):
         ([PROBLEMS, "conditions.x={kind: off_model, train: {objective: grpo}}"], "conditions.x trains on rl_problems"),
         (["pairs=[student / student]"], "pairs: student is its own teacher"),
         (["resources.engine.gpus=1"], "resources.train.gpus is 0: trainings run on CPUs"),
+        (["sampling.max_tokens=2048"], "sampling.max_tokens is 2048, but prompt and completion together have at most"),
+        ([PROBLEMS, RL, "recoveries.own.train.max_length=8"], "rl_problems.max_tokens is 8, but prompt and completion"),
+        ([PROBLEMS, "max_model_len=8"], "rl_problems.max_tokens is 8, but prompt and completion together have at most"),
         (["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2}"], "without those of lm-eval tasks"),
         (["benchmarks.facts={kind: mmlu}"], "facts 200 of 14,042 (default)."),
         (["resources.train.zero=3", "resources.train.workers=2"], "zero has no benefit without GPUs"),
@@ -81,7 +85,11 @@ def test_prompts_that_cannot_be_counted_are_refused(planned, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.checkpoints=[2]", "train.checkpoints: 2 is beyond the 1 steps of"),
+        ("train.checkpoints=[2]", "train.checkpoints: 2 is beyond the 1 steps of conditions.off-model"),
+        (
+            "benchmarks.arc.kind=lm_eval:arc_chalenge",
+            r'benchmarks.arc: lm-eval 0.4.13 has no task "arc_chalenge"; the nearest are arc_challenge',
+        ),
         (
             "hypotheses=[{claim: x, compare: {condition: on-model, benchmark: maths}, group_by: a, expected: lower}]",
             'group_by: "a" is not among the parts of maths',

@@ -378,7 +378,15 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_earlier_points(d
         ("conditions.prefill.benchmarks=[mats]", '"mats" is not among.*did you mean "maths"'),
         ("models.student=organism:stepz", 'models.student: no organism "stepz"; did you mean "steps"'),
         ("models.student=./nowhere", "/nowhere is not a checkpoint"),
-        ("prompts.source=./nowhere.jsonl", "nowhere.jsonl: there is no such file"),
+        ("prompts.source=./nowhere.jsonl", "prompts.source: .*nowhere.jsonl: there is no such file"),
+        (
+            "benchmarks.maths={kind: 'lm_eval:gsm8k', source: nowhere.jsonl}",
+            "benchmarks.maths.source: .*nowhere.jsonl: there is no such file",
+        ),
+        (
+            "prompts.source=s3://bucket/prompts.jsonl",
+            r"prompts.source: s3://bucket/prompts.jsonl: cannot be read \(NoCredentialsError.*your credentials",
+        ),
         ("conditions.off-model.train={epoch: 1}", "conditions.off-model: train.epoch: unknown key.*num_train_epochs"),
         ("conditions.off-model.train={lora_r: 0}", "conditions.off-model: train.lora_r: .*greater than 0"),
         (
@@ -405,7 +413,11 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_earlier_points(d
         ),
     ],
 )
-def test_mistakes_between_parts_of_a_study_are_refused(demo, override, message):
+def test_mistakes_between_parts_of_a_study_are_refused(demo, monkeypatch, override, message):
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
     with pytest.raises(StudyError, match=message):
         build_plan(demo(override))
 

@@ -3,6 +3,8 @@
 import html
 import io
 import re
+from itertools import chain
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -161,4 +163,8 @@ def test_the_report_lies_in_the_store_and_replaces_an_earlier_one(reported, tmp_
     page, _ = reported([1, 2], "conditions={off-model: , on-model: }")
     assert {path.name for path in folder.iterdir()} == {PAGE, RESULTS, SCORES, FIGURE}
     assert (folder / PAGE).read_text() == page
-    assert len((folder / SCORES).read_text().splitlines()) == 1 + 2 * 2  # two conditions on two benchmarks
+    header, *lines = (folder / SCORES).read_text().splitlines()
+    assert len(lines) == 2 * 2  # two conditions on two benchmarks
+    documented = (Path(__file__).parents[3] / "docs" / "results.md").read_text().split("## Columns of scores.csv")[1]
+    named = [re.findall(r"`(\w+)`", cells) for cells in re.findall(r"^\| (`.*?) \|", documented, re.MULTILINE)]
+    assert header.split(",") == list(chain.from_iterable(named))[: len(header.split(","))]

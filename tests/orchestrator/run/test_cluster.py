@@ -48,6 +48,17 @@ def test_ray_accepts_the_file():
     validated(read())
 
 
+def test_ray_accepts_the_documentations_way_to_copy_keys():
+    (block,) = re.findall(
+        r"```text\n(file_mounts:.*?)```", (FILE.parent / "docs" / "cluster.md").read_text(), re.DOTALL
+    )
+    added, defaults = yaml.safe_load(block), validated(read())
+    config = validated(read() | added)
+    assert config["file_mounts"].keys() > defaults["file_mounts"].keys()
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        assert [command.removeprefix(". ~/.ray/keys; ") for command in config[key]] == defaults[key]
+
+
 @pytest.mark.parametrize(
     ("place", "key", "misspelt"),
     [

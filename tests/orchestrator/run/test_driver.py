@@ -43,7 +43,7 @@ def test_names_in_the_summary_are_not_markup(small, reported):
     event_log.fail(STAGE, "one.[/b]", "[/i]")
     event_log.skip(STAGE, "two.[/b]", "")
     report = SimpleNamespace(results=SimpleNamespace(unfinished=["one.[/b]", "three.[/b]"]))
-    outcome = Outcome(event_log.events(0) if reported else [], report, None, None)
+    outcome = Outcome(event_log.events(0) if reported else [], report, None, (0.0, 0.0))
     show_summary(Console(file=out, width=200), build_plan(small()), outcome, 0.0)
     assert "three.[/b] not finished" in out.getvalue()
     assert ("one.[/b] failed: train/student" in out.getvalue()) is reported

@@ -22,7 +22,7 @@ class Engine:
         for start in range(0, len(requests), 10):
             chunk = requests[start : start + 10]
             if any(request.number in self.crashing for request in chunk):
-                raise EngineLost
+                raise EngineLost("the process of the engine ended")
             yield [(start + i, output(request)) for i, request in enumerate(chunk)]
 
 
@@ -64,7 +64,7 @@ def test_losses_with_progress_cost_no_retries():
     def ask(requests, arguments):
         yield [(0, output(requests[0]))]
         if len(requests) > 1:
-            raise EngineLost
+            raise EngineLost("the process of the engine ended")
 
     assert len(results_of(ask, 20, retries=0)) == 20
 
@@ -72,7 +72,7 @@ def test_losses_with_progress_cost_no_retries():
 def test_a_loss_after_the_last_result_is_none():
     def ask(requests, arguments):
         yield [(i, output(request)) for i, request in enumerate(requests)]
-        raise EngineLost
+        raise EngineLost("the process of the engine ended")
 
     assert len(results_of(ask, 3)) == 3
 
@@ -82,7 +82,7 @@ def test_an_engine_that_is_always_lost_ends_the_batch_and_condemns_no_request():
 
     def ask(requests, arguments):
         batches.append(requests)
-        raise EngineLost
+        raise EngineLost("the process of the engine ended")
 
     with pytest.raises(EngineLost):
         results_of(ask, 100)

@@ -213,9 +213,9 @@ def test_benchmark_rows_of_another_type(small, write):
 
 
 def test_benchmark_rows_without_the_column(small, write):
-    path = write("rows", [{"problem": "x", "answer": "1"}])
+    path = write("rows", [{"problem": "x", "level": 1}])
     message = refused(small(f"benchmarks.maths.source={path}", "benchmarks.maths.n=1"))
-    assert f'benchmarks.maths: {path}, row 1: the column "level" is missing' in message
+    assert f'benchmarks.maths: {path}, row 1: the column "answer" is missing' in message
 
 
 def test_fewer_benchmark_rows_than_asked_for(small, write):
@@ -361,7 +361,7 @@ def test_a_checkpoint_beyond_the_steps_of_the_training(small):
     recipe = "train={learning_rate: 1, batch_size: 4, num_train_epochs: 2}"  # of at most 20 answers
     preflight(small(recipe, "train.checkpoints=[1, 10]"))
     message = refused(small(recipe, "train.checkpoints=[1, 11]"))
-    assert "train.checkpoints: 11 is beyond the 10 steps of steps-on-words-answers-s1-at-11" in message
+    assert "train.checkpoints: 11 is beyond the 10 steps of conditions.off-model" in message
     preflight(small(recipe, "train.checkpoints=[1, 11]", "train.max_steps=11"))
     assert "beyond the 2 steps" in refused(small(*GRPO, PROBLEMS, "train.batch_size=3", "train.checkpoints=[3]"))
 

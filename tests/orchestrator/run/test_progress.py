@@ -81,3 +81,16 @@ def test_stages_that_wait_for_resources_are_not_running():
     with Progress(Console(file=out, width=200, force_terminal=False), Counter(train=2)) as progress:
         progress.update([waiting, Event("started", time.time(), "train/a", "train", "trial")])
     assert out.getvalue().count("running train 1;") == 1
+
+
+def test_the_remaining_time_is_told_once_the_pace_is_known(monkeypatch):
+    times, out = [0.0], io.StringIO()
+    monkeypatch.setattr("orchestrator.run.progress.time.time", lambda: times[-1])
+    progress = Progress(Console(file=out, width=200), Counter(train=3))
+    event = Event("finished", 0.0, "train/a", "train", "trial", seconds=30.0, facts={})
+    for now in (59.0, 75.0):
+        times.append(now)
+        progress.update([event])
+    first, second = out.getvalue().splitlines()
+    assert first.endswith("2 left")
+    assert second.endswith("1 left, about 38 s remaining")

@@ -3,9 +3,11 @@
 import re
 
 import pytest
+import yaml
 
 from evaluators import rows
 from orchestrator.plan.build import build_plan
+from orchestrator.plan.explain import with_defaults
 from orchestrator.plan.gpu_hours import gpu_hours_of, lines
 from orchestrator.stages import data
 from orchestrator.study.load import load_study
@@ -55,6 +57,16 @@ def test_a_shipped_study_is_planned_and_its_costs_estimated_without_the_hub(path
     ] == []
     known = {f"{pair}" for pair in study.pair_list}
     assert {f"{trial.student} / {trial.teacher}" for trial in plan.trials} == known
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_study_with_all_defaults_filled_in_is_the_same_study(path, tmp_path):
+    study = load_study(path, ["benchmarks.maths.n=all"] if "offmodel-grid" in path.stem else [])
+    filled = tmp_path / "filled.yaml"
+    filled.write_text(yaml.safe_dump(with_defaults(study), sort_keys=False))
+    again = load_study(filled)
+    assert again.store == study.store
+    assert build_plan(again).stages == build_plan(study).stages
 
 
 def test_the_study_of_full_weights_reuses_the_students_of_the_grid():

@@ -123,7 +123,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("recoveries.own.train.objective=stf", ["recoveries.own: train.objective: ", 'did you mean "sft"?']),
         (
             "recoveries.own.train.lora_r=4",
-            ["recoveries.own.train: lora_r has no effect: training continues the student's adapter"],
+            ["recoveries.own.train: lora_r has no effect: training continues the student's adapter or weights"],
         ),
         ("recoveries.other={conditions: [off-model], budgets: [1]}", ["recoveries.other.kind: missing"]),
         ("recovery={conditions: [off-model], budgets: [4]}", ['recovery: unknown key; did you mean "recoveries"?']),
@@ -142,6 +142,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ),
         ("train.r=4", ["train.r: unknown key; use lora_r"]),
         ("train.per_device_train_batch_size=4", ["use batch_size"]),
+        ("train.bf16=true", ["train.bf16: unknown key; use dtype at the top level"]),
         ("train.gradient_accumulation_steps=4", ["use resources.train.max_tokens_per_microbatch"]),
         ("train.target_modules=all", ["train.target_modules: is not supported"]),
         ("train.lora_dropout=0.1", ["train.lora_dropout: is not supported: adapters are trained without dropout"]),
