@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from orchestrator.plan.build import build_plan
 from orchestrator.study.load import load_study
-from perf import kills
+from perf.faults import studies
 
 pytestmark = pytest.mark.slow
 
@@ -30,15 +30,15 @@ STUDY = [
 def test_two_drivers_of_one_study_finish_it_once(tmp_path, kill):
     store, logs = tmp_path / "runs", [tmp_path / "0.txt", tmp_path / "1.txt"]
     overrides = [f"store={store}", *STUDY]
-    plan = build_plan(load_study(kills.STUDY, overrides))
+    plan = build_plan(load_study(studies.STUDY, overrides))
     until = random.SystemRandom().randrange(len(plan.stages))
     print(f"{until} of {len(plan.stages)} stages before the kill")
-    drivers = [kills.start(overrides, log) for log in logs]
+    drivers = [studies.start(overrides, log) for log in logs]
     if kill:
-        while len(kills.records(store)) < until:
+        while len(studies.records(store)) < until:
             assert drivers[0].poll() is None, logs[0].read_text()
             time.sleep(0.1)
-        kills.kill_all(drivers.pop(0))
+        studies.kill_all(drivers.pop(0))
     tables = []
     for driver, log in zip(reversed(drivers), reversed(logs), strict=False):
         assert driver.wait() == 0, log.read_text()
@@ -46,7 +46,7 @@ def test_two_drivers_of_one_study_finish_it_once(tmp_path, kill):
         (results,) = store.glob("reports/*/results.json")
         assert json.loads(results.read_text())["unfinished"] == []
     assert all(table == tables[0] != [] for table in tables)
-    assert {path.removesuffix("/record.json") for path in kills.records(store)} == {s.address for s in plan.stages}
+    assert {path.removesuffix("/record.json") for path in studies.records(store)} == {s.address for s in plan.stages}
     client = MlflowClient(f"sqlite:///{store}/mlflow.db")
     found = client.search_runs([client.get_experiment_by_name("offmodel").experiment_id])
     assert {run.info.status for run in found} == {"FINISHED"}

@@ -25,12 +25,12 @@ def test_scale():
     assert [line.split(":")[0] for line in printed.splitlines()[1:]] == ["plan", "start Ray", "run", "cached re-run"]
 
 
-def test_kills():
+def test_faults_of_studies():
     small = ["pairs.teachers=[number-words]", "prompts.n=64", "conditions={off-model: }", "recoveries={}", "seeds=[7]"]
     benchmarks = "benchmarks={maths: {kind: math500, source: synthetic, n: 20, max_tokens: 96}}"
-    printed = start("kills", "1", *small, benchmarks)
-    assert re.search(r"^killed \d+ processes with [1-9]", printed, re.MULTILINE)
-    assert printed.endswith("the same stages, each executed once, and the same scores\n")
+    printed = start("faults.studies", "1", "0", *small, benchmarks)
+    assert re.search(r"^seed 0: SIG\w+ to .* when [1-9]", printed, re.MULTILINE)
+    assert printed.endswith("1 histories from seed 0: 0 with violations\n")
 
 
 def test_faults_of_stores():
