@@ -72,8 +72,10 @@ def test_a_trial_whose_process_is_lost_is_tried_again(tmp_path, monkeypatch):
     resources = study.resources.model_copy(update={"retries": 1, "max_concurrent_trials": 1})
     plan = build_plan(study.model_copy(update={"resources": resources}))
     driver.start_ray(None, plan.study, worker_process_setup_hook=lose_a_trial)
-    with Tracker(plan) as tracker:
-        outcome = driver.run_study(plan, None, tracker, None)
+    tracker = Tracker(plan)
+    tracker.start()
+    outcome = driver.run_study(plan, None, tracker, None)
+    assert tracker.finish() is None
     assert Path(plan.study.store, "lost").exists()
     assert outcome.failed == []
     assert outcome.report.results.unfinished == []

@@ -6,6 +6,7 @@ import pytest
 
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams
 from orchestrator.run import engines
+from orchestrator.run.engine_lifetime import application
 from orchestrator.store.context import Weights
 
 pytestmark = pytest.mark.slow
@@ -30,7 +31,7 @@ def run_name():
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
     deployment = serve.deployment(Dying, ray_actor_options={"num_cpus": 0})
-    serve.run(deployment.bind(), name=engines._application("test", "model"), route_prefix=None)
+    serve.run(deployment.bind(), name=application("test", "model"), route_prefix=None)
     yield "test"
     serve.shutdown()
     ray.shutdown()

@@ -5,7 +5,6 @@ import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import ray
@@ -14,9 +13,10 @@ from ray import serve
 from evaluators.engines.requests import Request, SamplingParams
 from orchestrator.run.engine_lifetime import application
 from orchestrator.run.engines import EngineLost, Engines, batch, in_chunks
+from orchestrator.stages import model
 from orchestrator.store.context import Weights
-from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
+from orchestrator.study.models import LocalModel
 from organisms import shipped
 
 RUN = "aaaaaaaa"
@@ -101,9 +101,9 @@ def test_an_engine_that_failed_to_load_weights_is_replaced(small, publish, tmp_p
     file.write_bytes(file.read_bytes()[:100_000])
     study, weights = small(), {}
     for path in (shipped.FOLDER / "steps", damaged):
-        stage = Stage("model", 1, path.name, {"path": str(path)})
-        publish(Store(study.store), stage, {}, path=str(path))
-        weights[Path(path).name] = Weights(stage.address, None)
+        stage = model.stage(path.name, LocalModel(path=str(path)), cpus=1)
+        publish(Store(study.store), stage, {})
+        weights[path.name] = Weights.of(stage)
     engines = Engines(RUN, study, ["organisms"], 0)
     before = texts("organisms", weights["steps"])
     with pytest.raises(EngineLost, match="Safetensor"):

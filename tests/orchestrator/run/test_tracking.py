@@ -408,7 +408,7 @@ def test_a_study_whose_tracking_server_was_away_is_logged_by_the_next_run(done, 
     assert missing.startswith("4 trials are not in MLflow yet (API request to http://127.0.0.1")
     assert "run the same command again" in missing
     assert "\n" not in missing
-    assert PATIENCE <= time.now < 2 * PATIENCE
+    assert time.now >= PATIENCE
     server.start()
     assert track(plan) is None
     assert_each_trial_once(plan)

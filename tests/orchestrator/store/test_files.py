@@ -134,7 +134,7 @@ def test_a_store_without_exclusive_creation_is_refused(kind, why):
 @pytest.fixture(scope="module")
 def s3():
     """The URI of a new bucket of an S3 server, and the server's address."""
-    server = ThreadedMotoServer(port=0)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patched:
