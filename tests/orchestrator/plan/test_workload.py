@@ -129,6 +129,11 @@ def test_a_plan_says_how_many_gpus_and_examples_a_run_needs(small, capsys, monke
             ["benchmarks.maths.source={path}"],
             "benchmarks.maths: {path}, row 1: the column",
         ),
+        (
+            [{"instruction": "x", "problem": "x", "answer": "1"}] * 20,
+            ["benchmarks.maths.source={path}", "benchmarks.maths.prompt='{{problem}} {{subjct}}'"],
+            "benchmarks.maths: math500: its prompt names {{subjct}}, which the rows do not have",
+        ),
     ],
 )
 def test_a_plan_reads_local_files(small, capsys, monkeypatch, tmp_path, rows, overrides, message):
