@@ -31,7 +31,7 @@ def mistakes_in_files(study: Study) -> Iterator[str]:
             if is_local_file(source):
                 read()
         except ValueError as error:
-            yield f"{where}: {error}"
+            yield str(error) if str(error).startswith(f"{where}.") else f"{where}: {error}"
     for name, benchmark in study.benchmarks.items():
         if benchmark.task is not None:
             try:
