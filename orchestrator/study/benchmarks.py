@@ -116,8 +116,12 @@ class LmEvalBenchmark(Benchmark):
         ),
     }
     kind: str = Field(pattern=f"^{LM_EVAL}.", description=KIND)
-    chat: bool = Field(True, description="apply the chat template")
-    shots: int | None = Field(None, ge=0, description="examples in the prompt (num_fewshot); the task's own by default")
+    chat: bool = Field(True, description="of lm-eval tasks: apply the chat template")
+    shots: int | None = Field(
+        None,
+        ge=0,
+        description="of lm-eval tasks: examples in the prompt (num_fewshot); the task's own by default",
+    )
 
     @property
     def task(self) -> str:
