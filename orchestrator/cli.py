@@ -123,10 +123,10 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
 
     plan, store = _plan(arguments)
     with study_errors(arguments.study):
-        check_parts(plan.study, only_local=True)
         mistakes = list(mistakes_in_files(plan.study)) or list(dict.fromkeys(beyond_the_data(plan)))
         if mistakes:
             raise StudyError("\n".join(mistakes))
+        check_parts(plan.study, only_local=True)
     with study_errors():
         show_plan(console, plan, state_of(plan, store), arguments.verbose)
     for hypothesis in plan.study.hypotheses:

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from orchestrator.stages.builder import Builder, ConditionSpec
+from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.settings import Settings
 
 
@@ -35,6 +36,13 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
         raise ValueError(
             f"n: the best of {options.n} needs as many samples, and there are {options.samples}: raise samples"
         )
+    for name in options.benchmarks:
+        declared = builder.benchmark(name)
+        if isinstance(declared, GradedBenchmark) and declared.answer_by == "logprob":
+            raise ValueError(
+                f"benchmarks: best_of is not available for {name}, which has answer_by: logprob: use a benchmark with "
+                f"generated completions, such as math500"
+            )
     score = f"{'pass' if options.select == 'verifier' else 'majority'}@{options.n}"
     changes = {"samples": options.samples, "temperature": options.temperature, "score": score}
     benchmarks = {name: builder.benchmark(name, **changes) for name in options.benchmarks}

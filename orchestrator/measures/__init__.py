@@ -42,7 +42,7 @@ PARTS = (
 DEFAULTS = {"check": lambda study, benchmark: None, "diagnostics": lambda reader, stages_S: {}, "text": text_of}
 MEASURES = Plugins(__name__, "measure", PARTS, DEFAULTS)
 SCORE = "score"  # Every study has it; searches, recovery budgets and the main table go by it.
-POINTS, TRAINING_DATA = "points", "training data"
+POINTS, TRAINING_DATA = "students on benchmarks", "training data"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,9 @@ class Column:
 def check(study: Study, name: str) -> None:
     """Raise ValueError for a measure of a study that does not exist, or that cannot be taken."""
     where = f"measures.{name}"
-    check_known("measures", name, MEASURES.names(), "the measures")
     if name == SCORE:
         raise ValueError(f"{where}: the score is always measured: leave it out")
+    check_known("measures", name, [one for one in MEASURES if one != SCORE], "the measures")
     if MEASURES.module(name).SUBJECT == TRAINING_DATA and isinstance(study.measures[name], list):
         raise ValueError(f"{where}: {name} is of training data and not of a benchmark: write {name}: true")
     for benchmark in benchmarks_of(study, name):

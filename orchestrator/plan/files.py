@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from evaluators.evaluate import check_rows
+from evaluators.evaluate import chats_of, check_rows
 from evaluators.lm_eval_tasks.index import check_name
 from evaluators.rows import read_rows
 from orchestrator.stages import data
@@ -30,7 +30,7 @@ def mistakes_in_files(study: Study) -> Iterator[str]:
             if is_local_file(source):
                 read()
         except ValueError as error:
-            yield f"{where}: {error}"
+            yield str(error) if str(error).startswith(f"{where}.") else f"{where}: {error}"
     for name, benchmark in study.benchmarks.items():
         if benchmark.task is not None:
             try:
@@ -40,9 +40,11 @@ def mistakes_in_files(study: Study) -> Iterator[str]:
 
 
 def gradable(asked: GradedBenchmark | Problems) -> list[dict]:
-    """The rows of a benchmark or of the problems for RL. Raises ValueError for one whose answers cannot be graded."""
+    """The rows of a benchmark or of the problems for RL. Raises ValueError for one whose answers cannot be graded, and
+    for a prompt that names a column which they do not have."""
     rows = data.load_problems(asked) if isinstance(asked, Problems) else data.load_examples(asked)
     check_rows(asked.kind, rows)
+    chats_of(asked.kind, rows, asked.prompt)
     return rows
 
 

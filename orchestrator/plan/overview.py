@@ -41,6 +41,7 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
         *dict.fromkeys(_short_rows(pending)),
         *_trainings(pending, study),
         *_notes(plan),
+        *_not_always_measured(study),
         *_without_benefit(pending, study),
     ]
     if study.hypotheses:
@@ -128,7 +129,13 @@ def _notes(plan: Plan) -> Iterator[str]:
                 f"which is not checked for models of the hub."
             )
     for alone in dict.fromkeys(one.student for one in study.pair_list if one.student == one.teacher):
-        yield f"Note: pairs: {alone} is its own teacher."
+        yield f"Note: pairs: {alone} is its own teacher: off_model trains on the same samples as on_model."
+    for alias, model in study.models.items():
+        if isinstance(model, HubModel) and "gpt-oss" in model.hub:
+            yield (
+                f"Note: models.{alias}: gpt-oss reasons in channels, which are not separated from its answer here: use "
+                f"it as a teacher behind an API."
+            )
     if {"num_train_epochs", "max_steps"} <= study.train.model_fields_set and study.train.max_steps:
         yield "Note: train.num_train_epochs has no effect where train.max_steps is given."
     if any(benchmark.task is not None for benchmark in study.benchmarks.values()):
@@ -136,6 +143,20 @@ def _notes(plan: Plan) -> Iterator[str]:
     if study.train.tuning == "full":
         for key in sorted(OF_LORA & study.train.model_fields_set):
             yield f"Note: train.{key} has no effect on full weights."
+
+
+def _not_always_measured(study: Study) -> Iterator[str]:
+    """Hypotheses on budgets that a search may pass by."""
+    searched = {name: recovery for name, recovery in study.recoveries.items() if recovery.search is not None}
+    for number, hypothesis in enumerate(study.hypotheses):
+        for point in (hypothesis.compare, hypothesis.versus):
+            for name, recovery in searched.items():
+                is_its = point.condition in recovery.conditions and point.recovery in (None, name)
+                if is_its and point.budget in recovery.budgets:
+                    yield (
+                        f"Note: hypotheses.{number} ({hypothesis.claim}): it is not measured unless the search of "
+                        f"recoveries.{name} visits budget {point.budget} for every seed."
+                    )
 
 
 def _without_benefit(pending: list[Stage], study: Study) -> Iterator[str]:

@@ -49,7 +49,8 @@ def check_answers(model: Stage, thinking: str | None) -> None:
     """
     if is_api(model) and thinking == "empty":
         raise ValueError(
-            f"thinking: {model.name} is behind an API, which takes no prefill such as an empty think block"
+            f"thinking: {model.name} is behind an API, which takes no prefill such as an empty think block: use "
+            f"thinking: off, which does not reach an API"
         )
 
 
@@ -69,7 +70,7 @@ def check_asked(model: Stage, name: str, benchmark: Benchmark) -> None:
     try:
         check_answers(model, benchmark.thinking)
     except ValueError as error:
-        raise ValueError(f"benchmarks.{name}.{error}") from error
+        raise ValueError(f"benchmarks.{name}.{error} (teachers are evaluated on every benchmark)") from error
 
 
 def check_judges(teacher: Stage, objective: str) -> None:
@@ -78,6 +79,15 @@ def check_judges(teacher: Stage, objective: str) -> None:
         raise ValueError(
             f"{objective} learns from a teacher's probabilities, and {teacher.name} is behind an API, which shows "
             f"none: use an open teacher, or an objective that learns from answers"
+        )
+
+
+def check_reasoning(model: Stage) -> None:
+    """Raise ValueError for an API as the source of training data of which only what follows the reasoning counts."""
+    if is_api(model):
+        raise ValueError(
+            f"train.loss_on: after_reasoning needs completions with their reasoning, and those of {model.name}, which "
+            f"is behind an API, come without: use empty_reasoning or answer, or leave its pairs out (pairs)"
         )
 
 

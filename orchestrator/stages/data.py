@@ -124,7 +124,9 @@ def read_prompts(prompts: PromptData, location: str, store: Store | None = None)
     else:
         assert prompts.split is not None
         rows = _read(prompts.source, location, None, prompts.split, store)
-        check_columns(rows, {column: Any for column in (prompts.column, prompts.input_column) if column}, location)
+        for key in ("column", "input_column"):
+            if column := getattr(prompts, key):
+                check_columns(rows, {column: Any}, f"prompts.{key}: {location}")
         if prompts.n is not None and len(rows) < prompts.n:
             raise ValueError(f"prompts.n: {prompts.n} prompts are asked for, but {location} has {len(rows)}")
         rows = choose(rows, prompts.n, prompts.seed)
@@ -156,7 +158,10 @@ def read_examples(examples: ExampleData, location: str | None, store: Store | No
     rows = _read(examples.source, source, configuration if location is None else None, examples.split, store)
     check_columns(rows, module.COLUMNS, source)
     if examples.n is not None and len(rows) < examples.n:
-        raise ValueError(f"n: {examples.n} rows are asked for, but {source} has {len(rows)}")
+        raise ValueError(
+            f"n: {examples.n} rows are asked for, but {source} has {len(rows)}: lower n, or give all rows of a "
+            f"benchmark by n: all (n is 200 by default)"
+        )
     return choose(rows, examples.n, examples.seed)
 
 

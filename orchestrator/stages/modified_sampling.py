@@ -4,7 +4,6 @@ The student is trained on the study's own prompt, whatever prompt and sampling p
 another prompt are therefore off-policy.
 """
 
-from string import Formatter
 from typing import Any
 
 from pydantic import Field
@@ -13,6 +12,7 @@ from orchestrator.stages import sample
 from orchestrator.stages.builder import Builder
 from orchestrator.stages.transforms import prompted
 from orchestrator.store.stage import Stage
+from orchestrator.study.prompts import ESCAPE, names_in_braces
 from orchestrator.study.settings import Settings
 
 IN_BRACES = {"prompt", "answer"}
@@ -51,11 +51,11 @@ def modified_sample(
 
 def _check_template(text: str) -> None:
     try:
-        named = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+        named = names_in_braces(text)
     except ValueError as error:
-        raise ValueError(f"rephrase: {error}; write {{{{ and }}}} for braces") from error
+        raise ValueError(f"rephrase: {error}") from error
     if "answer" not in named or named - IN_BRACES:
         raise ValueError(
             f"rephrase: it names {', '.join(sorted(named)) or 'nothing'} in braces; it must name {{answer}}, and may "
-            f"name {{prompt}}; write {{{{ and }}}} for braces"
+            f"name {{prompt}}; {ESCAPE}"
         )

@@ -8,6 +8,7 @@ from evaluators.engines.chat_template import Thinking
 from orchestrator.stages import api_models, data
 from orchestrator.stages.evaluate import grader_version
 from orchestrator.stages.sample import BenchmarkPrompts
+from orchestrator.stages.transform import origin
 from orchestrator.store.stage import Runtime, Stage
 from orchestrator.study.resources import TrainResources
 from orchestrator.study.schema import Study
@@ -112,6 +113,10 @@ def stage(study: Study, recipe: Train, seed: int, inputs: Mapping[str, Stage], r
         )
     if "teacher" in inputs:
         api_models.check_judges(inputs["teacher"], recipe.objective["kind"])
+    if recipe.loss_on == "after_reasoning" and "data" in inputs and "reasoning" not in inputs["data"].inputs:
+        sample = origin(inputs["data"])  # None: rows that are no model's. `reasoning`: own_reasoning has put it there.
+        if sample is not None:
+            api_models.check_reasoning(sample.inputs["base"])
     examples = _examples(study, recipe, rows)
     settings = TrainStageSettings(
         train=_train_settings(recipe, seed, study.dtype), examples=examples, sampling=_sampling(study, recipe)

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.grading.aggregate import check_aggregation
 from evaluators.suggest import did_you_mean
-from orchestrator.study.prompts import SOURCE, SYNTHETIC, THINKING, Thinking, check_synthetic
+from orchestrator.study.prompts import SOURCE, SYNTHETIC, THINKING, Thinking, check_prompt, check_synthetic
 from orchestrator.study.settings import Count, Settings, Source
 
 LM_EVAL = "lm_eval:"  # begins the kind of a task of lm-eval
@@ -95,6 +95,7 @@ class GradedBenchmark(Benchmark):
             raise ValueError(f"score: completions for {self.kind} have no part to vote on; use mean or pass@k")
         check_aggregation(self.score, self.samples)
         check_synthetic(self.kind, self.source)
+        check_prompt(self.kind, self.prompt)
         if self.n is None and self.source == SYNTHETIC:
             raise ValueError("n: synthetic examples have no end: give a number")
         if self.source is None and self.n is not None and self.n > graded.ROWS:
@@ -115,8 +116,12 @@ class LmEvalBenchmark(Benchmark):
         ),
     }
     kind: str = Field(pattern=f"^{LM_EVAL}.", description=KIND)
-    chat: bool = Field(True, description="apply the chat template")
-    shots: int | None = Field(None, ge=0, description="examples in the prompt (num_fewshot); the task's own by default")
+    chat: bool = Field(True, description="of lm-eval tasks: apply the chat template")
+    shots: int | None = Field(
+        None,
+        ge=0,
+        description="of lm-eval tasks: examples in the prompt (num_fewshot); the task's own by default",
+    )
 
     @property
     def task(self) -> str:

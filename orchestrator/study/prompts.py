@@ -1,5 +1,7 @@
 """Training prompts, how models sample completions of them, and the problems of RL."""
 
+import re
+from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -14,6 +16,8 @@ SOURCE = (
     "a hub data set, a JSONL file (a path relative to the working directory, or a URI of fsspec such as "
     "s3://bucket/rows.jsonl), or `synthetic`"
 )
+
+ESCAPE = "write {{ and }} for braces"
 
 
 def _switch_from_bool(value: Any) -> Any:
@@ -34,6 +38,33 @@ def check_synthetic(kind: str, source: str | None) -> None:
     """Raise ValueError for synthetic rows of a benchmark that has none."""
     if source == SYNTHETIC and kind not in BENCHMARK_ROWS:
         raise ValueError(f"source: there are no synthetic rows of {kind}, only of {', '.join(BENCHMARK_ROWS)}")
+
+
+def names_in_braces(template: str) -> set[str]:
+    """The names that a template of `str.format` has in braces. Raises ValueError for a brace without its pair."""
+    try:
+        return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"{error}; {ESCAPE}") from error
+
+
+def check_prompt(kind: str, prompt: str | None) -> None:
+    """Raise ValueError for a prompt that names none of a benchmark's own columns, or has braces without a name."""
+    if prompt is None:
+        return
+    module = BENCHMARKS.module(kind)
+    try:
+        named = {re.split(r"[.[]", name)[0] for name in names_in_braces(prompt)}
+    except ValueError as error:
+        raise ValueError(f"prompt: {error}") from error
+    own = names_in_braces(module.PROMPT)
+    if "" in named:
+        raise ValueError(f"prompt: it has braces without a column's name; {ESCAPE}")
+    if not named & {*own, *module.COLUMNS}:
+        raise ValueError(
+            f"prompt: it names {', '.join(sorted(named)) or 'nothing'} in braces; it must name a column of {kind}, as "
+            f"{' '.join(f'{{{name}}}' for name in sorted(own))}; {ESCAPE}"
+        )
 
 
 class Prompts(Settings):
@@ -98,4 +129,5 @@ class Problems(Settings):
     @model_validator(mode="after")
     def _has_rows(self) -> "Problems":
         check_synthetic(self.kind, self.source)
+        check_prompt(self.kind, self.prompt)
         return self

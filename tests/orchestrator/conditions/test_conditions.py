@@ -322,6 +322,10 @@ def test_mixed_rows_are_drawn_by_the_seed_and_trained_on_in_order(small):
             "{kind: prefill, benchmarks: [gsm]}",
             "benchmarks: prefill is not available for gsm, a task of lm-eval: use a benchmark with generated",
         ),
+        (
+            "{kind: best_of, n: 2, benchmarks: [letters]}",
+            "benchmarks: best_of is not available for letters, which has answer_by",
+        ),
         ("{kind: best_of, n: 2, benchmarks: [gsm]}", "benchmarks: gsm is a task of lm-eval, which defines its own"),
         ("{kind: mixed, share: 1.5}", "share: give a number that is less than 1"),
         (
@@ -339,6 +343,7 @@ def test_a_wrong_option_has_a_message_with_its_place(small, condition, said):
                 f"conditions={{it: {condition}}}",
                 "benchmarks.follow={kind: ifeval, source: synthetic, n: 2}",
                 "benchmarks.gsm={kind: 'lm_eval:gsm8k'}",
+                "benchmarks.letters={kind: mmlu, answer_by: logprob}",
             )
         )
     assert f"conditions.it.{said}" in str(raised.value) or f"conditions.it: {said}" in str(raised.value), raised.value

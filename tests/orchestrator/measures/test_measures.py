@@ -31,6 +31,7 @@ def test_a_measure_declares_everything(name):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
+        ("measures.zzz=true", "known are kl, perplexity, style$"),
         ("measures.stile=[maths]", r'measures: "stile" is not among .*did you mean "style"'),
         ("measures.kl=[mats]", r'measures\.kl: "mats" is not among benchmarks; did you mean "maths"'),
         ("measures.kl=[task]", r"measures\.kl: task is a task of lm-eval.*: list other benchmarks, as kl: \[maths\]"),

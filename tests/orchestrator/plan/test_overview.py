@@ -14,6 +14,12 @@ DISTIL = "conditions.x={kind: off_model, train: {objective: on_policy_distillati
 RL = "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1]}"
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
 
+SEARCH = "recoveries.own.search={benchmark: maths}"
+AT_BUDGET = (
+    "hypotheses=[{claim: c, expected: higher, versus: off-model, "
+    "compare: {condition: off-model, benchmark: maths, budget: 4}}]"
+)
+
 
 @pytest.fixture
 def planned(small, tmp_path, monkeypatch, capsys):
@@ -36,7 +42,9 @@ def planned(small, tmp_path, monkeypatch, capsys):
         (["train.batch_size=10"], "Trainings: 14, of 1 to 2 steps."),
         (["train={learning_rate: 1, max_steps: 3, num_train_epochs: 2}"], "num_train_epochs has no effect where"),
         ([PROBLEMS, "conditions.x={kind: off_model, train: {objective: grpo}}"], "conditions.x trains on rl_problems"),
-        (["pairs=[student / student]"], "pairs: student is its own teacher"),
+        (["pairs=[student / student]"], "pairs: student is its own teacher: off_model trains on"),
+        (["models.words=openai/gpt-oss-20b"], "models.words: gpt-oss reasons in channels"),
+        ([SEARCH, AT_BUDGET], "hypotheses.0 (c): it is not measured unless the search of recoveries.own visits budget"),
         (["resources.engine.gpus=1"], "resources.train.gpus is 0: trainings run on CPUs"),
         (["sampling.max_tokens=2048"], "sampling.max_tokens is 2048, but prompt and completion together have at most"),
         ([PROBLEMS, RL, "recoveries.own.train.max_length=8"], "rl_problems.max_tokens is 8, but prompt and completion"),
@@ -61,6 +69,7 @@ def test_what_a_user_may_not_expect_is_noted(planned, overrides, note):
     [
         [DISTIL],  # Toy models' tokenizers are compared by a run.
         [DISTIL.replace("off_model", "on_model"), "models.words=a/words"],  # The student is its own teacher.
+        [AT_BUDGET],
         ["resources.train={zero: 2, gpus: 1, workers: 2}"],
         ["resources.train={zero: 2, gpus: 1, offload: optimizer}"],
     ],
@@ -70,6 +79,7 @@ def test_what_works_is_not_noted(planned, overrides):
     assert status == 0
     assert "tokenizers" not in output
     assert "no benefit" not in output
+    assert "unless the search" not in output
 
 
 def test_prompts_that_cannot_be_counted_are_refused(planned, monkeypatch):

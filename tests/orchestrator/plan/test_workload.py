@@ -15,6 +15,9 @@ HUB = (
     "terse: {api: terse, base_url: 'http://localhost:8000/v1'}}"
 )
 ALONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}", "conditions={off-model: {}}")
+BY_LEVEL = (  # with braces for str.format
+    "hypotheses=[{{claim: c, expected: lower, group_by: level, compare: {{condition: off-model, benchmark: maths}}}}]"
+)
 SIMPLE = "cost_assumptions={sampling_speed: 1000, answer_share: 1, prompt_tokens: 2, peak_tflops: 1, training_mfu: 1}"
 
 
@@ -121,13 +124,28 @@ def test_a_plan_says_how_many_gpus_and_examples_a_run_needs(small, capsys, monke
 @pytest.mark.parametrize(
     ("rows", "overrides", "message"),
     [
-        ([{"text": "x"}], [], 'prompts: {path}, row 1: the column "instruction" is missing; it has text'),
-        ([{"instruction": "x"}], [], "prompts: prompts.n: 20 prompts are asked for, but {path} has 1"),
+        ([{"text": "x"}], [], 'prompts.column: {path}, row 1: the column "instruction" is missing; it has text'),
+        (
+            [{"instruction": "x"}] * 20,
+            ["prompts.input_column=input"],
+            'prompts.input_column: {path}, row 1: the column "input" is missing; it has instruction',
+        ),
+        ([{"instruction": "x"}], [], "prompts.n: 20 prompts are asked for, but {path} has 1"),
         ([{"instruction": "x"}] * 20, ["recoveries.own.budgets=[5000]"], "recoveries.own.budgets: 5000 samples"),
         (
             [{"instruction": "x"}] * 20,
             ["benchmarks.maths.source={path}"],
             "benchmarks.maths: {path}, row 1: the column",
+        ),
+        (
+            [{"instruction": "x", "problem": "x", "answer": "1", "level": 1}] * 20,
+            ["benchmarks.maths={{kind: math500, source: {path}}}", BY_LEVEL],
+            "benchmarks.maths: n: 200 rows are asked for, but {path} has 20: lower n, or give all rows",
+        ),
+        (
+            [{"instruction": "x", "problem": "x", "answer": "1"}] * 20,
+            ["benchmarks.maths.source={path}", "benchmarks.maths.prompt='{{problem}} {{subjct}}'"],
+            "benchmarks.maths: math500: its prompt names {{subjct}}, which the rows do not have",
         ),
     ],
 )

@@ -277,8 +277,8 @@ def test_a_task_that_lm_eval_does_not_have(small):
 @pytest.mark.parametrize(
     ("prompt", "part"),
     [
-        ("'{problm}'", "{problm}"),
-        pytest.param("'{problem} In \\boxed{}.'", "prompt"),
+        ("'{problem} {problm}'", "{problm}"),
+        ("'{problem} {0}'", "prompt"),
     ],
 )
 def test_a_prompt_that_names_an_unknown_column(small, prompt, part):

@@ -170,7 +170,7 @@ def test_an_api_may_teach(small):
             [FAR, "benchmarks.facts={kind: 'lm_eval:mmlu', n: 5}"],
             "benchmarks.facts: lm-eval tasks are not supported for API models, as far",
         ),
-        ([FAR, "benchmarks.maths.thinking=empty"], r"benchmarks.maths.thinking: far .* takes no prefill"),
+        ([FAR, "benchmarks.maths.thinking=empty"], r"benchmarks.maths.thinking: far .* takes no prefill.*off.*every"),
         ([FAR, "sampling.thinking=empty"], "thinking: far is behind an API"),
         (
             [FAR, "conditions.prefill={tokens: 2, from_model: words, benchmarks: [maths]}"],
@@ -179,6 +179,14 @@ def test_an_api_may_teach(small):
         (
             [FAR, "train.objective=on_policy_distillation"],
             "far is behind an API, which shows none: use an open",
+        ),
+        (
+            [FAR, "conditions.off-model.train.loss_on=after_reasoning"],
+            "conditions.off-model: train.loss_on: after_reasoning needs .* far, which is behind an API, come without",
+        ),
+        (
+            [FAR, "conditions.low={kind: perplexity_filter, quantiles: [0, 0.5], train: {loss_on: after_reasoning}}"],
+            "conditions.low: train.loss_on: after_reasoning needs",
         ),
         ([FAR, "models.words.path=here"], "exactly one of organism, hub, path and api"),
         (["models.words={organism: words, key_env: KEY}"], "key_env: has no effect"),
@@ -251,6 +259,11 @@ def test_a_failure_that_was_paid_for_is_stored(run_sample, server):
 
 def test_an_api_begins_an_answer_by_its_text(small):
     build_plan(small(FAR, "conditions.prefill={until: '=', from_model: words, benchmarks: [maths]}"))
+
+
+def test_answers_of_an_api_follow_the_students_own_reasoning(small):
+    after = "{kind: on_model, train: {loss_on: after_reasoning}}"
+    build_plan(small(FAR, "conditions.own={kind: own_reasoning}", f"conditions.on-model={after}"))
 
 
 def test_a_missing_key_is_said_before_any_work(small, monkeypatch):

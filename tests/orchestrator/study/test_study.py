@@ -77,6 +77,11 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("benchmarks.maths.temperature=3", ["benchmarks.maths.temperature: "]),
         ("benchmarks.gsm={kind: 'lm_eval:gsm8k', source: synthetic}", ["benchmarks.gsm: source: "]),
         ("benchmarks.maths.thinking=maybe", ["benchmarks.maths.thinking: "]),
+        ("benchmarks.maths.prompt=Solve it.", ["benchmarks.maths: prompt: it names nothing in braces", "as {problem}"]),
+        ("benchmarks.maths.prompt='{problm}'", ["prompt: it names problm in braces; it must name a column of math500"]),
+        (r"benchmarks.maths.prompt='{problem} \boxed{}'", ["prompt: it has braces without a column's name; write {{"]),
+        ("benchmarks.maths.prompt='{problem} {'", ["benchmarks.maths: prompt: Single '{'", "write {{ and }}"]),
+        (PROBLEMS.replace("}", ", prompt: Solve it.}"), ["rl_problems: prompt: it names nothing in braces"]),
         ("benchmarks.maths.chat=false", ["benchmarks.maths.chat: has no effect here: it is for tasks of lm-eval"]),
         (
             "benchmarks.gsm={kind: 'lm_eval:gsm8k', temperature: 1}",
