@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-full install test test-fast test-fast-torch test-fast-others check bench graph docs clean
+.PHONY: demo demo-full install test test-fast test-fast-trainers test-fast-others check bench graph docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/offmodel run experiments/demo.yaml
@@ -16,16 +16,16 @@ demo-full: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests
 
-# Without the tests that start engines, Ray or training in several processes. One process loads torch, one does not.
-TORCH_TESTS := tests/end_to_end tests/organisms tests/trainers
+# Without the tests that start engines, Ray or training in several processes. Two processes take about as long.
+TRAINER_TESTS := tests/end_to_end tests/evaluators tests/organisms tests/test_fuzz.py tests/trainers
 test-fast: $(VENV)/.installed-dev
-	+$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-fast-torch test-fast-others
+	+$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-fast-trainers test-fast-others
 
-test-fast-torch:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TORCH_TESTS) -m "not slow"
+test-fast-trainers:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TRAINER_TESTS) -m "not slow"
 
 test-fast-others:
-	$(BIN)/python -m pytest tests $(TORCH_TESTS:%=--ignore=%) -m "not slow"
+	$(BIN)/python -m pytest tests $(TRAINER_TESTS:%=--ignore=%) -m "not slow"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
