@@ -23,7 +23,7 @@ from orchestrator.run.mlflow_data import (
     valid_names,
 )
 from orchestrator.run.mlflow_database import connect, sqlite_path
-from orchestrator.store.leases import LeaseRequest, check_held
+from orchestrator.store.leases import LeaseId, LeaseRequest, check_held
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from trainers.scratch import scratch_folder
@@ -70,13 +70,13 @@ class StudyRuns:
         if trial.key in self._logged:
             return
         identity = digest(parent, trial.key)
-        with self._lease(identity) as number:
+        with self._lease(identity) as lease:
             found = self._search(ID_TAG, identity)
             for run in found:
                 if run.info.status != FINISHED:
                     self._client.delete_run(run.info.run_id)
             if all(run.info.status != FINISHED for run in found):
-                self._write_trial({"mlflow.parentRunId": parent, ID_TAG: identity}, trial, points, records, number)
+                self._write_trial({"mlflow.parentRunId": parent, ID_TAG: identity}, trial, points, records, lease)
         self._logged.add(trial.key)
 
     def log_report(self, files: Mapping[str, bytes], complete: bool) -> None:
@@ -95,15 +95,15 @@ class StudyRuns:
             self._client.set_terminated(parent, FINISHED if complete else "FAILED")
 
     @contextlib.contextmanager
-    def _lease(self, name: str) -> Iterator[int]:
-        """Hold a lease, and yield its number. Raises Busy."""
+    def _lease(self, name: str) -> Iterator[LeaseId]:
+        """Hold a lease, and yield its id. Raises Busy."""
         # A request remembers since when another process's lease is unchanged.
         request = self._requests.setdefault(name, LeaseRequest(self._store, FOLDER, name=name))
         lease = request.attempt()
         if lease is None:
             raise Busy("another run of this study is writing to MLflow")
         try:
-            yield lease.number
+            yield lease.id
         finally:
             lease.release()
 
@@ -126,7 +126,12 @@ class StudyRuns:
         return run.info.run_id
 
     def _write_trial(
-        self, tags: dict[str, str], trial: Trial, points: list[EvaluationPoint], records: dict[Stage, dict], number: int
+        self,
+        tags: dict[str, str],
+        trial: Trial,
+        points: list[EvaluationPoint],
+        records: dict[Stage, dict],
+        lease: LeaseId,
     ) -> None:
         from mlflow.entities import Metric
 
@@ -139,7 +144,7 @@ class StudyRuns:
             self._client.log_batch(child, metrics=metrics[start : start + METRICS])
         self._log_params(run, trial_params(trial, points, self._plan.study))
         # A driver that was stopped and woken leaves the run unfinished, for its next try to delete.
-        check_held(self._store, FOLDER, number, tags[ID_TAG])
+        check_held(self._store, FOLDER, lease, tags[ID_TAG])
         self._client.set_terminated(child)
 
     def _create(self, name: str, tags: dict[str, str]) -> "Run":

@@ -20,7 +20,7 @@ from orchestrator.run import engines
 from orchestrator.stages import evaluate, logprobs, model, ray_train, sample, style, train, transform, weights
 from orchestrator.stages.retries import Retries
 from orchestrator.store.context import StageContext
-from orchestrator.store.leases import Lease, LeaseLost, LeaseRequest
+from orchestrator.store.leases import Lease, LeaseId, LeaseLost, LeaseRequest
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from trainers.disk import explain_disk_full
@@ -136,7 +136,7 @@ class StageRunner:
 
         def run() -> bool:
             self.event_log.start.remote(stage, self.trial)
-            perform(stage, self.store, self.run, lease.number)
+            perform(stage, self.store, self.run, lease.id)
             return True
 
         return self._run(stage, run)
@@ -195,8 +195,8 @@ class StageRunner:
         return True
 
 
-def perform(stage: Stage, store: Store, run: str, lease: int | None = None) -> None:
-    """Run a stage in this process, under the lease with this number, and publish its files and facts."""
+def perform(stage: Stage, store: Store, run: str, lease: LeaseId | None = None) -> None:
+    """Run a stage in this process, under this lease, and publish its files and facts."""
     attempt = uuid.uuid4().hex[:8]
     out = store.new_folder(stage, attempt)
     started, published = time.time(), False
@@ -221,7 +221,7 @@ def _perform_as_task(stage: Stage, store_uri: str, run: str, ended: bytes | None
         if store.record(stage) is not None:
             return False
         event_log.start.remote(stage, trial)
-        perform(stage, store, run, lease.number)
+        perform(stage, store, run, lease.id)
         return True
     finally:
         lease.release()

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from evaluators.engines.requests import Request, RequestOutput, SamplingParams, TokenLogprobs
 from orchestrator.store.checkpoints import checkpoint_of, local_path
-from orchestrator.store.leases import check_held
+from orchestrator.store.leases import LeaseId, check_held
 from orchestrator.store.partial import append_partial
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
@@ -55,7 +55,7 @@ class StageContext:
     """One execution of a stage. It writes its files to the folder `out`.
 
     `engines(engine, weights, method, requests, *arguments)` calls a method of a run's engine; see `generate`.
-    `lease` is the number of the lease under which the stage runs, if there is one.
+    `lease` is the lease under which the stage runs, if there is one.
     """
 
     stage: Stage
@@ -63,7 +63,7 @@ class StageContext:
     out: Path
     engines: Callable[..., Iterator[list[tuple[int, Any]]]]
     run: str = ""
-    lease: int | None = None
+    lease: LeaseId | None = None
 
     def generate(self, requests: list[Request], params: SamplingParams) -> Iterator[list[tuple[int, RequestOutput]]]:
         """Sample completions with the stage's weights. Yields chunks of (index of the request, output) in the order

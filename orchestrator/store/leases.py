@@ -18,6 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from orchestrator.store.store import Store
 from trainers.process_identity import process_started, this_machine
@@ -31,6 +32,14 @@ class LeaseLost(Exception):
     """Another process has taken over the stage that this process was running."""
 
 
+@dataclass(frozen=True)
+class LeaseId:
+    """Which lease it is: numbers may return once all leases and states of a stage are gone, tokens do not."""
+
+    number: int
+    token: str
+
+
 class Lease:
     """A lease that this process holds until `release`, until the process ends, or until another one takes over.
 
@@ -38,7 +47,7 @@ class Lease:
     """
 
     def __init__(self, store: Store, address: str, name: str, number: int, seconds: float, wait: Wait):
-        self.number = number
+        self.number, self.id = number, LeaseId(number, uuid.uuid4().hex)
         self.on_loss: Callable[[], None] = lambda: None
         self._store, self._address, self._name, self._seconds, self._wait = store, address, name, seconds, wait
         self._owner = {
@@ -46,7 +55,7 @@ class Lease:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "process_started": process_started(os.getpid()),
-            "token": uuid.uuid4().hex,  # makes the content unique, as `Store.create` needs
+            "token": self.id.token,  # makes the content unique, as `Store.create` needs
         }
         self._released = threading.Event()
         self._writing = threading.Lock()  # A heartbeat must not write the file of a released lease again.
@@ -67,7 +76,7 @@ class Lease:
             try:
                 with self._writing:
                     if not self._released.is_set():
-                        check_held(self._store, self._address, self.number, self._name)
+                        check_held(self._store, self._address, self.id, self._name)
                         self._store.overwrite(self._path, self._content(beat))
             except LeaseLost as lost:
                 log.warning("%s", lost)
@@ -81,7 +90,10 @@ class Lease:
         with self._writing:
             self._released.set()
         try:
+            check_held(self._store, self._address, self.id, self._name)
             self._store.remove(self._path)
+        except LeaseLost:
+            return
         except Exception as error:  # noqa: BLE001  # It ends by itself, as without heartbeats.
             log.warning("%s: cannot be released: %s", self._path, error)
 
@@ -143,10 +155,11 @@ class LeaseRequest:
         return True
 
 
-def check_held(store: Store, address: str, number: int, name: str = "lease") -> None:
-    """Raise LeaseLost unless the lease with this number is still there, and the last one."""
+def check_held(store: Store, address: str, lease: LeaseId, name: str = "lease") -> None:
+    """Raise LeaseLost unless this lease is still there, and the last one."""
     present = _numbers(store.names(address), name)
-    if not present or max(present) != number:
+    content = store.read(f"{address}/{name}-{lease.number}") if present and max(present) == lease.number else None
+    if content is None or lease.token.encode() not in content:
         raise LeaseLost(f"{address}: another process has taken over, so this one ({os.getpid()}) ends its attempt")
 
 

@@ -7,6 +7,7 @@ decided by its identity and its inputs alone, so every history of faults must en
 import hashlib
 import shutil
 import tempfile
+import uuid
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,13 +98,13 @@ def _train(context: StageContext) -> dict[str, Any]:
             folder.mkdir()
             (folder / "step").write_text(str(number))
             context.check_held()
-            save_state(context.store, context.stage, folder, context.lease or 0)
+            save_state(context.store, context.stage, folder, context.lease.number if context.lease else 0)
     return _plain(context)
 
 
 def _publish_checkpoint(context: StageContext, step: int) -> None:
     checkpoint = train.at_step(context.stage, step)
-    out, published = context.store.new_folder(checkpoint, f"left-{context.lease}-{step}"), False
+    out, published = context.store.new_folder(checkpoint, f"left-{uuid.uuid4().hex[:8]}"), False
     try:
         (out / "out").write_bytes(content(replace(context, stage=checkpoint)))
         published = context.publish(checkpoint, out, out.name, 0.0, {"steps": step})

@@ -35,7 +35,7 @@ def save_state(context: StageContext, folder: Path) -> None:
     """Keep the state in `folder`, with the log of steps so far, for a later attempt."""
     context.check_held()
     shutil.copyfile(context.out / STEPS, folder / STEPS)
-    partial.save_state(context.store, context.stage, folder, context.lease or 0)
+    partial.save_state(context.store, context.stage, folder, context.lease.number if context.lease else 0)
 
 
 def restore_metrics(context: StageContext, state: Path | None) -> None:

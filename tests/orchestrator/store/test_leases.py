@@ -188,20 +188,32 @@ def test_an_owner_notices_that_it_was_taken_over_and_writes_nothing_more(store, 
     first = LeaseRequest(store, "train/stage", LEASE, wait=intervals.wait).attempt()
     lost = threading.Event()
     first.on_loss = lost.set
-    check_held(store, "train/stage", 1)
+    check_held(store, "train/stage", first.id)
     request = LeaseRequest(store, "train/stage", LEASE, ended=store.read(lease_path(store)))
     second = request.attempt()
     assert second.number == 2
     with pytest.raises(LeaseLost, match="train/stage: another process has taken over"):
-        check_held(store, "train/stage", 1)
-    check_held(store, "train/stage", 2)
+        check_held(store, "train/stage", first.id)
+    check_held(store, "train/stage", second.id)
     second.release()
     # Nor does it hold the lease once its successor has released it.
     with pytest.raises(LeaseLost):
-        check_held(store, "train/stage", 1)
+        check_held(store, "train/stage", first.id)
     intervals.end()
     assert lost.wait(60)
     assert store.names("train/stage") == []
+
+
+def test_an_owner_that_was_taken_over_does_not_take_another_lease_with_its_number_for_its_own(store):
+    """Its successor has failed and left nothing, and a third owner begins at 1 again."""
+    first = LeaseRequest(store, "train/stage", LONG).attempt()
+    LeaseRequest(store, "train/stage", LONG, ended=store.read(lease_path(store))).attempt().release()
+    third = LeaseRequest(store, "train/stage", LONG).attempt()
+    assert third.number == first.number
+    with pytest.raises(LeaseLost):
+        check_held(store, "train/stage", first.id)
+    first.release()
+    check_held(store, "train/stage", third.id)
 
 
 def test_a_lease_is_numbered_after_the_states_of_earlier_ones(store):
