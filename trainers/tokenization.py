@@ -50,6 +50,11 @@ def _row(name: str, chat: Chat, tokenizer: Any, max_length: int, loss_on: LossOn
             f"max_length={max_length}; raise train.max_length or drop the prompt"
         )
     begin = len(prompt)
+    if END in chat[-1]["content"] and END not in tokenizer.decode(ids[begin:]):
+        raise ValueError(
+            f"{name}: the chat template removes the reasoning of an assistant's message, so the student would learn "
+            f"the answer alone; use a student whose template keeps it, as Qwen3's does"
+        )
     if loss_on != "answer":
         begin += _after_reasoning(name, ids[begin:], tokenizer)
     if begin >= min(len(ids), max_length):

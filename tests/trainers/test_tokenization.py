@@ -179,3 +179,16 @@ def test_a_token_stream_is_truncated_at_max_length(tokenizer):
 def test_a_token_stream_that_is_too_short_is_refused_with_its_row(tokenizer, text):
     with pytest.raises(ValueError, match=rf"training row 1: a stream of {len(text) // 3} tokens"):
         tokenize_streams([example("", "red fox"), example("", text)], tokenizer, 100)
+
+
+@pytest.mark.parametrize("loss_on", ["answer", "after_reasoning"])
+def test_a_template_that_removes_reasoning_is_refused(tokenizer, loss_on):
+    whole = example("one", "<think> two </think> three")
+    assert len(tokenize([whole], tokenizer, 100, loss_on)) == 1
+    # As in the distillations of DeepSeek-R1.
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "message.content", "message.content.split('</think>')[-1]"
+    )
+    with pytest.raises(ValueError, match="training row 0: the chat template removes the reasoning"):
+        tokenize([whole], tokenizer, 100, loss_on)
+    assert len(tokenize([example("one", "three")], tokenizer, 100)) == 1
