@@ -13,8 +13,8 @@ demo: $(VENV)/.installed
 demo-full: $(VENV)/.installed
 	$(BIN)/offmodel run experiments/demo.yaml name=demo-full train.tuning=full train.learning_rate=4.0e-4
 
-test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest tests
+test: test-fast
+	$(BIN)/python -m pytest tests -m slow
 
 # Without the tests that start engines, Ray or training in several processes. Two processes take about as long.
 TRAINER_TESTS := tests/end_to_end tests/evaluators tests/organisms tests/test_fuzz.py tests/trainers

@@ -21,6 +21,8 @@ from perf import scale
 
 STAGE = Stage("train", 1, "student", {})
 
+ROOT = Path(__file__).parents[3]
+
 
 def test_events_are_read_also_after_an_error_of_the_console(monkeypatch, caplog):
     def update(events):
@@ -66,6 +68,7 @@ def test_a_trial_whose_process_is_lost_is_tried_again(tmp_path, monkeypatch):
 
         stage_runner.KINDS["model"] = SimpleNamespace(run=run)
 
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # The processes of Ray import perf.
     monkeypatch.setattr(engines, "Engines", scale.NoEngines)
     monkeypatch.setattr(preflight, "check", lambda *_: None)
     study = scale.make_study(20, str(tmp_path / "runs"))
