@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -118,17 +118,17 @@ class Store(Files):
             present = self.read_record(stage.address)
             if present is None or present["attempt"] != attempt:
                 if isinstance(error, FileExistsError):
+                    self._remove(stage, lambda name: name == attempt)
                     return False
                 raise
-        self._remove_other_attempts(stage, attempt)
+        self._remove(stage, lambda name: name not in (RECORD, attempt) and not name.startswith(LEASES))
         return True
 
-    def _remove_other_attempts(self, stage: Stage, attempt: str) -> None:
-        """Remove what unfinished attempts left. What cannot be removed stays: the stage is finished."""
+    def _remove(self, stage: Stage, unfinished: Callable[[str], bool]) -> None:
+        """Remove what unfinished attempts left, by name. What cannot be removed stays: the stage is finished."""
         try:
-            for name in self.names(stage.address):
-                if name not in (RECORD, attempt) and not name.startswith(LEASES):
-                    self.remove_folder(f"{stage.address}/{name}")
+            for name in filter(unfinished, self.names(stage.address)):
+                self.remove_folder(f"{stage.address}/{name}")
         except Exception as error:  # noqa: BLE001  # such as that of another user's folder
             log.warning("%s/%s: files stay (%s): run offmodel clean", self.uri, stage.address, error)
 

@@ -70,6 +70,7 @@ def test_the_first_of_two_attempts_stands(store, publish):
     assert not publish(store, STAGE, {"loss": b"2"}, attempt="two", loss=2)
     record = store.record(STAGE)
     assert (record["attempt"], record["facts"]) == ("one", {"loss": 1})
+    assert store.names(STAGE.address) == ["one", "record.json"]
     assert (store.folder(STAGE.address, record) / "loss").read_bytes() == b"1"
 
 
