@@ -32,8 +32,8 @@ STAGE_HELP = "only stages whose address KIND/NAME-HASH contains this, as train/ 
 def main() -> None:
     """Parse the command line and run a command.
 
-    The exit status is 0, 1 for failed trials, 2 for wrong input, 3 if all trials are done but not all are in MLflow, or
-    128 and the signal (SIGINT, SIGTERM) that ended it.
+    The exit status is 0 for success, 1 for failed trials and 2 for wrong input. It is 3 if all trials are done but not
+    all are in MLflow. After a SIGINT or SIGTERM it is 128 and the signal's number.
     """
     parser = _parser()
     arguments, rest = parser.parse_known_args()

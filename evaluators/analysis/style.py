@@ -1,8 +1,8 @@
 """The style of completions: a classifier of the base student's against the teacher's completions.
 
-Logistic regression on TF-IDF of token 1- to 3-grams, where a token is a word or a punctuation mark (scikit-learn), is
-trained on both models' completions of the same prompts and applied to a trained student's. Cross-validation by example:
-each completion is classified by a classifier that saw no completion of its example, so that the topic of an example
+The classifier is scikit-learn's logistic regression on TF-IDF of 1- to 3-grams of words and punctuation marks. It is
+trained on both models' completions of the same prompts, and applied to a trained student's. Cross-validation is by
+example: each completion is classified by a classifier that saw no completion of its example. So the topic of an example
 does not reveal the model. The contents of boxes are removed and each number is replaced by 0, so that correct and wrong
 answers do not reveal it either. What remains is words, punctuation, layout and language, which we call style. The
 held-out accuracy on the two models shows whether their styles differ; near 0.5 the student's share has no meaning.

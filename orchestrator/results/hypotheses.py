@@ -1,7 +1,7 @@
 """The outcomes of a study's hypotheses: each effect with its interval, and whether it is as expected.
 
-A hypothesis is supported if its whole 95 % interval lies on the expected side of no difference or, if "same" is
-expected, within the margin (an equivalence test, stricter than the usual two one-sided tests at 5 %). It is
+A hypothesis is supported if its whole 95 % interval lies on the expected side of no difference. If "same" is expected,
+the interval must lie within the margin: an equivalence test, stricter than the usual two one-sided tests at 5 %. It is
 contradicted if its whole interval lies on the other side, or outside the margin. All else is inconclusive: this study
 does not show it, which does not say that it is false. Points of unfinished trials are not measured. Nothing is
 corrected for the number of hypotheses: if there is no difference at all, one in forty is supported by chance.

@@ -14,7 +14,7 @@ from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
 from orchestrator.stages import api_models, data, sample
 from orchestrator.store.stage import Stage
-from orchestrator.store.store import Store, sha256_file
+from orchestrator.store.store import Store
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 from orchestrator.study.models import LocalModel, Model, OrganismModel
 from orchestrator.study.schema import Study
@@ -242,11 +242,8 @@ def _check_weights(plan: Plan, store: Store, records: dict[Stage, dict]) -> None
     for stage in {needed for one in pending for needed in one.inputs.values()}:
         if stage.kind not in WEIGHTS or stage not in records:
             continue
-        record = records[stage]
-        folder = store.folder(stage.address, record)
-        for name, written in record["files"].items():
-            if not (folder / name).is_file() or sha256_file(folder / name) != written["sha256"]:
-                raise StudyError(
-                    f"{folder / name}: its checksum is not that of its record, so it was changed or damaged; remove "
-                    f"{store.uri}/{stage.address}, and the stage runs again"
-                )
+        for file in store.damaged_files(stage.address, records[stage]):
+            raise StudyError(
+                f"{file}: its checksum is not that of its record, so it was changed or damaged; remove "
+                f"{store.uri}/{stage.address}, and the stage runs again"
+            )

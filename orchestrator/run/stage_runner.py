@@ -101,17 +101,19 @@ class StageRunner:
         request = LeaseRequest(self.store, stage.address, name=f"queue-{self.run}") if as_task else running
         while self._known(stage) is None:
             lease = request.attempt()
-            if lease is not None:
-                try:
-                    if self._known(stage) is not None:  # Another process has finished it just before.
-                        return
-                    if self._run_as_task(stage, running) if as_task else self._run_here(stage, lease):
-                        return
-                finally:
+            try:
+                if lease is not None and self._known(stage) is not None:
+                    return  # Another process has finished it just before.
+                failure = ray.get(self.event_log.failure.remote(stage.address))
+                if failure is not None:
+                    raise StageFailed(stage, failure, here=False)
+                if lease is not None and (
+                    self._run_as_task(stage, running) if as_task else self._run_here(stage, lease)
+                ):
+                    return
+            finally:
+                if lease is not None:
                     lease.release()
-            failure = ray.get(self.event_log.failure.remote(stage.address))
-            if failure is not None:
-                raise StageFailed(stage, failure, here=False)
             self.sleep(wait)
             wait = min(wait * 1.5, LONGEST_WAIT)
 
@@ -169,9 +171,6 @@ class StageRunner:
         return self._run(stage, run)
 
     def _run(self, stage: Stage, run: Callable[[], bool]) -> bool:
-        failure = ray.get(self.event_log.failure.remote(stage.address))
-        if failure is not None:
-            raise StageFailed(stage, failure, here=False)
         steps = stage.runtime.checkpoints if stage.kind == "train" else ()
         checkpoints = [train.at_step(stage, step) for step in steps]
         checkpoints = [checkpoint for checkpoint in checkpoints if self._known(checkpoint) is None]

@@ -1,9 +1,10 @@
 """Leases: which process runs a stage, so that two trials, or two machines, share one execution.
 
 A lease is a file `lease-<n>` beside the record, created only if it does not exist. Its owner rewrites it every few
-seconds, a heartbeat. Another process takes over by creating `lease-<n+1>`, once the file has not changed for the length
-of a lease by its own clock, or once the owner's process on the same machine has ended. Of several that try, one
-succeeds. Numbers of leases and of states grow together, so a number says which of two owners is the later one.
+seconds, a heartbeat. Another process takes over by creating `lease-<n+1>`. It does so once the file has not changed for
+the length of a lease by its own clock. On the same machine it need not wait if the owner's process has ended. Of
+several that try, one succeeds. Numbers of leases and of states grow together, so a number says which of two owners is
+the later one.
 
 An owner that was taken over, such as a process that was stopped and woken, finds a later lease at its next heartbeat,
 or before it next writes to the stage's folder: it raises LeaseLost and writes nothing more.
@@ -38,6 +39,10 @@ class LeaseId:
 
     number: int
     token: str
+
+    def is_in(self, content: bytes | None) -> bool:
+        """Whether a lease's file is of this lease."""
+        return content is not None and self.token.encode() in content
 
 
 class Lease:
@@ -90,10 +95,8 @@ class Lease:
         with self._writing:
             self._released.set()
         try:
-            check_held(self._store, self._address, self.id, self._name)
-            self._store.remove(self._path)
-        except LeaseLost:
-            return
+            if self.id.is_in(self._store.read(self._path)):  # It may be another lease with the same number.
+                self._store.remove(self._path)
         except Exception as error:  # noqa: BLE001  # It ends by itself, as without heartbeats.
             log.warning("%s: cannot be released: %s", self._path, error)
 
@@ -158,8 +161,8 @@ class LeaseRequest:
 def check_held(store: Store, address: str, lease: LeaseId, name: str = "lease") -> None:
     """Raise LeaseLost unless this lease is still there, and the last one."""
     present = _numbers(store.names(address), name)
-    content = store.read(f"{address}/{name}-{lease.number}") if present and max(present) == lease.number else None
-    if content is None or lease.token.encode() not in content:
+    is_last = max(present, default=0) == lease.number
+    if not is_last or not lease.is_in(store.read(f"{address}/{name}-{lease.number}")):
         raise LeaseLost(f"{address}: another process has taken over, so this one ({os.getpid()}) ends its attempt")
 
 

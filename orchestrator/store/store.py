@@ -18,7 +18,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -157,6 +157,13 @@ class Store(Files):
             self.download(f"{address}/{record['attempt']}/{name}", into / name)
             if sha256_file(into / name) != expected["sha256"]:
                 raise StoreError(f"{self.uri}/{address}: the download of {name} has a wrong checksum; run again")
+
+    def damaged_files(self, address: str, record: dict[str, Any]) -> Iterator[Path]:
+        """The files of a finished stage that are missing, or have not the checksums of its record."""
+        folder = self.folder(address, record)
+        for name, written in record["files"].items():
+            if not (folder / name).is_file() or sha256_file(folder / name) != written["sha256"]:
+                yield folder / name
 
     def put_folder(self, folder: Path, path: str, durable: bool = False) -> None:
         """Copy a local folder of files to a path in the store; a list of them that is written last completes it."""

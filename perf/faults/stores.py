@@ -26,7 +26,7 @@ import psutil
 
 from orchestrator.store.context import digest
 from orchestrator.store.stage import Stage
-from orchestrator.store.store import LEASES, RECORD, Store, sha256_file
+from orchestrator.store.store import LEASES, RECORD, Store
 from perf.faults import graph
 
 LEASE_SECONDS = 2.0
@@ -126,10 +126,7 @@ def violations(history: History, store: Store, first_seen: dict[str, bytes]) -> 
         records[stage] = record
         if store.read(f"{stage.address}/{RECORD}") != first_seen[stage.address]:
             yield f"the record of {stage.address} has changed"
-        folder = store.folder(stage.address, record)
-        for name, written in record["files"].items():
-            if not (folder / name).is_file() or sha256_file(folder / name) != written["sha256"]:
-                yield f"{stage.address}: {name} is missing or damaged"
+        yield from (f"{file} is missing or damaged" for file in store.damaged_files(stage.address, record))
         left = [name for name in store.names(stage.address) if name not in (RECORD, record["attempt"])]
         if left and not (costly and all(name.startswith((*LEASES, "partial", "state-")) for name in left)):
             yield f"{stage.address}: {left} are left"

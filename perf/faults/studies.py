@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-from orchestrator.store.store import sha256_file
+from orchestrator.store.store import Store
 
 STUDY = "experiments/demo.yaml"
 MARK = "OFFMODEL_HISTORY"  # an environment variable that all processes of a history inherit
@@ -159,17 +159,15 @@ def violations(store: Path, calm: Path, before: dict[str, str]) -> Iterator[str]
     elif scores(store) != scores(calm):
         yield "the table differs from that of an undisturbed run"
     for path, text in after.items():
-        folder, record = store / Path(path).parent, json.loads(text)
-        for name, written in record["files"].items():
-            file = folder / record["attempt"] / name
-            if not file.is_file() or sha256_file(file) != written["sha256"]:
-                yield f"{file} is missing or damaged"
-    runs = _mlflow_runs(store)
-    if set(runs.values()) != {1} or runs.keys() != _mlflow_runs(calm).keys():
+        damaged = Store(str(store)).damaged_files(str(Path(path).parent), json.loads(text))
+        yield from (f"{file} is missing or damaged" for file in damaged)
+    runs = mlflow_runs(store)
+    if set(runs.values()) != {1} or runs.keys() != mlflow_runs(calm).keys():
         yield f"MLflow has other runs than one for each trial: {dict(runs)}"
 
 
-def _mlflow_runs(store: Path) -> Counter[str]:
+def mlflow_runs(store: Path) -> Counter[str]:
+    """How many runs MLflow has, by name and status."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{store}/mlflow.db")

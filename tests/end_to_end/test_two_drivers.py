@@ -6,7 +6,6 @@ import time
 from collections import Counter
 
 import pytest
-from mlflow import MlflowClient
 
 from orchestrator.plan.build import build_plan
 from orchestrator.study.load import load_study
@@ -47,8 +46,5 @@ def test_two_drivers_of_one_study_finish_it_once(tmp_path):
         assert json.loads(results.read_text())["unfinished"] == []
     assert all(table == tables[0] != [] for table in tables)
     assert {path.removesuffix("/record.json") for path in studies.records(store)} == {s.address for s in plan.stages}
-    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
-    found = client.search_runs([client.get_experiment_by_name("offmodel").experiment_id])
-    assert {run.info.status for run in found} == {"FINISHED"}
-    names = Counter(run.info.run_name for run in found)
-    assert names == Counter([plan.study.name, *(trial.key for trial in plan.trials)])
+    names = [plan.study.name, *(trial.key for trial in plan.trials)]
+    assert studies.mlflow_runs(store) == Counter(f"{name} FINISHED" for name in names)

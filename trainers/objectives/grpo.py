@@ -1,8 +1,8 @@
 """GRPO: clipped policy gradient on rewards that are compared within the group of completions of one prompt.
 
-loss_t = -min(r_t A, clip(r_t, 1 - epsilon, 1 + epsilon_high) A) + beta r_t (exp(d_t) - d_t - 1)
-r_t    = p(y_t) / p_old(y_t),   d_t = log p_base(y_t) - log p(y_t),   p at the sampling temperature
-A      = (reward - mean of its group) / (standard deviation of its group + 1e-4)
+    loss_t = -min(r_t A, clip(r_t, 1 - epsilon, 1 + epsilon_high) A) + beta r_t (exp(d_t) - d_t - 1)
+    r_t    = p(y_t) / p_old(y_t),   d_t = log p_base(y_t) - log p(y_t),   p at the sampling temperature
+    A      = (reward - mean of its group) / (standard deviation of its group + 1e-4)
 
 Source: DeepSeekMath (arXiv 2402.03300), as TRL's GRPOTrainer computes it. Rows without an old log-probability were
 sampled by the weights of this step; there p_old is p without gradient.
