@@ -96,10 +96,10 @@ def records(store: Path) -> dict[str, str]:
     return {str(path.relative_to(store)): path.read_text() for path in store.glob("*/*/record.json")}
 
 
-def scores(store: Path) -> list[dict]:
-    """The rows of the store's one report."""
-    (results,) = store.glob("reports/*/results.json")
-    return json.loads(results.read_text())["measurements"]["score"]
+def scores(store: Path) -> dict[str, list[dict]]:
+    """The rows of the store's reports, by the name of the study."""
+    results = {path.parent.name: json.loads(path.read_text()) for path in store.glob("reports/*/results.json")}
+    return {name: each["measurements"]["score"] for name, each in results.items()}
 
 
 def finish(overrides: list[str], log: Path, mark: str = "") -> None:
