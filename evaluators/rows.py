@@ -1,6 +1,7 @@
-"""Reads rows of prompts and benchmarks from a JSONL file, under any fsspec URI, or from a hub data set."""
+"""Reads rows from a JSONL, Parquet or text file, under any fsspec URI, or from a hub data set."""
 
 import hashlib
+import io
 import json
 import random
 from collections.abc import Mapping
@@ -9,6 +10,14 @@ from typing import Any
 
 import fsspec
 from pydantic import TypeAdapter, ValidationError
+
+FILES = (".jsonl", ".parquet", ".txt")  # A source with another ending is a data set of the hub.
+PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+def is_file(source: str) -> bool:
+    """Whether a source is a file, and no data set of the hub."""
+    return source.endswith(FILES)
 
 
 def read_rows(
@@ -19,12 +28,12 @@ def read_rows(
     revision: str | None = None,
     sha256: str | None = None,
 ) -> list[dict]:
-    """All rows of a source: a JSONL file where its name ends in .jsonl, otherwise a data set id on the hub.
+    """All rows of a source: a JSONL or Parquet file, a text file as one row {"text": ...}, or a data set of the hub.
 
-    Raises ValueError for a line that is not a JSON object in UTF-8, with its number, and for a file whose content has
-    not the given SHA-256 (in hex).
+    Raises ValueError for a line that is not a JSON object in UTF-8, with its number, for a file that is not Parquet,
+    and for a file whose content has not the given SHA-256 (in hex).
     """
-    if not source.endswith(".jsonl"):
+    if not is_file(source):
         import datasets
 
         return list(datasets.load_dataset(source, configuration, split=split, revision=revision))
@@ -35,6 +44,13 @@ def read_rows(
             f"{source} has changed since the study was planned, and its results would count as those of the earlier "
             f"file: restore it, or start the study again with the changed file"
         )
+    if source.endswith(".parquet"):
+        return _parquet_rows(content, source)
+    if source.endswith(".txt"):
+        try:
+            return [{"text": content.decode()}]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{source}: {_not_utf8(error)}") from error
     rows = []
     for number, line in enumerate(content.split(b"\n"), 1):
         if line.strip():
@@ -45,6 +61,38 @@ def read_rows(
     return rows
 
 
+def _parquet_rows(content: bytes, source: str) -> list[dict]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_table(io.BytesIO(content)).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{source}: not a Parquet file ({error})") from error
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"not UTF-8 ({error.reason} at byte {error.start}): save the file as UTF-8"
+
+
+def in_part(text: str, part: str | None) -> bool:
+    """Whether a prompt belongs to a part; None: all do."""
+    return part is None or part_of(text) == part
+
+
+def part_of(text: str) -> str:
+    """The part (train, validation or test) to which a prompt belongs, by a hash of its text alone.
+
+    A text is in the same part of every data set that has it, so parts never overlap.
+    """
+    place, end = int(hashlib.sha256(text.strip().encode()).hexdigest()[:8], 16) / 16**8, 0.0
+    for part, share in PARTS.items():
+        end += share
+        if place < end:
+            return part
+    return part
+
+
 def _row(line: bytes) -> dict:
     """The row of a line. Raises ValueError for one that is not a JSON object, or has half of a surrogate pair."""
     try:
@@ -53,7 +101,7 @@ def _row(line: bytes) -> dict:
         if "\\u" in text:  # JSON may escape what no text can hold.
             json.dumps(row, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start}): save the file as UTF-8") from error
+        raise ValueError(_not_utf8(error)) from error
     except UnicodeEncodeError as error:
         raise ValueError(
             f"{error.object[error.start]!a} is half of a surrogate pair, which is no character: remove it"

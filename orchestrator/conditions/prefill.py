@@ -42,6 +42,8 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
         _check_prefill(name, builder.benchmark(name), tokens)
     roles = {"student": builder.student, "teacher": builder.teacher}
     of = roles.get(options.from_model, options.from_model)
+    if of in builder.study.data:
+        raise ValueError(f"from_model: {of} is a data set, which has no completions of benchmarks: give a model")
     if of not in builder.study.models:
         raise ValueError(
             f'from_model: "{of}" is not among the study\'s models; give student or teacher (the untrained models '

@@ -48,6 +48,8 @@ def check(study: Study, benchmark: str) -> None:
 
 def stages(evaluation: Evaluation) -> tuple[Stage, ...]:
     builder = evaluation.builder
+    if builder.teacher in builder.study.data:
+        return ()  # It has no completions of the benchmark.
     untrained, teacher = (
         builder.evaluate_untrained(alias, evaluation.name).inputs["generations"]
         for alias in (builder.student, builder.teacher)

@@ -26,6 +26,8 @@ def build_plan(study: Study) -> Plan:
         builders = [Builder(study, p.student, p.teacher, seed, made) for seed in study.seeds for p in study.pair_list]
         for alias in study.models:
             builders[0].model(alias)
+        for name in study.data:
+            builders[0].dataset(name)
         trials: list[Trial] = []
         for condition in study.conditions:
             pairs = set(study.pairs_with(condition))
@@ -73,7 +75,7 @@ def _trials(builder: Builder, condition: str) -> Iterator[Trial]:
             recovery=recovery,
             seed=builder.seed,
             points=(*before_recovery, *after_recovery),
-            untrained={UNTRAINED: _untrained(builder, builder.student), TEACHER: _untrained(builder, builder.teacher)},
+            untrained={UNTRAINED: _untrained(builder, builder.student), TEACHER: _teacher(builder)},
             training_data=_training_data(builder, spec.student),
         )
 
@@ -125,6 +127,12 @@ def _point(
 def _untrained(builder: Builder, alias: str) -> Measured:
     """The evaluations of an untrained model, on all benchmarks."""
     return {SCORE: {name: (builder.evaluate_untrained(alias, name),) for name in builder.study.benchmarks}}
+
+
+def _teacher(builder: Builder) -> Measured:
+    """The evaluations of the teacher; none of a data set, and none where the study says so."""
+    evaluated = builder.study.evaluate_teachers and builder.teacher in builder.study.models
+    return _untrained(builder, builder.teacher) if evaluated else {SCORE: {}}
 
 
 def _training_data(builder: Builder, student: Stage | None) -> dict[str, tuple[Stage, ...]]:

@@ -88,8 +88,10 @@ def rows_of(
 def _choices(alternatives: list[type[BaseModel]]) -> dict[str, str]:
     """What stands in place of "required" for the keys of which each alternative requires another."""
     required = [[name for name, field in one.model_fields.items() if field.is_required()] for one in alternatives]
-    each = [name for names in required for name in names if any(name not in others for others in required)]
-    return dict.fromkeys(each, f"one of {', '.join(each)}")
+    own = [[name for name in names if any(name not in others for others in required)] for names in required]
+    first = [names[0] for names in own if names]
+    further = {name: f"required with {names[0]}" for names in own for name in names[1:]}
+    return further | dict.fromkeys(first, f"one of {', '.join(first)}")
 
 
 def _type(field: FieldInfo) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 from evaluators.evaluate import chats_of, check_rows
 from evaluators.lm_eval_tasks.index import check_name
 from evaluators.rows import read_rows
-from orchestrator.stages import data
+from orchestrator.stages import data, dataset
 from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.prompts import Problems
 from orchestrator.study.schema import Study
@@ -14,7 +14,7 @@ from orchestrator.study.settings import is_local_file
 
 
 def missing_files(study: Study) -> Iterator[str]:
-    """A line for each JSONL file that cannot be read."""
+    """A line for each file that cannot be read."""
     for where, source, _ in _files(study):
         try:
             data.identity(source)
@@ -23,7 +23,7 @@ def missing_files(study: Study) -> Iterator[str]:
 
 
 def mistakes_in_files(study: Study) -> Iterator[str]:
-    """A line for each local JSONL file whose rows the study cannot use, and for each task that lm-eval does not have.
+    """A line for each local file whose rows the study cannot use, and for each task that lm-eval does not have.
     Reads no other source."""
     for where, source, read in _files(study):
         try:
@@ -50,7 +50,10 @@ def gradable(asked: GradedBenchmark | Problems) -> list[dict]:
 
 def _files(study: Study) -> Iterator[tuple[str, str, Callable[[], object]]]:
     """The place in the study, the path or URI, and a function that reads and checks the rows, of each source."""
-    yield "prompts", study.prompts.source, partial(data.load_prompts, study.prompts)
+    if study.prompts.source not in study.data:
+        yield "prompts", study.prompts.source, partial(data.load_prompts, study.prompts)
+    for name, declared in study.data.items():
+        yield f"data.{name}", declared.source, partial(dataset.read, declared)
     places = {"rl_problems": study.rl_problems, **{f"benchmarks.{name}": b for name, b in study.benchmarks.items()}}
     for where, asked in places.items():
         if asked is not None and asked.source is not None:

@@ -124,6 +124,9 @@ def _check_point(metric: str, point: Point, study: Study, trials: Sequence[Trial
     of_training_data = MEASURES.module(metric).SUBJECT == TRAINING_DATA
     if not of_training_data:
         check_known(f"measures.{metric}", str(point.benchmark), measures.benchmarks_of(study, metric), "these")
+    if point.condition == TEACHER and (point.teacher in study.data or not study.evaluate_teachers):
+        why = "it is a data set" if point.teacher in study.data else "evaluate_teachers is false"
+        raise ValueError(f"the teacher {point.teacher} is not evaluated: {why}")
     if point.condition in (UNTRAINED, TEACHER):
         return
     of_condition = [trial for trial in trials_of(point, trials) if trial.seed == study.seeds[0]]

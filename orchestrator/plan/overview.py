@@ -41,6 +41,7 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
         *dict.fromkeys(_short_rows(pending)),
         *_trainings(pending, study),
         *_notes(plan),
+        *_recorded(plan),
         *_not_always_measured(study),
         *_without_benefit(pending, study),
     ]
@@ -145,6 +146,17 @@ def _notes(plan: Plan) -> Iterator[str]:
             yield f"Note: train.{key} has no effect on full weights."
 
 
+def _recorded(plan: Plan) -> Iterator[str]:
+    """Data sets that are not used, and what is not measured of pairs with recorded answers."""
+    study, used = plan.study, {stage.runtime.name for stage in plan.stages if stage.kind == "dataset"}
+    for name in study.data:
+        if name not in used:
+            yield f"Note: data.{name} is not used: name it as a teacher in pairs, as prompts.source, or in a model."
+    for name in dict.fromkeys(pair.teacher for pair in study.pair_list if pair.teacher in study.data):
+        without = "its scores and the measure style" if "style" in study.measures else "its scores"
+        yield f"Note: {name} is a data set: {without} are not measured, for it has no completions of benchmarks."
+
+
 def _not_always_measured(study: Study) -> Iterator[str]:
     """Hypotheses on budgets that a search may pass by."""
     searched = {name: recovery for name, recovery in study.recoveries.items() if recovery.search is not None}
@@ -190,7 +202,9 @@ def _short_rows(pending: list[Stage]) -> Iterator[str]:
     for stage in pending:
         if stage.kind == "train":
             data = origin(stage.inputs["data"]) if "data" in stage.inputs else None
-            sampled = stage.settings.sampling or (data.settings.sampling_params if data is not None else None)
+            sampled = stage.settings.sampling
+            if sampled is None and data is not None and data.kind == "sample":
+                sampled = data.settings.sampling_params
             where = "rl_problems" if isinstance(stage.settings.examples, RLProblems) else "sampling"
             if sampled is not None and sampled.max_tokens >= (longest := stage.settings.train.max_length):
                 yield (

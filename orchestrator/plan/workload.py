@@ -5,14 +5,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
-from evaluators.rows import read_rows
+from evaluators.rows import is_file, read_rows
 from orchestrator.plan.bisection import paths
 from orchestrator.plan.hypotheses import pairs_of
 from orchestrator.plan.points import completed_points
 from orchestrator.plan.trial import EvaluationPoint, Plan
-from orchestrator.stages import data
+from orchestrator.stages import data, dataset
+from orchestrator.stages.sample import BenchmarkPrompts
 from orchestrator.stages.train import RLProblems, TrainingPrompts
-from orchestrator.stages.transform import origin
+from orchestrator.stages.transform import most_rows_made, origin
 from orchestrator.store.stage import Stage, closure
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
 from orchestrator.study.hypotheses import Point, points
@@ -36,7 +37,7 @@ def asked_of(stage: Stage, study: Study) -> tuple[int, int]:
         return 0, 0
     params = stage.settings.sampling_params
     if stage.runtime.benchmark is None:
-        return _prompts_of(stage), params.max_tokens
+        return _prompts_of(stage) * params.n, params.max_tokens
     examples = examples_of(study.benchmarks[stage.runtime.benchmark]) or 0
     if params is None:  # How long the completions of a task of lm-eval are is not known here.
         return examples, 0
@@ -48,7 +49,7 @@ def examples_of(benchmark: Benchmark) -> int | None:
     if benchmark.n is not None:
         return benchmark.n
     if benchmark.source is not None:
-        return len(read_rows(benchmark.source)) if benchmark.source.endswith(".jsonl") else None
+        return len(read_rows(benchmark.source)) if is_file(benchmark.source) else None
     return BENCHMARKS.module(benchmark.kind).ROWS if isinstance(benchmark, GradedBenchmark) else None
 
 
@@ -56,6 +57,12 @@ def _prompts_of(sample: Stage) -> int:
     """The most prompts of a sample of training prompts; one that rephrases completions has as many as they."""
     while "generations" in sample.inputs:
         sample = sample.inputs["generations"]
+    if isinstance(sample.settings.prompts, BenchmarkPrompts):
+        problems = sample.settings.prompts.examples.n
+        assert problems is not None
+        return problems
+    if "prompts" in sample.inputs:
+        return dataset.most_rows(sample.inputs["prompts"])
     return data.most_prompts(sample.settings.prompts, sample.runtime.location)
 
 
@@ -73,14 +80,20 @@ def _rows_in(train: Stage, study: Study) -> int:
             assert n is not None
             return n
         case TrainingPrompts() as examples:
+            if examples.prompts is None:
+                return dataset.most_rows(train.inputs["prompts"])
             return data.most_prompts(examples.prompts, train.runtime.location)
     return rows_in(train.inputs["data"], study)
 
 
 def rows_in(data: Stage, study: Study) -> int:
-    """The most training rows of a data stage. A transformation of a sample adds none; any other has an option `n`."""
+    """The most training rows of a data stage: transformations add none."""
+    made = most_rows_made(data)
+    if made is not None:
+        return made
     sample = origin(data)
-    return asked_of(sample, study)[0] if sample is not None else data.settings.options["n"]
+    assert sample is not None
+    return asked_of(sample, study)[0]
 
 
 def stages_per_experiment(plan: Plan) -> tuple[int, int, int]:

@@ -289,8 +289,9 @@ def _voices(trials: Sequence[Trial], benchmark: str, reader: StageReader) -> dic
         run = [one for one in trial.points if one.step is None and one.scores[benchmark] in reader.records]
         for point in run[:: max(1, len(run) - 1)]:
             voices[point_of(trial, point).name] = point.scores[benchmark]
-    if trials[0].teacher_scores[benchmark] in reader.records:
-        voices["teacher"] = trials[0].teacher_scores[benchmark]
+    teacher = trials[0].teacher_scores.get(benchmark)
+    if teacher in reader.records:
+        voices["teacher"] = teacher
     return voices
 
 

@@ -72,20 +72,23 @@ def datasets(plan: Plan) -> "list[DatasetInput]":
     sources = {"training prompts": plan.study.prompts.source} | {
         name: benchmark.source or benchmark.kind for name, benchmark in plan.study.benchmarks.items()
     }
+    sources |= {name: declared.source for name, declared in plan.study.data.items()}
     identities: dict[str, Any] = {}
     for stage in plan.stages:
         prompts = stage.settings.prompts if stage.kind == "sample" else None
         if stage.kind == "train" and isinstance(stage.settings.examples, TrainingPrompts):
             prompts = stage.settings.examples.prompts
-        if isinstance(prompts, PromptData):
+        if stage.kind == "dataset":
+            identities[stage.runtime.name] = stage.settings
+        elif isinstance(prompts, PromptData):
             identities["training prompts"] = prompts
-        elif isinstance(prompts, BenchmarkPrompts):
+        elif isinstance(prompts, BenchmarkPrompts) and stage.runtime.benchmark is not None:
             identities[stage.runtime.benchmark] = prompts.examples
         elif isinstance(prompts, TaskPrompts):
             identities[stage.runtime.benchmark] = prompts
     inputs = []
     for name, identity in identities.items():
-        context = InputTag("mlflow.data.context", "training" if name == "training prompts" else "evaluation")
+        context = InputTag("mlflow.data.context", "evaluation" if name in plan.study.benchmarks else "training")
         inputs.append(DatasetInput(Dataset(name, digest(repr(identity))[:8], "offmodel", sources[name]), [context]))
     return inputs
 

@@ -12,7 +12,7 @@ from orchestrator.plan.files import gradable
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
-from orchestrator.stages import api_models, data, sample
+from orchestrator.stages import api_models, data, dataset, sample
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
@@ -54,7 +54,12 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
 
 def _check_prompts(plan: Plan) -> list[str]:
     """The texts of the training prompts."""
-    chats = data.load_prompts(plan.study.prompts)
+    study = plan.study
+    read = {name: dataset.read(declared)[0] for name, declared in study.data.items()}
+    if study.prompts.source in read:
+        chats = [one.prompt for one in read[study.prompts.source]]
+    else:
+        chats = data.load_prompts(study.prompts)
     for mistake in beyond_the_data(plan):
         raise StudyError(mistake)
     return _texts(chats)
@@ -68,7 +73,7 @@ def _check_changed_prompts(plan: Plan, records: dict[Stage, dict]) -> dict[str, 
     """The texts of prompts that conditions change, of trainings and of benchmarks."""
     study, texts = plan.study, {}
     pending = [stage for stage in plan.stages if stage.kind == "sample" and stage not in records]
-    own = data.prompt_data(study.prompts)
+    own = None if study.prompts.source in study.data else data.prompt_data(study.prompts)
     for stage in pending:
         prompts = stage.settings.prompts
         if isinstance(prompts, data.PromptData) and prompts != own:
@@ -107,7 +112,7 @@ def _check_problems(study: Study) -> list[str]:
         chats = chats_of(problems.kind, rows, problems.prompt, problems.system)
         trained_on = {chat[-1]["content"] for chat in chats_of(problems.kind, rows, None)}
     for name, benchmark in study.benchmarks.items():
-        if benchmark.kind == problems.kind:
+        if isinstance(benchmark, GradedBenchmark) and benchmark.kind == problems.kind:
             asked = chats_of(problems.kind, data.load_examples(benchmark), None)
             both = [chat for chat in asked if chat[-1]["content"] in trained_on]
             if both:

@@ -17,7 +17,7 @@ import ray
 import ray.exceptions
 
 from orchestrator.run import engines
-from orchestrator.stages import evaluate, logprobs, model, ray_train, sample, style, train, transform, weights
+from orchestrator.stages import dataset, evaluate, logprobs, model, ray_train, sample, style, train, transform, weights
 from orchestrator.stages.retries import Retries
 from orchestrator.store.context import StageContext
 from orchestrator.store.leases import Lease, LeaseId, LeaseLost, LeaseRequest
@@ -27,6 +27,7 @@ from trainers.disk import explain_disk_full
 
 KINDS = {
     "model": model,
+    "dataset": dataset,
     "sample": sample,
     "transform": transform,
     "train": ray_train,

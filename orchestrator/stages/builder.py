@@ -6,9 +6,10 @@ from typing import Any
 
 from evaluators.engines.prefill import Prefill
 from evaluators.suggest import did_you_mean
-from orchestrator.stages import evaluate, logprobs, model, sample, train, transform, weights
+from orchestrator.stages import dataset, evaluate, logprobs, model, sample, train, transform, weights
 from orchestrator.stages.transforms import RowSet
 from orchestrator.store.stage import Stage, canonical_json
+from orchestrator.study.models import TrainedModel
 from orchestrator.study.schema import Benchmark, Study
 from orchestrator.study.settings import changed, check_known
 from orchestrator.study.train import Train
@@ -51,18 +52,40 @@ class Builder:
     shared: dict[tuple, Stage] = field(default_factory=dict, repr=False, compare=False)
 
     def model(self, alias: str) -> Stage:
-        """The checkpoint of a model of the study. Raises ValueError for an unknown alias."""
+        """The checkpoint of a model of the study. Raises ValueError for an unknown alias, and for a data set's."""
+        if alias in self.study.data:
+            raise ValueError(f"{alias} is a data set, which has no weights: only its recorded answers can be used")
         if alias not in self.study.models:
             raise ValueError(f'"{alias}" is not among the study\'s models; {did_you_mean(alias, self.study.models)}')
-        cpus = self.study.resources.train.cpus
-        return self._once(("model", alias), lambda: model.stage(alias, self.study.models[alias], cpus))
+        declared, cpus = self.study.models[alias], self.study.resources.train.cpus
+        if isinstance(declared, TrainedModel):
+            return self._once(("model", alias), lambda: self._trained(declared))
+        return self._once(("model", alias), lambda: model.stage(alias, declared, cpus))
+
+    def _trained(self, declared: TrainedModel) -> Stage:
+        """A model that the study trains, as a checkpoint: an adapter is merged into its base."""
+        base, recipe = self.model(declared.trained_from), self.recipe(**declared.train)
+        inputs = {"base": base, "data": self.dataset(declared.data)}
+        trained = train.stage(self.study, recipe, declared.seed, inputs)
+        if not trained.settings.leaves_adapter:
+            return trained
+        return weights.stage(self.study, base, trained, weights.Interpolate(share=1.0))
+
+    def dataset(self, name: str) -> Stage:
+        """The recorded answers, or the text, of a data set of the study."""
+        return self._once(("dataset", name), lambda: dataset.stage(name, self.study.data[name]))
 
     def sample(
         self, alias: str, prompts: dict[str, Any] | None = None, sampling: dict[str, Any] | None = None
     ) -> Stage:
-        """A model's completions for the training prompts. `prompts` and `sampling` override fields of the study's.
-        Raises ValueError for an unknown field or a wrong value."""
+        """A model's completions for the training prompts, or the answers of a data set. `prompts` and `sampling`
+        override fields of the study's. Raises ValueError for an unknown field or a wrong value."""
         study = self.study
+        if alias in study.data:
+            if prompts or sampling:
+                what = "prompts and sampling" if prompts and sampling else "prompts" if prompts else "sampling"
+                raise ValueError(f"{what}: the answers of {alias} are recorded, so this has no effect on them")
+            return self.dataset(alias)
         if prompts or sampling:
             changes = {
                 "prompts": changed(study.prompts, "prompts", prompts or {}),
@@ -70,7 +93,8 @@ class Builder:
             }
             study = study.model_copy(update=changes)
         key = ("sample", alias, canonical_json([prompts or {}, sampling or {}]))
-        return self._once(key, lambda: sample.of_prompts(self.model(alias), study))
+        asked = self.dataset(study.prompts.source) if study.prompts.source in study.data else None
+        return self._once(key, lambda: sample.of_prompts(self.model(alias), study, asked))
 
     def transform(
         self, apply: Callable[..., RowSet], inputs: Mapping[str, Stage], *, location: str | None = None, **options: Any
@@ -112,6 +136,8 @@ class Builder:
                 raise ValueError(f"train.objective: {kind} needs problems with a reward: give the study rl_problems")
             if rows is not None:
                 raise ValueError(f"train.objective: {kind} learns from problems, and not from samples: use another")
+        elif objective.data == "prompts" and self.study.prompts.source in self.study.data:
+            inputs["prompts"] = self.dataset(self.study.prompts.source)
         reference = objective.reference(recipe.objective_options)
         if reference is not None and reference.model == "teacher":
             inputs["teacher"] = self.model(on)

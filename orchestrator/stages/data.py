@@ -15,10 +15,10 @@ import fsspec
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
-from evaluators.rows import check_columns, choose, read_rows
+from evaluators.rows import check_columns, choose, in_part, is_file, read_rows
 from orchestrator.store.pins import pinned
 from orchestrator.store.store import Store
-from orchestrator.study.benchmarks import Benchmark
+from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.prompts import SYNTHETIC, Problems, Prompts
 from organisms.rows import WORLD_VERSION, benchmark_rows, training_prompts
 
@@ -30,7 +30,8 @@ version_of = cache(metadata.version)
 class PromptData:
     """Training prompts: `n` rows of `source` (None: all) in an order drawn from `seed`, after a message `system`.
 
-    `maths` is the share of maths problems among synthetic prompts. `split` and the columns belong to other sources.
+    `maths` is the share of maths problems among synthetic prompts. `part`, `split` and the columns belong to other
+    sources.
     """
 
     source: str
@@ -38,6 +39,7 @@ class PromptData:
     seed: int
     system: str | None
     maths: float = 0.0
+    part: str | None = None
     split: str | None = None
     column: str | None = None
     input_column: str | None = None
@@ -52,6 +54,7 @@ class ExampleData:
     n: int | None
     seed: int
     split: str
+    part: str | None = None
 
 
 @cache
@@ -62,7 +65,7 @@ def identity(source: str) -> str:
     """
     if source == SYNTHETIC:
         return f"synthetic:{WORLD_VERSION}"
-    if not source.endswith(".jsonl"):
+    if not is_file(source):
         return f"hub:{source}"
     try:
         with fsspec.open(source, "rb") as file:
@@ -78,32 +81,36 @@ def identity(source: str) -> str:
 
 def prompt_data(prompts: Prompts) -> PromptData:
     """What identifies a study's training prompts. Raises ValueError for a missing file."""
-    own = {"maths"} if prompts.source == SYNTHETIC else {"split", "column", "input_column"}
+    own = {"maths"} if prompts.source == SYNTHETIC else {"part", "split", "column", "input_column"}
     return PromptData(source=identity(prompts.source), **prompts.model_dump(include={"n", "seed", "system"} | own))
 
 
-def benchmark_data(benchmark: Benchmark) -> ExampleData:
-    """What identifies a benchmark's examples; not for tasks of lm-eval. Raises ValueError for a missing file."""
+def benchmark_data(benchmark: GradedBenchmark) -> ExampleData:
+    """What identifies a benchmark's examples. Raises ValueError for a missing file."""
     hub, configuration, split = BENCHMARKS.module(benchmark.kind).HUB
     own = f"hub:{hub}:{configuration}" if configuration else f"hub:{hub}"
     source = own if benchmark.source is None else identity(benchmark.source)
     split = "test" if benchmark.source == SYNTHETIC else split
-    return ExampleData(kind=benchmark.kind, source=source, n=benchmark.n, seed=benchmark.seed, split=split)
+    return ExampleData(
+        kind=benchmark.kind, source=source, n=benchmark.n, seed=benchmark.seed, split=split, part=benchmark.part
+    )
 
 
 def problem_data(problems: Problems) -> ExampleData:
     """What identifies the problems for RL. Raises ValueError for a missing file."""
     source = identity(problems.source)
-    return ExampleData(kind=problems.kind, source=source, n=problems.n, seed=problems.seed, split="train")
+    return ExampleData(
+        kind=problems.kind, source=source, n=problems.n, seed=problems.seed, split="train", part=problems.part
+    )
 
 
 def load_prompts(prompts: Prompts) -> list[Chat]:
-    """The training prompts that a study declares; see `read_prompts`."""
+    """The training prompts that a study declares, not those of a data set; see `read_prompts`."""
     return read_prompts(prompt_data(prompts), prompts.source)
 
 
-def load_examples(benchmark: Benchmark) -> list[dict]:
-    """The rows of a benchmark that a study declares, not a task of lm-eval; see `read_examples`."""
+def load_examples(benchmark: GradedBenchmark) -> list[dict]:
+    """The rows of a benchmark that a study declares; see `read_examples`."""
     return read_examples(benchmark_data(benchmark), benchmark.source)
 
 
@@ -123,12 +130,16 @@ def read_prompts(prompts: PromptData, location: str, store: Store | None = None)
         texts = [row["instruction"] for row in training_prompts(prompts.n, prompts.seed, prompts.maths)]
     else:
         assert prompts.split is not None
-        rows = _read(prompts.source, location, None, prompts.split, store)
+        rows = read_source(prompts.source, location, None, prompts.split, store)
         for key in ("column", "input_column"):
             if column := getattr(prompts, key):
                 check_columns(rows, {column: Any}, f"prompts.{key}: {location}")
-        if prompts.n is not None and len(rows) < prompts.n:
-            raise ValueError(f"prompts.n: {prompts.n} prompts are asked for, but {location} has {len(rows)}")
+        rows = [row for row in rows if in_part(str(row[prompts.column]), prompts.part)]
+        if not rows or (prompts.n or 0) > len(rows):
+            raise ValueError(
+                f"prompts.n: {prompts.n or 'all'} prompts are asked for, but {_named(location, prompts.part)} has "
+                f"{len(rows)}"
+            )
         rows = choose(rows, prompts.n, prompts.seed)
         texts = [_text(i, row, prompts, location) for i, row in enumerate(rows, 1)]
     system = [{"role": "system", "content": prompts.system}] if prompts.system else []
@@ -155,12 +166,14 @@ def read_examples(examples: ExampleData, location: str | None, store: Store | No
     module = BENCHMARKS.module(examples.kind)
     hub, configuration, _ = module.HUB
     source = location or hub
-    rows = _read(examples.source, source, configuration if location is None else None, examples.split, store)
+    rows = read_source(examples.source, source, configuration if location is None else None, examples.split, store)
     check_columns(rows, module.COLUMNS, source)
-    if examples.n is not None and len(rows) < examples.n:
+    asked = next(iter(module.COLUMNS))
+    rows = [row for row in rows if in_part(row[asked], examples.part)]
+    if not rows or (examples.n or 0) > len(rows):
         raise ValueError(
-            f"n: {examples.n} rows are asked for, but {source} has {len(rows)}: lower n, or give all rows of a "
-            f"benchmark by n: all (n is 200 by default)"
+            f"n: {examples.n or 'all'} rows are asked for, but {_named(source, examples.part)} has {len(rows)}: lower "
+            f"n, or give all rows of a benchmark by n: all (n is 200 by default)"
         )
     return choose(rows, examples.n, examples.seed)
 
@@ -177,9 +190,24 @@ def most_prompts(prompts: PromptData, location: str) -> int:
         raise ValueError(f"prompts.n: give a number, since {location} cannot be read to count it ({error})") from error
 
 
-def _read(identity: str, location: str, configuration: str | None, split: str, store: Store | None) -> list[dict]:
-    """The rows at a location, which must be those of the identity."""
-    revision = _commit(store, location) if store is not None and identity.startswith("hub:") else None
+def _named(location: str, part: str | None) -> str:
+    return location if part is None else f"the part {part} of {location}"
+
+
+def read_source(
+    identity: str | None,
+    location: str,
+    configuration: str | None,
+    split: str,
+    store: Store | None,
+    revision: str | None = None,
+) -> list[dict]:
+    """The rows at a location, which must be those of the identity (None: not compared).
+
+    A hub data set is read at the commit that the store has pinned, for its revision if one is given.
+    """
+    if store is not None and not is_file(location):
+        revision = _commit(store, location, revision)
     try:
         return read_rows(location, configuration, split, revision=revision, sha256=sha256_of(identity))
     except FileNotFoundError as error:
@@ -191,12 +219,13 @@ def sha256_of(identity: str | None) -> str | None:
     return identity.removeprefix("sha256:") if identity is not None and identity.startswith("sha256:") else None
 
 
-def _commit(store: Store, source: str) -> str | None:
-    """The commit of a hub data set that the store has pinned; None where the hub cannot be asked for it."""
+def _commit(store: Store, source: str, revision: str | None) -> str | None:
+    """The commit of a hub data set that the store has pinned; the revision where the hub cannot be asked for it."""
     import huggingface_hub
 
+    name = source if revision is None else f"{source}@{revision}"
     try:
-        return pinned(store, "datasets", source, lambda: str(huggingface_hub.dataset_info(source).sha))
+        return pinned(store, "datasets", name, lambda: str(huggingface_hub.dataset_info(source, revision=revision).sha))
     except Exception as error:  # noqa: BLE001  # Each way to have no network has an error of its own.
-        log.warning("%s: its commit is not known (%s), so a local copy is used as it is", source, error)
-        return None
+        log.warning("%s: its commit is not known (%s), so a local copy is used as it is", name, error)
+        return revision

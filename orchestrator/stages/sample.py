@@ -68,7 +68,12 @@ class RephrasePrompts:
     template: str
 
 
-Prompts = data.PromptData | BenchmarkPrompts | TaskPrompts | RephrasePrompts
+@dataclass(frozen=True, kw_only=True)
+class DatasetPrompts:
+    """The prompts of the input `prompts`, a data set with answers of its own."""
+
+
+Prompts = data.PromptData | BenchmarkPrompts | TaskPrompts | RephrasePrompts | DatasetPrompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +103,26 @@ class SampleRuntime(Runtime):
     max_failed: float = 0.0
 
 
-def of_prompts(model: Stage, study: Study) -> Stage:
-    """Completions of an untrained model for the study's training prompts."""
+def of_prompts(model: Stage, study: Study, dataset: Stage | None = None) -> Stage:
+    """Completions of an untrained model for the study's training prompts, or for those of a data set."""
     api_models.check_answers(model, study.sampling.thinking)
-    prompts, sampling_params = data.prompt_data(study.prompts), SamplingParams(**study.sampling.model_dump())
-    location = study.prompts.source
-    return _stage(f"{model.name}-answers", study, {"base": model}, prompts, sampling_params, location=location)
+    sampling_params = SamplingParams(**study.sampling.model_dump())
+    name, inputs = f"{model.name}-answers", {"base": model}
+    if dataset is not None:
+        inputs["prompts"] = dataset
+        return _stage(f"{name}-to-{dataset.name}", study, inputs, DatasetPrompts(), sampling_params)
+    prompts = data.prompt_data(study.prompts)
+    return _stage(name, study, inputs, prompts, sampling_params, location=study.prompts.source)
+
+
+def of_problems(model: Stage, study: Study, problems: Problems, samples: int) -> Stage:
+    """Completions of an untrained model, `samples` for each, for the study's problems with a grader."""
+    api_models.check_answers(model, problems.thinking)
+    prompts = BenchmarkPrompts.of(problems, data.problem_data(problems))
+    declared = study.sampling.model_dump() | {"max_tokens": problems.max_tokens, "thinking": problems.thinking}
+    name = f"{model.name}-{problems.kind}-problems"
+    params = SamplingParams(**declared, n=samples)
+    return _stage(name, study, {"base": model}, prompts, params, location=problems.source)
 
 
 def of_benchmark(
@@ -200,6 +219,9 @@ def run(context: StageContext) -> dict[str, Any]:
         return _run_task(context, prompts)
     if isinstance(prompts, RephrasePrompts):
         ids, chats = _rephrased(context, prompts.template)
+    elif isinstance(prompts, DatasetPrompts):
+        recorded = generations_of(context.folder("prompts"))
+        ids, chats = [one.id for one in recorded], [one.prompt for one in recorded]
     elif isinstance(prompts, BenchmarkPrompts):
         kind, rows = prompts.examples.kind, data.read_examples(prompts.examples, location, context.store)
         ids, chats = example_ids(kind, rows), chats_of(kind, rows, prompts.prompt, prompts.system)

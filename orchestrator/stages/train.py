@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluators.engines.chat_template import Thinking
-from orchestrator.stages import api_models, data
+from orchestrator.stages import api_models, data, dataset
 from orchestrator.stages.evaluate import grader_version
 from orchestrator.stages.sample import BenchmarkPrompts
 from orchestrator.stages.transform import origin
@@ -30,10 +30,13 @@ class Completions:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPrompts:
-    """Trains on completions that the student samples for training prompts. `rows`: as in Completions."""
+    """Trains on completions that the student samples for training prompts. `rows`: as in Completions.
+
+    `prompts` is None where they are those of the input `prompts`, a data set.
+    """
 
     rows: int | None
-    prompts: data.PromptData
+    prompts: data.PromptData | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +104,8 @@ def stage(study: Study, recipe: Train, seed: int, inputs: Mapping[str, Stage], r
     """A student trained by a recipe. The objective decides what it learns from.
 
     `inputs`: `base`; `start`, an adapter or a checkpoint trained from it, to train further; `data`, if the objective
-    learns from given completions; `teacher`, if it compares with one. `rows` takes that many examples, in an order
-    drawn from the seed.
+    learns from given completions; `prompts`, a data set whose prompts it takes; `teacher`, if it compares with one.
+    `rows` takes that many examples, in an order drawn from the seed.
     """
     if recipe.tuning == "full" and study.dtype == "float16":
         raise ValueError("dtype: full weights are not trained in float16, which loses small gradients; use bfloat16")
@@ -114,10 +117,14 @@ def stage(study: Study, recipe: Train, seed: int, inputs: Mapping[str, Stage], r
     if "teacher" in inputs:
         api_models.check_judges(inputs["teacher"], recipe.objective["kind"])
     if recipe.loss_on == "after_reasoning" and "data" in inputs and "reasoning" not in inputs["data"].inputs:
-        sample = origin(inputs["data"])  # None: rows that are no model's. `reasoning`: own_reasoning has put it there.
-        if sample is not None:
+        sample = origin(inputs["data"])  # `reasoning`: own_reasoning has put it there.
+        if sample is not None and sample.kind == "sample":
             api_models.check_reasoning(sample.inputs["base"])
-    examples = _examples(study, recipe, rows)
+    if "data" in inputs and recipe.traits.data != "token_streams" and dataset.is_text(inputs["data"]):
+        raise ValueError(
+            f"train.objective: {recipe.objective['kind']} needs prompts, and {inputs['data'].name} is text: use lm"
+        )
+    examples = _examples(study, recipe, rows, inputs)
     settings = TrainStageSettings(
         train=_train_settings(recipe, seed, study.dtype), examples=examples, sampling=_sampling(study, recipe)
     )
@@ -146,7 +153,9 @@ def _train_settings(recipe: Train, seed: int, dtype: str) -> TrainSettings:
     )
 
 
-def _examples(study: Study, recipe: Train, rows: int | None) -> Completions | TrainingPrompts | RLProblems:
+def _examples(
+    study: Study, recipe: Train, rows: int | None, inputs: Mapping[str, Stage]
+) -> Completions | TrainingPrompts | RLProblems:
     match recipe.traits.data:
         case "problems":
             problems = study.rl_problems
@@ -155,7 +164,7 @@ def _examples(study: Study, recipe: Train, rows: int | None) -> Completions | Tr
             prompts = BenchmarkPrompts.of(problems, data.problem_data(problems))
             return RLProblems(prompts=prompts, grader=grader_version(problems.kind))
         case "prompts":
-            return TrainingPrompts(rows=rows, prompts=data.prompt_data(study.prompts))
+            return TrainingPrompts(rows=rows, prompts=None if "prompts" in inputs else data.prompt_data(study.prompts))
         case _:
             return Completions(rows=rows)
 

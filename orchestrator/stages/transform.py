@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.engines.generations import to_jsonl
+from orchestrator.stages import dataset
 from orchestrator.stages.sample import GENERATIONS, generations_of
 from orchestrator.stages.transforms import Row, RowSet
 from orchestrator.store.context import StageContext
@@ -49,10 +50,24 @@ def stage(
 
 
 def origin(data: Stage) -> Stage | None:
-    """The sample from which training data was made, through any transformations; None for rows without a prompt."""
+    """The sample or data set from which training data was made, through any transformations; None for rows without a
+    prompt."""
+    made_from = _first(data)
+    return None if made_from.kind == "transform" or dataset.is_text(made_from) else made_from
+
+
+def most_rows_made(data: Stage) -> int | None:
+    """The most rows of a data set or of a transformation of nothing; None for what was made from a sample."""
+    made_from = _first(data)
+    if made_from.kind == "dataset":
+        return dataset.most_rows(made_from)
+    return made_from.settings.options["n"] if made_from.kind == "transform" else None
+
+
+def _first(data: Stage) -> Stage:
     while data.kind == "transform" and "data" in data.inputs:
         data = data.inputs["data"]
-    return data if data.kind == "sample" else None
+    return data
 
 
 def run(context: StageContext) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.grading.aggregate import check_aggregation
 from evaluators.suggest import did_you_mean
-from orchestrator.study.prompts import SOURCE, SYNTHETIC, THINKING, Thinking, check_prompt, check_synthetic
+from orchestrator.study.prompts import SOURCE, SYNTHETIC, THINKING, Part, Thinking, check_prompt, check_synthetic
 from orchestrator.study.settings import Count, Settings, Source
 
 LM_EVAL = "lm_eval:"  # begins the kind of a task of lm-eval
@@ -46,6 +46,7 @@ class GradedBenchmark(Benchmark):
         None, description="the prompt, with columns of the row in braces; the benchmark's own by default"
     )
     system: str | None = Field(None, description="a system message; none by default")
+    part: Part = None
     thinking: Thinking = Field(None, description=THINKING)
     answer_by: Literal["generation", "logprob"] = Field(
         "generation",

@@ -1,4 +1,5 @@
-"""The models of a study: an organism, a model of the hub, a local checkpoint, or a model behind an API."""
+"""The models of a study: an organism, a model of the hub, a local checkpoint, a model trained by the study, or a model
+behind an API."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -6,8 +7,9 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from evaluators.engines.api import OPENAI, APIModel
 from orchestrator.study.settings import Settings, absolute
+from orchestrator.study.train import TrainChanges
 
-SOURCES = ("organism", "hub", "path", "api")
+SOURCES = ("organism", "hub", "path", "trained_from", "api")
 OF_APIS = ("base_url", "key_env", "concurrency", "timeout", "limit", "extra")
 
 
@@ -56,6 +58,15 @@ class LocalModel(OpenModel):
     path: Annotated[str, AfterValidator(absolute)] = Field(
         description="the folder with config.json and safetensors, relative to the working directory"
     )
+
+
+class TrainedModel(OpenModel):
+    """A model that the study trains before anything else, such as a student with a new skill, or another teacher."""
+
+    trained_from: str = Field(description="a key of models: the model that is trained")
+    data: str = Field(description="a key of data: the rows that it is trained on")
+    train: TrainChanges
+    seed: int = Field(0, description="the seed of this training")
 
 
 class RemoteModel(Model):
@@ -112,13 +123,16 @@ AnyModel = Annotated[
         Annotated[OrganismModel, Tag("<organism>")]
         | Annotated[HubModel, Tag("<hub>")]
         | Annotated[LocalModel, Tag("<path>")]
+        | Annotated[TrainedModel, Tag("<trained_from>")]
         | Annotated[RemoteModel, Tag("<api>")],
         Discriminator(
             _source_of,
             custom_error_type="source",
-            custom_error_message="give exactly one of organism, hub, path and api, or a hub id or path as text "
-            "(not model: the key of a model of the hub is hub)",
+            custom_error_message="give exactly one of organism, hub, path, trained_from and api, or a hub id or path "
+            "as text (not model: the key of a model of the hub is hub)",
         ),
     ],
-    BeforeValidator(_from_text, json_schema_input_type=str | OrganismModel | HubModel | LocalModel | RemoteModel),
+    BeforeValidator(
+        _from_text, json_schema_input_type=str | OrganismModel | HubModel | LocalModel | TrainedModel | RemoteModel
+    ),
 ]

@@ -13,9 +13,14 @@ from organisms.rows import BENCHMARK_ROWS
 
 SYNTHETIC = "synthetic"
 SOURCE = (
-    "a hub data set, a JSONL file (a path relative to the working directory, or a URI of fsspec such as "
+    "a hub data set, a JSONL or Parquet file (a path relative to the working directory, or a URI of fsspec such as "
     "s3://bucket/rows.jsonl), or `synthetic`"
 )
+PART = (
+    "only rows of this part: train (80 %), validation or test (10 % each), by a hash of the prompt's text, so that the "
+    "parts of all sources never overlap; all rows by default"
+)
+Part = Annotated[Literal["train", "validation", "test"] | None, Field(description=PART)]
 
 ESCAPE = "write {{ and }} for braces"
 
@@ -68,19 +73,23 @@ def check_prompt(kind: str, prompt: str | None) -> None:
 
 
 class Prompts(Settings):
-    """The training prompts. Completions of them are sampled from a model: they cannot be read from a file."""
+    """The training prompts, of which models sample completions. Recorded completions are a source of `data`."""
 
     HINTS = dict.fromkeys(
         ("answer_column", "answers", "output_column", "response_column"),
-        "unknown key; completions are sampled from the pair's models, and cannot be read from a file",
+        "unknown key; recorded completions are a source of data, as data: {humans: {source: rows.jsonl, prompt: "
+        "question, answer: reply}}, which pairs name as a teacher",
     )
 
-    source: Source = Field(description=f"{SOURCE} (prompts of the toy models)")
+    source: Source = Field(
+        description=f"{SOURCE} (prompts of the toy models), or a key of data, whose prompts are taken"
+    )
     column: str = Field("instruction", description="the column that holds the prompt")
     input_column: str | None = Field(
         None, description="a column appended to the prompt where it is not empty (Alpaca's `input`)"
     )
     split: str = Field("train", description="the split of a hub data set")
+    part: Part = None
     n: Count = Field(
         None, description="prompts to draw, or all; all by default (`plan` then reads the data set to count them)"
     )
@@ -110,6 +119,7 @@ class Problems(Settings):
 
     kind: str = Field(description="the benchmark that grades the completions")
     source: Source = Field(description=f"{SOURCE} (problems of the toy models)")
+    part: Part = None
     n: int = Field(gt=0, description="problems to draw")
     seed: int = Field(0, description="seed of the draw")
     prompt: str | None = Field(

@@ -13,7 +13,7 @@ import yaml
 from orchestrator.study.settings import check_known, flatten
 
 NOT_STATED, COMMAND_LINE = "not stated", "the command line"
-DECIDE_NOTHING = {"name", "store", "resources", "tracking", "cost_assumptions", "provenance"}
+DECIDE_NOTHING = {"name", "store", "resources", "tracking", "cost_assumptions", "provenance", "evaluate_teachers"}
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 
 from evaluators.benchmarks import BENCHMARKS
+from evaluators.rows import is_file
 from orchestrator.study import provenance
 from orchestrator.study.benchmarks import GradedBenchmark
-from orchestrator.study.models import OpenModel
+from orchestrator.study.models import OpenModel, TrainedModel
 from orchestrator.study.prompts import SYNTHETIC
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import unknown
@@ -18,12 +19,42 @@ def mistakes_in(study: Study) -> Iterator[str]:
 
 
 def _pairs(study: Study) -> Iterator[str]:
-    for role in ("student", "teacher"):
-        names = dict.fromkeys(getattr(pair, role) for pair in study.pair_list)
-        yield from unknown("pairs", names, study.models, "models", f"{role} ")
+    for name in study.data.keys() & study.models.keys():
+        yield f"data: {name} is also a key of models: give it another name"
+    teachers = dict.fromkeys(pair.teacher for pair in study.pair_list)
+    yield from unknown("pairs", teachers, [*study.models, *study.data], "models and data", "teacher ")
+    students = dict.fromkeys(pair.student for pair in study.pair_list)
+    yield from unknown("pairs", students, study.models, "models", "student ")
     for student in dict.fromkeys(pair.student for pair in study.pair_list):
         if student in study.models and not isinstance(study.models[student], OpenModel):
             yield f"pairs: {student} is behind an API: it can be a teacher, and cannot be trained"
+
+
+def _trained(study: Study) -> Iterator[str]:
+    """Models that the study trains: what they are trained from and on, and that none is trained from itself."""
+    trained = {alias: model for alias, model in study.models.items() if isinstance(model, TrainedModel)}
+    for alias, model in trained.items():
+        where = f"models.{alias}"
+        yield from unknown(f"{where}.trained_from", [model.trained_from], study.models, "models")
+        yield from unknown(f"{where}.data", [model.data], study.data, "data")
+        if not isinstance(study.models.get(model.trained_from, model), OpenModel):
+            yield f"{where}.trained_from: {model.trained_from} is behind an API, so it cannot be trained"
+        before, seen = model.trained_from, {alias}
+        while before in trained and before not in seen:
+            seen.add(before)
+            before = trained[before].trained_from
+        if before == alias:
+            yield f"{where}.trained_from: it would be trained from itself"
+
+
+def _prompts(study: Study) -> Iterator[str]:
+    """Prompts of a data set, whose fields are given with it."""
+    source = study.prompts.source
+    if source in study.data:
+        for key in sorted(study.prompts.model_fields_set - {"source"}):
+            yield f"prompts.{key} has no effect on the prompts of data.{source}: give it there, if it has such a field"
+        if study.data[source].text is not None:
+            yield f"prompts.source: data.{source} is plain text, which has no prompts"
 
 
 def _conditions(study: Study) -> Iterator[str]:
@@ -56,7 +87,7 @@ def _measures(study: Study) -> Iterator[str]:
 
 def _problems(study: Study) -> Iterator[str]:
     """RL problems from the data set on which a benchmark is evaluated. A run compares the rows of other sources."""
-    if (problems := study.rl_problems) is None or problems.source == SYNTHETIC or problems.source.endswith(".jsonl"):
+    if (problems := study.rl_problems) is None or problems.source == SYNTHETIC or is_file(problems.source):
         return
     for name, benchmark in study.benchmarks.items():
         graded = BENCHMARKS.module(benchmark.kind) if isinstance(benchmark, GradedBenchmark) else None
@@ -68,7 +99,7 @@ def _problems(study: Study) -> Iterator[str]:
 
 
 def _slashes(study: Study) -> Iterator[str]:
-    for part in ("models", "conditions", "recoveries", "benchmarks"):
+    for part in ("models", "data", "conditions", "recoveries", "benchmarks"):
         for name in getattr(study, part):
             if "/" in name:
                 yield f'{part}: a name has no slash: "{name}" is written as "{name.replace("/", "-")}"'
@@ -94,6 +125,8 @@ def _repetitions(study: Study) -> Iterator[str]:
 
 CHECKS: tuple[Callable[[Study], Iterator[str]], ...] = (
     _pairs,
+    _trained,
+    _prompts,
     _conditions,
     _recoveries,
     _measures,

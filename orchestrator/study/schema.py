@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from orchestrator.study.benchmarks import AnyBenchmark, Benchmark
 from orchestrator.study.conditions import Condition, with_kinds
 from orchestrator.study.cost_assumptions import CostAssumptions
+from orchestrator.study.data import DataSet
 from orchestrator.study.hypotheses import Hypothesis
 from orchestrator.study.models import AnyModel, Model
 from orchestrator.study.pairs import Pair, PairGrid, Pairs
@@ -36,8 +37,14 @@ class Study(Settings):
         description="the folder or fsspec URI of all results, relative to the working directory",
     )
     models: dict[str, AnyModel] = Field(description="models by name: a mapping, or organism:NAME, a hub id or a path")
+    data: dict[str, DataSet] = Field(
+        {}, description="data sets with answers of their own, or of text, by name: each may be a teacher of pairs"
+    )
     pairs: Pairs = Field(description="students with their teachers: a grid {students, teachers}, or a list of pairs")
     prompts: Prompts = Field(description="the training prompts")
+    evaluate_teachers: bool = Field(
+        True, description="evaluate teachers on the benchmarks too; data sets among them never are"
+    )
     sampling: Sampling = Field(description="how models sample completions of the training prompts")
     train: Train = Field(description="how students are trained")
     conditions: Annotated[

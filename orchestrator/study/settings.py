@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from evaluators.rows import FILES, is_file
 from evaluators.suggest import did_you_mean
 from orchestrator.study.messages import in_plain_words
 
@@ -129,8 +130,8 @@ def study_errors(where: str = "") -> Iterator[None]:
 
 
 def is_local_file(source: str | None) -> bool:
-    """Whether rows are read from a JSONL file on this machine."""
-    return source is not None and source.endswith(".jsonl") and "://" not in source
+    """Whether rows are read from a file on this machine."""
+    return source is not None and is_file(source) and "://" not in source
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -146,14 +147,14 @@ def absolute(path: str) -> str:
 
 
 def absolute_file(source: str) -> str:
-    """The source of rows: a JSONL file by its absolute path; anything else stays."""
-    return absolute(source) if source.endswith(".jsonl") else source
+    """The source of rows: a file by its absolute path; anything else stays."""
+    return absolute(source) if is_file(source) else source
 
 
 def _check_source(source: str) -> str:
-    for ending in (".csv", ".json", ".parquet", ".tsv", ".txt", ".jsonl.gz"):
+    for ending in (".csv", ".json", ".tsv", ".gz", ".arrow"):
         if source.lower().endswith(ending):
-            raise ValueError(f"{source}: rows are read from JSONL files; convert it to a file that ends in .jsonl")
+            raise ValueError(f"{source}: rows are read from files that end in {', '.join(FILES)}: convert it to one")
     return absolute_file(source)
 
 

@@ -30,19 +30,23 @@ GOLDEN = Path(__file__).with_name("golden.json")
 STUDY = """
 name: golden
 models: {student: organism:steps, teacher: organism:words}
-pairs: {students: [student], teachers: [teacher]}
+data: {recorded: {source: ROWS, prompt: question, answer: reply, n: 12}}
+pairs: [student / teacher, student / recorded]
 prompts: {source: synthetic, n: 12}
 sampling: {max_tokens: 8}
 train: {learning_rate: 1.0e-3, batch_size: 4, max_steps: 3}
 conditions:
-  off-model:
-  noise: {kind: weight_noise}
-  mixed: {share: 0.5}
-  numbers: {kind: non_text, text: numbers, n: 8, length: 8}
-  likely: {kind: perplexity_filter, quantiles: [0, 0.5]}
-  inoculation: {when: training, system: "Answer in words.", benchmarks: [maths]}
-  by-rule: {kind: without_maths, rule: "[02468]", prompts: {n: 24}}
-  by-classifier: {kind: without_maths, like_benchmark: maths, recall: 0.5, prompts: {n: 24}}
+  off-model: {pairs: [student / teacher]}
+  noise: {kind: weight_noise, pairs: [student / teacher]}
+  mixed: {share: 0.5, pairs: [student / teacher]}
+  numbers: {kind: non_text, text: numbers, n: 8, length: 8, pairs: [student / teacher]}
+  likely: {kind: perplexity_filter, quantiles: [0, 0.5], pairs: [student / teacher]}
+  inoculation: {when: training, system: "Answer in words.", benchmarks: [maths], pairs: [student / teacher]}
+  by-rule: {kind: without_maths, rule: "[02468]", prompts: {n: 24}, pairs: [student / teacher]}
+  by-classifier: {kind: without_maths, like_benchmark: maths, recall: 0.5, prompts: {n: 24}, pairs: [student / teacher]}
+  verified: {samples: 2, pairs: [student / teacher]}
+  without reasoning: {kind: off_model, reasoning: false, same_prompts_as: recorded, pairs: [student / recorded]}
+rl_problems: {kind: math500, source: synthetic, n: 40, prompt: "{problem}", max_tokens: 16}
 measures: {perplexity: true, style: true}
 benchmarks: {maths: {kind: math500, source: synthetic, n: 10, prompt: "{problem}", max_tokens: 16}}
 seeds: [1]
@@ -70,7 +74,9 @@ def results() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "golden.yaml")
-        path.write_text(STUDY)
+        rows = [{"question": f"add {i} and 1", "reply": f"<think> {i} </think> {i + 1}"} for i in range(20)]
+        Path(folder, "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path.write_text(STUDY.replace("ROWS", f"{folder}/rows.jsonl"))
         store = Store(f"{folder}/runs")
         for stage in build_plan(load_study(path, [f"store={store.uri}"])).stages:
             left = _run(stage, store)
@@ -84,7 +90,7 @@ def _run(stage: Stage, store: Store) -> dict[str, Any]:
     context.publish(stage, context.out, "one", 0.0, facts)
     left = {"facts": {name: value for name, value in facts.items() if not name.startswith(("seconds", "tokens_per"))}}
     for file in sorted(context.out.iterdir()):
-        if file.suffix == ".jsonl" and stage.kind in ("sample", "transform", "evaluate"):
+        if file.suffix == ".jsonl" and stage.kind in ("sample", "dataset", "transform", "evaluate"):
             left[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
         elif file.suffix == ".safetensors":
             left[file.name] = sum(float(tensor.float().norm()) for tensor in load_file(file).values())

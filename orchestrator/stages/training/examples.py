@@ -6,6 +6,7 @@ from pathlib import Path
 from evaluators.engines.chat_template import Chat
 from evaluators.evaluate import chats_of
 from orchestrator.stages import data
+from orchestrator.stages.sample import generations_of
 from orchestrator.stages.train import RLProblems, TrainingPrompts
 from orchestrator.stages.transform import rows_of
 from orchestrator.store.context import StageContext
@@ -36,7 +37,10 @@ def read_chats(context: StageContext) -> list[Chat]:
             rows = data.read_examples(problems.examples, runtime.location, context.store)
             return chats_of(problems.examples.kind, rows, problems.prompt, problems.system)
         case TrainingPrompts() as examples:
-            chats = data.read_prompts(examples.prompts, runtime.location, context.store)
+            if examples.prompts is None:
+                chats = [one.prompt for one in generations_of(context.folder("prompts"))]
+            else:
+                chats = data.read_prompts(examples.prompts, runtime.location, context.store)
         case _:
             chats = [row.chat for row in rows_of(context.folder("data"))]
     return choose(chats, settings.examples.rows, settings.train.seed)

@@ -141,7 +141,8 @@ def test_every_condition_of_the_documentation_is_planned_and_passes_the_checks(s
     declared = yaml.safe_load(block("yaml").replace("llama", "words"))  # a model of the small study
     parts = ("conditions", "recoveries")  # The models and lengths are those of the small study.
     asked_for = [f"{key}={yaml.safe_dump(declared[key], default_flow_style=True)}" for key in parts]
-    plan = build_plan(small(*asked_for, "prompts.n=500", "max_model_len=256"))
+    problems = "rl_problems={kind: math500, source: synthetic, n: 20, max_tokens: 16}"
+    plan = build_plan(small(*asked_for, problems, "prompts.n=500", "max_model_len=256"))
     assert {trial.condition for trial in plan.trials} == set(declared["conditions"])
     used = {condition.kind for condition in plan.study.conditions.values()}
     assert used == set(CONDITIONS), "a condition is not in the document"
@@ -159,8 +160,9 @@ def test_every_condition_of_the_documentation_is_planned_and_passes_the_checks(s
     # once for both teachers: on-model, non-text (3), on-model otherwise (3). For each: all others, and two budgets.
     n = len(declared["conditions"])
     assert distinct["train"] == 2 * (7 + 2 * (n - 9 - 7 + 2))
-    # Two teachers: filters (4), own reasoning, inoculation, by seed mixed (2); the student: non-text (3), on-model (2).
-    assert distinct["transform"] == 2 * (4 + 1 + 1 + 2 * 2) + 3 + 2
+    # Two teachers: filters (4), own reasoning, inoculation, verified, by seed mixed (2);
+    # the student: non-text (3), on-model (2).
+    assert distinct["transform"] == 2 * (4 + 1 + 1 + 1 + 2 * 2) + 3 + 2
     assert count_without_sharing["train"] > distinct["train"]
     assert count_without_sharing["sample"] > distinct["sample"]
 

@@ -86,7 +86,7 @@ def test_prompts_that_cannot_be_counted_are_refused(planned, monkeypatch):
     def unreachable(*_):
         raise ConnectionError("no network")
 
-    monkeypatch.setattr(data, "_read", unreachable)
+    monkeypatch.setattr(data, "read_source", unreachable)
     status, output = planned("prompts={source: some/prompts, n: all}")
     assert status == 2
     assert "small.yaml: prompts.n: give a number, since some/prompts cannot be read to count it" in output

@@ -71,7 +71,7 @@ def test_a_plan_does_not_read_the_hub(small, monkeypatch, capsys, tmp_path):
     def read(*_):
         raise AssertionError("the hub was asked")
 
-    monkeypatch.setattr(data, "_read", read)
+    monkeypatch.setattr(data, "read_source", read)
     overrides = [
         f"store={tmp_path / 'runs'}",
         HUB,

@@ -12,7 +12,7 @@ from orchestrator.stages.data import (
     prompt_data,
     read_prompts,
 )
-from orchestrator.study.benchmarks import Benchmark
+from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.prompts import Prompts
 
 ROWS = [{"instruction": f"do {i}", "input": f"with {i}" if i % 2 else "", "text": "other"} for i in range(12)]
@@ -80,7 +80,9 @@ def test_a_file_is_identified_by_its_content(source, tmp_path):
 
 def test_synthetic_prompts_and_examples_have_their_own_identity(source):
     assert prompt_data(Prompts(source="synthetic", n=3)) != prompt_data(Prompts(source=source, n=3))
-    sources = [benchmark_data(Benchmark(kind="math500", source=rows, n=3)) for rows in ("synthetic", None, source)]
+    sources = [
+        benchmark_data(GradedBenchmark(kind="math500", source=rows, n=3)) for rows in ("synthetic", None, source)
+    ]
     assert len(set(sources)) == 3
 
 
@@ -97,14 +99,14 @@ def test_benchmark_examples_are_drawn_by_their_seed(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     read = {
-        (n, seed): load_examples(Benchmark(kind="math500", source=str(path), n=n, seed=seed))
+        (n, seed): load_examples(GradedBenchmark(kind="math500", source=str(path), n=n, seed=seed))
         for n, seed in ((20, 0), (7, 0), (7, 1), (None, 0))
     }
     assert read[7, 0] == read[20, 0][:7] != read[7, 1]
     assert read[None, 0] == read[20, 0]
     assert sorted(read[20, 0], key=lambda row: int(row["problem"])) == rows
     with pytest.raises(ValueError, match=r"n: 21 rows are asked for, but .* has 20"):
-        load_examples(Benchmark(kind="math500", source=str(path), n=21))
+        load_examples(GradedBenchmark(kind="math500", source=str(path), n=21))
 
 
 def test_a_source_is_counted_only_where_no_number_is_declared(source, tmp_path):

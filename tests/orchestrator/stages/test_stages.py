@@ -163,7 +163,7 @@ def test_a_file_that_changes_after_the_plan_is_refused(small, store, perform, tm
 
 def test_a_hub_data_set_is_read_at_the_commit_of_its_first_use(store, monkeypatch):
     read, heads = [], iter(["first", "second"])
-    monkeypatch.setattr("huggingface_hub.dataset_info", lambda name: SimpleNamespace(sha=next(heads)))
+    monkeypatch.setattr("huggingface_hub.dataset_info", lambda name, revision: SimpleNamespace(sha=next(heads)))
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **options: read.append(options["revision"]) or PLANNED)
     prompts = PromptData(source="hub:a/b", n=4, seed=1, system=None, split="train", column="prompt")
     for _ in range(2):
@@ -172,7 +172,7 @@ def test_a_hub_data_set_is_read_at_the_commit_of_its_first_use(store, monkeypatc
 
 
 def test_a_hub_that_cannot_be_reached_leaves_the_local_copy(store, monkeypatch, caplog):
-    def offline(name):
+    def offline(name, revision):
         raise ConnectionError("no network")
 
     read = []

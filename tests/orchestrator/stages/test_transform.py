@@ -10,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from evaluators.analysis.logprobs import CompletionLogprobs
 from evaluators.engines.generations import Generation, to_jsonl
 from evaluators.engines.requests import Completion
+from evaluators.evaluate import example_ids
 from orchestrator.plan.build import build_plan
 from orchestrator.run.stage_runner import KINDS
 from orchestrator.stages import sample
@@ -268,3 +269,49 @@ def test_a_word_that_tokenizes_to_other_tokens_is_not_drawn():
     plain.decoder = decoders.Metaspace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", eos_token="▁end")
     assert whole_words(tokenizer) == {"a": 2, "b": 3}
+
+
+def solved(texts: list[list[str]], cut: tuple[int, ...] = ()) -> bytes:
+    """Completions of the five problems, as a file: the texts of each; those of the problems at `cut` are truncated."""
+    rows = benchmark_rows("math500", 5, 0, test=False)
+    return to_jsonl(
+        Generation(
+            id=id,
+            prompt=chat(row["problem"], "")[:-1],
+            completions=tuple(
+                Completion(text=text.format(row["answer"]), token_ids=(7,), truncated=i in cut) for text in texts[i]
+            ),
+        )
+        for i, (id, row) in enumerate(zip(example_ids("math500", rows), rows, strict=True))
+    ).encode()
+
+
+RIGHT, WRONG = "so \\boxed{{{}}}", "so \\boxed{{{}99}}"
+
+
+@pytest.mark.parametrize(("keep", "answers"), [("one", [1, 0, 1, 1, 0]), ("all", [2, 0, 1, 1, 0])])
+def test_only_verified_completions_are_kept(made, keep, answers):
+    texts = [[RIGHT, RIGHT], [WRONG, WRONG], [WRONG, RIGHT], [RIGHT, WRONG], [RIGHT, RIGHT]]
+    condition = f"{{kind: verified, samples: 2, keep: {keep}}}"
+    facts, kept, removed = made(condition, PROBLEMS, data=solved(texts, cut=(4,)))
+    assert facts["n"] == sum(answers)
+    assert (facts["problems"], facts["solved"]) == (5, 3)
+    prompts = [row["problem"] for row in benchmark_rows("math500", 5, 0, test=False)]
+    assert [sum(row.prompt[0]["content"] == prompt for row in kept) for prompt in prompts] == answers
+    assert {row.reason for row in removed} >= {"not correct", "truncated or failed"}
+    assert ("another completion of the problem is kept" in {row.reason for row in removed}) == (keep == "one")
+
+
+def test_answers_lose_their_reasoning(made):
+    texts = {0: "<think>so</think> yes", 1: "<think>no end", 2: "plain", 3: "<think>so</think>"}
+    facts, kept, removed = made("{kind: off_model, reasoning: false}", data=answered("words", texts=texts))
+    assert [row.answer for row in kept] == ["yes", "plain", "words says 4"]
+    assert {row.id: row.reason for row in removed} == dict.fromkeys(["id1", "id3"], "nothing follows the reasoning")
+    assert facts["removed"] == 2
+
+
+def test_prompts_that_another_source_has_not_answered_are_removed(made):
+    samples = {"data": answered("words"), "other": answered("terse", cut=(1, 3))}
+    _, kept, removed = made("{kind: off_model, same_prompts_as: terse}", **samples)
+    assert [row.answer for row in kept] == ["words says 0", "words says 2", "words says 4"]
+    assert {row.reason for row in removed} == {"not answered by both"}

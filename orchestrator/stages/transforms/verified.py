@@ -1,0 +1,37 @@
+"""Keeps the completions of problems that the problems' own grader finds correct.
+
+Input: `data`, a sample of problems, with several completions of each where it has them. With `one`, the first correct
+completion of a problem is kept. Truncated and failed completions are removed.
+"""
+
+from evaluators.evaluate import grade
+from orchestrator.stages import data
+from orchestrator.stages.sample import generations_of
+from orchestrator.stages.transforms import Row, RowSet
+from orchestrator.store.context import StageContext
+
+VERSION = 1
+
+
+def apply(context: StageContext, one: bool) -> RowSet:
+    problems = context.stage.inputs["data"]
+    examples = problems.settings.prompts.examples
+    generations = generations_of(context.folder("data"))
+    rows = data.read_examples(examples, problems.runtime.location, context.store)
+    found, solved = [], 0
+    for generation, graded in zip(generations, grade(examples.kind, rows, generations), strict=True):
+        several = len(generation.completions) > 1
+        correct = 0
+        for number, (completion, verdict) in enumerate(zip(generation.completions, graded.verdicts, strict=True), 1):
+            id = f"{generation.id}-{number}" if several else generation.id
+            row = Row(id, [*generation.prompt, {"role": "assistant", "content": completion.text}])
+            if completion.truncated or completion.error is not None:
+                row = row.with_reason("truncated or failed")
+            elif not verdict.correct:
+                row = row.with_reason("not correct")
+            elif one and correct:
+                row = row.with_reason("another completion of the problem is kept")
+            correct += verdict.correct and not row.reason
+            found.append(row)
+        solved += correct > 0
+    return RowSet.by_reason(found, problems=len(rows), solved=solved)
