@@ -33,7 +33,7 @@ SMALL = [
     "hypotheses=[]",
 ]
 STUDIES = {"first": ["seeds=[7, 8]", *SMALL], "second": ["seeds=[8, 9]", *SMALL]}
-STAGES = 24  # of both studies together
+STAGES = 28  # of both studies together
 
 
 @dataclass(kw_only=True)
