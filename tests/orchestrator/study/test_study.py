@@ -26,7 +26,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ),
         ("resources.engine.gpu=1", ['resources.engine.gpu: unknown key; did you mean "gpus"?']),
         ("benchmarks.maths.promt=x", ['benchmarks.maths.promt: unknown key; did you mean "prompt"?']),
-        ("models.other={organsm: steps}", ["models.other: give exactly one of organism, hub, path and api"]),
+        ("models.other={organsm: steps}", ["models.other: give exactly one of organism, hub, path, gguf and api"]),
         ("models.other={hub: a/b, revison: x}", ['models.other.revison: unknown key; did you mean "revision"?']),
         ("models.other={hub: a/b, key_env: KEY}", ["models.other.key_env: has no effect here: it is for models beh"]),
         ("models.other={api: x, parameters: 1}", ["models.other.parameters: ", "use cost_assumptions.api"]),
@@ -88,7 +88,10 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
             ["benchmarks.gsm.temperature: has no effect on a task of lm-eval"],
         ),
         ("measures.kl=[mats]", ["measures.kl: ", 'did you mean "maths"?']),
-        ("models.other={organism: steps, hub: a/b}", ["models.other: give exactly one of organism, hub, path and api"]),
+        (
+            "models.other={organism: steps, hub: a/b}",
+            ["models.other: give exactly one of organism, hub, path, gguf and"],
+        ),
         ("models.other={revision: main}", ["models.other: give exactly one"]),
         ("name=a b", ["name: "]),
         ("train.objective=stf", ['train.objective: there is no objective "stf"; did you mean "sft"?']),
@@ -392,6 +395,8 @@ def test_pairs_may_be_listed(small):
         ("./folder", {"path": os.path.abspath("folder")}),
         ("/folder", {"path": "/folder"}),
         ("~/folder", {"path": os.path.expanduser("~/folder")}),
+        ("file.gguf", {"gguf": os.path.abspath("file.gguf")}),
+        ("{package: a_package, gguf: b/c.gguf}", {"package": "a_package", "gguf": "b/c.gguf"}),
     ],
 )
 def test_a_model_may_be_given_by_text(small, text, source):
