@@ -85,7 +85,8 @@ def lines(costs: GpuHours, study: Study, verbose: bool = False) -> Iterator[str]
         tokens = f"{read / MILLION:,.2f} million input tokens, {written / MILLION:,.2f} million output tokens"
         yield f"API {alias}: {tokens}; {paid}."
     for alias in sorted(costs.unpriced):
-        yield f"Not estimated: {alias}, of unknown size: declare models.{alias} as {{hub: ..., parameters: 8.0e+9}}."
+        example = "{hub: ..., parameters: 8.0e+9}"
+        yield f"Not estimated: {alias}, of unknown size: give models.{alias} parameters, as {example}."
     if any(benchmark.task for benchmark in study.benchmarks.values()):
         yield "Not estimated: completions for tasks of lm-eval, whose length only lm-eval knows."
     if verbose:

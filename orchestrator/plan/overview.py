@@ -18,7 +18,7 @@ from orchestrator.stages.transform import origin
 from orchestrator.store.stage import Stage
 from orchestrator.study.benchmarks import GradedBenchmark
 from orchestrator.study.load import without_secrets
-from orchestrator.study.models import HubModel, LocalModel
+from orchestrator.study.models import GGUFModel, HubModel, LocalModel
 from orchestrator.study.schema import Study
 from orchestrator.study.train import OF_LORA
 
@@ -178,7 +178,7 @@ def _without_benefit(pending: list[Stage], study: Study) -> Iterator[str]:
         yield f"Note: resources.train.zero has no benefit {lacks}: ZeRO splits a training over the GPUs of its workers."
     if study.resources.engine.gpus and not train.gpus and trains:
         yield "Note: resources.train.gpus is 0: trainings run on CPUs. For GPUs set resources: {train: {gpus: 1}}."
-    real = {alias for alias, model in study.models.items() if isinstance(model, HubModel | LocalModel)}
+    real = {alias for alias, model in study.models.items() if isinstance(model, HubModel | LocalModel | GGUFModel)}
     if not study.resources.engine.gpus and real & {stage.runtime.engine for stage in pending}:
         yield "Note: resources.engine.gpus is 0: models run on CPUs. For GPUs set resources: {engine: {gpus: 1}}."
 

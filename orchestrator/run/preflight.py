@@ -1,7 +1,7 @@
 """The checks of `offmodel run` before any work starts. Each mistake is one message that says what to change."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from evaluators.benchmarks import BENCHMARKS
@@ -12,15 +12,17 @@ from orchestrator.plan.files import gradable
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
-from orchestrator.stages import api_models, data, dataset, sample
+from orchestrator.stages import api_models, data, dataset, gguf, sample
+from orchestrator.stages.model import GGUFCheckpoint
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
-from orchestrator.study.models import LocalModel, Model, OrganismModel
+from orchestrator.study.models import GGUFModel, LocalModel, Model, OrganismModel
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError, study_errors
 from organisms import shipped
 from trainers import objectives
+from trainers.scratch import scratch_folder
 
 WEIGHTS = ("model", "train", "weights")
 TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
@@ -28,7 +30,7 @@ TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
     """Raise StudyError for the first mistake that would make a run of this plan fail. Reads data sets of the hub."""
-    with study_errors():
+    with study_errors(), scratch_folder() as scratch:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
         prompts = _check_prompts(plan)
@@ -37,18 +39,20 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         asked |= _check_changed_prompts(plan, records)
         problems = _check_problems(plan.study)
         hypotheses.check_parts(plan.study)
-        folders: list[Path] = []
+        folders: dict[str, Path] = {}
+        if any(isinstance(stage.settings, GGUFCheckpoint) for stage in plan.stages if stage not in records):
+            gguf.check_installed()
         to_ask = {stage.runtime.engine for stage in plan.stages if stage.kind == "sample" and stage not in records}
         for alias, model in plan.study.models.items():
             if alias in to_ask:
                 api_models.check_key(alias, model)
-            folder = _check_model(alias, model)
+            folder = _check_model(alias, model, scratch)
             if folder is not None:
-                folders.append(folder)
+                folders[alias] = folder
                 _check_tokens(plan.study, alias, folder, {"prompts": prompts, "rl_problems": problems, **asked})
-        _check_chat_templates(plan, records)
+        _check_chat_templates(plan, records, folders)
         _check_thinking(plan.study, folders)
-        _check_logits(plan)
+        _check_logits(plan, folders)
         _check_weights(plan, store, records)
 
 
@@ -123,15 +127,15 @@ def _check_problems(study: Study) -> list[str]:
     return _texts(chats)
 
 
-def _check_logits(plan: Plan) -> None:
+def _check_logits(plan: Plan, folders: Mapping[str, Path]) -> None:
     """Teachers whose logits are used have the student's tokenizer."""
     for trial in plan.trials:
         if trial.compares_logits:
-            _check_same_tokens(plan.study, trial.student, trial.teacher)
+            _check_same_tokens(folders, trial.student, trial.teacher)
 
 
-def _check_same_tokens(study: Study, student: str, teacher: str) -> None:
-    first, second = (_vocabulary(study.models[alias]) for alias in (student, teacher))
+def _check_same_tokens(folders: Mapping[str, Path], student: str, teacher: str) -> None:
+    first, second = (_vocabulary(folders.get(alias)) for alias in (student, teacher))
     if first is not None and second is not None and first != second:
         raise StudyError(
             f"pairs: {student} and {teacher} have different tokenizers, so the objective cannot compare their logits "
@@ -139,22 +143,26 @@ def _check_same_tokens(study: Study, student: str, teacher: str) -> None:
         )
 
 
-def _vocabulary(model: Model) -> dict[str, int] | None:
+def _vocabulary(folder: Path | None) -> dict[str, int] | None:
     """The tokens of a local model; None for a model of the hub, and for a tokenizer that only transformers can read."""
     from tokenizers import Tokenizer
 
-    folder = _check_model("", model)
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
     return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
 
 
-def _check_model(alias: str, model: Model) -> Path | None:
-    """The verified folder of a local model; None for a model of the hub or behind an API."""
+def _check_model(alias: str, model: Model, scratch: Path) -> Path | None:
+    """The verified folder of a local model; None for a model of the hub or behind an API. That of a GGUF file is made
+    in `scratch`, without weights."""
     if isinstance(model, OrganismModel):
         if not model.rebuild:
             shipped.verify(model.organism)
         return shipped.FOLDER / model.organism
+    if isinstance(model, GGUFModel):
+        with study_errors(f"models.{alias}"):
+            gguf.write_tokenizer(gguf.path_of(alias, model), scratch / alias)
+        return scratch / alias
     if not isinstance(model, LocalModel):
         return None
     folder = Path(model.path)
@@ -165,15 +173,21 @@ def _check_model(alias: str, model: Model) -> Path | None:
     return folder
 
 
-def _check_chat_templates(plan: Plan, records: dict[Stage, dict]) -> None:
+def _check_chat_templates(plan: Plan, records: dict[Stage, dict], folders: Mapping[str, Path]) -> None:
     """Local models that pending stages ask or train with chats have a chat template."""
     needed = {
         stage.inputs["base"].runtime.engine for stage in plan.stages if stage not in records and _has_chats(stage)
     }
-    for alias, model in plan.study.models.items():
-        if alias in needed and isinstance(model, LocalModel) and not _has_template(Path(model.path)):
+    for alias, folder in folders.items():
+        if alias in needed and not _has_template(folder):
+            model = plan.study.models[alias]
+            if isinstance(model, GGUFModel):
+                raise StudyError(
+                    f"models.{alias}: {model.gguf} has no chat template (tokenizer.chat_template), so chats cannot be "
+                    f"encoded: use the file of its instruction-tuned variant"
+                )
             raise StudyError(
-                f"models.{alias}: {model.path} has no chat template (chat_template.jinja, or chat_template in "
+                f"models.{alias}: {folder} has no chat template (chat_template.jinja, or chat_template in "
                 f"tokenizer_config.json), so chats cannot be encoded: add that of its instruction-tuned variant"
             )
 
@@ -191,7 +205,7 @@ def _has_template(folder: Path) -> bool:
     return bool(in_config) or (folder / "chat_template.jinja").is_file()
 
 
-def _check_thinking(study: Study, folders: list[Path]) -> None:
+def _check_thinking(study: Study, folders: Mapping[str, Path]) -> None:
     """Some model's chat template must have a thinking switch if the study sets it."""
     switched = {
         f"benchmarks.{name}.thinking": b.thinking
@@ -199,7 +213,7 @@ def _check_thinking(study: Study, folders: list[Path]) -> None:
         if isinstance(b, GradedBenchmark)
     }
     switched["sampling.thinking"] = study.sampling.thinking
-    templates = (path for folder in folders for path in folder.glob("*") if path.name in TEMPLATES)
+    templates = (path for folder in folders.values() for path in folder.glob("*") if path.name in TEMPLATES)
     if len(folders) < len(study.models) or any(SWITCH in path.read_text() for path in templates):
         return  # A template has the switch, or may have it: those of hub models are not read here.
     for where, thinking in switched.items():

@@ -1,4 +1,7 @@
-"""The stage `model`: a checkpoint to start from. Organisms are unpacked or trained; other models are referred to."""
+"""The stage `model`: a checkpoint to start from.
+
+Organisms are unpacked or trained, and GGUF files converted. Other models are referred to.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.suggest import did_you_mean
+from orchestrator.stages import gguf
 from orchestrator.stages.api_models import APISettings, api_settings
-from orchestrator.store.checkpoints import folder_checksums
+from orchestrator.store.checkpoints import file_checksum, folder_checksums, has_changed
 from orchestrator.store.context import StageContext
 from orchestrator.store.stage import Runtime, Stage
-from orchestrator.study.models import HubModel, LocalModel, Model, OrganismModel
+from orchestrator.study.models import GGUFModel, HubModel, LocalModel, Model, OrganismModel
 from organisms import shipped
 from organisms.recipes import RECIPES, Recipe
 
@@ -45,16 +49,25 @@ class LocalCheckpoint:
     sha256: Mapping[str, str]
 
 
-ModelSettings = ShippedOrganism | TrainedOrganism | HubCheckpoint | LocalCheckpoint | APISettings
+@dataclass(frozen=True, kw_only=True)
+class GGUFCheckpoint:
+    """The GGUF file `runtime.gguf`, by its SHA-256, converted by this version of gguf.py."""
+
+    gguf_sha256: str
+    version: int
+
+
+ModelSettings = ShippedOrganism | TrainedOrganism | HubCheckpoint | LocalCheckpoint | GGUFCheckpoint | APISettings
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRuntime(Runtime):
     path: str | None = None
+    gguf: str | None = None
 
 
 def stage(alias: str, model: Model, cpus: float) -> Stage:
-    """A model of the study. Raises ValueError for an unknown organism or a folder without a checkpoint."""
+    """A model of the study. Raises ValueError for an unknown organism, and for files that are missing."""
     settings: ModelSettings
     name, runtime = "local", ModelRuntime(engine=alias)
     if isinstance(model, OrganismModel):
@@ -72,11 +85,16 @@ def stage(alias: str, model: Model, cpus: float) -> Stage:
         name, settings = model.served.model, api_settings(model.served)
     elif isinstance(model, HubModel):
         name, settings = model.hub, HubCheckpoint(hub=model.hub, revision=model.revision)
+    elif isinstance(model, GGUFModel):
+        file = gguf.path_of(alias, model)
+        name, settings = "gguf", GGUFCheckpoint(gguf_sha256=file_checksum(file), version=gguf.VERSION)
+        runtime = ModelRuntime(engine=alias, cpus=cpus, gguf=str(file))
     else:
         assert isinstance(model, LocalModel)
         folder = Path(model.path).resolve()
         if not (folder / "config.json").is_file():
-            raise ValueError(f"models.{alias}: {model.path} is not a checkpoint: it has no config.json")
+            what = "a GGUF file: write gguf in place of path" if folder.suffix == ".gguf" else "it has no config.json"
+            raise ValueError(f"models.{alias}: {model.path} is not a checkpoint: {what}")
         settings = LocalCheckpoint(sha256=folder_checksums(folder))
         runtime = ModelRuntime(engine=alias, path=str(folder))
     # The alias is not part of the name: the same model under another alias has the same address.
@@ -95,6 +113,8 @@ def run(context: StageContext) -> dict[str, Any]:
             return {"hub": settings.hub, "commit": commit}
         case LocalCheckpoint():
             return {}
+        case GGUFCheckpoint():
+            return _converted(Path(context.stage.runtime.gguf), settings.gguf_sha256, context.out)
         case ShippedOrganism():
             shipped.unpack(settings.organism, context.out)
             return {}
@@ -104,3 +124,12 @@ def run(context: StageContext) -> dict[str, Any]:
     cpus = int(context.stage.runtime.cpus)
     pretrain(settings.recipe, context.out, cpus, lambda step, loss: losses.append(loss))
     return {"steps": len(losses), "last_loss": losses[-1]}
+
+
+def _converted(file: Path, sha256: str, out: Path) -> dict[str, Any]:
+    if file_checksum(file) != sha256:
+        raise has_changed(file)
+    name = gguf.convert(file, out)
+    if file_checksum(file) != sha256:  # It was written while it was read.
+        raise has_changed(file)
+    return {"name": name}

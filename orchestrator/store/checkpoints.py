@@ -17,7 +17,12 @@ IGNORED = (
 def folder_checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of the files that decide what a checkpoint computes, by file name."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not any(map(path.match, IGNORED)))
-    return {path.name: _sha256(path, *_state(path)) for path in files}
+    return {path.name: file_checksum(path) for path in files}
+
+
+def file_checksum(path: Path) -> str:
+    """The SHA-256 of a file, which is read again only after it was written."""
+    return _sha256(path, *_state(path))
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -51,8 +56,13 @@ def checkpoint_of(store: Store, address: str, path: str | None) -> str:
     if path is None:
         return str(store.folder(address, record))
     if folder_checksums(Path(path)) != settings["sha256"]:
-        raise ValueError(
-            f"{path} has changed since the study was planned, and its results would count as those of the earlier "
-            f"model: restore it, or start the study again with the changed model"
-        )
+        raise has_changed(path)
     return path
+
+
+def has_changed(path: str | Path) -> ValueError:
+    """The error for a model that is no longer the one that was planned."""
+    return ValueError(
+        f"{path} has changed since the study was planned, and its results would count as those of the earlier model: "
+        f"restore it, or start the study again with the changed model"
+    )

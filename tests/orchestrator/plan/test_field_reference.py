@@ -38,7 +38,7 @@ def test_the_page_has_every_key_and_kind():
         assert f"`{kind}`" in page
     assert "| `select` | verifier, majority | `verifier` |" in page
     assert "| `direction` |" in page  # an option of an objective
-    assert "| `models.<name>.hub` | text | one of organism, hub, path, trained_from, api |" in page
+    assert "| `models.<name>.hub` | text | one of organism, hub, path, gguf, trained_from, api |" in page
     assert "| `conditions.<name>.kind` | text | the name |" in page
     assert "| `prompts.n` | whole number or all | `all` |" in page
     assert [line for line in page.splitlines() if line.endswith("|  |")] == []  # Every option has a meaning.

@@ -64,7 +64,7 @@ def test_a_model_of_unknown_size_is_not_estimated_and_toy_models_cost_nothing(sm
     study = small(*ALONE)
     assert list(lines(bill(study), study)) == []
     study = small(*ALONE, "models.words=a/words")
-    assert "declare models.words as {hub: ..., parameters: 8.0e+9}" in "\n".join(lines(bill(study), study))
+    assert "give models.words parameters, as {hub: ..., parameters: 8.0e+9}" in "\n".join(lines(bill(study), study))
 
 
 def test_a_plan_does_not_read_the_hub(small, monkeypatch, capsys, tmp_path):

@@ -4,6 +4,7 @@ import http.server
 import json
 import shutil
 import socket
+import sys
 import threading
 from functools import partial
 
@@ -18,6 +19,7 @@ from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
 from organisms import shipped
 from organisms.rows import benchmark_rows
+from tests.gguf_file import write_gguf
 
 GRPO = ["train.objective={kind: grpo, num_generations: 3}", "recoveries={}"]
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, prompt: '{problem}', max_tokens: 8}"
@@ -204,6 +206,38 @@ def test_a_model_folder_without_a_chat_template(small, tmp_path):
     config = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template}))
     preflight(small(f"models.student={folder}"))
+
+
+def test_a_gguf_file_is_checked_as_a_model_folder_is(small, tmp_path):
+    file = write_gguf(tmp_path / "toy.gguf")
+    preflight(small(f"models.student={file}"))
+    message = refused(small(f"models.student={file}", "max_model_len=4096"))
+    assert "max_model_len: 4096 is more than the 2048 tokens of models.student" in message
+    message = refused(small(f"models.student={file}", "max_model_len=40"))
+    assert "tokens for models.student, whose max_model_len is 40" in message
+    message = refused(small(f"models.student={file}", "train.objective=on_policy_distillation", "recoveries={}"))
+    assert "pairs: student and words have different tokenizers" in message
+
+
+def test_a_gguf_file_without_a_chat_template(small, tmp_path):
+    file = write_gguf(tmp_path / "toy.gguf", template=None)
+    message = refused(small(f"models.student={file}"))
+    assert f"models.student: {file} has no chat template" in message
+    assert "use the file of its instruction-tuned variant" in message
+
+
+def test_a_gguf_file_that_would_be_converted_wrongly(small, tmp_path):
+    file = write_gguf(tmp_path / "toy.gguf", pre="unheard")
+    assert f"models.student: {file}: its pre-tokenizer unheard is not known" in refused(small(f"models.student={file}"))
+
+
+def test_a_gguf_file_without_the_package_that_converts_it(small, tmp_path, monkeypatch, publish):
+    study = small(f"models.student={write_gguf(tmp_path / 'toy.gguf')}")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    assert "the package gguf, which is not installed: pip install gguf" in refused(study)
+    (stage,) = (stage for stage in build_plan(study).stages if stage.name == "gguf")
+    publish(Store(study.store), stage, {"config.json": b"{}"})
+    preflight(study)  # It is converted already.
 
 
 def test_benchmark_rows_of_another_type(small, write):

@@ -188,7 +188,7 @@ def test_an_api_may_teach(small):
             [FAR, "conditions.low={kind: perplexity_filter, quantiles: [0, 0.5], train: {loss_on: after_reasoning}}"],
             "conditions.low: train.loss_on: after_reasoning needs",
         ),
-        ([FAR, "models.words.path=here"], "exactly one of organism, hub, path, trained_from and api"),
+        ([FAR, "models.words.path=here"], "exactly one of organism, hub, path, gguf, trained_from and api"),
         (["models.words={organism: words, key_env: KEY}"], "key_env: has no effect"),
         ([FAR, "models.words.extra={stream: true}"], "extra: stream cannot be set here"),
         ([FAR, "models.words.base_url='https://me:secret@far.example/v1'"], "models.words.base_url"),

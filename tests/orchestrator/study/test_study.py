@@ -28,7 +28,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("benchmarks.maths.promt=x", ['benchmarks.maths.promt: unknown key; did you mean "prompt"?']),
         (
             "models.other={organsm: steps}",
-            ["models.other: give exactly one of organism, hub, path, trained_from and api"],
+            ["models.other: give exactly one of organism, hub, path, gguf, trained_from and api"],
         ),
         ("models.other={hub: a/b, revison: x}", ['models.other.revison: unknown key; did you mean "revision"?']),
         ("models.other={hub: a/b, key_env: KEY}", ["models.other.key_env: has no effect here: it is for models beh"]),
@@ -93,7 +93,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("measures.kl=[mats]", ["measures.kl: ", 'did you mean "maths"?']),
         (
             "models.other={organism: steps, hub: a/b}",
-            ["models.other: give exactly one of organism, hub, path, trained_from and api"],
+            ["models.other: give exactly one of organism, hub, path, gguf, trained_from and api"],
         ),
         ("models.other={revision: main}", ["models.other: give exactly one"]),
         ("name=a b", ["name: "]),
@@ -398,6 +398,8 @@ def test_pairs_may_be_listed(small):
         ("./folder", {"path": os.path.abspath("folder")}),
         ("/folder", {"path": "/folder"}),
         ("~/folder", {"path": os.path.expanduser("~/folder")}),
+        ("file.gguf", {"gguf": os.path.abspath("file.gguf")}),
+        ("{package: a_package, gguf: b/c.gguf}", {"package": "a_package", "gguf": "b/c.gguf"}),
     ],
 )
 def test_a_model_may_be_given_by_text(small, text, source):
