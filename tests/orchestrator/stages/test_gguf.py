@@ -128,7 +128,7 @@ def test_a_file_in_a_package_is_the_same_model(small, file, package):
         ("{package: json, gguf: toy.gguf}", "the package json has no file toy.gguf; known are none"),
         ("{package: has-a-model, gguf: x}", "models.student.package: .*is not of the form"),
         ("{package: has_a_model, gguf: /x.gguf}", "models.student.gguf: give the path within the package has_a_model"),
-        ("{package: has_a_model}", "models.student: give exactly one of organism, hub, path, gguf, trained_from and api"),
+        ("{package: has_a_model}", "models.student: give exactly one of organism, hub, path, gguf, trained_from"),
     ],
 )
 @pytest.mark.usefixtures("package")
