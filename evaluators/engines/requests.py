@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from evaluators.engines.chat_template import Chat, Thinking
+from evaluators.identity import added
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
-    """How to sample, with vLLM's names. Temperature 0 is greedy.
+    """How to sample, with vLLM's names. Temperature 0 is greedy; `top_k` 0 and `min_p` 0 leave out no token.
 
     With `options`, each a single token, the completion is the option with the highest log-probability.
     """
@@ -35,6 +36,8 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     thinking: Thinking | None = None
     options: tuple[str, ...] = ()
+    top_k: int = added(0)
+    min_p: float = added(0.0)
 
     def seed_of(self, request: Request, sample: int = 0) -> int | None:
         """The seed of one sample of a request; None for greedy decoding, which uses none."""

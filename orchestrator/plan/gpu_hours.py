@@ -86,8 +86,8 @@ def lines(costs: GpuHours, study: Study, verbose: bool = False) -> Iterator[str]
         yield f"API {alias}: {tokens}; {paid}."
     for alias in sorted(costs.unpriced):
         yield f"Not estimated: {alias}, of unknown size: declare models.{alias} as {{hub: ..., parameters: 8.0e+9}}."
-    if any(benchmark.task for benchmark in study.benchmarks.values()):
-        yield "Not estimated: completions for tasks of lm-eval, whose length only lm-eval knows."
+    if any(benchmark.longest is None for benchmark in study.benchmarks.values()):
+        yield "Not estimated: completions for tasks of lm-eval without max_tokens, whose length only lm-eval knows."
     if verbose:
         yield f"Assumptions (cost_assumptions): {study.cost_assumptions}."
 

@@ -15,7 +15,7 @@ from orchestrator.run import tracking
 from orchestrator.stages import api_models, data, sample
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
-from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
 from orchestrator.study.models import LocalModel, Model, OrganismModel
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError, study_errors
@@ -88,10 +88,10 @@ def _check_changed_prompts(plan: Plan, records: dict[Stage, dict]) -> dict[str, 
 def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
     """The texts of a benchmark's prompts, all of whose rows can be graded."""
     with study_errors(f"benchmarks.{name}"):
-        if benchmark.task is not None:
+        if isinstance(benchmark, LmEvalBenchmark):
             from evaluators import lm_eval_tasks
 
-            lm_eval_tasks.check(benchmark.task)
+            lm_eval_tasks.check(benchmark.task, benchmark.sampling)
             return []
         assert isinstance(benchmark, GradedBenchmark)
         return _texts(chats_of(benchmark.kind, gradable(benchmark), benchmark.prompt, benchmark.system))
@@ -188,11 +188,7 @@ def _has_template(folder: Path) -> bool:
 
 def _check_thinking(study: Study, folders: list[Path]) -> None:
     """Some model's chat template must have a thinking switch if the study sets it."""
-    switched = {
-        f"benchmarks.{name}.thinking": b.thinking
-        for name, b in study.benchmarks.items()
-        if isinstance(b, GradedBenchmark)
-    }
+    switched = {f"benchmarks.{name}.thinking": benchmark.thinking for name, benchmark in study.benchmarks.items()}
     switched["sampling.thinking"] = study.sampling.thinking
     templates = (path for folder in folders for path in folder.glob("*") if path.name in TEMPLATES)
     if len(folders) < len(study.models) or any(SWITCH in path.read_text() for path in templates):

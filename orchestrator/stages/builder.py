@@ -136,7 +136,7 @@ class Builder:
         check_known("benchmarks", name, self.study.benchmarks, "the study's benchmarks")
         if changes and self.study.benchmarks[name].task is not None:
             raise ValueError(
-                f"benchmarks: {name} is a task of lm-eval, which defines its own prompts and sampling, and this "
+                f"benchmarks: {name} is a task of lm-eval, which defines its own prompts and scores, and this "
                 f"condition changes them: use a benchmark such as math500"
             )
         return changed(self.study.benchmarks[name], f"benchmarks.{name}", changes)

@@ -17,6 +17,7 @@ from evaluators.engines.prefill import Prefill, PrefillText
 from evaluators.engines.requests import Request, SamplingParams
 from evaluators.engines.thinking import strip_reasoning
 from evaluators.evaluate import chats_of, example_ids
+from evaluators.lm_eval_tasks.task import TaskSampling
 from orchestrator.stages import api_models, data
 from orchestrator.store.checkpoints import checkpoint_of, local_path
 from orchestrator.store.context import StageContext
@@ -49,7 +50,8 @@ class BenchmarkPrompts:
 class TaskPrompts:
     """A task of lm-eval, which writes its own prompts and grades its own completions.
 
-    `source` identifies a file of rows in place of the task's own data set. `version` is lm-eval's.
+    `source` identifies a file of rows in place of the task's own data set. `sampling` takes the place of the task's own
+    settings. `version` is lm-eval's.
     """
 
     task: str
@@ -58,6 +60,7 @@ class TaskPrompts:
     seed: int
     chat: bool
     shots: int | None
+    sampling: TaskSampling
     version: str
 
 
@@ -73,7 +76,7 @@ Prompts = data.PromptData | BenchmarkPrompts | TaskPrompts | RephrasePrompts
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings:
-    """What decides a sample. `sampling_params` is None for a task of lm-eval.
+    """What decides a sample. `sampling_params` is None for a task of lm-eval, whose prompts have its sampling.
 
     With `prefill`, completions begin with the start of those of the input `prefill`, a sample of the same benchmark.
     `dtype` and `max_model_len` belong to vLLM engines and are None for a model behind an API.
@@ -100,7 +103,7 @@ class SampleRuntime(Runtime):
 
 def of_prompts(model: Stage, study: Study) -> Stage:
     """Completions of an untrained model for the study's training prompts."""
-    api_models.check_answers(model, study.sampling.thinking)
+    api_models.check_answers(model, study.sampling, "sampling")
     prompts, sampling_params = data.prompt_data(study.prompts), SamplingParams(**study.sampling.model_dump())
     location = study.prompts.source
     return _stage(f"{model.name}-answers", study, {"base": model}, prompts, sampling_params, location=location)
@@ -174,6 +177,7 @@ def _benchmark_prompts(benchmark: Benchmark) -> BenchmarkPrompts | TaskPrompts:
             seed=benchmark.seed,
             chat=benchmark.chat,
             shots=benchmark.shots,
+            sampling=benchmark.sampling,
             version=data.version_of("lm_eval"),
         )
     assert isinstance(benchmark, GradedBenchmark)
@@ -187,6 +191,8 @@ def _sampling_params(benchmark: Benchmark) -> SamplingParams | None:
         max_tokens=benchmark.longest,
         temperature=benchmark.temperature,
         top_p=benchmark.top_p,
+        top_k=benchmark.top_k,
+        min_p=benchmark.min_p,
         n=benchmark.samples,
         thinking=benchmark.thinking,
         options=BENCHMARKS.module(benchmark.kind).OPTIONS if benchmark.answer_by == "logprob" else (),
@@ -314,6 +320,7 @@ def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
         n=prompts.n,
         seed=prompts.seed,
         shots=prompts.shots,
+        sampling=prompts.sampling,
     )
 
     def generate(requests: list[Request], params: SamplingParams) -> Iterator[tuple[int, Any]]:

@@ -206,7 +206,16 @@ def test_training_settings_change_trainings_and_no_earlier_stage(demo, override)
 
 
 @pytest.mark.parametrize(
-    "override", ["prompts.n=1000", "prompts.seed=1", "prompts.system=hi", "sampling.temperature=0.5", "sampling.seed=1"]
+    "override",
+    [
+        "prompts.n=1000",
+        "prompts.seed=1",
+        "prompts.system=hi",
+        "sampling.temperature=0.5",
+        "sampling.seed=1",
+        "sampling.top_k=5",
+        "sampling.min_p=0.1",
+    ],
 )
 def test_other_prompts_or_sampling_change_all_trainings_on_them(demo, override):
     before, after = build_plan(demo()), build_plan(demo(override))
@@ -266,6 +275,16 @@ def test_measures_add_stages_and_change_none(demo):
                 False,
             )
             assert ours.inputs["data"].settings.sampling_params.temperature == 1.0
+
+
+def test_kl_is_estimated_from_samples_of_all_tokens(small):
+    maths = "{kind: math500, source: synthetic, n: 5, temperature: 0.5, top_p: 0.9, top_k: 5, min_p: 0.1}"
+    plan = build_plan(small("measures={kl: [maths]}", f"benchmarks.maths={maths}"))
+    scored, drawn = (plan.trials[0].points[0].measured[measure]["maths"][0] for measure in ("score", "kl"))
+    params = scored.inputs["generations"].settings.sampling_params
+    assert (params.temperature, params.top_p, params.top_k, params.min_p) == (0.5, 0.9, 5, 0.1)
+    params = drawn.inputs["data"].settings.sampling_params
+    assert (params.temperature, params.top_p, params.top_k, params.min_p) == (1.0, 1.0, 0, 0.0)
 
 
 @pytest.mark.parametrize("override", ["dtype=bfloat16", "max_model_len=256"])

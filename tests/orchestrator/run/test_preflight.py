@@ -268,6 +268,14 @@ def test_thinking_that_no_template_switches(small, override):
 
 
 @pytest.mark.slow
+def test_sampling_that_a_task_of_lm_eval_does_not_take(small):
+    message = refused(small("benchmarks.more={kind: 'lm_eval:mmlu_anatomy', n: 2, max_tokens: 9}"))
+    assert "benchmarks.more: lm_eval:mmlu_anatomy compares log-probabilities" in message
+    message = refused(small("benchmarks.more={kind: 'lm_eval:gsm8k', n: 2, thinking: off}"))
+    assert "benchmarks.more.thinking: no model's chat template has a switch" in message
+
+
+@pytest.mark.slow
 def test_a_task_that_lm_eval_does_not_have(small):
     message = refused(small("benchmarks.more={kind: 'lm_eval:gsm9k', n: 2}"))
     assert "benchmarks.more: " in message

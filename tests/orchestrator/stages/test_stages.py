@@ -316,7 +316,11 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
     rows.write_text("".join(json.dumps(row) + "\n" for row in benchmark_rows("math500", 6, 0)))
     asked = []
     plan = build_plan(
-        small(f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', source: {rows}, n: 4}}", "max_model_len=512")
+        small(
+            f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', source: {rows}, n: 4, samples: 2, temperature: 0.5, "
+            "max_tokens: 64}",
+            "max_model_len=512",
+        )
     )
     stage = plan.trials[0].untrained_scores["task"]
     perform(model.run, stage.inputs["generations"].inputs["base"])
@@ -325,7 +329,7 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
     graded, _ = perform(evaluate.run, stage, nobody)
     answered = sample.generations_of(folder)
     gold = [row["answer"] for row in map(json.loads, rows.read_text().splitlines())]
-    assert {one.completions[0].text for one in answered} == {"$4$"}
+    assert {tuple(completion.text for completion in one.completions) for one in answered} == {("$4$", "$4$")}
     assert graded["accuracy"] in [n / 4 for n in range(1 + gold.count("4"))]
     assert graded["figures"]["exact_match,none"] == graded["accuracy"]
     assert graded["groups"] == {"task": {"hendrycks_math500": graded["accuracy"]}}
@@ -333,16 +337,18 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
     assert weights == Weights(stage.inputs["generations"].inputs["base"].address, None)
     assert len(requests) == 4
     assert sampling_params.stop
+    assert (sampling_params.n, sampling_params.temperature, sampling_params.max_tokens) == (2, 0.5, 64)
+    assert (facts["tokens"], graded["samples"]) == (8, 2)
 
 
-def by_ids(engine, weights, what, requests, *how):
+def by_ids(engine, weights, what, requests, params):
     """Answers prompts of token ids with 4, between dollars as this task wants it."""
     yield [
         (
             i,
             RequestOutput(
                 prompt_token_ids=tuple(r.prompt),
-                completions=(Completion(token_ids=(10,), text="$4$", truncated=False),),
+                completions=(Completion(token_ids=(10,), text="$4$", truncated=False),) * params.n,
             ),
         )
         for i, r in enumerate(requests)
