@@ -73,7 +73,7 @@ def check_asked(model: Stage, name: str, benchmark: Benchmark) -> None:
     where = f"benchmarks.{name}: {model.name} is behind an API, which shows no log-probabilities:"
     if isinstance(benchmark, LmEvalBenchmark):
         raise ValueError(
-            f"benchmarks.{name}: lm-eval tasks are not supported for API models, as {model.name}; use math500, "
+            f"benchmarks.{name}: lm-eval tasks are not supported for API models, as {model.name}; use math500, gsm8k, "
             f"olympiadbench, ifeval or mmlu"
         )
     assert isinstance(benchmark, GradedBenchmark)

@@ -84,17 +84,24 @@ def prompt_data(prompts: Prompts) -> PromptData:
 
 def benchmark_data(benchmark: Benchmark) -> ExampleData:
     """What identifies a benchmark's examples; not for tasks of lm-eval. Raises ValueError for a missing file."""
-    hub, configuration, split = BENCHMARKS.module(benchmark.kind).HUB
-    own = f"hub:{hub}:{configuration}" if configuration else f"hub:{hub}"
-    source = own if benchmark.source is None else identity(benchmark.source)
+    hub, _, split = BENCHMARKS.module(benchmark.kind).HUB
+    source = _identity(benchmark.kind, benchmark.source or hub)
     split = "test" if benchmark.source == SYNTHETIC else split
     return ExampleData(kind=benchmark.kind, source=source, n=benchmark.n, seed=benchmark.seed, split=split)
 
 
 def problem_data(problems: Problems) -> ExampleData:
     """What identifies the problems for RL. Raises ValueError for a missing file."""
-    source = identity(problems.source)
-    return ExampleData(kind=problems.kind, source=source, n=problems.n, seed=problems.seed, split="train")
+    source, split = _identity(problems.kind, problems.source), "train"
+    if problems.source == BENCHMARKS.module(problems.kind).HUB[0]:
+        split = BENCHMARKS.module(problems.kind).TRAIN or split
+    return ExampleData(kind=problems.kind, source=source, n=problems.n, seed=problems.seed, split=split)
+
+
+def _identity(kind: str, source: str) -> str:
+    """What identifies a source of a benchmark's rows; of its own data set also the configuration."""
+    hub, configuration, _ = BENCHMARKS.module(kind).HUB
+    return f"hub:{hub}:{configuration}" if source == hub and configuration else identity(source)
 
 
 def load_prompts(prompts: Prompts) -> list[Chat]:
@@ -155,7 +162,7 @@ def read_examples(examples: ExampleData, location: str | None, store: Store | No
     module = BENCHMARKS.module(examples.kind)
     hub, configuration, _ = module.HUB
     source = location or hub
-    rows = _read(examples.source, source, configuration if location is None else None, examples.split, store)
+    rows = _read(examples.source, source, configuration if source == hub else None, examples.split, store)
     check_columns(rows, module.COLUMNS, source)
     if examples.n is not None and len(rows) < examples.n:
         raise ValueError(

@@ -55,11 +55,13 @@ def _measures(study: Study) -> Iterator[str]:
 
 
 def _problems(study: Study) -> Iterator[str]:
-    """RL problems from the data set on which a benchmark is evaluated. A run compares the rows of other sources."""
+    """RL problems from the rows on which a benchmark is evaluated. A run compares the rows of other sources."""
     if (problems := study.rl_problems) is None or problems.source == SYNTHETIC or problems.source.endswith(".jsonl"):
         return
     for name, benchmark in study.benchmarks.items():
         graded = BENCHMARKS.module(benchmark.kind) if isinstance(benchmark, GradedBenchmark) else None
+        if graded and graded.TRAIN and problems.kind == benchmark.kind and problems.source == graded.HUB[0]:
+            continue  # The problems are of a split of their own.
         if problems.source == (benchmark.source or (graded and graded.HUB[0])):
             yield (
                 f"rl_problems.source: {problems.source} is the source of benchmarks.{name}, so its score would be "

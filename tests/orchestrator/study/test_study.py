@@ -185,7 +185,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ),
         (
             "rl_problems={kind: 'lm_eval:gsm8k', source: x, n: 1, max_tokens: 1}",
-            ["rl_problems.kind: ", "known are ifeval"],
+            ["rl_problems.kind: ", "known are gsm8k, ifeval"],
         ),
         ("rl_problems={kind: mmlu, source: x, n: 0, max_tokens: 1}", ["rl_problems.n: ", "greater than 0"]),
         ("rl_problems={kind: mmlu, source: x, n: 1}", ["rl_problems.max_tokens: missing"]),
@@ -231,6 +231,12 @@ def test_a_mistake_has_a_message_with_its_place(small, override, parts):
 def test_parts_that_do_not_fit_each_other_are_refused(small, overrides, part):
     with pytest.raises(StudyError, match=part):
         build_plan(small(*overrides))
+
+
+@pytest.mark.parametrize("source", ["null", "openai/gsm8k"])
+def test_problems_may_be_of_the_training_split_of_a_benchmarks_data_set(small, source):
+    problems = "rl_problems={kind: gsm8k, source: openai/gsm8k, n: 5, max_tokens: 8}"
+    build_plan(small(problems, f"benchmarks.gsm={{kind: gsm8k, source: {source}, n: 5}}"))
 
 
 def test_a_refused_value_that_is_inherited_is_undone_as_its_message_says(small):
