@@ -1,15 +1,9 @@
-"""Settings that were added when results were stored already."""
+"""Settings that were added when results were stored already.
 
-from dataclasses import field
-from typing import Any
+A dataclass field with the metadata ADDED is left out of a stage's identity where it has its default, so that a setting
+which changes nothing by default keeps the addresses of stored stages; see orchestrator/store/stage.py.
+"""
 
-ADDED = "added"
+from types import MappingProxyType
 
-
-def added(default: Any) -> Any:
-    """A dataclass field that is left out of a stage's identity where it has this default.
-
-    So a new setting that changes nothing by default keeps the addresses of stored stages; see
-    orchestrator/store/stage.py.
-    """
-    return field(default=default, metadata={ADDED: True})
+ADDED = MappingProxyType({"added": True})

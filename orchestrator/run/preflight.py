@@ -13,12 +13,13 @@ from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
 from orchestrator.stages import api_models, data, sample
-from orchestrator.store.stage import Stage
+from orchestrator.store.stage import Stage, closure
 from orchestrator.store.store import Store
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
 from orchestrator.study.models import LocalModel, Model, OrganismModel
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import StudyError, study_errors
+from orchestrator.study.settings import StudyError, check_known, study_errors
+from orchestrator.study.train import ALL_LINEAR
 from organisms import shipped
 from trainers import objectives
 
@@ -48,6 +49,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
                 _check_tokens(plan.study, alias, folder, {"prompts": prompts, "rl_problems": problems, **asked})
         _check_chat_templates(plan, records)
         _check_thinking(plan.study, folders)
+        _check_target_modules(plan)
         _check_logits(plan)
         _check_weights(plan, store, records)
 
@@ -199,6 +201,38 @@ def _check_thinking(study: Study, folders: list[Path]) -> None:
                 f"{where}: no model's chat template has a switch to turn it {thinking}: leave it out, or use empty, "
                 f"which prefills an empty reasoning block"
             )
+
+
+def _check_target_modules(plan: Plan) -> None:
+    """The modules that trainings name are in the checkpoints of students on this machine. A training checks them again,
+    in the model that it has loaded."""
+    named: dict[str, set[str]] = {}
+    for trial in plan.trials:
+        for stage in closure(trial.stages()):
+            lora = stage.settings.train.lora if stage.kind == "train" else None
+            if lora is not None and lora.target_modules != ALL_LINEAR:
+                named.setdefault(trial.student, set()).update(lora.target_modules)
+    for alias, names in named.items():
+        folder = _check_model(alias, plan.study.models[alias])
+        modules = _matrices(folder) if folder is not None else set()
+        for name in sorted(names):
+            if modules and not any(f".{module}".endswith(f".{name}") for module in modules):
+                layers = sorted({module.rpartition(".")[2] for module in modules})
+                check_known("train.target_modules", name, layers, f"the layers of models.{alias}")
+
+
+def _matrices(folder: Path) -> set[str]:
+    """The modules of a checkpoint whose weights are a matrix, as those of linear layers are; reads no weights."""
+    found = set()
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        found |= {
+            name.removesuffix(".weight")
+            for name, tensor in header.items()
+            if name.endswith(".weight") and len(tensor["shape"]) == 2
+        }
+    return found
 
 
 def _check_tokens(study: Study, alias: str, folder: Path, texts: dict[str, list[str]]) -> None:

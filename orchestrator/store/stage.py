@@ -2,7 +2,7 @@
 
 The identity of a stage is its kind, the version of that kind's code, its settings and the identities of its inputs.
 Resources, paths and retries are not part of it, so a stage has the same identity on a laptop and on a cluster. Nor is a
-setting that was `added` later and has its default, so that stages stored before it keep their addresses.
+setting that was added later (ADDED) and has its default, so that stages stored before it keep their addresses.
 """
 
 import hashlib
@@ -81,7 +81,7 @@ def _plain(value: Any) -> Any:
     """Dataclasses as dicts, at any depth; other values unchanged."""
     if is_dataclass(value):
         held = [(each, getattr(value, each.name)) for each in fields(value)]
-        return {each.name: _plain(one) for each, one in held if ADDED not in each.metadata or one != each.default}
+        return {each.name: _plain(one) for each, one in held if each.metadata != ADDED or one != each.default}
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

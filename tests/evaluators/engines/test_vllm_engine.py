@@ -270,6 +270,24 @@ def untrained(folder: Path, rank: int = 8) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("modules", [["q_proj", "v_proj"], ["down_proj"], ["up_proj", "layers.1.self_attn.k_proj"]])
+def test_an_adapter_on_some_layers_has_the_logprobs_of_peft(engine, tmp_path, modules):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, target_modules=modules, lora_dropout=0.3, task_type="CAUSAL_LM", init_lora_weights=False)
+    folder = tmp_path / "train" / "-".join(modules)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
+    request = Request(prompt=CHATS[1], prefill="first take red fox")
+    ((_, found),) = engine.score([request], adapter=folder)
+    expected, _ = reference_logprobs(encode(engine.tokenizer, request.prompt), found.token_ids, folder)
+    assert found.logprobs == pytest.approx(expected, abs=1e-3)
+    ((_, base),) = engine.score([request])
+    assert base.logprobs != pytest.approx(expected, abs=1e-2)
+
+
 def test_an_adapter_without_effect_is_refused_each_time(engine, tmp_path):
     folder = untrained(tmp_path / "train" / "untrained")
     for _ in range(2):

@@ -12,6 +12,7 @@ from orchestrator.stages.data import PromptData
 from orchestrator.stages.train import at_step
 from orchestrator.study.schema import Pair
 from orchestrator.study.settings import StudyError
+from trainers.settings import Lora
 
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 40, prompt: '{problem}', max_tokens: 96}"
 BY_GRPO = (
@@ -298,8 +299,28 @@ def test_lora_settings_do_not_matter_for_full_weights(demo):
         return study.model_copy(update={"train": study.train.model_copy(update={"tuning": "full", **unused})})
 
     full = fingerprints(build_plan(demo("train.tuning=full")))
-    assert full == fingerprints(build_plan(full_weights(demo(), lora_r=2, lora_alpha=1)))
+    unused = {"lora_r": 2, "lora_alpha": 1, "target_modules": ["q_proj"], "lora_dropout": 0.1}
+    assert full == fingerprints(build_plan(full_weights(demo(), **unused)))
     assert full != fingerprints(build_plan(demo()))
+
+
+def test_modules_and_dropout_change_trainings_and_the_order_of_modules_does_not(demo):
+    plain, drawn = fingerprints(build_plan(demo()), "train"), []
+    for override in ("target_modules=[v_proj, q_proj]", "target_modules=[q_proj, v_proj]", "lora_dropout=0.1"):
+        drawn.append(fingerprints(build_plan(demo(f"train.{override}")), "train"))
+        assert not plain & drawn[-1]
+    assert drawn[0] == drawn[1] != drawn[2]
+    same = demo("train.target_modules=all-linear", "train.lora_dropout=0.0")
+    assert fingerprints(build_plan(same), "train") == plain
+
+
+def test_further_training_keeps_the_modules_of_its_adapter_and_has_a_dropout_of_its_own(small):
+    condition = "conditions.off-model.train={target_modules: [v_proj, q_proj], lora_r: 4, lora_dropout: 0.2}"
+    for change, dropout in (("{}", 0.0), ("{lora_dropout: 0.1}", 0.1)):
+        plan = build_plan(small(condition, f"recoveries.own.train={change}"))
+        first, *further = (point.student for point in plan.trials[0].points)
+        assert first.settings.train.lora == Lora(4, 16, ("q_proj", "v_proj"), 0.2)
+        assert [stage.settings.train.lora for stage in further] == [Lora(4, 16, ("q_proj", "v_proj"), dropout)] * 2
 
 
 def test_more_seeds_or_budgets_keep_what_is_done(demo):

@@ -2,12 +2,12 @@
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
-from evaluators.identity import added
+from evaluators.identity import ADDED
 from orchestrator.store.stage import Runtime, Stage, canonical_json, closure
 
 
@@ -49,7 +49,7 @@ def test_the_identity_has_all_fields_of_nested_dataclasses_as_json_values():
 
 @dataclass(frozen=True, kw_only=True)
 class LongerSchedule(Schedule):
-    warmup: float = added(0.0)
+    warmup: float = field(default=0.0, metadata=ADDED)
 
 
 def test_a_setting_that_was_added_changes_no_identity_by_default():
