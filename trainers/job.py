@@ -34,7 +34,7 @@ class TrainJob:
 @dataclass(frozen=True)
 class ProcessConfig:
     """One of `workers` processes that train together. Each takes its share of the rows of every step. Nothing here
-    changes the result of a training.
+    changes the result of a training, except that each micro-batch draws a mask of its own where there is dropout.
 
     `zero` is the stage of DeepSpeed's ZeRO (0: plain data parallelism), `offload` what it holds in CPU memory.
     A micro-batch has at most `max_tokens_per_microbatch` tokens; a longer row makes a micro-batch of its own.

@@ -1,4 +1,4 @@
-"""LoRA layers for training: PEFT's result, computed in the fastest order."""
+"""LoRA layers for training: PEFT's result, computed in the fastest order. Layers with dropout stay PEFT's own."""
 
 import torch
 from peft.tuners.lora import Linear

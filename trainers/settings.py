@@ -1,19 +1,27 @@
 """The settings of one training: all that decides its result, and nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from evaluators.identity import ADDED
 from trainers import objectives
 
 LossOn = Literal["answer", "after_reasoning", "empty_reasoning"]
+TargetModules = Literal["all-linear"] | tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA adapter on every linear layer except the output head, with PEFT's `r` and `lora_alpha`."""
+    """A LoRA adapter, with PEFT's names and meanings.
+
+    `target_modules`: every linear layer except the output head, or those whose name is, or ends in, one of these.
+    `lora_dropout`: the share of the adapter's inputs that is set to 0 in training.
+    """
 
     r: int = 8
     lora_alpha: int = 16
+    target_modules: TargetModules = field(default="all-linear", metadata=ADDED)
+    lora_dropout: float = field(default=0.0, metadata=ADDED)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A student's weights: loaded for training, and saved in the formats that vLLM and PEFT load."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import copy
 from pathlib import Path
 
@@ -9,10 +9,12 @@ from trainers.settings import Lora
 
 
 def load_student(checkpoint: str, adapter: Path | None, lora: Lora | None, dtype: str, seed: int):
-    """A model to train: its full weights, a new LoRA adapter, or an existing `adapter`. `checkpoint`: folder or hub id.
+    """A model to train: its full weights, a new LoRA adapter, or an existing `adapter`, which keeps all of its shape.
+    `checkpoint`: folder or hub id.
 
     Trained weights are in float32, since bfloat16 would round most of their small updates to zero. `dtype` is that of
-    the frozen weights under an adapter. Raises ValueError for an adapter of another model.
+    the frozen weights under an adapter. Raises ValueError for an adapter of another model, and for target modules that
+    are not linear layers of the model.
     """
     import torch
 
@@ -23,19 +25,50 @@ def load_student(checkpoint: str, adapter: Path | None, lora: Lora | None, dtype
 
     model = load_model(checkpoint, dtype)
     if adapter is not None:
-        return load_adapter(model, adapter, is_trainable=True)
+        return load_adapter(model, adapter, is_trainable=True, lora_dropout=lora.lora_dropout)
+    target_modules: str | list[str] = "all-linear"
+    if lora.target_modules != "all-linear":
+        check_target_modules(model, lora.target_modules)
+        target_modules = list(lora.target_modules)
     torch.manual_seed(seed)
-    config = LoraConfig(r=lora.r, lora_alpha=lora.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.lora_alpha,
+        target_modules=target_modules,
+        lora_dropout=lora.lora_dropout,
+        task_type="CAUSAL_LM",
+    )
     return get_peft_model(model, config)
 
 
-def load_adapter(model, adapter: Path, is_trainable: bool):
-    """A model with an adapter on it. Raises ValueError for an adapter of another model."""
-    from peft import PeftModel, get_peft_model_state_dict
+def check_target_modules(model, names: Iterable[str]) -> None:
+    """Raise ValueError for a name of layers that are missing, not linear, or the output head, on which engines serve no
+    adapter."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    head, modules = model.get_output_embeddings(), dict(model.named_modules())
+    linear = {name for name, module in modules.items() if isinstance(module, nn.Linear | Conv1D) and module is not head}
+    for name in names:
+        found = {each for each in modules if f".{each}".endswith(f".{name}")}
+        if not found or not found <= linear:
+            known = sorted({each.rpartition(".")[2] for each in linear})
+            raise ValueError(
+                f"train.target_modules: {name} does not name linear layers of {model.name_or_path} other than the "
+                f"output head: its linear layers are {', '.join(known)}"
+            )
+
+
+def load_adapter(model, adapter: Path, is_trainable: bool, lora_dropout: float = 0.0):
+    """A model with an adapter on it, to be trained with `lora_dropout`. Raises ValueError for an adapter of another
+    model."""
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
     try:
-        tuned = PeftModel.from_pretrained(model, adapter, is_trainable=is_trainable)
+        config = PeftConfig.from_pretrained(adapter)
+        config.lora_dropout = lora_dropout  # It belongs to a training, not to the adapter.
+        tuned = PeftModel.from_pretrained(model, adapter, is_trainable=is_trainable, config=config)
     except (RuntimeError, ValueError) as error:
         raise misfit(adapter, model, str(error).strip().splitlines()[-1].strip()) from error
     # PEFT ignores tensors that the model does not have, and initialises those that the file lacks.

@@ -13,6 +13,7 @@ It may also have
 - `OPTIONS`: of multiple choice, the texts, one token each, whose log-probabilities can be compared;
 - `VOTES`: whether its completions contain an answer for majority voting; by default they do not;
 - `LIBRARIES`: the packages whose versions change its grades;
+- `TRAIN`: another split of its data set, none of whose rows is an example, for the problems of RL;
 - `fields(row)`: the values for the names in `PROMPT`, by default the row's columns;
 - `group(row)`: the groups that scores are also reported by, such as {"level": 3};
 - `further_scores(verdicts)`: further scores over all verdicts, such as IFEval's loose accuracies.
@@ -25,6 +26,7 @@ DEFAULTS = {
     "OPTIONS": (),
     "VOTES": False,
     "LIBRARIES": (),
+    "TRAIN": None,
     "fields": lambda row: row,
     "group": lambda row: {},
     "further_scores": lambda verdicts: {},

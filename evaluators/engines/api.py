@@ -2,7 +2,8 @@
 
 An API returns no token ids and no log-probabilities here: completions have empty `token_ids`, and their length is the
 API's count, which includes hidden reasoning where the API bills it. A separate reasoning field is not stored. The key
-is read from the environment of the calling process and never leaves that process.
+is read from the environment of the calling process and never leaves that process. `top_k` and `min_p` are no parameters
+of OpenAI's API, so they are sent only where `extra` has them.
 
 Three kinds of failure are told apart. What concerns one prompt (a content filter, a prompt that is too long) becomes
 the `error` of its completion. What may pass (rate limits, server errors, lost connections, malformed replies) is

@@ -55,6 +55,19 @@ def opens_think_block(tokenizer, chat: Chat, thinking: Thinking | None = None) -
     return written.rfind(BEGIN) > written.rfind(END)
 
 
+def switch(tokenizer, thinking: Thinking | None) -> dict[str, bool]:
+    """The argument of a chat template that turns reasoning on or off; none where the template has no such switch."""
+    if thinking in ("on", "off") and SWITCH in _template(tokenizer):
+        return {SWITCH: thinking == "on"}
+    return {}
+
+
+def may_reason(tokenizer, thinking: Thinking | None) -> bool:
+    """Whether completions may begin with reasoning: it is turned on, or the template knows of it and it is not off."""
+    is_off = thinking == "empty" or (thinking == "off" and switch(tokenizer, thinking))
+    return thinking == "on" or (END in _template(tokenizer) and not is_off)
+
+
 def template_digest(tokenizer) -> str:
     """The first 12 hex digits of the SHA-256 of the chat template."""
     return hashlib.sha256(_template(tokenizer).encode()).hexdigest()[:12]
@@ -73,13 +86,9 @@ def _with_placeholders(tokenizer, chat: Chat) -> Chat:
 
 
 def _apply(tokenizer, chat: Chat, add_generation_prompt: bool, thinking: Thinking | None, tokenize: bool) -> Any:
-    switch = {}
-    if thinking in ("on", "off") and SWITCH in _template(tokenizer):
-        switch = {SWITCH: thinking == "on"}
+    options = {"add_generation_prompt": add_generation_prompt, "tokenize": tokenize, "return_dict": False}
     try:
-        return tokenizer.apply_chat_template(
-            chat, add_generation_prompt=add_generation_prompt, tokenize=tokenize, return_dict=False, **switch
-        )
+        return tokenizer.apply_chat_template(chat, **options, **switch(tokenizer, thinking))
     except Exception as error:  # A template may raise anything.
         roles = ", ".join(one["role"] for one in chat)
         raise ValueError(f"the model's chat template does not take a chat of {roles}: {error}") from error

@@ -1,9 +1,10 @@
 """Requests to a model and its outputs; the vLLM engine and the API client share them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from evaluators.engines.chat_template import Chat, Thinking
+from evaluators.identity import ADDED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
-    """How to sample, with vLLM's names. Temperature 0 is greedy.
+    """How to sample, with vLLM's names. Temperature 0 is greedy; `top_k` 0 and `min_p` 0 leave out no token.
 
     With `options`, each a single token, the completion is the option with the highest log-probability.
     """
@@ -35,6 +36,8 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     thinking: Thinking | None = None
     options: tuple[str, ...] = ()
+    top_k: int = field(default=0, metadata=ADDED)
+    min_p: float = field(default=0.0, metadata=ADDED)
 
     def seed_of(self, request: Request, sample: int = 0) -> int | None:
         """The seed of one sample of a request; None for greedy decoding, which uses none."""

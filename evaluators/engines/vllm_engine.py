@@ -138,6 +138,8 @@ class Engine:
                 n=sampling_params.n,
                 temperature=sampling_params.temperature,
                 top_p=sampling_params.top_p,
+                top_k=sampling_params.top_k,
+                min_p=sampling_params.min_p,
                 max_tokens=1 if options else sampling_params.max_tokens,
                 stop=[text for text in sampling_params.stop if text not in special] or None,
                 stop_token_ids=stop_ids or None,
@@ -254,8 +256,9 @@ class Engine:
         # Decoded as a whole: vLLM's incremental text keeps the space that some tokenizers put before the first word.
         ids = (*prefill, *output.token_ids)
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        begin = len(self.tokenizer.decode(prefill, skip_special_tokens=True))  # A prefill may contain a stop string.
         for stop in sampling_params.stop:
-            text = text.partition(stop)[0]
+            text = text[:begin] + text[begin:].partition(stop)[0]
         return Completion(
             token_ids=ids,
             text=text,

@@ -35,7 +35,7 @@ try:
     from evaluators.lm_eval_tasks.evaluate import evaluate
 
     task = parent.recv()
-    check(task.name)
+    check(task.name, task.sampling)
     parent.send(("result", evaluate(task, partial(call, "generate"), partial(call, "score"))))
 except ValueError as error:
     parent.send(("error", ValueError(str(error))))

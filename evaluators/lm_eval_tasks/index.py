@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evaluators.lm_eval_tasks.task import GENERATES, TaskSampling
+
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
@@ -19,8 +21,9 @@ UNSUPPORTED = {
 }
 
 
-def check(name: str) -> None:
-    """Raise ValueError for a task that lm-eval does not have, or that is not supported. Loads no data set."""
+def check(name: str, sampling: TaskSampling) -> None:
+    """Raise ValueError for a task that lm-eval does not have, that is not supported, or that does not take `sampling`.
+    Loads no data set."""
     for index in [one.task_index for one in _folders(name) if name in one.task_index] or [whole().task_index]:
         if name not in index:
             raise _unknown(name, index)
@@ -32,6 +35,7 @@ def check(name: str) -> None:
                 why.append("downloads and runs the code of its metric")
             if why:
                 raise ValueError(f"lm_eval:{task} {' and '.join(why)}: choose another task")
+            sampling.check(task, config.get("output_type", GENERATES), config.get("repeats", 1))
 
 
 def check_name(name: str) -> None:

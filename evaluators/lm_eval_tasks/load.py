@@ -25,10 +25,16 @@ def load(task: LmEvalTask) -> dict[str, Any]:
         raise ValueError(
             f"{task.rows}: the rows do not have the schema of lm_eval:{task.name} ({type(error).__name__}: {error})"
         ) from error
-    for one in loaded["tasks"].values():
+    for name, one in loaded["tasks"].items():
         one.set_config("num_fewshot", _shots(task, one.get_config("num_fewshot")))
-        one.set_fewshot_seed(FEWSHOT_SEED)
+        task.sampling.check(name, one.OUTPUT_TYPE, one.get_config("repeats"))
     return loaded
+
+
+def seed_few_shot(loaded: dict[str, Any]) -> None:
+    """Make the tasks choose the same few-shot examples as lm-eval does, also another time."""
+    for one in loaded["tasks"].values():
+        one.set_fewshot_seed(FEWSHOT_SEED)
 
 
 def _shots(task: LmEvalTask, default: int | None) -> int:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.study.benchmarks import GradedBenchmark
+from orchestrator.study.prompts import ALL_TOKENS, MinP, TopK
 from orchestrator.study.settings import Settings
 
 
@@ -25,6 +26,11 @@ class Options(Settings):
         16, gt=1, description="completions sampled for each example, at least n: more give a better estimate of pass@n"
     )
     temperature: float = Field(0.7, gt=0, le=2, description="sampling temperature")
+    top_p: float | None = Field(None, gt=0, le=1, description="nucleus sampling; the benchmark's by default")
+    top_k: TopK | None = Field(None, description="most likely tokens to sample from; the benchmark's by default")
+    min_p: MinP | None = Field(
+        None, description="least share of the most likely token's probability; the benchmark's by default"
+    )
     student: Literal["off_model", "untrained"] = Field(
         "off_model", description="the off-model student, or the base student"
     )
@@ -45,6 +51,7 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
             )
     score = f"{'pass' if options.select == 'verifier' else 'majority'}@{options.n}"
     changes = {"samples": options.samples, "temperature": options.temperature, "score": score}
+    changes |= options.model_dump(include=set(ALL_TOKENS), exclude_none=True)
     benchmarks = {name: builder.benchmark(name, **changes) for name in options.benchmarks}
     student = builder.train(builder.teacher) if options.student == "off_model" else None
     return ConditionSpec(student, benchmarks)

@@ -17,13 +17,14 @@ from orchestrator.stages.logprobs import logprobs_of
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study.hypotheses import UNTRAINED
+from orchestrator.study.prompts import ALL_TOKENS
 from orchestrator.study.schema import Study
 
 TITLE, UNIT = "KL(student || untrained student)", "nats per token"
 LEGEND = "Over completions that the student samples at temperature 1, by class of token. Seeds are pooled by prompt."
 SUBJECT, UNTRAINED_MODELS, GROUPED = POINTS, (UNTRAINED,), False
 
-AS_LIKELY = {"temperature": 1.0, "top_p": 1.0, "samples": 1, "score": "mean", "answer_by": "generation"}
+AS_LIKELY = {"temperature": 1.0, **ALL_TOKENS, "samples": 1, "score": "mean", "answer_by": "generation"}
 COLUMNS = (
     Column(title="all tokens", cell=lambda one: one.value),
     Column(title="reasoning", cell=lambda one: one.classes.get("reasoning")),
@@ -33,7 +34,7 @@ COLUMNS = (
 
 def check(study: Study, benchmark: str) -> None:
     if study.benchmarks[benchmark].task is not None:
-        raise ValueError(f"{benchmark} is a task of lm-eval, which sets its own prompts and sampling")
+        raise ValueError(f"{benchmark} is a task of lm-eval, which defines its own prompts")
 
 
 def stages(evaluation: Evaluation) -> tuple[Stage, ...]:

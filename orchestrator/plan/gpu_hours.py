@@ -87,8 +87,8 @@ def lines(costs: GpuHours, study: Study, verbose: bool = False) -> Iterator[str]
     for alias in sorted(costs.unpriced):
         example = "{hub: ..., parameters: 8.0e+9}"
         yield f"Not estimated: {alias}, of unknown size: give models.{alias} parameters, as {example}."
-    if any(benchmark.task for benchmark in study.benchmarks.values()):
-        yield "Not estimated: completions for tasks of lm-eval, whose length only lm-eval knows."
+    if any(benchmark.longest is None for benchmark in study.benchmarks.values()):
+        yield "Not estimated: completions for tasks of lm-eval without max_tokens, whose length only lm-eval knows."
     if verbose:
         yield f"Assumptions (cost_assumptions): {study.cost_assumptions}."
 

@@ -139,7 +139,7 @@ def _notes(plan: Plan) -> Iterator[str]:
             )
     if {"num_train_epochs", "max_steps"} <= study.train.model_fields_set and study.train.max_steps:
         yield "Note: train.num_train_epochs has no effect where train.max_steps is given."
-    if any(benchmark.task is not None for benchmark in study.benchmarks.values()):
+    if any(benchmark.longest is None for benchmark in study.benchmarks.values()):
         yield "Note: tokens at most are without those of lm-eval tasks, whose lengths are not known here."
     if study.train.tuning == "full":
         for key in sorted(OF_LORA & study.train.model_fields_set):
@@ -188,7 +188,7 @@ def _short_contexts(study: Study) -> Iterator[str]:
     if study.rl_problems is not None:
         asked["rl_problems"] = study.rl_problems.max_tokens
     for name, benchmark in study.benchmarks.items():
-        if isinstance(benchmark, GradedBenchmark):
+        if benchmark.longest is not None:
             asked[f"benchmarks.{name}"] = benchmark.longest
     for where, longest in asked.items():
         if study.max_model_len is not None and longest >= study.max_model_len:

@@ -39,8 +39,9 @@ def asked_of(stage: Stage, study: Study) -> tuple[int, int]:
     if stage.runtime.benchmark is None:
         return _prompts_of(stage) * params.n, params.max_tokens
     examples = examples_of(study.benchmarks[stage.runtime.benchmark]) or 0
-    if params is None:  # How long the completions of a task of lm-eval are is not known here.
-        return examples, 0
+    if params is None:  # How long the completions of a task of lm-eval are is known only where the study says it.
+        sampling = stage.settings.prompts.sampling
+        return examples * sampling.samples, sampling.max_tokens or 0
     return examples * params.n, params.max_tokens
 
 

@@ -14,12 +14,13 @@ from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
 from orchestrator.stages import api_models, data, dataset, gguf, sample
 from orchestrator.stages.model import GGUFCheckpoint
-from orchestrator.store.stage import Stage
+from orchestrator.store.stage import Stage, closure
 from orchestrator.store.store import Store
-from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
 from orchestrator.study.models import GGUFModel, LocalModel, Model, OrganismModel
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import StudyError, study_errors
+from orchestrator.study.settings import StudyError, check_known, study_errors
+from orchestrator.study.train import ALL_LINEAR
 from organisms import shipped
 from trainers import objectives
 from trainers.scratch import scratch_folder
@@ -52,6 +53,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
                 _check_tokens(plan.study, alias, folder, {"prompts": prompts, "rl_problems": problems, **asked})
         _check_chat_templates(plan, records, folders)
         _check_thinking(plan.study, folders)
+        _check_target_modules(plan, folders)
         _check_logits(plan, folders)
         _check_weights(plan, store, records)
 
@@ -97,10 +99,10 @@ def _check_changed_prompts(plan: Plan, records: dict[Stage, dict]) -> dict[str, 
 def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
     """The texts of a benchmark's prompts, all of whose rows can be graded."""
     with study_errors(f"benchmarks.{name}"):
-        if benchmark.task is not None:
+        if isinstance(benchmark, LmEvalBenchmark):
             from evaluators import lm_eval_tasks
 
-            lm_eval_tasks.check(benchmark.task)
+            lm_eval_tasks.check(benchmark.task, benchmark.sampling)
             return []
         assert isinstance(benchmark, GradedBenchmark)
         return _texts(chats_of(benchmark.kind, gradable(benchmark), benchmark.prompt, benchmark.system))
@@ -207,11 +209,7 @@ def _has_template(folder: Path) -> bool:
 
 def _check_thinking(study: Study, folders: Mapping[str, Path]) -> None:
     """Some model's chat template must have a thinking switch if the study sets it."""
-    switched = {
-        f"benchmarks.{name}.thinking": b.thinking
-        for name, b in study.benchmarks.items()
-        if isinstance(b, GradedBenchmark)
-    }
+    switched = {f"benchmarks.{name}.thinking": benchmark.thinking for name, benchmark in study.benchmarks.items()}
     switched["sampling.thinking"] = study.sampling.thinking
     templates = (path for folder in folders.values() for path in folder.glob("*") if path.name in TEMPLATES)
     if len(folders) < len(study.models) or any(SWITCH in path.read_text() for path in templates):
@@ -222,6 +220,37 @@ def _check_thinking(study: Study, folders: Mapping[str, Path]) -> None:
                 f"{where}: no model's chat template has a switch to turn it {thinking}: leave it out, or use empty, "
                 f"which prefills an empty reasoning block"
             )
+
+
+def _check_target_modules(plan: Plan, folders: Mapping[str, Path]) -> None:
+    """The modules that trainings name are in the checkpoints of students on this machine. A training checks them again,
+    in the model that it has loaded."""
+    named: dict[str, set[str]] = {}
+    for trial in plan.trials:
+        for stage in closure(trial.stages()):
+            lora = stage.settings.train.lora if stage.kind == "train" else None
+            if lora is not None and lora.target_modules != ALL_LINEAR:
+                named.setdefault(trial.student, set()).update(lora.target_modules)
+    for alias, names in named.items():
+        modules = _matrices(folders[alias]) if alias in folders else set()
+        for name in sorted(names):
+            if modules and not any(f".{module}".endswith(f".{name}") for module in modules):
+                layers = sorted({module.rpartition(".")[2] for module in modules})
+                check_known("train.target_modules", name, layers, f"the layers of models.{alias}")
+
+
+def _matrices(folder: Path) -> set[str]:
+    """The modules of a checkpoint whose weights are a matrix, as those of linear layers are; reads no weights."""
+    found = set()
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        found |= {
+            name.removesuffix(".weight")
+            for name, tensor in header.items()
+            if name.endswith(".weight") and len(tensor["shape"]) == 2
+        }
+    return found
 
 
 def _check_tokens(study: Study, alias: str, folder: Path, texts: dict[str, list[str]]) -> None:

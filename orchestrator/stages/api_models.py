@@ -10,6 +10,7 @@ from evaluators.engines.requests import Completion
 from orchestrator.store.stage import Stage
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
 from orchestrator.study.models import Model
+from orchestrator.study.prompts import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +43,27 @@ def check_key(alias: str, model: Model) -> None:
             raise ValueError(f"models.{alias}: {error}") from error
 
 
-def check_answers(model: Stage, thinking: str | None) -> None:
-    """Raise ValueError for `thinking: empty` with an API, which takes no prefill.
+def check_answers(model: Stage, declared: Sampling | GradedBenchmark, where: str) -> None:
+    """Raise ValueError for sampling that an API does not take: `thinking: empty` is a prefill, and `top_k` and `min_p`
+    are no parameters of OpenAI's API. `where` is the place of `declared` in the study.
 
-    `on` and `off` are switches of a chat template; an API has them in `extra`.
+    `thinking: on` and `off` are switches of a chat template; an API has them in `extra`.
     """
-    if is_api(model) and thinking == "empty":
+    if not is_api(model):
+        return
+    if declared.thinking == "empty":
         raise ValueError(
-            f"thinking: {model.name} is behind an API, which takes no prefill such as an empty think block: use "
-            f"thinking: off, which does not reach an API"
+            f"{where}.thinking: {model.name} is behind an API, which takes no prefill such as an empty think block: "
+            f"use thinking: off, which does not reach an API"
         )
+    for key in ("top_k", "min_p"):
+        value = getattr(declared, key)
+        if value and key not in model.settings.extra:
+            raise ValueError(
+                f"{where}.{key}: {model.name} is behind an API, and {key} is no parameter of OpenAI's API: say in the "
+                f"model's extra what it gets in its place, {{{key}: {value}}} for a server that takes it, as vLLM's, "
+                f"or else {{{key}: null}}"
+            )
 
 
 def check_asked(model: Stage, name: str, benchmark: Benchmark) -> None:
@@ -61,16 +73,16 @@ def check_asked(model: Stage, name: str, benchmark: Benchmark) -> None:
     where = f"benchmarks.{name}: {model.name} is behind an API, which shows no log-probabilities:"
     if isinstance(benchmark, LmEvalBenchmark):
         raise ValueError(
-            f"benchmarks.{name}: lm-eval tasks are not supported for API models, as {model.name}; use math500, "
+            f"benchmarks.{name}: lm-eval tasks are not supported for API models, as {model.name}; use math500, gsm8k, "
             f"olympiadbench, ifeval or mmlu"
         )
     assert isinstance(benchmark, GradedBenchmark)
     if benchmark.answer_by == "logprob":
         raise ValueError(f"{where} use answer_by: generation")
     try:
-        check_answers(model, benchmark.thinking)
+        check_answers(model, benchmark, f"benchmarks.{name}")
     except ValueError as error:
-        raise ValueError(f"benchmarks.{name}.{error} (teachers are evaluated on every benchmark)") from error
+        raise ValueError(f"{error} (teachers are evaluated on every benchmark)") from error
 
 
 def check_judges(teacher: Stage, objective: str) -> None:

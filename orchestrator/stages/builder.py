@@ -12,17 +12,17 @@ from orchestrator.store.stage import Stage, canonical_json
 from orchestrator.study.models import TrainedModel
 from orchestrator.study.schema import Benchmark, Study
 from orchestrator.study.settings import changed, check_known
-from orchestrator.study.train import Train
+from orchestrator.study.train import SHAPE_OF_ADAPTER, Train
 
 DECIDE_EXAMPLES = {"kind", "source", "n", "seed", "shots", "chat"}  # fields of a benchmark
 
 
-def _shape_of(adapter: Stage) -> dict[str, int]:
-    """The rank and alpha of a student's adapter, which further training keeps."""
+def _shape_of(adapter: Stage) -> dict[str, Any]:
+    """The rank, alpha and modules of a student's adapter, which further training keeps."""
     while adapter.kind != "train":  # An adapter that is scaled has the shape of the one that was trained.
         adapter = adapter.inputs["student"]
     lora = adapter.settings.train.lora
-    return {"lora_r": lora.r, "lora_alpha": lora.lora_alpha}
+    return dict(zip(SHAPE_OF_ADAPTER, (lora.r, lora.lora_alpha, lora.target_modules), strict=True))
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Builder:
         check_known("benchmarks", name, self.study.benchmarks, "the study's benchmarks")
         if changes and self.study.benchmarks[name].task is not None:
             raise ValueError(
-                f"benchmarks: {name} is a task of lm-eval, which defines its own prompts and sampling, and this "
+                f"benchmarks: {name} is a task of lm-eval, which defines its own prompts and scores, and this "
                 f"condition changes them: use a benchmark such as math500"
             )
         return changed(self.study.benchmarks[name], f"benchmarks.{name}", changes)

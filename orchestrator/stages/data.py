@@ -6,7 +6,7 @@ set's location (a path, a hub id or `synthetic`) is part of a stage's runtime: t
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -15,6 +15,7 @@ import fsspec
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
+from evaluators.identity import ADDED
 from evaluators.rows import check_columns, choose, in_part, is_file, read_rows
 from orchestrator.store.pins import pinned
 from orchestrator.store.store import Store
@@ -39,7 +40,7 @@ class PromptData:
     seed: int
     system: str | None
     maths: float = 0.0
-    part: str | None = None
+    part: str | None = field(default=None, metadata=ADDED)
     split: str | None = None
     column: str | None = None
     input_column: str | None = None
@@ -54,7 +55,7 @@ class ExampleData:
     n: int | None
     seed: int
     split: str
-    part: str | None = None
+    part: str | None = field(default=None, metadata=ADDED)
 
 
 @cache
@@ -87,9 +88,8 @@ def prompt_data(prompts: Prompts) -> PromptData:
 
 def benchmark_data(benchmark: GradedBenchmark) -> ExampleData:
     """What identifies a benchmark's examples. Raises ValueError for a missing file."""
-    hub, configuration, split = BENCHMARKS.module(benchmark.kind).HUB
-    own = f"hub:{hub}:{configuration}" if configuration else f"hub:{hub}"
-    source = own if benchmark.source is None else identity(benchmark.source)
+    hub, _, split = BENCHMARKS.module(benchmark.kind).HUB
+    source = _identity(benchmark.kind, benchmark.source or hub)
     split = "test" if benchmark.source == SYNTHETIC else split
     return ExampleData(
         kind=benchmark.kind, source=source, n=benchmark.n, seed=benchmark.seed, split=split, part=benchmark.part
@@ -98,10 +98,18 @@ def benchmark_data(benchmark: GradedBenchmark) -> ExampleData:
 
 def problem_data(problems: Problems) -> ExampleData:
     """What identifies the problems for RL. Raises ValueError for a missing file."""
-    source = identity(problems.source)
+    source, split = _identity(problems.kind, problems.source), "train"
+    if problems.source == BENCHMARKS.module(problems.kind).HUB[0]:
+        split = BENCHMARKS.module(problems.kind).TRAIN or split
     return ExampleData(
-        kind=problems.kind, source=source, n=problems.n, seed=problems.seed, split="train", part=problems.part
+        kind=problems.kind, source=source, n=problems.n, seed=problems.seed, split=split, part=problems.part
     )
+
+
+def _identity(kind: str, source: str) -> str:
+    """What identifies a source of a benchmark's rows; of its own data set also the configuration."""
+    hub, configuration, _ = BENCHMARKS.module(kind).HUB
+    return f"hub:{hub}:{configuration}" if source == hub and configuration else identity(source)
 
 
 def load_prompts(prompts: Prompts) -> list[Chat]:
@@ -166,7 +174,7 @@ def read_examples(examples: ExampleData, location: str | None, store: Store | No
     module = BENCHMARKS.module(examples.kind)
     hub, configuration, _ = module.HUB
     source = location or hub
-    rows = read_source(examples.source, source, configuration if location is None else None, examples.split, store)
+    rows = read_source(examples.source, source, configuration if source == hub else None, examples.split, store)
     check_columns(rows, module.COLUMNS, source)
     asked = next(iter(module.COLUMNS))
     rows = [row for row in rows if in_part(row[asked], examples.part)]

@@ -17,6 +17,7 @@ from evaluators.engines.prefill import Prefill, PrefillText
 from evaluators.engines.requests import Request, SamplingParams
 from evaluators.engines.thinking import strip_reasoning
 from evaluators.evaluate import chats_of, example_ids
+from evaluators.lm_eval_tasks.task import TaskSampling
 from orchestrator.stages import api_models, data
 from orchestrator.store.checkpoints import checkpoint_of, local_path
 from orchestrator.store.context import StageContext
@@ -49,7 +50,8 @@ class BenchmarkPrompts:
 class TaskPrompts:
     """A task of lm-eval, which writes its own prompts and grades its own completions.
 
-    `source` identifies a file of rows in place of the task's own data set. `version` is lm-eval's.
+    `source` identifies a file of rows in place of the task's own data set. `sampling` takes the place of the task's own
+    settings. `version` is lm-eval's.
     """
 
     task: str
@@ -58,6 +60,7 @@ class TaskPrompts:
     seed: int
     chat: bool
     shots: int | None
+    sampling: TaskSampling
     version: str
 
 
@@ -78,7 +81,7 @@ Prompts = data.PromptData | BenchmarkPrompts | TaskPrompts | RephrasePrompts | D
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings:
-    """What decides a sample. `sampling_params` is None for a task of lm-eval.
+    """What decides a sample. `sampling_params` is None for a task of lm-eval, whose prompts have its sampling.
 
     With `prefill`, completions begin with the start of those of the input `prefill`, a sample of the same benchmark.
     `dtype` and `max_model_len` belong to vLLM engines and are None for a model behind an API.
@@ -105,7 +108,7 @@ class SampleRuntime(Runtime):
 
 def of_prompts(model: Stage, study: Study, dataset: Stage | None = None) -> Stage:
     """Completions of an untrained model for the study's training prompts, or for those of a data set."""
-    api_models.check_answers(model, study.sampling.thinking)
+    api_models.check_answers(model, study.sampling, "sampling")
     sampling_params = SamplingParams(**study.sampling.model_dump())
     name, inputs = f"{model.name}-answers", {"base": model}
     if dataset is not None:
@@ -117,11 +120,12 @@ def of_prompts(model: Stage, study: Study, dataset: Stage | None = None) -> Stag
 
 def of_problems(model: Stage, study: Study, problems: Problems, samples: int) -> Stage:
     """Completions of an untrained model, `samples` for each, for the study's problems with a grader."""
-    api_models.check_answers(model, problems.thinking)
+    own = {"max_tokens": problems.max_tokens, "thinking": problems.thinking}
+    declared = study.sampling.model_copy(update=own)
+    api_models.check_answers(model, declared, "sampling")
     prompts = BenchmarkPrompts.of(problems, data.problem_data(problems))
-    declared = study.sampling.model_dump() | {"max_tokens": problems.max_tokens, "thinking": problems.thinking}
+    params = SamplingParams(**declared.model_dump(), n=samples)
     name = f"{model.name}-{problems.kind}-problems"
-    params = SamplingParams(**declared, n=samples)
     return _stage(name, study, {"base": model}, prompts, params, location=problems.source)
 
 
@@ -193,6 +197,7 @@ def _benchmark_prompts(benchmark: Benchmark) -> BenchmarkPrompts | TaskPrompts:
             seed=benchmark.seed,
             chat=benchmark.chat,
             shots=benchmark.shots,
+            sampling=benchmark.sampling,
             version=data.version_of("lm_eval"),
         )
     assert isinstance(benchmark, GradedBenchmark)
@@ -206,6 +211,8 @@ def _sampling_params(benchmark: Benchmark) -> SamplingParams | None:
         max_tokens=benchmark.longest,
         temperature=benchmark.temperature,
         top_p=benchmark.top_p,
+        top_k=benchmark.top_k,
+        min_p=benchmark.min_p,
         n=benchmark.samples,
         thinking=benchmark.thinking,
         options=BENCHMARKS.module(benchmark.kind).OPTIONS if benchmark.answer_by == "logprob" else (),
@@ -336,6 +343,7 @@ def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
         n=prompts.n,
         seed=prompts.seed,
         shots=prompts.shots,
+        sampling=prompts.sampling,
     )
 
     def generate(requests: list[Request], params: SamplingParams) -> Iterator[tuple[int, Any]]:

@@ -12,7 +12,7 @@ from orchestrator.stages.transform import origin
 from orchestrator.store.stage import Runtime, Stage
 from orchestrator.study.resources import TrainResources
 from orchestrator.study.schema import Study
-from orchestrator.study.train import Train
+from orchestrator.study.train import OF_LORA, Train
 from trainers import objectives
 from trainers.settings import Lora, TrainSettings
 
@@ -140,17 +140,24 @@ def at_step(training: Stage, step: int) -> Stage:
 
 def _train_settings(recipe: Train, seed: int, dtype: str) -> TrainSettings:
     """A recipe as the trainer's settings. Those without an effect have their defaults, so that they change no hash."""
-    unused = {"tuning", "lora_r", "lora_alpha", "objective", "checkpoints", "kl_every_steps"}
+    unused = {"tuning", *OF_LORA, "objective", "checkpoints", "kl_every_steps"}
     if recipe.max_steps is not None:
         unused |= {"num_train_epochs", "min_steps"}
     return TrainSettings(
         **recipe.model_dump(exclude=unused),
         seed=seed,
         dtype=dtype,
-        lora=Lora(recipe.lora_r, recipe.lora_alpha) if recipe.tuning == "lora" else None,
+        lora=_lora(recipe) if recipe.tuning == "lora" else None,
         objective=recipe.objective["kind"],
         options=recipe.objective_options,
     )
+
+
+def _lora(recipe: Train) -> Lora:
+    """A recipe's adapter. The order of its modules does not matter."""
+    modules = recipe.target_modules
+    names = modules if isinstance(modules, str) else tuple(sorted(set(modules)))
+    return Lora(recipe.lora_r, recipe.lora_alpha, names, recipe.lora_dropout)
 
 
 def _examples(

@@ -1,7 +1,8 @@
 """A stage: a node of a study's graph, identified by its settings and its inputs.
 
 The identity of a stage is its kind, the version of that kind's code, its settings and the identities of its inputs.
-Resources, paths and retries are not part of it, so a stage has the same identity on a laptop and on a cluster.
+Resources, paths and retries are not part of it, so a stage has the same identity on a laptop and on a cluster. Nor is a
+setting that was added later (ADDED) and has its default, so that stages stored before it keep their addresses.
 """
 
 import hashlib
@@ -12,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any
+
+from evaluators.identity import ADDED
 
 HASH_DIGITS = 10
 NAME_LENGTH = 150  # file systems take 255 bytes; the hash and a temporary name follow
@@ -77,7 +80,8 @@ class Stage:
 def _plain(value: Any) -> Any:
     """Dataclasses as dicts, at any depth; other values unchanged."""
     if is_dataclass(value):
-        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        held = [(each, getattr(value, each.name)) for each in fields(value)]
+        return {each.name: _plain(one) for each, one in held if each.metadata != ADDED or one != each.default}
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -6,12 +6,25 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.grading.aggregate import check_aggregation
+from evaluators.lm_eval_tasks.task import TaskSampling
 from evaluators.suggest import did_you_mean
-from orchestrator.study.prompts import SOURCE, SYNTHETIC, THINKING, Part, Thinking, check_prompt, check_synthetic
+from orchestrator.study.prompts import (
+    SOURCE,
+    SYNTHETIC,
+    THINKING,
+    MinP,
+    Part,
+    Thinking,
+    TopK,
+    check_prompt,
+    check_sampled,
+    check_synthetic,
+)
 from orchestrator.study.settings import Count, Settings, Source
 
 LM_EVAL = "lm_eval:"  # begins the kind of a task of lm-eval
 KIND = f"{', '.join(BENCHMARKS)}, or `lm_eval:TASK` for any task of lm-eval"
+OWN = "takes the place of the task's own setting"
 
 
 class Benchmark(Settings):
@@ -26,11 +39,21 @@ class Benchmark(Settings):
     )
     n: Count = Field(200, description="examples to draw, or all")
     seed: int = Field(0, description="seed of the draw")
+    thinking: Thinking = Field(None, description=THINKING)
+    max_tokens: int | None = Field(
+        None, gt=0, description="the most tokens of a completion; the benchmark's or the task's by default"
+    )
+    samples: int = Field(1, gt=0, description="completions of each example")
 
     @property
     def task(self) -> str | None:
         """The name of the lm-eval task; None for a benchmark that offmodel grades."""
         return None
+
+    @property
+    def longest(self) -> int | None:
+        """The most tokens of a completion; None for those of an lm-eval task, where only lm-eval knows it."""
+        return self.max_tokens
 
 
 class GradedBenchmark(Benchmark):
@@ -47,17 +70,14 @@ class GradedBenchmark(Benchmark):
     )
     system: str | None = Field(None, description="a system message; none by default")
     part: Part = None
-    thinking: Thinking = Field(None, description=THINKING)
     answer_by: Literal["generation", "logprob"] = Field(
         "generation",
         description="of multiple choice: grade the generated letter, or the letter with the highest log-probability",
     )
-    max_tokens: int | None = Field(
-        None, gt=0, description="the most tokens of a completion; the benchmark's by default"
-    )
     temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling, with a temperature above 0")
-    samples: int = Field(1, gt=0, description="completions of each example")
+    top_k: TopK = 0
+    min_p: MinP = 0.0
     score: str = Field(
         "mean",
         description="the score of an example from its completions: mean (avg@n), majority, majority@k or pass@k",
@@ -65,7 +85,6 @@ class GradedBenchmark(Benchmark):
 
     @property
     def longest(self) -> int:
-        """The most tokens of a completion."""
         return self.max_tokens or BENCHMARKS.module(self.kind).MAX_TOKENS
 
     @field_validator("kind")
@@ -88,10 +107,7 @@ class GradedBenchmark(Benchmark):
                 )
         if self.thinking == "on" and self.longest == 1:
             raise ValueError(f"thinking: a completion of one token has no room for it; raise max_tokens of {self.kind}")
-        if self.top_p < 1 and self.temperature == 0:
-            raise ValueError("top_p has no effect on greedy completions: set temperature, or leave it out")
-        if self.samples > 1 and self.temperature == 0:
-            raise ValueError(f"samples: {self.samples} greedy completions are all the same: set temperature, as to 0.7")
+        _check_sampling(self)
         if self.score.startswith("majority") and not graded.VOTES:
             raise ValueError(f"score: completions for {self.kind} have no part to vote on; use mean or pass@k")
         check_aggregation(self.score, self.samples)
@@ -106,14 +122,20 @@ class GradedBenchmark(Benchmark):
         return self
 
 
+def _check_sampling(declared: "GradedBenchmark | LmEvalBenchmark") -> None:
+    check_sampled(declared)
+    if declared.samples > 1 and not declared.temperature:
+        raise ValueError(f"samples: {declared.samples} greedy completions are all the same: set temperature, as to 0.7")
+
+
 class LmEvalBenchmark(Benchmark):
-    """A task of lm-eval, which defines its own prompts, sampling and grading."""
+    """A task of lm-eval, which defines its own prompts and grading, and its sampling where the study does not."""
 
     HINTS: ClassVar[dict[str, str]] = {
         **Benchmark.RENAMED,
         **dict.fromkeys(
             GradedBenchmark.model_fields.keys() - Benchmark.model_fields.keys(),
-            "has no effect on a task of lm-eval, which defines its own prompts, sampling and grading",
+            "has no effect on a task of lm-eval, which defines its own prompts and grading",
         ),
     }
     kind: str = Field(pattern=f"^{LM_EVAL}.", description=KIND)
@@ -123,15 +145,27 @@ class LmEvalBenchmark(Benchmark):
         ge=0,
         description="of lm-eval tasks: examples in the prompt (num_fewshot); the task's own by default",
     )
+    temperature: float | None = Field(None, ge=0, le=2, description=f"of lm-eval tasks: {OWN}; 0 is greedy")
+    top_p: float | None = Field(None, gt=0, le=1, description=f"of lm-eval tasks: {OWN}")
+    top_k: TopK | None = Field(None, description=f"of lm-eval tasks: {OWN}")
+    min_p: MinP | None = Field(None, description=f"of lm-eval tasks: {OWN}")
 
     @property
     def task(self) -> str:
         return self.kind.removeprefix(LM_EVAL)
 
+    @property
+    def sampling(self) -> TaskSampling:
+        """What takes the place of the task's own sampling."""
+        return TaskSampling(**self.model_dump(include=set(TaskSampling.__dataclass_fields__)))
+
     @model_validator(mode="after")
-    def _is_not_synthetic(self) -> "LmEvalBenchmark":
+    def _has_an_effect(self) -> "LmEvalBenchmark":
         if self.source == SYNTHETIC:
             raise ValueError(f"source: there are no synthetic examples of {self.kind}; give a JSONL file, or none")
+        if self.thinking is not None and not self.chat:
+            raise ValueError("thinking has no effect without a chat template: set chat to true, or leave it out")
+        _check_sampling(self)
         return self
 
 

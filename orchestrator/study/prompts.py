@@ -38,6 +38,21 @@ THINKING = (
     "block; by default the template decides"
 )
 
+# Names and meanings are vLLM's.
+TopK = Annotated[int, Field(ge=0, description="sample from this many of the most likely tokens; 0: from all")]
+MinP = Annotated[
+    float,
+    Field(ge=0, le=1, description="sample from tokens with at least this share of the most likely one's probability"),
+]
+ALL_TOKENS = {"top_p": 1.0, "top_k": 0, "min_p": 0.0}  # sampling from all tokens
+
+
+def check_sampled(declared: Any) -> None:
+    """Raise ValueError for settings that leave out unlikely tokens where completions are greedy."""
+    for key, off in ALL_TOKENS.items():
+        if not declared.temperature and getattr(declared, key) not in (None, off):
+            raise ValueError(f"{key} has no effect on greedy completions: set temperature, or leave it out")
+
 
 def check_synthetic(kind: str, source: str | None) -> None:
     """Raise ValueError for synthetic rows of a benchmark that has none."""
@@ -110,8 +125,15 @@ class Sampling(Settings):
     max_tokens: int = Field(gt=0, description="the most tokens of a completion; longer ones are truncated")
     temperature: float = Field(1.0, ge=0, le=2, description="0 is greedy")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling")
+    top_k: TopK = 0
+    min_p: MinP = 0.0
     seed: int = Field(0, description="seed of the completions")
     thinking: Thinking = Field(None, description=THINKING)
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> "Sampling":
+        check_sampled(self)
+        return self
 
 
 class Problems(Settings):

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from orchestrator.study.conditions import WithOptions
 from orchestrator.study.settings import Settings
+from orchestrator.study.train import SHAPE_OF_ADAPTER
 
 
 class Search(Settings):
@@ -39,7 +40,7 @@ class Recovery(WithOptions):
 
 
 def _keeps_adapter(train: dict[str, Any]) -> dict[str, Any]:
-    for key in ("lora_r", "lora_alpha", "checkpoints"):
+    for key in (*SHAPE_OF_ADAPTER, "checkpoints"):
         if key in train:
             raise ValueError(
                 f"{key} has no effect: training continues the student's adapter or weights, and ends at each budget"

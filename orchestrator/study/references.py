@@ -91,6 +91,11 @@ def _problems(study: Study) -> Iterator[str]:
         return
     for name, benchmark in study.benchmarks.items():
         graded = BENCHMARKS.module(benchmark.kind) if isinstance(benchmark, GradedBenchmark) else None
+        if graded and graded.TRAIN and problems.kind == benchmark.kind and problems.source == graded.HUB[0]:
+            continue  # The problems are of a split of their own.
+        parts = {problems.part, getattr(benchmark, "part", None)}
+        if None not in parts and len(parts) == 2:
+            continue  # Parts do not overlap.
         if problems.source == (benchmark.source or (graded and graded.HUB[0])):
             yield (
                 f"rl_problems.source: {problems.source} is the source of benchmarks.{name}, so its score would be "

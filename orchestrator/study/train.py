@@ -35,7 +35,22 @@ TrainChanges = Annotated[
     dict[str, Any], Field(default_factory=dict, description="fields that differ from the study's train")
 ]
 BELONGS = "belongs to sampling, or to rl_problems for RL (train.max_length limits a training row)"
-OF_LORA = {"lora_r", "lora_alpha"}
+SHAPE_OF_ADAPTER = ("lora_r", "lora_alpha", "target_modules")  # which further training keeps
+OF_LORA = {*SHAPE_OF_ADAPTER, "lora_dropout"}
+ALL_LINEAR = "all-linear"
+
+
+def _all_or_names(value: Any) -> Any:
+    is_list = isinstance(value, list | tuple) and value and all(isinstance(one, str) and one for one in value)
+    if value != ALL_LINEAR and not is_list:
+        raise ValueError(f"give {ALL_LINEAR}, or a list of names of linear layers, as [q_proj, v_proj], not {value!r}")
+    return value
+
+
+TargetModules = Annotated[
+    Literal["all-linear"] | list[str],
+    BeforeValidator(_all_or_names, json_schema_input_type=Literal["all-linear"] | list[str]),
+]
 
 
 class Train(Settings):
@@ -53,8 +68,7 @@ class Train(Settings):
         "deepspeed": "unknown key; use resources.train.zero",
         **dict.fromkeys(("bf16", "fp16"), "unknown key; use dtype at the top level, as dtype: bfloat16"),
         "max_tokens": BELONGS,
-        "target_modules": "is not supported: LoRA is on all linear layers; leave it out",
-        "lora_dropout": "is not supported: adapters are trained without dropout; leave it out",
+        "lora_target_modules": "unknown key; use target_modules",
         "qlora": "is not supported: weights are not quantised; leave it out",
         **dict.fromkeys(
             ("num_generations", "skip_tokens", "beta", "temperature"),
@@ -64,6 +78,14 @@ class Train(Settings):
     tuning: Literal["lora", "full"] = Field("lora", description="train a LoRA adapter, or all weights")
     lora_r: int = Field(8, gt=0, description="rank of the adapter")
     lora_alpha: int = Field(16, gt=0, description="scale of the adapter: alpha / r")
+    target_modules: TargetModules = Field(
+        "all-linear",
+        description="the layers with an adapter: all linear ones but the output head, or those whose names end in one "
+        "of a list, as [q_proj, v_proj]",
+    )
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of the adapter's inputs that is set to 0 in training"
+    )
     objective: Objective = Field(
         {"kind": "sft"}, description="what is minimised: a name, or a mapping with its kind and its options"
     )

@@ -44,6 +44,7 @@ SETTINGS = TrainSettings(
     lr_scheduler_type="constant",
 )
 FULL = replace(SETTINGS, lora=None, learning_rate=1e-3)
+DROPOUT = Lora(4, 8, lora_dropout=0.4)
 ONE_STEP = replace(SETTINGS, max_steps=1, warmup_ratio=0.0, order="fixed")
 ADAPTER, WEIGHTS = "adapter_model.safetensors", "model.safetensors"
 
@@ -372,15 +373,16 @@ def test_packing_and_micro_batches_change_memory_and_not_the_result(tmp_path, mo
 
 
 @pytest.mark.slow
-def test_gradient_checkpointing_changes_memory_and_not_the_result(tmp_path):
-    settings = replace(SETTINGS, max_steps=4)
+@pytest.mark.parametrize("lora", [Lora(4, 8), Lora(4, 8, lora_dropout=0.3)], ids=["plain", "dropout"])
+def test_gradient_checkpointing_changes_memory_and_not_the_result(tmp_path, lora):
+    settings = replace(SETTINGS, max_steps=4, lora=lora)
     plain = run(tmp_path / "plain", settings)
     again = run(tmp_path / "again", settings, process=ProcessConfig(gradient_checkpointing=True))
     assert again["losses"] == pytest.approx(plain["losses"], abs=1e-5)
     assert_alike(tmp_path / "plain", tmp_path / "again", atol=1e-5)
 
 
-@pytest.mark.parametrize("lora", [Lora(4, 8), None], ids=["lora", "full"])
+@pytest.mark.parametrize("lora", [Lora(4, 8), DROPOUT, None], ids=["lora", "dropout", "full"])
 def test_the_seed_decides_the_weights_to_the_bit(tmp_path, lora):
     settings = replace(SETTINGS, lora=lora, min_steps=3)
     torch.manual_seed(3)
@@ -392,6 +394,76 @@ def test_the_seed_decides_the_weights_to_the_bit(tmp_path, lora):
     one, same, other = ((tmp_path / folder / name).read_bytes() for folder in ("one", "same", "other"))
     assert one == same
     assert one != other
+
+
+def test_a_resumed_training_with_dropout_is_equal_to_the_bit(tmp_path):
+    settings = replace(SETTINGS, lora=DROPOUT, max_steps=4)
+    states: list[Path] = []
+
+    def keep(folder: Path) -> None:
+        states.append(tmp_path / f"state-{len(states)}")
+        shutil.copytree(folder, states[-1])
+
+    whole = run(tmp_path / "whole", settings, save_state=keep, save_every_seconds=-1, kl_every_steps=1)
+    assert len(states) == 3
+    torch.manual_seed(5)
+    resumed = run(tmp_path / "resumed", settings, resume_from=states[1])
+    assert resumed["losses"] == whole["losses"]
+    assert (tmp_path / "resumed" / ADAPTER).read_bytes() == (tmp_path / "whole" / ADAPTER).read_bytes()
+    assert resumed["packed"]
+
+
+def test_dropout_is_pefts_in_training_alone(tmp_path, tokenizer):
+    run(tmp_path / "start", replace(SETTINGS, max_steps=3))
+    step = replace(ONE_STEP, lora=DROPOUT, batch_size=1)
+    examples = chats(1)
+    reported: list[dict] = []
+    run(tmp_path / "out", step, examples, start=tmp_path / "start", report=reported.append, kl_every_steps=1)
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["lora_dropout"] == 0.4  # of this training; its start has none
+    (row,) = tokenize(examples, tokenizer, 2048)
+    batch = collate([row], tokenizer.pad_token_id, packed=False)
+
+    def theirs(dropout: float) -> float:
+        model = load_student(
+            CHECKPOINT, tmp_path / "start", Lora(4, 8, lora_dropout=dropout), "float32", seed=1
+        ).train()
+        torch.manual_seed(step.seed * 1_000_003)
+        with torch.no_grad():
+            return float(-log_prob(Student(model)(batch), batch.targets_T).mean())
+
+    assert reported[0]["loss"] == pytest.approx(theirs(0.4), abs=1e-5)
+    assert abs(theirs(0.4) - theirs(0.0)) > 1e-3
+    job = TrainJob(CHECKPOINT, examples, step, tmp_path / "out", start=tmp_path / "start")
+    learner = Learner(job, tokenizer, ProcessConfig(), len(row.ids), watch_base=False)
+    (logprobs,) = learner.log_probs([row])
+    assert -sum(logprobs) / len(logprobs) == pytest.approx(theirs(0.0), abs=1e-5)
+    assert learner.engine.student.training
+
+
+def modules_of(folder: Path) -> set[str]:
+    return {name.removeprefix("base_model.model.").rpartition(".lora_")[0] for name in load_file(folder / ADAPTER)}
+
+
+def test_an_adapter_is_on_its_target_modules_also_when_it_is_trained_further(tmp_path):
+    lora = Lora(4, 8, ("down_proj", "layers.0.self_attn.q_proj"))
+    run(tmp_path / "first", replace(SETTINGS, lora=lora, max_steps=2))
+    layers = range(base_model().config.num_hidden_layers)
+    expected = {f"model.layers.{i}.mlp.down_proj" for i in layers} | {"model.layers.0.self_attn.q_proj"}
+    assert modules_of(tmp_path / "first") == expected
+    config = json.loads((tmp_path / "first" / "adapter_config.json").read_text())
+    assert set(config["target_modules"]) == set(lora.target_modules)
+    figures = run(tmp_path / "second", replace(SETTINGS, lora=lora, max_steps=2), start=tmp_path / "first")
+    assert modules_of(tmp_path / "second") == expected
+    assert figures["packed"]
+
+
+@pytest.mark.parametrize("name", ["q_prj", "lm_head", "embed_tokens", "mlp", "proj"])
+def test_what_is_no_linear_layer_of_the_model_has_no_adapter(tmp_path, name):
+    with pytest.raises(
+        ValueError, match=f"train.target_modules: {name} does not name .* linear layers are down_proj, "
+    ):
+        run(tmp_path, replace(SETTINGS, lora=Lora(4, 8, ("q_proj", name))))
 
 
 @pytest.mark.slow

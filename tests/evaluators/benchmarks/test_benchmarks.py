@@ -3,9 +3,11 @@
 import json
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
 from evaluators import benchmarks
 from evaluators.benchmarks import BENCHMARKS
@@ -17,7 +19,7 @@ MATH = {"problem": "Half of {1}?", "answer": "\\frac{1}{2}", "level": "3"}
 CHOICES = {"question": "Which?", "choices": ["east", "west", "north", "south"], "answer": 2}
 
 
-PARTS = {"VERSION", "HUB", "ROWS", "COLUMNS", "PROMPT", "MAX_TOKENS", "OPTIONS", "VOTES", "LIBRARIES"}
+PARTS = {"VERSION", "HUB", "ROWS", "COLUMNS", "PROMPT", "MAX_TOKENS", "OPTIONS", "VOTES", "LIBRARIES", "TRAIN"}
 FUNCTIONS = {"fields", "check", "grade", "group", "further_scores"}
 NEW = """
 from collections.abc import Iterable
@@ -60,21 +62,21 @@ def test_a_new_file_is_a_benchmark(tmp_path, monkeypatch, small):
 
 def test_the_documentations_benchmark_grades(tmp_path, monkeypatch):
     text = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
-    (tmp_path / "gsm8k.py").write_text(re.search(r'```python\n("""GSM8K.*?)```', text, re.DOTALL)[1])
+    (tmp_path / "aime24.py").write_text(re.search(r'```python\n("""AIME.*?)```', text, re.DOTALL)[1])
     monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
-    row = {"question": "How many eggs?", "answer": "16 - 4 = 12, and 12 x 100 = 1,200\n#### 1,200"}
+    row = {"problem": "How many eggs?", "answer": "073"}
     try:
-        module = BENCHMARKS.module("gsm8k")
+        module = BENCHMARKS.module("aime24")
         check_columns([row], module.COLUMNS, "rows")
         module.check(row)
-        ((message,),) = chats_of("gsm8k", [row], None)
+        ((message,),) = chats_of("aime24", [row], None)
         assert message["content"].startswith("How many eggs?\n\nPlease reason")
-        texts = ("\\boxed{1200}", "\\boxed{1,200}", "\\boxed{12}", "1200")
-        assert [verdict("gsm8k", row, text) for text in texts] == [(1, 1), (1, 1), (0, 1), (0, 0)]
+        texts = ("\\boxed{073}", "\\boxed{73}", "\\boxed{12}", "73")
+        assert [verdict("aime24", row, text) for text in texts] == [(1, 1), (1, 1), (0, 1), (0, 0)]
         with pytest.raises(ValueError, match="How many eggs"):
-            module.check({**row, "answer": "#### "})
+            module.check({**row, "answer": ""})
     finally:
-        sys.modules.pop("evaluators.benchmarks.gsm8k", None)
+        sys.modules.pop("evaluators.benchmarks.aime24", None)
 
 
 def verdict(kind: str, row: dict, text: str) -> tuple[bool, bool]:
@@ -162,6 +164,80 @@ def test_olympiadbench_reads_units_and_tolerances():
     assert BENCHMARKS.module("olympiadbench").group(olympiad("2")) == {}
 
 
+EGGS = {"question": "How much for the eggs?", "answer": "16 - 4 = 12, and 12 x 100 = 1,200\n#### 1,200", "level": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        ("1200", (True, True)),
+        ("12 times 100 is 1,200.", (True, True)),
+        ("She makes $1,200 every day at the farmers' market.", (True, True)),
+        ("**Answer:** €1,200.00", (True, True)),
+        ("so it is \\boxed{\\$1{,}200}.", (True, True)),
+        ("#### 1\\,200\\,\\text{dollars}", (True, True)),
+        ("It is 1200, I think ...", (True, True)),
+        ("1,200 - 100", (False, True)),
+        ("-1,200", (False, True)),
+        ("−$1,200", (False, True)),
+        ("$-1,200", (False, True)),
+        ("12-1200", (True, True)),
+        ("1,2,00 and 1,200", (True, True)),
+        ("1,20", (False, True)),
+        ("1,200.5", (False, True)),
+        ("11,200", (False, True)),
+        ("twelve hundred", (False, False)),
+        ("$., ...", (False, False)),
+        ("", (False, False)),
+    ],
+)
+def test_gsm8k(text, given):
+    assert verdict("gsm8k", EGGS, text) == given
+
+
+def test_gsm8k_has_levels_where_its_rows_have():
+    module = BENCHMARKS.module("gsm8k")
+    assert module.group(EGGS) == {"level": 2}
+    assert module.group({**EGGS, "level": None}) == module.group({"question": "?", "answer": "#### 1"}) == {}
+    module.check({"question": "?", "answer": "#### -3"})
+
+
+def test_equal_numbers_of_gsm8k_are_one_answer_in_a_vote():
+    answers = [BENCHMARKS.module("gsm8k").grade(EGGS, text).answer for text in ("1,200", "$1200.00", "1200.", "-0.0")]
+    assert answers == ["1200", "1200", "1200", "0"]
+    assert BENCHMARKS.module("gsm8k").grade(EGGS, "9" * 40 + ".50").answer == "9" * 40 + ".5"
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("She makes 9 * 2 = $18 every day.", True),
+        ("#### 18", True),
+        ("The answer is 18 dollars", True),
+        ("It is \\boxed{18}.", True),
+        ("18 of 20", True),
+        ("-18", True),
+        ("no number", True),
+        ("the total is 1,018", True),
+        # The departures that the module names.
+        ("It is 18.00", False),
+        ("It is 18 ...", False),
+        ("They are 3,18", False),
+        ("36-18", False),
+        ("\\boxed{0{,}018}", False),
+    ],
+)
+def test_gsm8k_grades_like_lm_evals_flexible_extract(text, same):
+    found = find_spec("lm_eval").origin
+    task = yaml.safe_load((Path(found).parent / "tasks" / "gsm8k" / "gsm8k.yaml").read_text())
+    (extract,) = [one["filter"][0] for one in task["filter_list"] if one["name"] == "flexible-extract"]
+    numbers = re.findall(extract["regex_pattern"], text)
+    number = next(group for group in numbers[extract["group_select"]] if group) if numbers else "[invalid]"
+    for pattern in task["metric_list"][0]["regexes_to_ignore"]:
+        number = re.sub(pattern, "", number)
+    assert (verdict("gsm8k", {**EGGS, "answer": "#### 18"}, text)[0] == (number == "18")) is same
+
+
 @pytest.mark.parametrize(
     ("kind", "row", "name"),
     [
@@ -171,6 +247,9 @@ def test_olympiadbench_reads_units_and_tolerances():
         ("olympiadbench", {**olympiad("2"), "id": 1606, "error": "small"}, "1606.*'small'"),
         ("olympiadbench", {**olympiad("2"), "id": 1606, "error": [1]}, r"1606.*\[1\] is not a number"),
         ("math500", {**MATH, "level": "Level 3"}, "its level 'Level 3' is not a whole number"),
+        ("gsm8k", {**EGGS, "level": "easy"}, "How much for the eggs.* its level 'easy' is not a whole number"),
+        ("gsm8k", {**EGGS, "answer": "It is 1,200"}, 'How much .* does not end in a number after "####"'),
+        ("gsm8k", {**EGGS, "answer": "12\n#### none"}, "does not end in a number after"),
     ],
 )
 def test_a_gold_answer_that_cannot_be_read_is_named(kind, row, name):

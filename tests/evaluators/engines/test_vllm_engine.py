@@ -1,6 +1,7 @@
 """The vLLM engine on organisms, against transformers with the same weights."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,36 @@ def test_a_completion_ends_before_the_stop_string(engine):
     assert not output.completions[0].truncated
 
 
+def test_a_stop_string_within_the_prefill_does_not_end_a_completion(engine):
+    sampling_params = SamplingParams(max_tokens=40, thinking="empty", stop=("think", "="))
+    (output,) = outputs_of(engine, REQUESTS[:1], sampling_params)
+    (unstopped,) = outputs_of(engine, REQUESTS[:1], replace(sampling_params, stop=()))
+    whole = unstopped.completions[0].text.removeprefix(EMPTY_THINKING)
+    assert output.completions[0].text.rstrip() == EMPTY_THINKING + whole.partition("=")[0].rstrip()
+
+
+@pytest.mark.parametrize("only", [{"top_k": 1}, {"min_p": 1.0}, {"top_p": 1e-6}])
+def test_sampling_only_the_most_likely_token_is_greedy(engine, only):
+    hot = SamplingParams(max_tokens=12, temperature=2.0, n=8, seed=1)
+    greedy = [output.completions[0].text for output in outputs_of(engine, REQUESTS, replace(GREEDY, max_tokens=12))]
+    found = outputs_of(engine, REQUESTS, replace(hot, **only))
+    assert [[one.text for one in output.completions] for output in found] == [[text] * 8 for text in greedy]
+    assert all(len(set(output.completions)) > 1 for output in outputs_of(engine, REQUESTS, hot))
+
+
+def test_top_k_and_min_p_bound_the_tokens_that_are_sampled(engine):
+    def first_tokens(**cut) -> set[tuple[int, ...]]:
+        hot = SamplingParams(max_tokens=1, temperature=2.0, n=256, seed=1, **cut)
+        (output,) = found = outputs_of(engine, REQUESTS[2:], hot)
+        assert found == outputs_of(engine, REQUESTS[2:], hot)
+        return {one.token_ids for one in output.completions}
+
+    assert len(first_tokens()) > 4
+    assert len(first_tokens(top_k=2)) == 2
+    assert first_tokens(top_k=2) < first_tokens(top_k=4) < first_tokens()
+    assert first_tokens(min_p=0.5) < first_tokens()
+
+
 def test_the_most_likely_option_is_that_of_transformers(engine):
     import torch
     from transformers import AutoModelForCausalLM
@@ -237,6 +268,24 @@ def untrained(folder: Path, rank: int = 8) -> Path:
     config = LoraConfig(r=rank, target_modules="all-linear", task_type="CAUSAL_LM")
     get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
     return folder
+
+
+@pytest.mark.parametrize("modules", [["q_proj", "v_proj"], ["down_proj"], ["up_proj", "layers.1.self_attn.k_proj"]])
+def test_an_adapter_on_some_layers_has_the_logprobs_of_peft(engine, tmp_path, modules):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    config = LoraConfig(r=4, target_modules=modules, lora_dropout=0.3, task_type="CAUSAL_LM", init_lora_weights=False)
+    folder = tmp_path / "train" / "-".join(modules)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
+    request = Request(prompt=CHATS[1], prefill="first take red fox")
+    ((_, found),) = engine.score([request], adapter=folder)
+    expected, _ = reference_logprobs(encode(engine.tokenizer, request.prompt), found.token_ids, folder)
+    assert found.logprobs == pytest.approx(expected, abs=1e-3)
+    ((_, base),) = engine.score([request])
+    assert base.logprobs != pytest.approx(expected, abs=1e-2)
 
 
 def test_an_adapter_without_effect_is_refused_each_time(engine, tmp_path):

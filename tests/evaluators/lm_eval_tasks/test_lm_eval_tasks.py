@@ -10,7 +10,7 @@ import pytest
 
 from evaluators.engines.requests import Completion, RequestOutput, TokenLogprobs
 from evaluators.engines.vllm_engine import Engine
-from evaluators.lm_eval_tasks import LmEvalTask, check, index, run_task
+from evaluators.lm_eval_tasks import LmEvalTask, TaskSampling, check, index, run_task
 from evaluators.lm_eval_tasks.evaluate import evaluate
 from evaluators.lm_eval_tasks.load import with_rows
 from evaluators.lm_eval_tasks.task import LmEvalResult
@@ -188,11 +188,26 @@ def test_samples_are_repeatable_by_seed(engine, rows):
     assert sample(1) != sample(2)
 
 
+def test_a_benchmarks_sampling_takes_the_place_of_the_tasks(engine, rows):
+    path = rows(benchmark_rows("math500", 6, 3))
+    sampling = TaskSampling(samples=4, temperature=2.0, max_tokens=9, thinking="empty")
+    task = LmEvalTask(name="short_math", tokenizer=STEPS, max_model_len=CONTEXT, rows=path, sampling=sampling)
+    result = ours(engine, task)
+    for example in result.generations:
+        assert len({completion.text for completion in example.completions}) > 1
+        assert engine.tokenizer.decode(example.prefill_token_ids).startswith("<think>")
+        assert {one.length - len(example.prefill_token_ids) for one in example.completions} <= set(range(1, 10))
+    assert ours(engine, task) == result
+
+
 # The tests below need no engine: these functions stand in for `generate` and `score`.
 
 
-def generates(text: str, calls: list | None = None):
+def generates(*texts: str, calls: list | None = None):
+    """Generates these texts for each request."""
+
     def generate(requests, sampling_params):
+        assert len(texts) == sampling_params.n
         for i, request in enumerate(requests):
             if calls is not None:
                 calls.append((request, sampling_params))
@@ -200,7 +215,7 @@ def generates(text: str, calls: list | None = None):
                 i,
                 RequestOutput(
                     prompt_token_ids=request.prompt,
-                    completions=(Completion(token_ids=(7,), text=text, truncated=False),),
+                    completions=tuple(Completion(token_ids=(7,), text=text, truncated=True) for text in texts),
                 ),
             )
 
@@ -261,13 +276,145 @@ def test_sampling_settings_of_the_task_reach_the_engine(rows):
     calls: list = []
     evaluate(
         LmEvalTask(name="sampled_gsm8k", tokenizer=STEPS, max_model_len=64, rows=rows(GSM8K), shots=0, seed=3),
-        generates("", calls),
+        generates("", calls=calls),
         scores,
     )
     assert [request.number for request, _ in calls] == list(range(8))
     (sampling_params,) = {sampling_params for _, sampling_params in calls}
     assert (sampling_params.temperature, sampling_params.top_p, sampling_params.max_tokens) == (0.7, 0.9, 30)
     assert (sampling_params.seed, sampling_params.stop) == (3, ("Q:", "<|user|>"))
+
+
+def with_template(folder: Path, template: str) -> str:
+    """The tokenizer of `steps` with another chat template, which begins with its own."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(STEPS)
+    tokenizer.chat_template += template
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def sampled(rows, sampling: TaskSampling, *texts: str, calls: list | None = None, **task) -> LmEvalResult:
+    """GSM8K, or another task, where these texts are generated for each prompt."""
+    settings = {"name": "gsm8k", "tokenizer": STEPS, "max_model_len": CONTEXT, "shots": 0, **task}
+    return evaluate(LmEvalTask(**settings, rows=rows(GSM8K), sampling=sampling), generates(*texts, calls=calls), scores)
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ({"temperature": 0.0}, (0.0, 1.0, 0, 0.0, 30)),
+        ({"temperature": 0.5}, (0.5, 0.9, 0, 0.0, 30)),
+        ({"temperature": 1.0, "top_p": 1.0, "top_k": 20, "min_p": 0.05, "max_tokens": 99}, (1.0, 1.0, 20, 0.05, 99)),
+    ],
+)
+def test_given_sampling_takes_the_place_of_the_tasks(rows, given, used):
+    calls: list = []
+    sampled(rows, TaskSampling(**given), "", calls=calls, name="sampled_gsm8k")
+    (params,) = {params for _, params in calls}
+    assert (params.temperature, params.top_p, params.top_k, params.min_p, params.max_tokens) == used
+
+
+def test_metrics_are_means_over_the_samples(rows):
+    calls: list = []
+    sampling = TaskSampling(samples=4, temperature=1.0)
+    result = sampled(rows, sampling, "#### 4", "#### 4", "#### 6", "it is 4", calls=calls)
+    assert [request.number for request, _ in calls] == list(range(8))  # All samples of a prompt are one request.
+    assert {(params.n, params.temperature) for _, params in calls} == {(4, 1.0)}
+    score = {e.prompt[0]["content"].partition("Question: ")[2][:5]: e.lm_eval.score for e in result.generations}
+    assert (score["2 + 2"], score["3 + 3"], sum(score.values())) == (0.5, 0.25, 0.75)
+    assert result.results["gsm8k"]["exact_match,strict-match"] == pytest.approx(0.75 / 8)
+    assert result.results["gsm8k"]["exact_match,flexible-extract"] == pytest.approx(1 / 8)
+    assert {tuple(one.text for one in e.completions) for e in result.generations} == {
+        ("#### 4", "#### 4", "#### 6", "it is 4")
+    }
+    assert len(result.generations) == 8
+
+
+def test_all_samples_are_of_one_prompt_also_with_few_shot_examples(tmp_path, monkeypatch, rows):
+    from lm_eval.tasks import TaskManager
+
+    (tmp_path / "drawn_shots.yaml").write_text(
+        "task: drawn_shots\ndataset_path: json\ntest_split: test\nfewshot_split: test\nnum_fewshot: 2\n"
+        'doc_to_text: "{{question}}"\ndoc_to_target: "{{answer}}"\nmetric_list: [{metric: exact_match}]\n'
+    )
+    manager = TaskManager(include_path=tmp_path, include_defaults=False)
+    monkeypatch.setattr(index, "whole", lambda: manager)
+    index.manager.cache_clear()
+    drawn = {"name": "drawn_shots", "shots": 2}
+    once = sampled(rows, TaskSampling(), "", **drawn)
+    twice = sampled(rows, TaskSampling(samples=2, temperature=1.0), "", "", **drawn)
+    assert len({one.prompt_token_ids for one in once.generations}) == 8
+    assert [one.prompt_token_ids for one in once.generations] == [one.prompt_token_ids for one in twice.generations]
+
+
+THOUGHT = "<think>\nQuestion: is it 9? #### 9\n</think>\n\n#### 4 Question: and 9? #### 9"
+
+
+@pytest.mark.parametrize(
+    ("thinking", "template", "stop"),
+    [
+        (None, "", ("Question:", "</s>", "<|im_end|>", "<|end|>")),
+        ("on", "", ("<|end|>",)),
+        ("off", "", ("Question:", "</s>", "<|im_end|>", "<|end|>")),
+        # A template that knows of reasoning, with and without a switch for it.
+        (None, "{# </think> #}", ("<|end|>",)),
+        ("off", "{# </think> #}", ("<|end|>",)),
+        ("off", "{# </think> enable_thinking #}", ("Question:", "</s>", "<|im_end|>", "<|end|>")),
+        ("empty", "{# </think> #}", ("Question:", "</s>", "<|im_end|>", "<|end|>")),
+    ],
+)
+def test_reasoning_is_not_graded_and_no_stop_string_ends_it(rows, tmp_path, monkeypatch, thinking, template, stop):
+    from lm_eval.api.task import ConfigurableTask
+
+    whole, calls = ConfigurableTask.construct_requests, []
+
+    def with_end(self, doc, ctx, **how):  # the task of a model whose turns end with a special token
+        request = whole(self, doc, ctx, **how)
+        request.arguments[1]["until"].append("<|end|>")
+        return request
+
+    monkeypatch.setattr(ConfigurableTask, "construct_requests", with_end)
+    folder = with_template(tmp_path / "tokenizer", template)
+    result = sampled(rows, TaskSampling(thinking=thinking), THOUGHT, calls=calls, tokenizer=folder)
+    assert {params.stop for _, params in calls} == {stop}
+    assert sum(one.lm_eval.score for one in result.generations) == 1  # of 2 + 2
+    assert sum(one.lm_eval.metrics["exact_match,flexible-extract"] for one in result.generations) == 1
+    # Completions are stored whole. What the answer's stop string cuts off does not count as truncated.
+    assert {(c.text, c.truncated) for one in result.generations for c in one.completions} == {(THOUGHT, False)}
+
+
+def test_reasoning_that_does_not_end_has_no_answer(rows):
+    result = sampled(rows, TaskSampling(), "<think> it may be #### 4")
+    assert sum(one.lm_eval.score for one in result.generations) == 0
+    assert {completion.truncated for one in result.generations for completion in one.completions} == {True}
+
+
+@pytest.mark.parametrize(("thinking", "written"), [("on", "1"), ("off", "0"), (None, "2")])
+def test_the_switch_of_the_chat_template_is_turned(rows, tmp_path, thinking, written):
+    switch = "{% if enable_thinking is defined %}{{ enable_thinking | int }}{% else %}2{% endif %}"
+    folder, calls = with_template(tmp_path / "tokenizer", switch), []
+    sampled(rows, TaskSampling(thinking=thinking), "", calls=calls, tokenizer=folder)
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert {tokenizer.decode(request.prompt)[-1] for request, _ in calls} == {written}
+
+
+def test_reasoning_before_a_tasks_own_beginning_is_refused(tmp_path, monkeypatch, rows):
+    from lm_eval.tasks import TaskManager
+
+    (tmp_path / "begun.yaml").write_text(
+        "task: begun\ndataset_path: json\ntest_split: test\ngen_prefix: It is\n"
+        'doc_to_text: "{{question}}"\ndoc_to_target: "{{answer}}"\nmetric_list: [{metric: exact_match}]\n'
+    )
+    manager = TaskManager(include_path=tmp_path, include_defaults=False)
+    monkeypatch.setattr(index, "whole", lambda: manager)
+    index.manager.cache_clear()
+    sampled(rows, TaskSampling(thinking="off"), "", name="begun")
+    with pytest.raises(ValueError, match=r"begun begins each completion with a text of its own .* use thinking: off"):
+        sampled(rows, TaskSampling(thinking="on"), "", name="begun")
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -382,12 +529,52 @@ def test_grading_that_needs_a_main_thread_works_from_any_thread(rows):
 )
 def test_unsupported_tasks_are_refused(name, why):
     with pytest.raises(ValueError, match=why):
-        check(name)
+        check(name, TaskSampling())
 
 
 def test_tasks_and_groups_are_found_without_loading_data():
     for name in ("gsm8k", "mmlu", "math_word_problems"):
-        check(name)
+        check(name, TaskSampling())
+
+
+@pytest.mark.parametrize(
+    ("name", "sampling", "why"),
+    [
+        ("mmlu", TaskSampling(max_tokens=9), "mmlu_.* compares log-probabilities .* so that max_tokens would have no"),
+        (
+            "mmlu_abstract_algebra",
+            TaskSampling(thinking="off", samples=2, temperature=1.0),
+            r"\(multiple_choice\), so that thinking, samples, temperature would .* mmlu_generative",
+        ),
+        (
+            "gsm8k_cot_self_consistency",
+            TaskSampling(samples=2, temperature=1.0),
+            "samples 64 completions of each example itself",
+        ),
+    ],
+)
+def test_sampling_that_a_task_does_not_take_is_refused_before_its_data_are_loaded(name, sampling, why):
+    with pytest.raises(ValueError, match=why):
+        check(name, sampling)
+
+
+def test_sampling_that_a_task_does_not_take_is_refused_when_it_is_loaded(rows):
+    with pytest.raises(ValueError, match="lm_eval:mmlu_abstract_algebra compares log-probabilities"):
+        evaluate(
+            LmEvalTask(
+                name="mmlu_abstract_algebra",
+                tokenizer=STEPS,
+                max_model_len=CONTEXT,
+                rows=rows(benchmark_rows("mmlu", 2, 3)),
+                sampling=TaskSampling(max_tokens=9),
+            ),
+            generates(""),
+            scores,
+        )
+
+
+def test_the_tasks_that_messages_name_exist():
+    check("mmlu_generative", TaskSampling(samples=2, temperature=1.0))
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,14 @@ def test_best_of_any_n_shares_one_sampling_of_the_off_model_student(small):
     assert sum(stage.kind == "train" for stage in plan.stages) == 1
 
 
+def test_best_of_samples_like_the_benchmark_but_for_its_own_options(small):
+    maths = "benchmarks.maths={kind: math500, source: synthetic, n: 5, temperature: 1, top_k: 7, min_p: 0.2}"
+    options = "best of 2: {kind: best_of, n: 2, top_p: 0.9, min_p: 0.1, benchmarks: [maths]}"
+    plan = build_plan(small(*ONE, maths, f"conditions={{{options}}}"))
+    params = plan.trials[0].points[0].scores["maths"].inputs["generations"].settings.sampling_params
+    assert (params.n, params.temperature, params.top_p, params.top_k, params.min_p) == (16, 0.7, 0.9, 7, 0.1)
+
+
 def test_the_majority_of_k_is_the_mean_over_disjoint_groups_of_k():
     given = [
         Verdict(score=float(answer == "4"), parsed=True, answer=answer)

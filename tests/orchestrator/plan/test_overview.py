@@ -50,6 +50,10 @@ def planned(small, tmp_path, monkeypatch, capsys):
         ([PROBLEMS, RL, "recoveries.own.train.max_length=8"], "rl_problems.max_tokens is 8, but prompt and completion"),
         ([PROBLEMS, "max_model_len=8"], "rl_problems.max_tokens is 8, but prompt and completion together have at most"),
         (["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2}"], "without those of lm-eval tasks"),
+        (
+            ["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2, max_tokens: 9}", "max_model_len=9"],
+            "benchmarks.gsm.max_tokens is 9, but prompt and completion together have at most",
+        ),
         (["benchmarks.facts={kind: mmlu}"], "facts 200 of 14,042 (default)."),
         (["resources.train.zero=3", "resources.train.workers=2"], "zero has no benefit without GPUs"),
         (["resources.train={zero: 2, gpus: 1}"], "zero has no benefit with a single worker"),

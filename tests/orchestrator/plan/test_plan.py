@@ -12,6 +12,7 @@ from orchestrator.stages.data import PromptData
 from orchestrator.stages.train import at_step
 from orchestrator.study.schema import Pair
 from orchestrator.study.settings import StudyError
+from trainers.settings import Lora
 
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 40, prompt: '{problem}', max_tokens: 96}"
 BY_GRPO = (
@@ -206,7 +207,16 @@ def test_training_settings_change_trainings_and_no_earlier_stage(demo, override)
 
 
 @pytest.mark.parametrize(
-    "override", ["prompts.n=1000", "prompts.seed=1", "prompts.system=hi", "sampling.temperature=0.5", "sampling.seed=1"]
+    "override",
+    [
+        "prompts.n=1000",
+        "prompts.seed=1",
+        "prompts.system=hi",
+        "sampling.temperature=0.5",
+        "sampling.seed=1",
+        "sampling.top_k=5",
+        "sampling.min_p=0.1",
+    ],
 )
 def test_other_prompts_or_sampling_change_all_trainings_on_them(demo, override):
     before, after = build_plan(demo()), build_plan(demo(override))
@@ -268,6 +278,16 @@ def test_measures_add_stages_and_change_none(demo):
             assert ours.inputs["data"].settings.sampling_params.temperature == 1.0
 
 
+def test_kl_is_estimated_from_samples_of_all_tokens(small):
+    maths = "{kind: math500, source: synthetic, n: 5, temperature: 0.5, top_p: 0.9, top_k: 5, min_p: 0.1}"
+    plan = build_plan(small("measures={kl: [maths]}", f"benchmarks.maths={maths}"))
+    scored, drawn = (plan.trials[0].points[0].measured[measure]["maths"][0] for measure in ("score", "kl"))
+    params = scored.inputs["generations"].settings.sampling_params
+    assert (params.temperature, params.top_p, params.top_k, params.min_p) == (0.5, 0.9, 5, 0.1)
+    params = drawn.inputs["data"].settings.sampling_params
+    assert (params.temperature, params.top_p, params.top_k, params.min_p) == (1.0, 1.0, 0, 0.0)
+
+
 @pytest.mark.parametrize("override", ["dtype=bfloat16", "max_model_len=256"])
 def test_dtype_and_max_model_len_change_every_stage_of_a_model(demo, override):
     before, after = build_plan(demo()), build_plan(demo(override))
@@ -279,8 +299,28 @@ def test_lora_settings_do_not_matter_for_full_weights(demo):
         return study.model_copy(update={"train": study.train.model_copy(update={"tuning": "full", **unused})})
 
     full = fingerprints(build_plan(demo("train.tuning=full")))
-    assert full == fingerprints(build_plan(full_weights(demo(), lora_r=2, lora_alpha=1)))
+    unused = {"lora_r": 2, "lora_alpha": 1, "target_modules": ["q_proj"], "lora_dropout": 0.1}
+    assert full == fingerprints(build_plan(full_weights(demo(), **unused)))
     assert full != fingerprints(build_plan(demo()))
+
+
+def test_modules_and_dropout_change_trainings_and_the_order_of_modules_does_not(demo):
+    plain, drawn = fingerprints(build_plan(demo()), "train"), []
+    for override in ("target_modules=[v_proj, q_proj]", "target_modules=[q_proj, v_proj]", "lora_dropout=0.1"):
+        drawn.append(fingerprints(build_plan(demo(f"train.{override}")), "train"))
+        assert not plain & drawn[-1]
+    assert drawn[0] == drawn[1] != drawn[2]
+    same = demo("train.target_modules=all-linear", "train.lora_dropout=0.0")
+    assert fingerprints(build_plan(same), "train") == plain
+
+
+def test_further_training_keeps_the_modules_of_its_adapter_and_has_a_dropout_of_its_own(small):
+    condition = "conditions.off-model.train={target_modules: [v_proj, q_proj], lora_r: 4, lora_dropout: 0.2}"
+    for change, dropout in (("{}", 0.0), ("{lora_dropout: 0.1}", 0.1)):
+        plan = build_plan(small(condition, f"recoveries.own.train={change}"))
+        first, *further = (point.student for point in plan.trials[0].points)
+        assert first.settings.train.lora == Lora(4, 16, ("q_proj", "v_proj"), 0.2)
+        assert [stage.settings.train.lora for stage in further] == [Lora(4, 16, ("q_proj", "v_proj"), dropout)] * 2
 
 
 def test_more_seeds_or_budgets_keep_what_is_done(demo):

@@ -50,6 +50,14 @@ def test_rollouts_cost_sampling_and_training(small):
     assert asked == pytest.approx((rollouts * 6 + 2 * 85) * 8 / 1000 / 3600)
 
 
+def test_a_task_of_lm_eval_costs_the_tokens_that_the_study_allows(small):
+    def hours(task: str) -> float:
+        return bill(small(HUB, SIMPLE, *ALONE, f"benchmarks.gsm={{kind: 'lm_eval:gsm8k', {task}}}")).hours["sampling"]
+
+    more = hours("n: 3, samples: 4, temperature: 1, max_tokens: 9") - hours("n: 3")
+    assert more == pytest.approx((2 * 8 + 2) * 3 * 4 * 9 / 1000 / 3600)  # the student before and after its training
+
+
 def test_an_api_costs_its_tokens(small):
     study = small(HUB, SIMPLE, *ALONE, "pairs.teachers=[terse]", "cost_assumptions.api={terse: {input: 1, output: 10}}")
     read, written = bill(study).tokens["terse"]

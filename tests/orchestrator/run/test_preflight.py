@@ -301,6 +301,25 @@ def test_thinking_that_no_template_switches(small, override):
     assert "no model's chat template has a switch" in message
 
 
+def test_target_modules_that_a_local_student_does_not_have(small, tmp_path):
+    message = refused(small("train.target_modules=[v_proj, q_prj]"))
+    assert 'train.target_modules: "q_prj" is not among the layers of models.student; did you mean "q_proj"?' in message
+    shutil.copytree(shipped.FOLDER / "steps", tmp_path / "student")
+    local = f"models.student={tmp_path / 'student'}"
+    other = "conditions.other={kind: off_model, train: {target_modules: [mlp.q_proj]}}"
+    assert '"mlp.q_proj" is not among the layers' in refused(small(local, other))
+    preflight(small(local, "train.target_modules=[self_attn.q_proj, layers.0.mlp.up_proj]"))
+    preflight(small("train={learning_rate: 1, tuning: full, target_modules: [q_prj]}"))  # without an effect
+
+
+@pytest.mark.slow
+def test_sampling_that_a_task_of_lm_eval_does_not_take(small):
+    message = refused(small("benchmarks.more={kind: 'lm_eval:mmlu_anatomy', n: 2, max_tokens: 9}"))
+    assert "benchmarks.more: lm_eval:mmlu_anatomy compares log-probabilities" in message
+    message = refused(small("benchmarks.more={kind: 'lm_eval:gsm8k', n: 2, thinking: off}"))
+    assert "benchmarks.more.thinking: no model's chat template has a switch" in message
+
+
 @pytest.mark.slow
 def test_a_task_that_lm_eval_does_not_have(small):
     message = refused(small("benchmarks.more={kind: 'lm_eval:gsm9k', n: 2}"))

@@ -171,7 +171,12 @@ def test_an_api_may_teach(small):
             "benchmarks.facts: lm-eval tasks are not supported for API models, as far",
         ),
         ([FAR, "benchmarks.maths.thinking=empty"], r"benchmarks.maths.thinking: far .* takes no prefill.*off.*every"),
-        ([FAR, "sampling.thinking=empty"], "thinking: far is behind an API"),
+        ([FAR, "sampling.thinking=empty"], "sampling.thinking: far is behind an API"),
+        ([FAR, "sampling.top_k=20"], r"conditions.off-model: sampling.top_k: far .* no parameter .* \{top_k: null\}"),
+        (
+            [FAR, "benchmarks.maths.temperature=1", "benchmarks.maths.min_p=0.1"],
+            r"benchmarks.maths.min_p: far .* \{min_p: 0.1\} for a server that takes it.*on every benchmark",
+        ),
         (
             [FAR, "conditions.prefill={tokens: 2, from_model: words, benchmarks: [maths]}"],
             "conditions.prefill: from_model: words .* give until",
@@ -264,6 +269,18 @@ def test_an_api_begins_an_answer_by_its_text(small):
 def test_answers_of_an_api_follow_the_students_own_reasoning(small):
     after = "{kind: on_model, train: {loss_on: after_reasoning}}"
     build_plan(small(FAR, "conditions.own={kind: own_reasoning}", f"conditions.on-model={after}"))
+
+
+def test_what_openais_api_does_not_take_is_left_to_extra(small, server):
+    cut = [FAR, "sampling.top_k=20", "sampling.min_p=0.1"]
+    plan = build_plan(small(*cut, "models.words.extra={top_k: 40, min_p: null}"))
+    stage = next(s for s in plan.stages if s.name.startswith("far-answers"))
+    params = stage.settings.sampling_params
+    assert (params.top_k, params.min_p) == (20, 0.1)
+    served = replace(server.served, extra=stage.inputs["base"].settings.extra)
+    list(generate(served, [request("a")], params))
+    list(generate(server.served, [request("a")], params))
+    assert [(body.get("top_k"), "min_p" in body) for body in server.bodies] == [(40, False), (None, False)]
 
 
 def test_a_missing_key_is_said_before_any_work(small, monkeypatch):

@@ -7,13 +7,15 @@ import pytest
 from orchestrator.stages.data import (
     benchmark_data,
     load_examples,
+    load_problems,
     load_prompts,
     most_prompts,
+    problem_data,
     prompt_data,
     read_prompts,
 )
 from orchestrator.study.benchmarks import GradedBenchmark
-from orchestrator.study.prompts import Prompts
+from orchestrator.study.prompts import Problems, Prompts
 
 ROWS = [{"instruction": f"do {i}", "input": f"with {i}" if i % 2 else "", "text": "other"} for i in range(12)]
 
@@ -107,6 +109,27 @@ def test_benchmark_examples_are_drawn_by_their_seed(tmp_path):
     assert sorted(read[20, 0], key=lambda row: int(row["problem"])) == rows
     with pytest.raises(ValueError, match=r"n: 21 rows are asked for, but .* has 20"):
         load_examples(GradedBenchmark(kind="math500", source=str(path), n=21))
+
+
+TRAIN_AND_TEST = {
+    "test": [{"question": "1 + 1 ?", "answer": "#### 2"}],
+    "train": [{"question": "1 + 2 ?", "answer": "#### 3"}],
+}
+
+
+@pytest.mark.parametrize("source", [None, "openai/gsm8k"])
+def test_a_benchmarks_own_data_set_has_its_configuration_and_problems_are_of_its_training_split(monkeypatch, source):
+    def load(name, configuration, split, **_):
+        assert (name, configuration) == ("openai/gsm8k", "main")
+        return TRAIN_AND_TEST[split]
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    examples = GradedBenchmark(kind="gsm8k", source=source, n=1)
+    problems = Problems(kind="gsm8k", source="openai/gsm8k", n=1, max_tokens=8)
+    assert load_examples(examples) == TRAIN_AND_TEST["test"]
+    assert load_problems(problems) == TRAIN_AND_TEST["train"]
+    assert benchmark_data(examples).source == problem_data(problems).source == "hub:openai/gsm8k:main"
+    assert (benchmark_data(examples).split, problem_data(problems).split) == ("test", "train")
 
 
 def test_a_source_is_counted_only_where_no_number_is_declared(source, tmp_path):

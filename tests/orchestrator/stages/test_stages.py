@@ -13,6 +13,7 @@ from orchestrator.plan.build import build_plan
 from orchestrator.stages import evaluate, logprobs, model, sample
 from orchestrator.stages.data import PromptData, read_prompts
 from orchestrator.stages.training.examples import choose
+from orchestrator.stages.training.rollouts import rewarding
 from orchestrator.stages.transform import rows_of
 from orchestrator.store.checkpoints import checkpoint_of, folder_checksums
 from orchestrator.store.context import StageContext, Weights
@@ -247,6 +248,54 @@ def test_an_evaluation_is_graded_and_shown_by_level(plan, perform):
     assert {request.prefill for request in requests} == {()}
 
 
+def test_gsm8k_is_prefilled_graded_by_level_and_a_reward(small, tmp_path, store, perform, publish):
+    rows, problems = tmp_path / "rows.jsonl", tmp_path / "problems.jsonl"
+    numbers = [{"question": f"{i} + 0 ?", "answer": f"It stays.\n#### {i}", "level": 1 + i % 2} for i in range(7)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in numbers[:6]))
+    problems.write_text(json.dumps(numbers[6]) + "\n")
+    plan = build_plan(
+        small(
+            f"benchmarks={{gsm: {{kind: gsm8k, source: {rows}, n: 6}}}}",
+            f"rl_problems={{kind: gsm8k, source: {problems}, n: 1, max_tokens: 8}}",
+            "conditions={off-model: , prefill: {tokens: 1, benchmarks: [gsm]}}",
+            "conditions.best={kind: best_of, n: 2, samples: 4, benchmarks: [gsm]}",
+            "conditions.most={kind: best_of, n: 4, samples: 4, select: majority, benchmarks: [gsm]}",
+            "recoveries={rl: {kind: grpo, conditions: [off-model], budgets: [1]}}",
+        )
+    )
+
+    def say(engine, weights, what, requests, params):
+        for i, request in enumerate(requests):
+            number = request.prompt[-1]["content"].partition(" ")[0]
+            texts = [f"<think>9</think> It is ${number}.00." if k < int(number) else "9" for k in range(params.n)]
+            completions = tuple(Completion(token_ids=(1, 2), text=text, truncated=False) for text in texts)
+            yield [(i, RequestOutput(completions=completions, template_digest="digest"))]
+
+    for one in plan.stages:
+        if one.kind in ("model", "train"):
+            publish(store, one, {})
+
+    def graded(condition: str) -> dict[str, float]:
+        stage = next(t for t in plan.trials if t.condition == condition).points[0].scores["gsm"]
+        sampled = stage.inputs["generations"]
+        if store.record(sampled) is None:  # Conditions may share it.
+            if "prefill" in sampled.inputs:
+                perform(sample.run, sampled.inputs["prefill"], say)
+            perform(sample.run, sampled, say)
+        facts, _ = perform(evaluate.run, stage, nobody)
+        assert facts["groups"].keys() == {"level"}
+        return facts["groups"]["level"]
+
+    # Of numbers 0 to 5 as many of the samples are right.
+    assert graded("prefill") == pytest.approx({"1": 2 / 3, "2": 1})
+    assert graded("best") == pytest.approx({"1": (0 + 5 / 6 + 1) / 3, "2": (0.5 + 1 + 1) / 3})
+    assert graded("most") == pytest.approx({"1": 2 / 3, "2": 2 / 3})
+    trained = next(s for s in plan.stages if s.kind == "train" and s.settings.sampling is not None)
+    reward = rewarding(StageContext(trained, store, tmp_path, nobody))
+    completions = tuple(Completion(text=text, truncated=False) for text in ("not 5 but 6", "6 or 5", "six"))
+    assert reward([0], [RequestOutput(completions=completions)]) == [[1.0, 0.0, 0.0]]
+
+
 def nobody(*_: object):
     raise AssertionError("grading asks no model")
 
@@ -316,7 +365,11 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
     rows.write_text("".join(json.dumps(row) + "\n" for row in benchmark_rows("math500", 6, 0)))
     asked = []
     plan = build_plan(
-        small(f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', source: {rows}, n: 4}}", "max_model_len=512")
+        small(
+            f"benchmarks.task={{kind: 'lm_eval:hendrycks_math500', source: {rows}, n: 4, samples: 2, temperature: 0.5, "
+            "max_tokens: 64}",
+            "max_model_len=512",
+        )
     )
     stage = plan.trials[0].untrained_scores["task"]
     perform(model.run, stage.inputs["generations"].inputs["base"])
@@ -325,7 +378,7 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
     graded, _ = perform(evaluate.run, stage, nobody)
     answered = sample.generations_of(folder)
     gold = [row["answer"] for row in map(json.loads, rows.read_text().splitlines())]
-    assert {one.completions[0].text for one in answered} == {"$4$"}
+    assert {tuple(completion.text for completion in one.completions) for one in answered} == {("$4$", "$4$")}
     assert graded["accuracy"] in [n / 4 for n in range(1 + gold.count("4"))]
     assert graded["figures"]["exact_match,none"] == graded["accuracy"]
     assert graded["groups"] == {"task": {"hendrycks_math500": graded["accuracy"]}}
@@ -333,16 +386,18 @@ def test_a_task_of_lm_eval_is_asked_and_grades_itself(small, store, perform, tmp
     assert weights == Weights(stage.inputs["generations"].inputs["base"].address, None)
     assert len(requests) == 4
     assert sampling_params.stop
+    assert (sampling_params.n, sampling_params.temperature, sampling_params.max_tokens) == (2, 0.5, 64)
+    assert (facts["tokens"], graded["samples"]) == (8, 2)
 
 
-def by_ids(engine, weights, what, requests, *how):
+def by_ids(engine, weights, what, requests, params):
     """Answers prompts of token ids with 4, between dollars as this task wants it."""
     yield [
         (
             i,
             RequestOutput(
                 prompt_token_ids=tuple(r.prompt),
-                completions=(Completion(token_ids=(10,), text="$4$", truncated=False),),
+                completions=(Completion(token_ids=(10,), text="$4$", truncated=False),) * params.n,
             ),
         )
         for i, r in enumerate(requests)

@@ -2,11 +2,12 @@
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from evaluators.identity import ADDED
 from orchestrator.store.stage import Runtime, Stage, canonical_json, closure
 
 
@@ -44,6 +45,20 @@ def test_the_identity_has_all_fields_of_nested_dataclasses_as_json_values():
     assert make(settings=replace(settings, schedule=Schedule(steps=4))) != stage
     with pytest.raises(ValueError, match=r"settings\.options is a set"):
         _ = make(settings=replace(settings, options={1})).fingerprint
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongerSchedule(Schedule):
+    warmup: float = field(default=0.0, metadata=ADDED)
+
+
+def test_a_setting_that_was_added_changes_no_identity_by_default():
+    settings = Settings(schedule=LongerSchedule(steps=3), options=None)
+    stage = make(settings=settings)
+    assert stage.fingerprint == make(settings=replace(settings, schedule=Schedule(steps=3))).fingerprint
+    warmed = make(settings=replace(settings, schedule=LongerSchedule(steps=3, warmup=0.1)))
+    assert warmed.identity["settings"]["schedule"] == {"steps": 3, "rates": [0.1], "warmup": 0.1}
+    assert warmed.fingerprint != stage.fingerprint
 
 
 def test_order_of_settings_and_inputs_does_not_matter():

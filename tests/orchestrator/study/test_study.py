@@ -77,6 +77,19 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("benchmarks.facts={kind: mmlu, answer_by: logprob, temperature: 1}", ["leave samples, temperature"]),
         ("benchmarks.facts={kind: mmlu, thinking: 'on'}", ["benchmarks.facts: thinking: ", "one token"]),
         ("benchmarks.maths.top_p=0.9", ["benchmarks.maths: top_p has no effect on greedy completions"]),
+        ("benchmarks.maths.top_k=5", ["benchmarks.maths: top_k has no effect on greedy completions"]),
+        ("benchmarks.maths.top_k=-1", ["benchmarks.maths.top_k: give a number that is at least 0, not -1"]),
+        ("benchmarks.maths.min_p=2", ["benchmarks.maths.min_p: give a number that is at most 1, not 2"]),
+        ("sampling={max_tokens: 8, temperature: 0, min_p: 0.1}", ["sampling: min_p has no effect on greedy"]),
+        ("benchmarks.gsm={kind: 'lm_eval:gsm8k', top_k: 5}", ["benchmarks.gsm: top_k has no effect on greedy"]),
+        (
+            "benchmarks.gsm={kind: 'lm_eval:gsm8k', samples: 4}",
+            ["benchmarks.gsm: samples: 4 greedy", "set temperature"],
+        ),
+        (
+            "benchmarks.gsm={kind: 'lm_eval:gsm8k', thinking: off, chat: false}",
+            ["benchmarks.gsm: thinking has no effect without a chat template: set chat to true"],
+        ),
         ("benchmarks.maths.temperature=3", ["benchmarks.maths.temperature: "]),
         ("benchmarks.gsm={kind: 'lm_eval:gsm8k', source: synthetic}", ["benchmarks.gsm: source: "]),
         ("benchmarks.maths.thinking=maybe", ["benchmarks.maths.thinking: "]),
@@ -87,8 +100,8 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         (PROBLEMS.replace("}", ", prompt: Solve it.}"), ["rl_problems: prompt: it names nothing in braces"]),
         ("benchmarks.maths.chat=false", ["benchmarks.maths.chat: has no effect here: it is for tasks of lm-eval"]),
         (
-            "benchmarks.gsm={kind: 'lm_eval:gsm8k', temperature: 1}",
-            ["benchmarks.gsm.temperature: has no effect on a task of lm-eval"],
+            "benchmarks.gsm={kind: 'lm_eval:gsm8k', score: majority}",
+            ["benchmarks.gsm.score: has no effect on a task of lm-eval"],
         ),
         ("measures.kl=[mats]", ["measures.kl: ", 'did you mean "maths"?']),
         (
@@ -155,8 +168,12 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("train.per_device_train_batch_size=4", ["use batch_size"]),
         ("train.bf16=true", ["train.bf16: unknown key; use dtype at the top level"]),
         ("train.gradient_accumulation_steps=4", ["use resources.train.max_tokens_per_microbatch"]),
-        ("train.target_modules=all", ["train.target_modules: is not supported"]),
-        ("train.lora_dropout=0.1", ["train.lora_dropout: is not supported: adapters are trained without dropout"]),
+        ("train.target_modules=all", ["train.target_modules: give all-linear, or a list of names", "not 'all'"]),
+        ("train.target_modules=[]", ["train.target_modules: give all-linear, or a list of names", "not []"]),
+        ("train.target_modules=[1]", ["train.target_modules: give all-linear, or a list of names", "not [1]"]),
+        ("train.lora_dropout=1", ["train.lora_dropout: give a number that is less than 1, not 1"]),
+        ("conditions.off-model.train={tuning: full, lora_dropout: 0.1}", ["train.lora_dropout has no effect on full"]),
+        ("recoveries.own.train.target_modules=[v_proj]", ["target_modules has no effect: training continues the stu"]),
         ("train.max_tokens=9", ["train.max_tokens: belongs to sampling, or to rl_problems"]),
         ("train.objective={kind: sdft, max_tokens: 9}", ["train.objective: sdft: max_tokens belongs to sampling"]),
         ("train.num_generations=4", ["train.num_generations: ", "objective: {kind: grpo, num_generations: 16}"]),
@@ -178,7 +195,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ),
         (
             "rl_problems={kind: 'lm_eval:gsm8k', source: x, n: 1, max_tokens: 1}",
-            ["rl_problems.kind: ", "known are ifeval"],
+            ["rl_problems.kind: ", "known are gsm8k, ifeval"],
         ),
         ("rl_problems={kind: mmlu, source: x, n: 0, max_tokens: 1}", ["rl_problems.n: ", "greater than 0"]),
         ("rl_problems={kind: mmlu, source: x, n: 1}", ["rl_problems.max_tokens: missing"]),
@@ -224,6 +241,12 @@ def test_a_mistake_has_a_message_with_its_place(small, override, parts):
 def test_parts_that_do_not_fit_each_other_are_refused(small, overrides, part):
     with pytest.raises(StudyError, match=part):
         build_plan(small(*overrides))
+
+
+@pytest.mark.parametrize("source", ["null", "openai/gsm8k"])
+def test_problems_may_be_of_the_training_split_of_a_benchmarks_data_set(small, source):
+    problems = "rl_problems={kind: gsm8k, source: openai/gsm8k, n: 5, max_tokens: 8}"
+    build_plan(small(problems, f"benchmarks.gsm={{kind: gsm8k, source: {source}, n: 5}}"))
 
 
 def test_a_refused_value_that_is_inherited_is_undone_as_its_message_says(small):
