@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -138,7 +139,13 @@ def test_the_heat_map_has_losses_in_red_and_gains_in_blue(finished):
     red, _, blue, _ = picture.cmap(picture.norm(-0.75))
     assert red > blue
     assert picture.get_clim() == (-0.75, 0.75)
-    assert "<svg" in as_svg(panel.figure)
+
+
+def test_names_with_dollars_are_drawn_as_they_are(finished):
+    (grid, *_) = read(*finished(LETTERS)).grids
+    name = r"$\foo$"
+    named = replace(grid, condition=name, benchmark=name, students=[name] * 3, teachers=[name] * 2)
+    assert name in as_svg(grid_figure([named]))
 
 
 def test_only_seeds_of_all_pairs_count(finished):
