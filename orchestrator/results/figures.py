@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from orchestrator.measures import MEASURES, POINTS, SCORE
-from orchestrator.results.model import Measurement, Results
+from orchestrator.results.grids import TITLE, shares
+from orchestrator.results.model import GridResult, Measurement, Results
 
 INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 SERIES = ("#c2410c", "#1d4ed8", "#047857", "#7e22ce", "#a16207", "#be185d", "#0e7490", "#4d7c0f")
@@ -49,6 +50,7 @@ STYLE = {
 DODGE = 0.05  # of the distance of two points on an axis: lines of the same values lie beside each other
 UNTRAINED = "untrained student"
 SHARES = (-0.03, 1.05)  # the limits of an axis of shares
+SMALLEST_LIMIT = 0.1  # of the colours of a heat map: smaller changes stay pale
 
 
 def pair_figure(results: Results, student: str, teacher: str, benchmark: str, units: dict[str, str]) -> Figure:
@@ -82,6 +84,50 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str, un
         figure.suptitle(title, x=0.015, ha="left", fontsize=13, fontweight="bold")
         figure.tight_layout(rect=(0, 0, 1, 0.97))
     return figure
+
+
+def grid_figure(grids: Sequence[GridResult]) -> Figure:
+    """Heat maps of the changes of one condition, by student and teacher: a panel for each benchmark."""
+    changes = [one for grid in grids for row in grid.changes for one in row if one is not None]
+    limit = max(SMALLEST_LIMIT, *(abs(one.value) for one in changes))
+    students, teachers = (max(len(getattr(grid, names)) for grid in grids) for names in ("students", "teachers"))
+    with plt.rc_context({**STYLE, "axes.grid": False}):
+        across = min(len(grids), 2)
+        down = math.ceil(len(grids) / across)
+        size = (across * max(5.2, 2.2 + teachers), down * (1.9 + 0.55 * students))
+        figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, layout="constrained")
+        for place, grid in zip(axes.flat, grids, strict=False):
+            _heat_map(place, grid, limit)
+        for unused in list(axes.flat)[len(grids) :]:
+            unused.set_visible(False)
+        scale = figure.colorbar(axes.flat[0].images[0], ax=axes, shrink=0.9)
+        scale.set_label("change of score")
+        scale.outline.set_visible(False)
+        note = f"change from the {UNTRAINED}; bold: its 95 % interval excludes 0"
+        figure.supxlabel(note, x=0.015, ha="left", fontsize=8.5, color=FAINT)
+        figure.suptitle(f"{TITLE}: {grids[0].condition}", x=0.015, ha="left", fontsize=13, fontweight="bold")
+    return figure
+
+
+def _heat_map(axes: Axes, grid: GridResult, limit: float) -> None:
+    """Losses in red and gains in blue; changes whose interval excludes 0 in bold. Pairs without a result are grey."""
+    values = [[math.nan if one is None else one.value for one in row] for row in grid.changes]
+    axes.set_facecolor(GRID)
+    axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    for i, row in enumerate(grid.changes):
+        for j, one in enumerate(row):
+            if one is None:
+                axes.text(j, i, "no result", ha="center", va="center", color=FAINT, fontsize=8.5)
+            else:
+                weight = "normal" if one.low <= 0 <= one.high else "bold"
+                color = "white" if abs(one.value) > 0.65 * limit else INK
+                axes.text(j, i, f"{one.value:+.2f}", ha="center", va="center", color=color, fontweight=weight)
+    axes.set_xticks(range(len(grid.teachers)), grid.teachers, rotation=20, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(grid.students)), grid.students)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set(xlabel="teacher", ylabel="student")
+    axes.set_title(f"{grid.benchmark}\n{shares(grid, intervals=False)}")
 
 
 def _of_pair(measurements: Sequence[Measurement], student: str, teacher: str) -> list[Measurement]:

@@ -16,8 +16,8 @@ from orchestrator.measures import MEASURES, POINTS, SCORE, Column
 from orchestrator.plan.explain import with_defaults
 from orchestrator.plan.trial import Plan, Trial
 from orchestrator.recoveries import RECOVERIES
-from orchestrator.results import hypotheses
-from orchestrator.results.figures import as_svg, pair_figure
+from orchestrator.results import grids, hypotheses
+from orchestrator.results.figures import as_svg, grid_figure, pair_figure
 from orchestrator.results.model import Measurement, Results, grouped_by, leading_benchmark
 from orchestrator.results.read import point_of
 from orchestrator.results.tables import NOT_EVALUATED, point_columns, score_lines
@@ -75,11 +75,13 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
         results=results,
         hypotheses=hypotheses,
         headlines=headlines(results),
+        grids=[as_svg(grid_figure(each)) for each in grids.by_condition(results.grids)],
         figures=[as_svg(pair_figure(results, *pair, leading, budget_units(study))) for pair in shown],
         left_out=len(results.pairs()) - len(shown),
         tables=[
             _scores(results, benchmarks),
             *_recovery_budgets(results, study),
+            *_grids(results),
             *_parts(results, benchmarks),
             *(_measure(name, each) for name, each in results.measurements.items() if each),
         ],
@@ -185,6 +187,29 @@ def _recovery_budgets(results: Results, study: Study) -> Iterator[Table]:
             'more is not worse. 0: no more than the rest was lost. ">": beyond the budgets that were measured.',
             names=["pair", "condition", "recovery", "budget counts", "restored"],
             columns=["budget", "seed: too small, enough"],
+            rows=rows,
+        )
+
+
+def _grids(results: Results) -> Iterator[Table]:
+    rows: list[Row] = []
+    for one in results.grids:
+        sizes = [str(len(one.pairs)), str(one.n), ", ".join(map(str, one.seeds))]
+        if one.variance is None:
+            found = [grids.shares(one, intervals=False), *[""] * (len(grids.PARTS) + 1)]
+        else:
+            shares = (getattr(one.variance, name) for name in grids.PARTS)
+            cells = [f"{grids.percent(each.value)}{_range_of(grids.bounds(each))}" for each in shares]
+            found = [f"{one.variance.sd:.3f}", *cells, grids.percent(one.variance.noise)]
+        rows.append(([one.condition, one.benchmark], [*sizes, *found]))
+    if rows:
+        yield Table(
+            title=f"{grids.TITLE}: shares of the variance",
+            legend="The variance of the change over the pairs is the sum of four parts: effects of the student, of the "
+            "teacher and of their pairing (interaction), and noise of seeds and examples. Intervals: 95 %, for these "
+            "students and teachers. Students with one teacher and teachers with one student are left out.",
+            names=["condition", "benchmark"],
+            columns=["pairs", "n", "seeds", "standard deviation", *grids.PARTS, "noise"],
             rows=rows,
         )
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from evaluators.analysis.grid_variance import GridVariance
 from evaluators.analysis.recovery_budget import RecoveryBudget
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary
@@ -84,6 +85,26 @@ class RecoveryResult(OfPair):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GridResult:
+    """The changes of a condition on a benchmark, by student and teacher, and the shares of their variance.
+
+    `changes` has a row for each student and a column for each teacher; None where a pair has no result. The shares are
+    over `pairs`, those of students with several teachers and teachers with several students, on `n` examples and the
+    `seeds` that all of them have. There are none where no seed is left, or where all pairs changed alike.
+    """
+
+    condition: str
+    benchmark: str
+    students: list[str]
+    teachers: list[str]
+    changes: list[list[Interval | None]]
+    pairs: list[tuple[str, str]]
+    n: int
+    seeds: list[int]
+    variance: GridVariance | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class HypothesisResult:
     """A hypothesis for one pair.
 
@@ -117,6 +138,7 @@ class Results:
     measurements: dict[str, list[Measurement]]
     untrained: list[UntrainedModel]
     recovery_budgets: list[RecoveryResult]
+    grids: list[GridResult]
     hypotheses: list[HypothesisResult]
     unfinished: list[str]
     warnings: list[str]

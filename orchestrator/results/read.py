@@ -11,6 +11,7 @@ from orchestrator.measures import MEASURES, POINTS, SCORE, TRAINING_DATA, measur
 from orchestrator.plan.points import completed_points
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.results.consistency import warnings_of
+from orchestrator.results.grids import grids
 from orchestrator.results.hypotheses import evaluate_hypotheses
 from orchestrator.results.model import Measurement, Point, Results, UntrainedModel, leading_benchmark
 from orchestrator.results.recovery_budgets import Finished, recovery_budgets
@@ -34,6 +35,7 @@ def read_results(plan: Plan, reader: StageReader) -> Results:
         measurements=measurements,
         untrained=list(_untrained(plan, reader)),
         recovery_budgets=recovery_budgets(finished, plan.study, leading, reader),
+        grids=grids(finished, measurements[SCORE], reader),
         hypotheses=evaluate_hypotheses(plan, completed, reader),
         unfinished=[key for key, points in completed.items() if points is None],
         warnings=list(warnings_of(reader.records)),

@@ -1,4 +1,4 @@
-"""The report of a study: what its finished trials measured, as a web page, JSON, a table and a figure.
+"""The report of a study: what its finished trials measured, as a web page, JSON, a table and figures.
 
 It lies in `<store>/reports/<study name>/` and is written anew each time, from the records of the store.
 """
@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass
 
 from evaluators.analysis.statistics import Interval
 from orchestrator.plan.trial import Plan
+from orchestrator.results.grids import by_condition
 from orchestrator.results.model import Measurement, Results, leading_benchmark
 from orchestrator.results.read import read_results
 from orchestrator.store.reader import StageReader
 from orchestrator.store.store import Store
 from orchestrator.study.load import without_secrets
 
-PAGE, RESULTS, SCORES, FIGURE = "report.html", "results.json", "scores.csv", "figure.png"
+PAGE, RESULTS, SCORES, FIGURE, GRID = "report.html", "results.json", "scores.csv", "figure.png", "grid.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,9 @@ def write_report(plan: Plan, store: Store) -> Report:
     if leading is not None:
         pair = results.pairs(leading)[0]
         files[FIGURE] = figures.as_png(figures.pair_figure(results, *pair, leading, html.budget_units(plan.study)))
+    of_conditions = by_condition(results.grids)
+    if of_conditions:
+        files[GRID] = figures.as_png(figures.grid_figure(of_conditions[0]))
     folder = f"reports/{plan.study.name}"
     for name, content in files.items():
         store.overwrite(f"{folder}/{name}", content)

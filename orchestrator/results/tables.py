@@ -7,10 +7,12 @@ from rich.measure import Measurement as Width
 from rich.table import Column, Table
 from rich.text import Text
 
+from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
-from orchestrator.results import hypotheses
+from orchestrator.results import grids, hypotheses
 from orchestrator.results.model import (
+    GridResult,
     HypothesisResult,
     Measurement,
     Point,
@@ -28,7 +30,7 @@ LEGEND = "Cells: score | change from the untrained student [its paired 95 % inte
 
 
 def show_results(console: Console, study: Study, results: Results) -> None:
-    """Scores by point and benchmark, then lines on all other measures, then the hypotheses."""
+    """Scores by point and benchmark, then lines on all other measures, changes by student and teacher, hypotheses."""
     benchmarks = list(study.benchmarks)
     console.print()
     console.print(LEGEND, style="dim", soft_wrap=True, markup=False)
@@ -37,6 +39,8 @@ def show_results(console: Console, study: Study, results: Results) -> None:
         console.print(line, soft_wrap=True, markup=False)
     if results.scores:
         console.print(_sizes(results, benchmarks, study.seeds), style="dim", soft_wrap=True, markup=False)
+    for grid in results.grids:
+        _show_grid(console, grid)
     if results.hypotheses:
         _show_hypotheses(console, results.hypotheses)
     for warning in results.warnings:
@@ -92,9 +96,13 @@ def _cell(one: Summary) -> str:
     if one.change is None:
         return f"{one.value.value:.3f}"
     change = one.change
-    colour = "red" if change.high < 0 else "green" if change.low > 0 else "dim"
     shown = f"{change.value:+.3f} \\[{change.low:+.3f}, {change.high:+.3f}]"
-    return f"{one.value.value:.3f} | [{colour}]{shown}[/{colour}]"
+    return f"{one.value.value:.3f} | {_coloured(shown, change)}"
+
+
+def _coloured(text: str, change: Interval) -> str:
+    colour = "red" if change.high < 0 else "green" if change.low > 0 else "dim"
+    return f"[{colour}]{text}[/{colour}]"
 
 
 def _sizes(results: Results, benchmarks: list[str], seeds: list[int]) -> str:
@@ -156,6 +164,20 @@ def _of_training_data(name: str, measurements: list[Measurement]) -> Iterator[tu
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
+
+
+def _show_grid(console: Console, grid: GridResult) -> None:
+    """A row for each student and a column for each teacher."""
+    columns = [Column(Text("student"), no_wrap=True)]
+    columns += [Column(Text(teacher), no_wrap=True, justify="right") for teacher in grid.teachers]
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for student, changes in zip(grid.students, grid.changes, strict=True):
+        cells = ("" if change is None else _coloured(f"{change.value:+.3f}", change) for change in changes)
+        table.add_row(Text(student), *cells)
+    console.print()
+    console.print(f"{grids.TITLE}: {grid.condition} on {grid.benchmark}", soft_wrap=True, markup=False)
+    _print_whole(console, table)
+    console.print(f"Variance: {grids.shares(grid, intervals=True)}", style="dim", soft_wrap=True, markup=False)
 
 
 def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:

@@ -66,6 +66,12 @@ def test_recovery_budget():
     assert {row.split("|")[2].strip() for row in rows} == {"all", "search"}
 
 
+def test_grid_variance():
+    rows = start("grid_variance", "3").splitlines()[2:]
+    assert len(rows) == 13
+    assert all(re.fullmatch(r"\| .+ \|( \d\.\d{3} \|){3}( \d\.\d\d \|){3}( \d\.\d{3} \|){2}", row) for row in rows)
+
+
 def test_grading(tmp_path, monkeypatch):
     answers = ["3", "\\frac{1}{2}", "(1, 2)", "x + 1"]
     math500 = [

@@ -33,7 +33,7 @@ def panels(*measurements: Measurement):
     for one in measurements:
         by_measure.setdefault(one.measure, []).append(one)
     results = Results(
-        measurements=by_measure, untrained=[], recovery_budgets=[], hypotheses=[], unfinished=[], warnings=[]
+        measurements=by_measure, untrained=[], recovery_budgets=[], grids=[], hypotheses=[], unfinished=[], warnings=[]
     )
     return pair_figure(results, "student", "words", "maths", UNITS).axes
 
