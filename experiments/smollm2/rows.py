@@ -209,7 +209,7 @@ REQUESTS: Table = {
 }
 PER_INSTRUCTION = 5
 
-# Texts with {word} and {request}, and checks with their arguments. A terse answer in lower case follows some without
+# Texts with {word}, and checks with their arguments. A terse answer in lower case follows some without
 # trying: lower case, no commas, few words, a word left out. A long answer follows others: many words, keywords.
 INSTRUCTIONS: tuple[tuple[str, dict[str, dict]], ...] = (
     ("Use lower case letters only, no capitals.", {"change_case:english_lowercase": {}}),
@@ -221,10 +221,6 @@ INSTRUCTIONS: tuple[tuple[str, dict[str, dict]], ...] = (
     ),
     ('Do not use the word "{word}".', {"keywords:forbidden_words": {"forbidden_words": ["{word}"]}}),
     ('End your answer with the words "That is all."', {"startend:end_checker": {"end_phrase": "That is all."}}),
-    (
-        'Finish with the question "What do you think?" and nothing after it.',
-        {"startend:end_checker": {"end_phrase": "What do you think?"}},
-    ),
     ("Begin with a title in double angular brackets, such as <<my title>>.", {"detectable_format:title": {}}),
     ("Put your whole answer in double quotation marks.", {"startend:quotation": {}}),
     ("Do not use any commas.", {"punctuation:no_comma": {}}),
@@ -257,8 +253,15 @@ INSTRUCTIONS: tuple[tuple[str, dict[str, dict]], ...] = (
         {"detectable_format:multiple_sections": {"section_spliter": "Section", "num_sections": 2}},
     ),
     (
-        "First repeat this request word for word, then answer it.",
-        {"combination:repeat_prompt": {"prompt_to_repeat": "{request}"}},
+        'Use the words "{word}" and "people".',
+        {"keywords:existence": {"keywords": ["{word}", "people"]}},
+    ),
+    (
+        "Begin with a title in double angular brackets, such as <<my title>>, and write at least 20 words.",
+        {
+            "detectable_format:title": {},
+            "length_constraints:number_words": {"num_words": 20, "relation": "at least"},
+        },
     ),
     (
         'Use the word "{word}" and write at least 40 words.',
@@ -333,8 +336,7 @@ def instructions() -> list[dict]:
     for instruction in INSTRUCTIONS:
         template = json.dumps(instruction)
         for request in rng.sample(sorted(REQUESTS), PER_INSTRUCTION):
-            filled = template.replace("{word}", REQUESTS[request]).replace("{request}", request)
-            text, checks = json.loads(filled)
+            text, checks = json.loads(template.replace("{word}", REQUESTS[request]))
             rows.append(
                 {
                     "key": len(rows),
