@@ -9,6 +9,8 @@ several steps, which it writes out. Facts and instructions show what training ch
 - `arithmetic-test.jsonl`: GSM8K's schema and a level, which is the number of steps; level 4 is not in training;
 - `arithmetic-tune.jsonl`: the same with other problems, to choose settings with;
 - `facts.jsonl`: four choices in MMLU's schema, from the tables below;
+- `facts-open.jsonl`: the same questions without choices, in IFEval's schema, since the model knows many of these facts
+  and does not answer by letter better than chance;
 - `instructions.jsonl`: IFEval's schema, of instruction types that need no NLTK data.
 
 No problem is in two files, whatever its wording. `chat.jsonl` was written by hand: everyday prompts without arithmetic,
@@ -64,26 +66,26 @@ FACTS: dict[str, tuple[str, Table]] = {
         },
     ),
     "animals": (
-        "Which class of animals does the {} belong to?",
+        "What kind of animal is the {}?",
         {
-            "cow": "mammals",
-            "dolphin": "mammals",
-            "bat": "mammals",
-            "eagle": "birds",
-            "penguin": "birds",
-            "owl": "birds",
-            "salmon": "fish",
-            "shark": "fish",
-            "tuna": "fish",
-            "snake": "reptiles",
-            "lizard": "reptiles",
-            "crocodile": "reptiles",
-            "frog": "amphibians",
-            "toad": "amphibians",
-            "salamander": "amphibians",
-            "ant": "insects",
-            "bee": "insects",
-            "butterfly": "insects",
+            "cow": "a mammal",
+            "dolphin": "a mammal",
+            "bat": "a mammal",
+            "eagle": "a bird",
+            "penguin": "a bird",
+            "owl": "a bird",
+            "salmon": "a fish",
+            "shark": "a fish",
+            "tuna": "a fish",
+            "snake": "a reptile",
+            "lizard": "a reptile",
+            "crocodile": "a reptile",
+            "frog": "an amphibian",
+            "toad": "an amphibian",
+            "salamander": "an amphibian",
+            "ant": "an insect",
+            "bee": "an insect",
+            "butterfly": "an insect",
         },
     ),
     "opposites": (
@@ -125,7 +127,7 @@ FACTS: dict[str, tuple[str, Table]] = {
             "a carrot": "orange",
             "milk chocolate": "brown",
             "a flamingo": "pink",
-            "an elephant": "grey",
+            "a raven": "black",
             "milk": "white",
             "lavender": "purple",
         },
@@ -155,8 +157,8 @@ FACTS: dict[str, tuple[str, Table]] = {
     "kinds of things": (
         "What kind of thing is {}?",
         {
-            "a violin": "a musical instrument",
-            "a trumpet": "a musical instrument",
+            "a violin": "an instrument",
+            "a trumpet": "an instrument",
             "a hammer": "a tool",
             "a screwdriver": "a tool",
             "a bus": "a vehicle",
@@ -169,10 +171,10 @@ FACTS: dict[str, tuple[str, Table]] = {
             "a tulip": "a flower",
             "an oak": "a tree",
             "a pine": "a tree",
-            "a wardrobe": "a piece of furniture",
-            "an armchair": "a piece of furniture",
-            "a shirt": "a piece of clothing",
-            "a coat": "a piece of clothing",
+            "a wardrobe": "furniture",
+            "an armchair": "furniture",
+            "a shirt": "clothing",
+            "a coat": "clothing",
             "Mars": "a planet",
             "Venus": "a planet",
         },
@@ -329,6 +331,23 @@ def facts() -> list[dict]:
     return rows
 
 
+def open_facts() -> list[dict]:
+    """The questions of `facts` without choices. IFEval's check of a keyword grades them: its keywords are patterns."""
+    rows = []
+    for key, row in enumerate(facts()):
+        word = row["choices"][row["answer"]].split()[-1]  # without its article
+        rows.append(
+            {
+                "key": key,
+                "prompt": row["question"],
+                "instruction_id_list": ["keywords:existence"],
+                "kwargs": [{"keywords": [rf"\b{word}s?\b"]}],
+                "subject": row["subject"],
+            }
+        )
+    return rows
+
+
 def instructions() -> list[dict]:
     """Each instruction with `PER_INSTRUCTION` of the requests."""
     rng = random.Random("instructions")
@@ -358,6 +377,7 @@ def files() -> dict[str, list[dict]]:
         "arithmetic-test.jsonl": [benchmark_row(*each) for each in test.items()],
         "arithmetic-tune.jsonl": [benchmark_row(*each) for each in tune.items()],
         "facts.jsonl": facts(),
+        "facts-open.jsonl": open_facts(),
         "instructions.jsonl": instructions(),
     }
 
