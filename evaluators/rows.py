@@ -10,6 +10,8 @@ from typing import Any
 import fsspec
 from pydantic import TypeAdapter, ValidationError
 
+from evaluators.imports import IMPORTS
+
 
 def read_rows(
     source: str,
@@ -25,10 +27,13 @@ def read_rows(
     not the given SHA-256 (in hex).
     """
     if not source.endswith(".jsonl"):
-        import datasets
+        with IMPORTS:
+            import datasets
 
         return list(datasets.load_dataset(source, configuration, split=split, revision=revision))
-    with fsspec.open(source, "rb") as file:
+    with IMPORTS:
+        opened = fsspec.open(source, "rb")  # It imports the package of a protocol, as s3fs.
+    with opened as file:
         content = file.read()
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(

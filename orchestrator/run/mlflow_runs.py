@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from evaluators.imports import IMPORTS
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.run.mlflow_data import (
     LONGEST_NAME,
@@ -133,7 +134,8 @@ class StudyRuns:
         records: dict[Stage, dict],
         lease: LeaseId,
     ) -> None:
-        from mlflow.entities import Metric
+        with IMPORTS:
+            from mlflow.entities import Metric
 
         run = self._create(trial.key, {**tags, TRIAL_TAG: trial.key})
         child, now = run.info.run_id, int(time.time() * 1000)
@@ -151,7 +153,8 @@ class StudyRuns:
         return self._client.create_run(self._experiment, run_name=name[:LONGEST_NAME], tags=tags)
 
     def _log_params(self, run: "Run", params: dict[str, Any]) -> None:
-        from mlflow.entities import Param
+        with IMPORTS:
+            from mlflow.entities import Param
 
         names = valid_names(params)
         found = [Param(names[key], str(value)[:LONGEST_VALUE]) for key, value in params.items()]

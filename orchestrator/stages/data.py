@@ -15,6 +15,7 @@ import fsspec
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
+from evaluators.imports import IMPORTS
 from evaluators.rows import check_columns, choose, read_rows
 from orchestrator.store.pins import pinned
 from orchestrator.store.store import Store
@@ -193,10 +194,11 @@ def sha256_of(identity: str | None) -> str | None:
 
 def _commit(store: Store, source: str) -> str | None:
     """The commit of a hub data set that the store has pinned; None where the hub cannot be asked for it."""
-    import huggingface_hub
+    with IMPORTS:
+        from huggingface_hub import dataset_info
 
     try:
-        return pinned(store, "datasets", source, lambda: str(huggingface_hub.dataset_info(source).sha))
+        return pinned(store, "datasets", source, lambda: str(dataset_info(source).sha))
     except Exception as error:  # noqa: BLE001  # Each way to have no network has an error of its own.
         log.warning("%s: its commit is not known (%s), so a local copy is used as it is", source, error)
         return None
