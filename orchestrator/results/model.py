@@ -7,6 +7,7 @@ from evaluators.analysis.recovery_budget import RecoveryBudget
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary
 from orchestrator.measures import SCORE
+from orchestrator.plan.trial import EvaluationPoint, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,22 @@ class Point(OfPair):
     def name(self) -> str:
         """The condition, with the recovery if there was one."""
         return f"{self.condition}, then {self.recovery_data}" if self.budget else self.condition
+
+    @property
+    def title(self) -> str:
+        """The name, with the step of a checkpoint."""
+        return self.name if self.step is None else f"{self.name} at step {self.step}"
+
+
+def point_of(trial: Trial, evaluated: EvaluationPoint) -> Point:
+    return Point(
+        student=trial.student,
+        teacher=trial.teacher,
+        condition=trial.condition,
+        recovery=evaluated.recovery,
+        budget=evaluated.budget,
+        step=evaluated.step,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,15 +127,29 @@ class HypothesisResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Missing:
+    """A point that an unfinished trial lacks, an evaluation of an untrained model, or a measure of its training data.
+
+    `reason` is the failure of a stage that it needs, or at which the trial ended; empty: it has not run yet.
+    """
+
+    trial: str
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
-    """What finished trials have measured; `unfinished` names the other trials. Measurements are by measure, in the
-    order in which the study names pairs, conditions, points and benchmarks. `warnings` are sentences for the reader."""
+    """What the finished points of all trials have measured; `unfinished` names trials that lack something, and
+    `missing` says what and why. Measurements are by measure, in the order in which the study names pairs, conditions,
+    points and benchmarks. `warnings` are sentences for the reader."""
 
     measurements: dict[str, list[Measurement]]
     untrained: list[UntrainedModel]
     recovery_budgets: list[RecoveryResult]
     hypotheses: list[HypothesisResult]
     unfinished: list[str]
+    missing: list[Missing]
     warnings: list[str]
 
     @property

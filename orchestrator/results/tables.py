@@ -10,6 +10,7 @@ from rich.text import Text
 from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
 from orchestrator.results import hypotheses
+from orchestrator.results.missing import missing_lines
 from orchestrator.results.model import (
     HypothesisResult,
     Measurement,
@@ -39,6 +40,8 @@ def show_results(console: Console, study: Study, results: Results) -> None:
         console.print(_sizes(results, benchmarks, study.seeds), style="dim", soft_wrap=True, markup=False)
     if results.hypotheses:
         _show_hypotheses(console, results.hypotheses)
+    for line in missing_lines(results):
+        console.print(f"missing: {line}", style="yellow", soft_wrap=True, markup=False)
     for warning in results.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
 
@@ -137,9 +140,8 @@ def _of_points(name: str, measurements: list[Measurement]) -> Iterator[tuple[str
     measure = MEASURES.module(name)
     for one in measurements:
         beside = "".join(f" ({key.replace('_', ' ')} {value:.2f})" for key, value in one.diagnostics.items())
-        step = f" at step {one.point.step}" if one.point.step is not None else ""
         head = f"{_capital(measure.TITLE)} on {one.benchmark}, {one.point.pair}{beside}"
-        yield head, f"{one.point.name}{step} {measure.text(one.value)}"
+        yield head, f"{one.point.title} {measure.text(one.value)}"
 
 
 def _of_training_data(name: str, measurements: list[Measurement]) -> Iterator[tuple[str, str]]:

@@ -105,7 +105,8 @@ def _measures(trial: Trial, point: EvaluationPoint, records: dict[Stage, dict]) 
     """All measures of a point against the recovery budget, or, of a checkpoint, against the training step."""
     found: dict[str, float] = {}
     for name, stages in trial.training_data.items():
-        found |= MEASURES.module(name).metrics(_facts(stages, records), ())
+        if all(stage in records for stage in stages):
+            found |= MEASURES.module(name).metrics(_facts(stages, records), ())
     for name, by_benchmark in point.measured.items():
         for benchmark, stages in by_benchmark.items():
             untrained = _facts(trial.untrained_stages(UNTRAINED, name, benchmark), records)

@@ -18,6 +18,8 @@ from orchestrator.stages.style import SHARES
 from orchestrator.store.store import Store
 from tests.orchestrator.results.test_results import publish_evaluation
 
+CHECKPOINTS = ["train={learning_rate: 1, max_steps: 30, checkpoints: [20, 10]}", "conditions={off-model: }"]
+
 
 @pytest.fixture
 def reported(small, publish, tmp_path):
@@ -68,8 +70,25 @@ def test_names_are_shown_as_they_are(reported):
 
 def test_a_study_whose_first_seed_is_missing_says_so(reported):
     page, shown = reported([2], "conditions={off-model: }")
-    assert "Unfinished trials, which are not in this report: student.words.off-model.s1" in page
+    assert "1 of 2 trials are not finished." in page
+    for told in (page, shown):
+        assert "student.words.off-model.s1: not run yet" in told
     assert "off-model" in shown
+
+
+def test_a_report_of_checkpoints_alone_and_of_budgets_alone(small, publish):
+    recovery = "recoveries.own={kind: on_model_sft, conditions: [off-model], budgets: [4]}"
+    for done in ("step", "budget"):
+        plan = build_plan(small(*CHECKPOINTS, recovery, "seeds=[1]", "pairs.teachers=[words]", f"name={done}"))
+        store = Store(f"{plan.study.store}-{done}")
+        (trial,) = plan.trials
+        points = [point for point in trial.points if getattr(point, done)]
+        scores = [trial.untrained_scores, *(point.scores for point in points)]
+        for stage in {stage for each in scores for stage in each.values()}:
+            publish_evaluation(publish, store, stage, "+-+-")
+        report = write_report(plan, store)
+        assert {getattr(one.point, done) for one in report.results.scores} == {getattr(one, done) for one in points}
+        assert "<svg" in report.files[PAGE].decode()
 
 
 def test_a_benchmark_on_which_no_condition_is_evaluated(reported):
@@ -81,9 +100,6 @@ def test_a_benchmark_on_which_no_condition_is_evaluated(reported):
 def test_a_study_of_which_nothing_is_done(reported):
     page, _ = reported([], "conditions={off-model: }")
     assert "student.words.off-model.s2" in page
-
-
-CHECKPOINTS = ["train={learning_rate: 1, max_steps: 30, checkpoints: [20, 10]}", "conditions={off-model: }"]
 
 
 def test_checkpoints_are_in_the_tables_and_not_in_the_headlines(reported):

@@ -215,11 +215,14 @@ def test_the_higher_half_of_the_levels_against_the_lower(tested):
     assert (found.outcome, found.effect.value) == (hypotheses.INCONCLUSIVE, 0)
 
 
-def test_points_of_unfinished_trials_are_not_measured(tested):
+def test_a_point_that_all_seeds_have_finished_is_measured_although_a_trial_has_not(tested):
     given = {("off-model", 0): "-" * 20, ("off-model", 4, 1): "+" * 20}
     (found,) = tested(given, hypothesis())
+    assert (found.outcome, found.effect.value) == (hypotheses.SUPPORTED, -1)
+    text = "compare: {condition: off-model, budget: 4, benchmark: maths}, expected: higher"
+    (found,) = tested(given, hypothesis(text))
     assert (found.outcome, found.effect) == (hypotheses.NOT_MEASURED, None)
-    assert found.note == "student.words.off-model.own.s2 has not finished"
+    assert found.note == "student.words.off-model.own.s2 has not finished it"
 
 
 def test_a_budget_that_a_search_did_not_run_is_not_measured(tested):

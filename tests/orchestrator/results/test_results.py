@@ -144,11 +144,78 @@ def test_untrained_models_are_listed_once(read):
     ]
 
 
-def test_an_unfinished_trial_is_listed_and_left_out(read):
+def test_the_finished_points_of_an_unfinished_trial_are_in_the_results_and_the_others_are_named(read):
     results = read({(1, 0): "+---", (2, 0): "----", (1, 4): "++++"})
     assert results.unfinished == ["student.words.off-model.own.s2"]
-    assert {tuple(row.seeds) for row in results.scores} == {(1,)}
-    assert results.scores[0].value.value == pytest.approx(1 / 4)
+    assert [(row.point.budget, row.seeds) for row in results.scores if row.benchmark == "maths"] == [
+        (0, [1, 2]),
+        (4, [1]),
+    ]
+    assert results.scores[0].value.value == pytest.approx(1 / 8)
+    (missing,) = results.missing
+    assert (missing.trial, missing.what, missing.reason) == (
+        "student.words.off-model.own.s2",
+        "off-model, then 4 own",
+        "",
+    )
+    (budget,) = results.recovery_budgets
+    assert budget.seeds == [1]
+
+
+def test_a_seed_that_has_run_some_budgets_counts_for_the_recovery_budget(read):
+    given = {(seed, budget): "+---" for seed in (1, 2) for budget in (0, 4)} | {(2, 8): "++++"}
+    (budget,) = read(given, "recoveries.own.budgets=[4, 8]").recovery_budgets
+    assert (budget.seeds, [one.reaches for one in budget.budget.brackets]) == ([1, 2], [None, 8])
+
+
+def test_a_point_without_the_untrained_student_is_not_finished_and_one_without_the_teacher_is(small, publish):
+    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "recoveries={}", "seeds=[1]"))
+    store, (trial,) = Store(plan.study.store), plan.trials
+    for stage in (*trial.untrained_scores.values(), *trial.points[0].scores.values()):
+        publish_evaluation(publish, store, stage, "++--")
+    (maths, _) = (results := read_results(plan, StageReader(store, store.records(plan.stages)))).scores
+    assert (maths.value.value, maths.untrained, maths.teacher) == (0.5, 0.5, None)
+    assert [one.what for one in results.missing] == ["untrained words on maths", "untrained words on facts"]
+    records = store.records(plan.stages)
+    del records[trial.untrained_scores["facts"]]
+    results = read_results(plan, StageReader(store, records))
+    assert (results.scores, "off-model" in [one.what for one in results.missing]) == ([], True)
+
+
+def test_a_failure_is_the_reason_for_what_its_trial_lacks(small, publish):
+    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]"))
+    store, (trial,) = Store(plan.study.store), plan.trials
+    before, four, _ = trial.points
+    for stage in (*trial.untrained_scores.values(), *trial.teacher_scores.values(), *before.scores.values()):
+        publish_evaluation(publish, store, stage, "++--")
+    for stage in four.student.inputs.values():
+        publish(store, stage, {})
+    store.write_failure(four.student, "ValueError: too few rows")
+    results = read_results(plan, StageReader(store, store.records(plan.stages)))
+    reason = f"{four.student.address}: ValueError: too few rows"
+    assert [(one.what, one.reason) for one in results.missing] == [
+        ("off-model, then 4 own", reason),
+        ("off-model, then 8 own", reason),
+    ]
+    assert [row.point.budget for row in results.scores] == [0, 0]
+    console = Console(record=True, width=80, file=io.StringIO())
+    show_results(console, plan.study, results)
+    lines = [line for line in console.export_text().splitlines() if line.startswith("missing:")]
+    assert lines == [
+        f"missing: student.words.off-model.own.s1 (off-model, then 4 own, off-model, then 8 own): {reason}"
+    ]
+
+
+def test_a_checkpoint_lacks_what_its_training_failed_at(small, publish):
+    plan = build_plan(small("pairs.teachers=[words]", "recoveries={}", "seeds=[1]", "train.checkpoints=[2]"))
+    store, trial = Store(plan.study.store), plan.trials[0]
+    training = trial.points[-1].student
+    for stage in training.inputs.values():
+        publish(store, stage, {})
+    store.write_failure(training, "the loss is nan")
+    results = read_results(plan, StageReader(store, store.records(plan.stages)))
+    reasons = {one.what: one.reason for one in results.missing if one.trial == trial.key}
+    assert reasons["off-model at step 2"] == reasons["off-model"] == f"{training.address}: the loss is nan"
 
 
 def test_a_study_without_finished_trials_has_no_results(read):

@@ -1,0 +1,71 @@
+"""What the unfinished trials of a study lack, and why: the last failure, as the store has it, of a stage they need."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from orchestrator.plan.points import Progress
+from orchestrator.plan.trial import Plan, Trial
+from orchestrator.results.model import Missing, Results, point_of
+from orchestrator.store.reader import StageReader
+from orchestrator.store.stage import Stage, closure
+
+NOT_RUN = "not run yet"
+
+
+def missing_of(plan: Plan, progress: Mapping[str, Progress], reader: StageReader) -> Iterator[Missing]:
+    """What each unfinished trial lacks, in the order in which it would run it. `progress` is by the key of a trial."""
+    for trial in plan.trials:
+        if not progress[trial.key].complete:
+            lacking = {what: _failure(stages, reader) for what, stages in _lacking(trial, progress[trial.key], reader)}
+            # A trial ends at its first failure.
+            first = next((reason for reason in lacking.values() if reason), "")
+            for what, reason in lacking.items():
+                yield Missing(trial=trial.key, what=what, reason=reason or first)
+
+
+def missing_lines(results: Results) -> Iterator[str]:
+    """A line for each failure, with what each trial lacks for it, and one that names trials that have not run yet."""
+    failed: dict[str, dict[str, list[str]]] = {}
+    for one in results.missing:
+        if one.reason:
+            failed.setdefault(one.reason, {}).setdefault(one.trial, []).append(one.what)
+    for reason, trials in failed.items():
+        alike: dict[str, list[str]] = {}
+        for trial, lacking in trials.items():
+            alike.setdefault(", ".join(lacking), []).append(trial)
+        yield "; ".join(f"{', '.join(each)} ({lacking})" for lacking, each in alike.items()) + f": {reason}"
+    waiting = dict.fromkeys(one.trial for one in results.missing if not one.reason)
+    if waiting:
+        yield f"{', '.join(waiting)}: {NOT_RUN}"
+
+
+def missing_from(results: Results, trial: str) -> str:
+    """What a trial lacks, each with its reason, in one text; empty for a finished trial."""
+    return "; ".join(f"{one.what}: {one.reason or NOT_RUN}" for one in results.missing if one.trial == trial)
+
+
+def _lacking(trial: Trial, progress: Progress, reader: StageReader) -> Iterator[tuple[str, list[Stage]]]:
+    """Names of what a trial lacks, each with its stages."""
+    models = {trial.student: trial.untrained_scores, trial.teacher: trial.teacher_scores}
+    needed = {f"untrained {model} on {name}": [stage] for model, of in models.items() for name, stage in of.items()}
+    needed |= {f"{measure} of the training data": list(stages) for measure, stages in trial.training_data.items()}
+    for what, stages in needed.items():
+        if any(stage not in reader.records for stage in stages):
+            yield what, stages
+    for point in progress.missing:
+        yield point_of(trial, point).title, list(point.stages())
+    if progress.undecided:
+        yield (
+            f"further budgets of {trial.recovery}",
+            [stage for point in trial.points if point.budget for stage in point.stages()],
+        )
+
+
+def _failure(stages: Iterable[Stage], reader: StageReader) -> str:
+    """The first stage among these and their inputs that failed, with its reason; empty if none did."""
+    for stage in closure(stages):
+        # Only a stage whose inputs are done can have failed. A training publishes its checkpoints.
+        if stage not in reader.records and all(needed in reader.records for needed in stage.inputs.values()):
+            for tried in (stage.runtime.published_by, stage):
+                if tried is not None and (reason := reader.failure(tried)) is not None:
+                    return f"{tried.address}: {reason}"
+    return ""
