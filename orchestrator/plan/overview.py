@@ -37,6 +37,7 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
     console.print(_table(plan, state, pending))
     notes = [
         _examples(study),
+        *dict.fromkeys(f"Note: {one}." for one in state.short),
         *_short_contexts(study),
         *dict.fromkeys(_short_rows(pending)),
         *_trainings(pending, study),

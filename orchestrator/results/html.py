@@ -19,7 +19,7 @@ from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.results import hypotheses
 from orchestrator.results.figures import as_svg, pair_figure
-from orchestrator.results.missing import missing_lines
+from orchestrator.results.missing import missing_lines, short_lines
 from orchestrator.results.model import Measurement, Results, grouped_by, leading_benchmark, point_of
 from orchestrator.results.tables import NOT_EVALUATED, point_columns, score_lines
 from orchestrator.stages.evaluate import grades_of
@@ -75,6 +75,7 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
         prompts=study.prompts.n or "all",
         results=results,
         missing=list(missing_lines(results)),
+        short_budgets=list(short_lines(results)),
         hypotheses=hypotheses,
         headlines=headlines(results),
         figures=[as_svg(pair_figure(results, *pair, leading, budget_units(study))) for pair in shown],

@@ -147,8 +147,12 @@ class _Source:
         for trial in trials_of(point, self._trials):
             progress = self._progress[trial.key]
             for evaluated in (one for one in trial.points if is_at(one, point)):
-                if evaluated in progress.finished:
-                    found.setdefault(trial.seed, evaluated)
+                done = next((one for one in progress.finished if one.measured == evaluated.measured), None)
+                short = next((one for one in progress.short if one.budget == evaluated.budget), None)
+                if done is not None:
+                    found.setdefault(trial.seed, done)
+                elif short is not None:
+                    missing[trial.seed] = str(short)
                 elif progress.complete:
                     missing[trial.seed] = f"{trial.key} did not run this point: its search did not come to it"
                 else:

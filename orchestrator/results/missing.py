@@ -38,6 +38,14 @@ def missing_lines(results: Results) -> Iterator[str]:
         yield f"{', '.join(waiting)}: {NOT_RUN}"
 
 
+def short_lines(results: Results) -> Iterator[str]:
+    """A line for each budget of more samples than there are, with the trials that skipped or shrunk it."""
+    trials: dict[str, list[str]] = {}
+    for one in results.short_budgets:
+        trials.setdefault(str(one), []).append(one.trial)
+    return (f"{short}: {', '.join(each)}" for short, each in trials.items())
+
+
 def missing_from(results: Results, trial: str) -> str:
     """What a trial lacks, each with its reason, in one text; empty for a finished trial."""
     return "; ".join(f"{one.what}: {one.reason or NOT_RUN}" for one in results.missing if one.trial == trial)
@@ -53,11 +61,6 @@ def _lacking(trial: Trial, progress: Progress, reader: StageReader) -> Iterator[
             yield what, stages
     for point in progress.missing:
         yield point_of(trial, point).title, list(point.stages())
-    if progress.undecided:
-        yield (
-            f"further budgets of {trial.recovery}",
-            [stage for point in trial.points if point.budget for stage in point.stages()],
-        )
 
 
 def _failure(stages: Iterable[Stage], reader: StageReader) -> str:

@@ -7,6 +7,7 @@ from evaluators.analysis.recovery_budget import RecoveryBudget
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary
 from orchestrator.measures import SCORE
+from orchestrator.plan.points import ShortBudget
 from orchestrator.plan.trial import EvaluationPoint, Trial
 
 
@@ -140,9 +141,12 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What the finished points of all trials have measured; `unfinished` names trials that lack something, and
-    `missing` says what and why. Measurements are by measure, in the order in which the study names pairs, conditions,
-    points and benchmarks. `warnings` are sentences for the reader."""
+    """What the finished points of all trials have measured. Measurements are by measure, in the order in which the
+    study names pairs, conditions, points and benchmarks.
+
+    `unfinished` names trials that lack something, and `missing` says what and why. `short_budgets` were skipped or
+    shrunk. `warnings` are sentences for the reader.
+    """
 
     measurements: dict[str, list[Measurement]]
     untrained: list[UntrainedModel]
@@ -150,6 +154,7 @@ class Results:
     hypotheses: list[HypothesisResult]
     unfinished: list[str]
     missing: list[Missing]
+    short_budgets: list[ShortBudget]
     warnings: list[str]
 
     @property

@@ -39,6 +39,7 @@ def read_results(plan: Plan, reader: StageReader) -> Results:
         hypotheses=evaluate_hypotheses(plan, progress, missing, reader),
         unfinished=[key for key, own in progress.items() if not own.complete],
         missing=missing,
+        short_budgets=[short for own in progress.values() for short in own.short],
         warnings=list(warnings_of(reader.records)),
     )
 

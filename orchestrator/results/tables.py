@@ -10,7 +10,7 @@ from rich.text import Text
 from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
 from orchestrator.results import hypotheses
-from orchestrator.results.missing import missing_lines
+from orchestrator.results.missing import missing_lines, short_lines
 from orchestrator.results.model import (
     HypothesisResult,
     Measurement,
@@ -40,8 +40,8 @@ def show_results(console: Console, study: Study, results: Results) -> None:
         console.print(_sizes(results, benchmarks, study.seeds), style="dim", soft_wrap=True, markup=False)
     if results.hypotheses:
         _show_hypotheses(console, results.hypotheses)
-    for line in missing_lines(results):
-        console.print(f"missing: {line}", style="yellow", soft_wrap=True, markup=False)
+    for line in (*(f"missing: {one}" for one in missing_lines(results)), *short_lines(results)):
+        console.print(line, style="yellow", soft_wrap=True, markup=False)
     for warning in results.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
 

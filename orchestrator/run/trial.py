@@ -7,7 +7,7 @@ from typing import Any
 import ray
 from ray import tune
 
-from orchestrator.plan.points import points_to_run
+from orchestrator.plan.points import ShortBudget, points_to_run
 from orchestrator.plan.trial import Plan
 from orchestrator.run.stage_runner import StageFailed, StageRunner
 from orchestrator.store.stage import Stage
@@ -30,6 +30,9 @@ def run_trial(config: dict[str, Any], plan_ref: ray.ObjectRef, run: str, event_l
     try:
         runner.ensure(trial.references())
         for point in points_to_run(trial, plan.study, facts):
+            if isinstance(point, ShortBudget):
+                event_log.note.remote(str(point), trial.key)
+                continue
             runner.ensure(point.stages())
             scores = {name: facts(stage)["accuracy"] for name, stage in point.scores.items()}
             tune.report({"budget": point.budget, **scores})

@@ -55,6 +55,16 @@ def origin(data: Stage) -> Stage | None:
     return data if data.kind == "sample" else None
 
 
+def complete_rows(data: Stage, facts: Mapping[str, Any]) -> int:
+    """How many training rows a finished `transform` or `sample` has (see `rows_of`), by the facts of its record.
+
+    It is never more than `rows_of` reads: a completion that is truncated and has failed counts in both facts.
+    """
+    if data.kind == "transform":
+        return facts["n"]
+    return round(facts["n"] * (1 - facts["truncated"])) - facts.get("failed", 0)
+
+
 def run(context: StageContext) -> dict[str, Any]:
     rows: RowSet = context.stage.runtime.apply(context, **context.stage.settings.options)
     if not rows.kept:

@@ -8,7 +8,9 @@ import pytest
 
 from evaluators import benchmarks
 from orchestrator.cli import main
+from orchestrator.plan.build import build_plan
 from orchestrator.stages import data
+from orchestrator.store.store import Store
 
 DISTIL = "conditions.x={kind: off_model, train: {objective: on_policy_distillation}}"
 RL = "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1]}"
@@ -34,6 +36,13 @@ def planned(small, tmp_path, monkeypatch, capsys):
         return int(ended.value.code or 0), "".join(capsys.readouterr())
 
     return act
+
+
+def test_a_budget_that_has_too_few_samples_is_noted_once_they_exist(planned, small, publish):
+    plan = build_plan(small())
+    assert "is skipped" not in planned()[1]
+    publish(Store(plan.study.store), plan.trials[0].points[-1].student.inputs["data"], {}, n=20, truncated=0.7)
+    assert planned()[1].count("Note: recoveries.own: budget 8 is skipped, since only 6 samples are complete") == 1
 
 
 @pytest.mark.parametrize(

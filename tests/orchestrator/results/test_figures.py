@@ -32,7 +32,7 @@ def panels(*measurements: Measurement):
     by_measure: dict[str, list[Measurement]] = {}
     for one in measurements:
         by_measure.setdefault(one.measure, []).append(one)
-    others = ("untrained", "recovery_budgets", "hypotheses", "unfinished", "missing", "warnings")
+    others = ("untrained", "recovery_budgets", "hypotheses", "unfinished", "missing", "short_budgets", "warnings")
     results = Results(measurements=by_measure, **{name: [] for name in others})
     return pair_figure(results, "student", "words", "maths", UNITS).axes
 

@@ -189,7 +189,7 @@ def test_a_failure_is_the_reason_for_what_its_trial_lacks(small, publish):
     for stage in (*trial.untrained_scores.values(), *trial.teacher_scores.values(), *before.scores.values()):
         publish_evaluation(publish, store, stage, "++--")
     for stage in four.student.inputs.values():
-        publish(store, stage, {})
+        publish(store, stage, {}, n=20, truncated=0.0)
     store.write_failure(four.student, "ValueError: too few rows")
     results = read_results(plan, StageReader(store, store.records(plan.stages)))
     reason = f"{four.student.address}: ValueError: too few rows"
@@ -204,6 +204,34 @@ def test_a_failure_is_the_reason_for_what_its_trial_lacks(small, publish):
     assert lines == [
         f"missing: student.words.off-model.own.s1 (off-model, then 4 own, off-model, then 8 own): {reason}"
     ]
+
+
+@pytest.mark.parametrize(("how", "points"), [("skip", [0, 4]), ("shrink", [0, 4, 6])])
+def test_short_budgets_are_named_and_lose_no_other_point(small, publish, how, points):
+    how_to = f"recoveries.own.too_few_samples={how}"
+    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", how_to))
+    store = Store(plan.study.store)
+    publish(store, plan.trials[0].points[-1].student.inputs["data"], {}, n=20, truncated=0.7)
+    scores = set()
+    for trial in plan.trials:
+        scores |= {*trial.untrained_scores.values(), *trial.teacher_scores.values()}
+        run = trial.points if how == "shrink" else trial.points[:-1]
+        scores |= {stage for point in run for stage in point.scores.values()}
+    for stage in scores:
+        publish_evaluation(publish, store, stage, "++--")
+    results = read_results(plan, StageReader(store, store.records(plan.stages)))
+    assert (results.unfinished, results.missing) == ([], [])
+    assert [row.point.budget for row in results.scores if row.benchmark == "maths"] == points
+    assert [(one.trial, one.budget, one.complete, one.shrunk) for one in results.short_budgets] == [
+        (trial.key, 8, 6, how == "shrink") for trial in plan.trials
+    ]
+    console = Console(record=True, width=80, file=io.StringIO())
+    show_results(console, plan.study, results)
+    done = {"skip": "skipped", "shrink": "shrunk to 6"}[how]
+    assert (
+        f"recoveries.own: budget 8 is {done}, since only 6 samples are complete (neither truncated nor failed): "
+        "student.words.off-model.own.s1, student.words.off-model.own.s2" in console.export_text()
+    )
 
 
 def test_a_checkpoint_lacks_what_its_training_failed_at(small, publish):

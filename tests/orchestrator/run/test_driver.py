@@ -60,7 +60,7 @@ def test_a_trial_that_ends_at_a_late_point_is_logged_with_its_finished_points(sm
     for stage in (*trial.untrained_scores.values(), *trial.teacher_scores.values(), *before.scores.values()):
         publish_evaluation(publish, store, stage, "++--")
     for stage in four.student.inputs.values():
-        publish(store, stage, {})
+        publish(store, stage, {}, n=20, truncated=0.0)
     store.write_failure(four.student, "ValueError: no memory")
     logged: list[tuple] = []
     reports: list[bool] = []

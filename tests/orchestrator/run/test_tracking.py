@@ -34,7 +34,15 @@ from orchestrator.store.store import Store
 
 pytestmark = pytest.mark.slow
 
-EVALUATED = {"accuracy": 0.5, "truncated": 0.0, "unparsed": 0.0, "mean_length": 3.0, "figures": {}, "groups": {}}
+EVALUATED = {
+    "n": 20,
+    "accuracy": 0.5,
+    "truncated": 0.0,
+    "unparsed": 0.0,
+    "mean_length": 3.0,
+    "figures": {},
+    "groups": {},
+}
 CURVE = b'{"step": 0, "loss": 2.0}\n{"step": 1, "loss": 1.0}\n'
 STUDY = [
     "pairs.teachers=[words]",

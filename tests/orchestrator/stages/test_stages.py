@@ -231,6 +231,20 @@ def test_a_larger_budget_holds_the_answers_of_a_smaller_one():
     assert choose(chats, None, seed=1) == chats
     with pytest.raises(ValueError, match="a budget of 2001 samples needs more than the 2000 answers"):
         choose(chats, 2001, seed=1)
+    assert choose(chats, 2001, seed=1, takes_fewer=True) == choose(chats, 2000, seed=1)
+
+
+def test_what_becomes_of_a_short_budget_changes_no_address(small):
+    def students(*overrides: str):
+        trials = build_plan(small(*overrides)).trials
+        return [point.student for trial in trials for point in trial.points if point.budget]
+
+    skipping, shrinking = students(), students("recoveries.own.too_few_samples=shrink")
+    assert [one.address for one in skipping] == [one.address for one in shrinking]
+    assert ({one.runtime.takes_fewer for one in skipping}, {one.runtime.takes_fewer for one in shrinking}) == (
+        {False},
+        {True},
+    )
 
 
 def test_an_evaluation_is_graded_and_shown_by_level(plan, perform):
