@@ -173,14 +173,18 @@ def _recovery_budgets(results: Results, study: Study) -> Iterator[Table]:
     units = budget_units(study)
     rows = []
     for one in results.recovery_budgets:
-        brackets = [
-            f"{seed}: {_or_none(bracket.below)}, {_or_none(bracket.reaches)}"
-            for seed, bracket in zip(one.seeds, one.budget.brackets, strict=True)
-        ]
-        budget = f"{one.budget.value}{_range_of(html.escape(f'{one.budget.low}, {one.budget.high}'))}"
+        if one.budget is None:
+            cells = ["none: the untrained score is 0", ""]
+        else:
+            brackets = [
+                f"{seed}: {_or_none(bracket.below)}, {_or_none(bracket.reaches)}"
+                for seed, bracket in zip(one.seeds, one.budget.brackets, strict=True)
+            ]
+            interval = _range_of(html.escape(f"{one.budget.low}, {one.budget.high}"))
+            cells = [f"{one.budget.value}{interval}", "; ".join(brackets)]
         target = f"{100 * one.recovered:g} % of {one.benchmark}"
         names = [one.pair, one.condition, one.recovery, units[one.recovery], target]
-        rows.append((names, [budget, "; ".join(brackets)]))
+        rows.append((names, cells))
     if rows:
         yield Table(
             title="Recovery budgets",

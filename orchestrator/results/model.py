@@ -80,7 +80,7 @@ class Measurement(Summary):
 
 @dataclass(frozen=True, kw_only=True)
 class UntrainedModel(Summary):
-    """A measure of an untrained model of the study on one benchmark."""
+    """A measure of an untrained model of the study on one benchmark. `model` has all names of the same model."""
 
     measure: str
     model: str
@@ -90,7 +90,8 @@ class UntrainedModel(Summary):
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryResult(OfPair):
-    """The budget of a recovery that restores the share `recovered` of the untrained student's score."""
+    """The budget of a recovery that restores the share `recovered` of the untrained student's score; None if that score
+    is 0."""
 
     condition: str
     recovery: str
@@ -98,7 +99,7 @@ class RecoveryResult(OfPair):
     recovered: float
     n: int
     seeds: list[int]
-    budget: RecoveryBudget
+    budget: RecoveryBudget | None
 
 
 @dataclass(frozen=True, kw_only=True)

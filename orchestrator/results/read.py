@@ -124,12 +124,14 @@ def _of_training_data(name: str, trials: Sequence[Trial], reader: StageReader) -
 
 
 def _untrained(plan: Plan, reader: StageReader) -> Iterator[UntrainedModel]:
-    """Every untrained model on every benchmark on which it is evaluated."""
-    found: dict[tuple[str, str, str], tuple[Stage, ...]] = {}
+    """Every untrained model on every benchmark on which it is evaluated, once for all names that a study gives it."""
+    names: dict[tuple[str, str, tuple[Stage, ...]], dict[str, None]] = defaultdict(dict)
     for trial in plan.trials:
         for model, alias in ((UNTRAINED, trial.student), (TEACHER, trial.teacher)):
             for name, by_benchmark in trial.untrained[model].items():
-                found |= {(name, alias, benchmark): stages for benchmark, stages in by_benchmark.items()}
-    for (name, alias, benchmark), stages in found.items():
+                for benchmark, stages in by_benchmark.items():
+                    names[name, benchmark, stages][alias] = None
+    for (name, benchmark, stages), aliases in names.items():
         if all(stage in reader.records for stage in stages):
-            yield UntrainedModel(model=alias, benchmark=benchmark, **_numbers(name, [stages], reader, {}))
+            model = ", ".join(aliases)
+            yield UntrainedModel(model=model, benchmark=benchmark, **_numbers(name, [stages], reader, {}))

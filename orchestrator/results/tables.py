@@ -125,7 +125,11 @@ def _recovery_budgets(results: list[RecoveryResult]) -> Iterator[tuple[str, str]
     """A head for each pair, benchmark and share."""
     for one in results:
         head = f"Recovery budget for {100 * one.recovered:g} % of the untrained {one.benchmark} score, {one.pair}"
-        yield head, f"{one.condition} {one.budget.value} [{one.budget.low}, {one.budget.high}] {one.recovery}"
+        budget = one.budget
+        if budget is None:
+            yield head, f"{one.condition}, then {one.recovery}, has none, since that score is 0"
+        else:
+            yield head, f"{one.condition} {budget.value} [{budget.low}, {budget.high}] {one.recovery}"
 
 
 def _other_measures(results: Results) -> Iterator[str]:

@@ -76,6 +76,18 @@ def test_a_study_whose_first_seed_is_missing_says_so(reported):
     assert "off-model" in shown
 
 
+def test_a_score_of_0_has_no_recovery_budget(small, publish):
+    plan = build_plan(small("conditions={off-model: }", "seeds=[1]", "pairs.teachers=[words]"))
+    store = Store(plan.study.store)
+    for stage in set(plan.trials[0].stages()):
+        publish_evaluation(publish, store, stage, "----")
+    report, console = write_report(plan, store), Console(file=io.StringIO(), width=200)
+    show_results(console, plan.study, report.results)
+    told = "95 % of the untrained maths score, student / words: off-model, then own, has none, since that score is 0"
+    assert told in console.file.getvalue()
+    assert "none: the untrained score is 0" in report.files[PAGE].decode()
+
+
 def test_a_report_of_checkpoints_alone_and_of_budgets_alone(small, publish):
     recovery = "recoveries.own={kind: on_model_sft, conditions: [off-model], budgets: [4]}"
     for done in ("step", "budget"):

@@ -13,7 +13,7 @@ from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
 from orchestrator.results.read import read_results
-from orchestrator.results.tables import show_results
+from orchestrator.results.tables import score_lines, show_results
 from orchestrator.stages.evaluate import GRADES
 from orchestrator.stages.logprobs import LOGPROBS
 from orchestrator.stages.sample import GENERATIONS
@@ -131,6 +131,14 @@ def test_requests_that_failed_are_shown_as_a_share(read, small):
     console = Console(record=True, width=200, file=io.StringIO())
     show_results(console, small(), results)
     assert "At most 25.0% of a model's requests failed, and count as wrong." in console.export_text()
+
+
+def test_a_model_with_two_names_is_listed_once(read):
+    results = read(ALL_RIGHT, "models.twin=organism:steps", "pairs=[{student: student, teacher: twin}]")
+    shown = [(one.model, one.benchmark) for one in results.untrained]
+    assert shown == [("student, twin", "maths"), ("student, twin", "facts")]
+    _, lines = score_lines(results)
+    assert [names[0] for names, _ in lines if names[1] == "untrained"] == ["student, twin"]
 
 
 def test_untrained_models_are_listed_once(read):
