@@ -12,6 +12,8 @@ import yaml
 
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary, text_of
+from evaluators.engines.generations import Generation
+from evaluators.evaluate import Graded
 from orchestrator.measures import MEASURES, POINTS, SCORE, Column
 from orchestrator.plan.explain import with_defaults
 from orchestrator.plan.points import progress_of
@@ -278,10 +280,10 @@ def _transcripts(plan: Plan, pair: tuple[str, str], benchmark: str, reader: Stag
     voices = _voices([one for one in finished if one[0].seed == finished[0][0].seed], benchmark, reader)
     before, after = (reader.read(stage, grades_of) for stage in list(voices.values())[:2])
     lost = [i for i in range(len(before)) if before[i].score > after[i].score] or list(range(len(before)))
-    prompts = reader.read(next(iter(voices.values())).inputs["generations"], generations_of)
+    untrained = next(iter(voices.values()))
     cases = [
         {
-            "prompt": prompts[i].prompt[-1]["content"],
+            "prompt": _graded(reader, untrained, i)[1].prompt[-1]["content"],
             "completions": [{"who": who, **_completion(reader, stage, i)} for who, stage in voices.items()],
         }
         for i in lost[-SHOWN_PROBLEMS:]
@@ -307,6 +309,13 @@ def _voices(
 
 def _completion(reader: StageReader, evaluation: Stage, i: int) -> dict[str, Any]:
     """The first completion of an example, and its grade."""
-    verdict = reader.read(evaluation, grades_of)[i].verdicts[0]
-    generation = reader.read(evaluation.inputs["generations"], generations_of)[i]
+    graded, generation = _graded(reader, evaluation, i)
+    verdict = graded.verdicts[0]
     return {"text": generation.completions[0].text, "correct": verdict.correct, "note": verdict.note}
+
+
+def _graded(reader: StageReader, evaluation: Stage, i: int) -> tuple[Graded, Generation]:
+    """The grade at a place and its generation; generations of skipped examples have no grade."""
+    graded = reader.read(evaluation, grades_of)[i]
+    generations = reader.read(evaluation.inputs["generations"], generations_of)
+    return graded, next(one for one in generations if one.id == graded.id)

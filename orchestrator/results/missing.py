@@ -1,10 +1,12 @@
-"""What the unfinished trials of a study lack, and why: the last failure, as the store has it, of a stage they need."""
+"""What a report lacks, and why: points of unfinished trials, with the last failure that the store has of a stage that
+they need; budgets of more samples than there are; examples that are not graded."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from orchestrator.plan.points import Progress
 from orchestrator.plan.trial import Plan, Trial
-from orchestrator.results.model import Missing, Results, point_of
+from orchestrator.results.model import Missing, Results, SkippedExamples, point_of
+from orchestrator.stages import evaluate
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage, closure
 
@@ -44,6 +46,18 @@ def short_lines(results: Results) -> Iterator[str]:
     for one in results.short_budgets:
         trials.setdefault(str(one), []).append(one.trial)
     return (f"{short}: {', '.join(each)}" for short, each in trials.items())
+
+
+def skipped_of(plan: Plan, reader: StageReader) -> Iterator[SkippedExamples]:
+    """The examples that benchmarks skip, which are the same for all models."""
+    seen = set()
+    for stage in plan.stages:
+        if stage.kind == "evaluate" and stage in reader.records:
+            benchmark, facts = stage.inputs["generations"].runtime.benchmark, reader.facts(stage)
+            if "skipped" in facts and benchmark not in seen:
+                seen.add(benchmark)
+                examples = reader.read(stage, evaluate.skipped_of)
+                yield SkippedExamples(benchmark=benchmark, n=facts["n"] + len(examples), examples=examples)
 
 
 def missing_from(results: Results, trial: str) -> str:

@@ -141,12 +141,22 @@ class Missing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SkippedExamples:
+    """The examples of a benchmark, of `n`, that are not graded, since their gold answers cannot be read: a message for
+    each, which names it."""
+
+    benchmark: str
+    n: int
+    examples: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """What the finished points of all trials have measured. Measurements are by measure, in the order in which the
     study names pairs, conditions, points and benchmarks.
 
     `unfinished` names trials that lack something, and `missing` says what and why. `short_budgets` were skipped or
-    shrunk. `warnings` are sentences for the reader.
+    shrunk, and `skipped` has the examples that are not graded. `warnings` are sentences for the reader.
     """
 
     measurements: dict[str, list[Measurement]]
@@ -156,6 +166,7 @@ class Results:
     unfinished: list[str]
     missing: list[Missing]
     short_budgets: list[ShortBudget]
+    skipped: list[SkippedExamples]
     warnings: list[str]
 
     @property

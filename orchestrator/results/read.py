@@ -12,7 +12,7 @@ from orchestrator.plan.points import Progress, progress_of
 from orchestrator.plan.trial import Plan, Trial
 from orchestrator.results.consistency import warnings_of
 from orchestrator.results.hypotheses import evaluate_hypotheses
-from orchestrator.results.missing import missing_of
+from orchestrator.results.missing import missing_of, skipped_of
 from orchestrator.results.model import Measurement, Point, Results, UntrainedModel, leading_benchmark, point_of
 from orchestrator.results.recovery_budgets import recovery_budgets
 from orchestrator.store.reader import StageReader
@@ -40,6 +40,7 @@ def read_results(plan: Plan, reader: StageReader) -> Results:
         unfinished=[key for key, own in progress.items() if not own.complete],
         missing=missing,
         short_budgets=[short for own in progress.values() for short in own.short],
+        skipped=list(skipped_of(plan, reader)),
         warnings=list(warnings_of(reader.records)),
     )
 

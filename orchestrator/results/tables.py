@@ -9,6 +9,7 @@ from rich.text import Text
 
 from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
+from orchestrator.plan.files import skipped_text
 from orchestrator.results import hypotheses
 from orchestrator.results.missing import missing_lines, short_lines
 from orchestrator.results.model import (
@@ -42,6 +43,10 @@ def show_results(console: Console, study: Study, results: Results) -> None:
         _show_hypotheses(console, results.hypotheses)
     for line in (*(f"missing: {one}" for one in missing_lines(results)), *short_lines(results)):
         console.print(line, style="yellow", soft_wrap=True, markup=False)
+    for one in results.skipped:
+        console.print(
+            f"{one.benchmark}: {skipped_text(one.examples, one.n)}", style="dim", soft_wrap=True, markup=False
+        )
     for warning in results.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
 

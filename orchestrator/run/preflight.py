@@ -8,7 +8,7 @@ from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import SWITCH, Chat
 from evaluators.evaluate import chats_of
 from orchestrator.plan import hypotheses
-from orchestrator.plan.files import gradable
+from orchestrator.plan.files import gradable, notes_on_skipped
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
@@ -26,8 +26,11 @@ WEIGHTS = ("model", "train", "weights")
 TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 
-def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
-    """Raise StudyError for the first mistake that would make a run of this plan fail. Reads data sets of the hub."""
+def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> list[str]:
+    """Raise StudyError for the first mistake that would make a run of this plan fail. Reads data sets of the hub.
+
+    Returns notes on examples that benchmarks skip.
+    """
     with study_errors():
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
@@ -50,6 +53,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         _check_thinking(plan.study, folders)
         _check_logits(plan)
         _check_weights(plan, store, records)
+        return list(notes_on_skipped(plan.study, (name for name in plan.study.benchmarks if name in pending)))
 
 
 def _check_prompts(plan: Plan) -> list[str]:

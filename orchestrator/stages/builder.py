@@ -13,7 +13,7 @@ from orchestrator.study.schema import Benchmark, Study
 from orchestrator.study.settings import changed, check_known
 from orchestrator.study.train import Train
 
-DECIDE_EXAMPLES = {"kind", "source", "n", "seed", "shots", "chat"}  # fields of a benchmark
+DECIDE_EXAMPLES = {"kind", "source", "n", "seed", "skip_unreadable", "shots", "chat"}  # fields of a benchmark
 
 
 def _shape_of(adapter: Stage) -> dict[str, int]:

@@ -247,6 +247,36 @@ def test_what_becomes_of_a_short_budget_changes_no_address(small):
     )
 
 
+UNREADABLE = [{"problem": f"{i} is", "answer": answer, "level": i} for i, answer in enumerate(("4", "\\frac{", "5"))]
+
+
+def test_examples_with_an_unreadable_gold_answer_are_sampled_and_not_graded(small, perform, tmp_path):
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in UNREADABLE))
+    plan = build_plan(
+        small(f"benchmarks.maths={{kind: math500, source: {source}, n: all, max_tokens: 16, skip_unreadable: true}}")
+    )
+    stage = plan.trials[0].untrained_scores["maths"]
+    sampled, _ = perform(sample.run, stage.inputs["generations"])
+    facts, folder = perform(evaluate.run, stage, nobody)
+    assert (sampled["n"], facts["n"], facts["skipped"], facts["accuracy"]) == (3, 2, 1, 0.5)
+    assert {one.group["level"]: one.score for one in evaluate.grades_of(folder)} == {0: 1.0, 2: 0.0}
+    (message,) = evaluate.skipped_of(folder)
+    assert message.startswith("row '1 is': its gold answer '\\\\frac{' is not LaTeX")
+
+
+def test_skipping_changes_the_address_of_grades_alone(small):
+    def stages(*overrides: str) -> list[set[str]]:
+        found = build_plan(small(*overrides)).stages
+        graded = {stage.address for stage in found if stage.kind == "evaluate" and "math500" in stage.name}
+        return [graded, {stage.address for stage in found} - graded]
+
+    graded, others = stages()
+    assert stages("benchmarks.maths.skip_unreadable=false") == [graded, others]
+    skipping, others_then = stages("benchmarks.maths.skip_unreadable=true")
+    assert (len(skipping), skipping & graded, others_then) == (len(graded), set(), others)
+
+
 def test_an_evaluation_is_graded_and_shown_by_level(plan, perform):
     stage, asked = plan.trials[0].untrained_scores["maths"], []
     perform(sample.run, stage.inputs["generations"], remembering(asked))
