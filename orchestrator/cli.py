@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.results.report import Report
 
 OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.tuning=full, 'seeds=[1, 2, 3]')"
+SKIPPED = "skipped"  # an example whose gold answer cannot be read
 STAGE_HELP = "only stages whose address KIND/NAME-HASH contains this, as train/ or sample/qwen, with their settings"
 
 
@@ -115,7 +116,7 @@ def schema_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def plan_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.plan.files import mistakes_in_files
+    from orchestrator.plan.files import local_benchmarks, mistakes_in_files, notes_on_skipped
     from orchestrator.plan.hypotheses import check_parts
     from orchestrator.plan.overview import show_plan
     from orchestrator.plan.state import state_of
@@ -128,7 +129,8 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
             raise StudyError("\n".join(mistakes))
         check_parts(plan.study, only_local=True)
     with study_errors():
-        show_plan(console, plan, state_of(plan, store), arguments.verbose)
+        notes = notes_on_skipped(plan.study, local_benchmarks(plan.study))
+        show_plan(console, plan, state_of(plan, store), arguments.verbose, notes)
     for hypothesis in plan.study.hypotheses:
         of = "Expected" if hypothesis.experiment is None else f"Experiment {hypothesis.experiment} expects"
         expected = f"{of} {hypothesis.expected}: {hypothesis.claim}"
@@ -172,9 +174,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
     plan, store = _plan(arguments)
     state = state_of(plan, store)
-    preflight.check(plan, store, state.records)
+    notes = preflight.check(plan, store, state.records)
     with study_errors():
-        show_plan(console, plan, state, verbose=False)
+        show_plan(console, plan, state, verbose=False, on_files=notes)
     left = Counter(stage.kind for stage in plan.stages if stage not in state.records)
     tracker = Tracker(plan)
     tracker.start()
@@ -213,11 +215,11 @@ def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
     for one in regrade(plan, store):
         n += one.n
         new += one.changed is None
-        for before, now in one.changed or ():
+        for id, before, now in one.changed or ():
             changes += 1
-            scores = f"score {before.score:g}, now {now.score:g}"
-            what = scores if before.score != now.score else "same score, another verdict"
-            console.print(f"{one.stage.address}: example {now.id}: {what}", soft_wrap=True, markup=False)
+            was, is_now = (SKIPPED if graded is None else f"score {graded.score:g}" for graded in (before, now))
+            what = f"{was}, now {is_now}" if was != is_now else "same score, another verdict"
+            console.print(f"{one.stage.address}: example {id}: {what}", soft_wrap=True, markup=False)
     if not n:
         raise StudyError("no completions of this study's benchmarks are in the store yet: run the study first")
     console.print(

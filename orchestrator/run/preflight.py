@@ -8,7 +8,7 @@ from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import SWITCH, Chat
 from evaluators.evaluate import chats_of
 from orchestrator.plan import hypotheses
-from orchestrator.plan.files import gradable
+from orchestrator.plan.files import gradable, notes_on_skipped
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
@@ -29,8 +29,11 @@ WEIGHTS = ("model", "train", "weights")
 TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 
-def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
-    """Raise StudyError for the first mistake that would make a run of this plan fail. Reads data sets of the hub."""
+def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> list[str]:
+    """Raise StudyError for the first mistake that would make a run of this plan fail. Reads data sets of the hub.
+
+    Returns notes on examples that benchmarks skip.
+    """
     with study_errors(), scratch_folder() as scratch:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
@@ -56,6 +59,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         _check_target_modules(plan, folders)
         _check_logits(plan, folders)
         _check_weights(plan, store, records)
+        return list(notes_on_skipped(plan.study, (name for name in plan.study.benchmarks if name in pending)))
 
 
 def _check_prompts(plan: Plan) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from string import ascii_lowercase
 
 from evaluators.engines.generations import content_ids
+from evaluators.imports import IMPORTS
 from orchestrator.stages.transforms import Row, RowSet
 from orchestrator.store.context import StageContext
 
@@ -22,9 +23,11 @@ BLANKS = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOC
 
 
 def apply(context: StageContext, text: str, n: int, length: int, seed: int) -> RowSet:
-    from transformers import AutoTokenizer
+    checkpoint = context.checkpoint("model")
+    with IMPORTS:
+        from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(context.checkpoint("model"))
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)  # It imports the classes of this tokenizer.
     return streams(tokenizer, text, n, length, seed)
 
 

@@ -17,7 +17,9 @@ from orchestrator.run.event_log import EventLog
 from orchestrator.run.summary import show_summary
 from orchestrator.run.tracking import Tracker
 from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store
 from perf import scale
+from tests.orchestrator.results.test_results import publish_evaluation
 
 STAGE = Stage("train", 1, "student", {})
 
@@ -44,12 +46,33 @@ def test_names_in_the_summary_are_not_markup(small, reported):
     event_log, out = EventLog(), io.StringIO()
     event_log.fail(STAGE, "one.[/b]", "[/i]")
     event_log.skip(STAGE, "two.[/b]", "")
-    report = SimpleNamespace(results=SimpleNamespace(unfinished=["one.[/b]", "three.[/b]"]))
+    report = SimpleNamespace(results=SimpleNamespace())
     outcome = Outcome(event_log.events(0) if reported else [], report, None, (0.0, 0.0))
     show_summary(Console(file=out, width=200), build_plan(small()), outcome, 0.0)
-    assert "three.[/b] not finished" in out.getvalue()
     assert ("one.[/b] failed: train/student" in out.getvalue()) is reported
     assert ("two.[/b] not run" in out.getvalue()) is reported
+
+
+def test_a_trial_that_ends_at_a_late_point_is_logged_with_its_finished_points(small, publish, monkeypatch):
+    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]"))
+    store, (trial,) = Store(plan.study.store), plan.trials
+    before, four, _ = trial.points
+    for stage in (*trial.untrained_scores.values(), *trial.teacher_scores.values(), *before.scores.values()):
+        publish_evaluation(publish, store, stage, "++--")
+    for stage in four.student.inputs.values():
+        publish(store, stage, {}, n=20, truncated=0.0)
+    store.write_failure(four.student, "ValueError: no memory")
+    logged: list[tuple] = []
+    reports: list[bool] = []
+    tracker = SimpleNamespace(
+        trial=lambda *given: logged.append(given), report=lambda files, complete: reports.append(complete)
+    )
+    monkeypatch.setattr(driver, "_run_trials", lambda *_: ([], None))
+    outcome = driver.run_study(plan, None, tracker, None)
+    ((of, points, _, missing),) = logged
+    assert (of, points, reports) == (trial, [before], [False])
+    assert f"off-model, then 4 own: {four.student.address}: ValueError: no memory" in missing
+    assert len(outcome.report.files["scores.csv"].splitlines()) == 1 + len(before.scores)
 
 
 @pytest.mark.slow
