@@ -33,7 +33,7 @@ def missing_lines(results: Results) -> Iterator[str]:
     for reason, trials in failed.items():
         alike: dict[str, list[str]] = {}
         for trial, lacking in trials.items():
-            alike.setdefault(", ".join(lacking), []).append(trial)
+            alike.setdefault("; ".join(lacking), []).append(trial)
         yield "; ".join(f"{', '.join(each)} ({lacking})" for lacking, each in alike.items()) + f": {reason}"
     waiting = dict.fromkeys(one.trial for one in results.missing if not one.reason)
     if waiting:

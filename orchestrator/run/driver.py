@@ -23,6 +23,7 @@ from orchestrator.run.event_log import Event
 from orchestrator.run.progress import Progress
 from orchestrator.run.tracking import Tracker
 from orchestrator.run.trial import run_trial
+from orchestrator.store.stage import closure
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
@@ -69,7 +70,8 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     def track(number: int, missing: str = "") -> None:
         """Log a trial that has ended to MLflow once. One that is not finished is only logged with what it misses."""
         trial = plan.trials[number]
-        records.update(store.records(stage for stage in trial.stages() if stage not in records))
+        # With the inputs: the samples of a recovery decide which budgets it has.
+        records.update(store.records(stage for stage in closure(trial.stages()) if stage not in records))
         progress = progress_of(trial, plan.study, records)
         if number not in tracked and (progress.complete or (missing and progress.finished)):
             tracked.add(number)

@@ -210,7 +210,7 @@ def test_a_failure_is_the_reason_for_what_its_trial_lacks(small, publish):
     show_results(console, plan.study, results)
     lines = [line for line in console.export_text().splitlines() if line.startswith("missing:")]
     assert lines == [
-        f"missing: student.words.off-model.own.s1 (off-model, then 4 own, off-model, then 8 own): {reason}"
+        f"missing: student.words.off-model.own.s1 (off-model, then 4 own; off-model, then 8 own): {reason}"
     ]
 
 

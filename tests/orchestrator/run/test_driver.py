@@ -53,6 +53,37 @@ def test_names_in_the_summary_are_not_markup(small, reported):
     assert ("two.[/b] not run" in out.getvalue()) is reported
 
 
+def run_without_ray(plan, monkeypatch, during=lambda: None) -> tuple[Outcome, list[tuple], list[bool]]:
+    """The outcome of a run in which `during` takes the place of all trials, and what MLflow is given."""
+    logged: list[tuple] = []
+    reports: list[bool] = []
+    tracker = SimpleNamespace(
+        trial=lambda *given: logged.append(given), report=lambda files, complete: reports.append(complete)
+    )
+
+    def trials(*_):
+        during()
+        return [], None
+
+    monkeypatch.setattr(driver, "_run_trials", trials)
+    return driver.run_study(plan, None, tracker, None), logged, reports
+
+
+def test_a_trial_whose_last_budget_is_skipped_is_logged_as_finished(small, publish, monkeypatch):
+    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]"))
+    store, (trial,) = Store(plan.study.store), plan.trials
+
+    def during() -> None:
+        publish(store, trial.points[1].student.inputs["data"], {}, n=20, truncated=0.7)
+        done = [trial.untrained_scores, trial.teacher_scores, *(point.scores for point in trial.points[:2])]
+        for stage in {stage for scores in done for stage in scores.values()}:
+            publish_evaluation(publish, store, stage, "++--")
+
+    outcome, ((_, points, _, missing),), reports = run_without_ray(plan, monkeypatch, during)
+    assert ([point.budget for point in points], missing, reports) == ([0, 4], "", [True])
+    assert [one.budget for one in outcome.report.results.short_budgets] == [8]
+
+
 def test_a_trial_that_ends_at_a_late_point_is_logged_with_its_finished_points(small, publish, monkeypatch):
     plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]"))
     store, (trial,) = Store(plan.study.store), plan.trials
@@ -62,13 +93,7 @@ def test_a_trial_that_ends_at_a_late_point_is_logged_with_its_finished_points(sm
     for stage in four.student.inputs.values():
         publish(store, stage, {}, n=20, truncated=0.0)
     store.write_failure(four.student, "ValueError: no memory")
-    logged: list[tuple] = []
-    reports: list[bool] = []
-    tracker = SimpleNamespace(
-        trial=lambda *given: logged.append(given), report=lambda files, complete: reports.append(complete)
-    )
-    monkeypatch.setattr(driver, "_run_trials", lambda *_: ([], None))
-    outcome = driver.run_study(plan, None, tracker, None)
+    outcome, logged, reports = run_without_ray(plan, monkeypatch)
     ((of, points, _, missing),) = logged
     assert (of, points, reports) == (trial, [before], [False])
     assert f"off-model, then 4 own: {four.student.address}: ValueError: no memory" in missing
