@@ -92,6 +92,11 @@ class Shares:
             _stack([one.only(ids) for one in first_S]), _stack([one.only(ids) for one in second_S])
         )
 
+    @staticmethod
+    def mean_of(values_S: Sequence["Shares"]) -> float:
+        """The mean over seeds and examples."""
+        return float(_stack(values_S).mean())
+
     @property
     def mean(self) -> float:
         return float(np.array(self.values, dtype=float).mean())
@@ -128,6 +133,11 @@ class Ratios:
         """First minus second of two independent estimates. Sets of completions of the same prompts rise and fall
         together, if at all, which makes this interval too wide and never too narrow."""
         return difference(_pooled(first_S).per_token(), _pooled(second_S).per_token())
+
+    @staticmethod
+    def mean_of(values_S: Sequence["Ratios"]) -> float:
+        """The mean per token over seeds and examples."""
+        return _pooled(values_S).per_token().value
 
     @property
     def classes(self) -> list[str]:

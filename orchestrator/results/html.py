@@ -26,7 +26,7 @@ from orchestrator.stages.sample import generations_of
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study import provenance
-from orchestrator.study.hypotheses import UNTRAINED
+from orchestrator.study.hypotheses import ORIGINS, UNTRAINED
 from orchestrator.study.load import without_secrets
 from orchestrator.study.schema import Study
 
@@ -74,6 +74,7 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
         prompts=study.prompts.n or "all",
         results=results,
         hypotheses=hypotheses,
+        origins=ORIGINS,
         headlines=headlines(results),
         figures=[as_svg(pair_figure(results, *pair, leading, budget_units(study))) for pair in shown],
         left_out=len(results.pairs()) - len(shown),

@@ -88,10 +88,12 @@ class HypothesisResult:
     """A hypothesis for one pair.
 
     The effect is `compared` minus `versus`, in the unit of the metric, over `n` examples (with `group_by`: of both
-    halves) and `seeds`, of which there are none if nothing was trained. `note` says why there is no effect.
+    halves) and `seeds`, of which there are none if nothing was trained. `values` are the means of the two (with
+    `group_by`: the differences in the higher and in the lower half). `note` says why there is no effect.
     """
 
     experiment: int | str | None
+    source: str
     claim: str
     student: str
     teacher: str
@@ -102,6 +104,7 @@ class HypothesisResult:
     group_by: str | None
     expected: str
     margin: float | None
+    values: tuple[float, float] | None
     effect: Interval | None
     n: int
     seeds: list[int]

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from evaluators.analysis.statistics import Interval
 from orchestrator.plan.trial import Plan
+from orchestrator.results.hypotheses import by_source
 from orchestrator.results.model import Measurement, Results, leading_benchmark
 from orchestrator.results.read import read_results
 from orchestrator.store.reader import StageReader
@@ -34,9 +35,10 @@ def write_report(plan: Plan, store: Store) -> Report:
 
     reader = StageReader(store, store.records(plan.stages))
     results = read_results(plan, reader)
+    counts = {"outcomes_by_source": by_source(results.hypotheses)}
     files = {
         PAGE: html.render(plan, results, reader).encode(),
-        RESULTS: json.dumps({"study": plan.study.name, **asdict(results)}, indent=1).encode(),
+        RESULTS: json.dumps({"study": plan.study.name, **asdict(results), **counts}, indent=1).encode(),
         SCORES: _table(results.scores).encode(),
     }
     leading = leading_benchmark(results.scores)

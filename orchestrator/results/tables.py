@@ -162,13 +162,17 @@ def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
     """Each claim once, with all comparisons that it rests on."""
     columns = [
         Column(title, max_width=44) if title in ("claim", "compared", "effect") else Column(title, no_wrap=True)
-        for title in ("experiment", "claim", "compared", "pair", "metric", "expected", "effect", "n x seeds", "outcome")
+        for title in (
+            *("experiment", "source", "claim", "compared", "pair", "metric", "values", "expected", "effect"),
+            *("n x seeds", "outcome"),
+        )
     ]
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     colours = {hypotheses.SUPPORTED: "green", hypotheses.CONTRADICTED: "red"}
     for group in hypotheses.by_claim(results):
         claim: list[str | Text] = [
             "" if group[0].experiment is None else str(group[0].experiment),
+            group[0].source,
             Text(group[0].claim),
         ]
         for one in group:
@@ -178,17 +182,17 @@ def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
                 Text(f"{hypotheses.comparison(one)} versus {one.versus}"),
                 Text(f"{one.student} / {one.teacher}"),
                 Text(hypotheses.unit(one)),
+                hypotheses.both_values(one),
                 Text(hypotheses.expectation(one)),
                 Text(hypotheses.effect(one)),
                 hypotheses.size(one),
                 f"[{colour}]{one.outcome}[/{colour}]",
             )
-            claim = ["", ""]
+            claim = ["", "", ""]
     console.print()
     _print_whole(console, table)
-    counts = hypotheses.count(one.outcome for one in results)
     console.print(
-        f"[dim]Hypotheses: {counts}, of {len(results)}. Effects have 95 % intervals, not corrected for their number."
-        "[/dim]",
+        f"[dim]{len(results)} hypotheses by source: {hypotheses.by_source_in_words(results)}. Effects have 95 % "
+        "intervals, not corrected for their number.[/dim]",
         soft_wrap=True,
     )

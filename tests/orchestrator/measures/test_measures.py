@@ -95,7 +95,8 @@ def text(interval):
     return text_of(interval)
 """
 CLAIM = (
-    "{experiment: 1, claim: c, metric: no_answer, expected: higher, compare: {condition: off-model, benchmark: maths}}"
+    "{experiment: 1, source: ours, claim: c, metric: no_answer, expected: higher, "
+    "compare: {condition: off-model, benchmark: maths}}"
 )
 
 
