@@ -59,7 +59,8 @@ class GradedBenchmark(Benchmark):
     samples: int = Field(1, gt=0, description="completions of each example")
     score: str = Field(
         "mean",
-        description="the score of an example from its completions: mean (avg@n), majority, majority@k or pass@k",
+        description="the score of an example from its completions: mean (avg@n), majority, majority@k or pass@k; with "
+        "`by chance` after it, completions are graded against another example",
     )
 
     @property

@@ -15,7 +15,7 @@ UNTRAINED, TEACHER = "untrained", "teacher"  # the pair's untrained models, in t
 Origin = Literal["post", "follow-up", "digest", "reading", "ours"]
 ORIGINS = (
     "who says that it should be so. post: the post that the study repeats; follow-up: another post of the same group; "
-    "digest: a digest of the post by others; reading: our reading of the post, which does not say it; ours: none of them"
+    "digest: a digest of the post by others; reading: our reading of the post, which does not say it; ours: no one else"
 )
 
 

@@ -114,10 +114,8 @@ def test_what_the_rows_do_not_have_is_refused(planned, override, message):
 
 
 def test_sharing_is_only_said_of_several_experiments(planned):
-    one, other = (
-        f"{{experiment: {n}, source: ours, claim: x, compare: {{condition: on-model, benchmark: maths}}, expected: lower}}"
-        for n in (1, 2)
-    )
+    compare = "compare: {condition: on-model, benchmark: maths}"
+    one, other = (f"{{experiment: {n}, source: ours, claim: x, expected: lower, {compare}}}" for n in (1, 2))
     alone = "{source: ours, claim: y, compare: {condition: off-model, benchmark: facts}, expected: lower}"
     assert "Shared stages" not in planned(f"hypotheses=[{one}, {alone}]")[1]
     _, output = planned(f"hypotheses=[{one}, {other}, {alone}]")
