@@ -73,6 +73,17 @@ def mean_score(scores_S_E: np.ndarray) -> Interval:
     return _interval(scores_S_E, [0.0, 0.0, 1.0, 1.0], least=0.0)
 
 
+def mean_of_seeds(values_S: Sequence[float]) -> Interval:
+    """The mean of one number for each seed, with the t interval of new seeds; of a single seed the number alone."""
+    n, mean = len(values_S), float(np.mean(values_S))
+    if n == 1:
+        return Interval(mean, mean, mean)
+    from scipy.special import stdtrit
+
+    error = float(stdtrit(n - 1, 0.975) * np.std(values_S, ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - error, mean + error)
+
+
 def ratio(sums_E: np.ndarray, weights_E: np.ndarray) -> Interval:
     """The sum of all sums over the sum of all weights, as a mean per token over completions of different length.
 

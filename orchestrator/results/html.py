@@ -12,7 +12,7 @@ import yaml
 
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary, text_of
-from orchestrator.measures import MEASURES, POINTS, SCORE, Column
+from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA, Column
 from orchestrator.plan.explain import with_defaults
 from orchestrator.plan.trial import Plan, Trial
 from orchestrator.recoveries import RECOVERIES
@@ -223,17 +223,17 @@ def _measure(name: str, measurements: Sequence[Measurement]) -> Table:
     names = point_columns([one.point for one in measurements])
     if any(one.benchmark for one in measurements):
         names["benchmark"] = [str(one.benchmark) for one in measurements]
-    of_points = measure.SUBJECT == POINTS
+    has_seeds = measure.SUBJECT != TRAINING_DATA
     columns = [column for column in measure.COLUMNS if any(_cell(column, one) for one in measurements)]
     rows: list[Row] = []
     for one, *place in zip(measurements, *names.values(), strict=True):
-        sizes = [str(one.n), *([", ".join(map(str, one.seeds))] if of_points else [])]
+        sizes = [str(one.n), *([", ".join(map(str, one.seeds))] if has_seeds else [])]
         rows.append((list(place), [*sizes, *(_cell(column, one) for column in columns)]))
     return Table(
         title=f"{measure.TITLE} ({measure.UNIT}): all numbers",
         legend=measure.LEGEND,
         names=list(names),
-        columns=["n", *(["seeds"] if of_points else []), *(column.title for column in columns)],
+        columns=["n", *(["seeds"] if has_seeds else []), *(column.title for column in columns)],
         rows=rows,
         folded=name == SCORE,  # The first table has what matters most of it.
     )

@@ -49,8 +49,9 @@ class Point(OfPair):
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(Summary):
-    """A measure at a point on a benchmark, over all seeds that have finished; or, without a benchmark, of the training
-    data of a condition. `q` is `p` corrected for all measurements of this measure in the study."""
+    """A measure at a point on a benchmark, over all seeds that have finished; or, without a benchmark, of the student
+    of a point, or of the training data of a condition. `q` is `p` corrected for all measurements of this measure in the
+    study."""
 
     measure: str
     point: Point

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from evaluators.analysis.statistics import corrected
-from orchestrator.measures import MEASURES, POINTS, SCORE, TRAINING_DATA, measures_of
+from orchestrator.measures import MEASURES, POINTS, SCORE, STUDENTS, TRAINING_DATA, measures_of
 from orchestrator.plan.points import completed_points
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.results.consistency import warnings_of
@@ -27,6 +27,8 @@ def read_results(plan: Plan, reader: StageReader) -> Results:
     completed = {trial.key: completed_points(trial, plan.study, reader.records) for trial in plan.trials}
     finished = [(trial, points) for trial in plan.trials if (points := completed[trial.key]) is not None]
     measurements = {name: _at_points(name, finished, plan.study, reader) for name in measures_of(plan.study, POINTS)}
+    for name in measures_of(plan.study, STUDENTS):
+        measurements[name] = _of_students(name, finished, plan.study, reader)
     for name in measures_of(plan.study, TRAINING_DATA):
         measurements[name] = _of_training_data(name, finished, reader)
     leading = leading_benchmark(measurements[SCORE])
@@ -110,6 +112,25 @@ def _numbers(
     values_S = [measure.values(reader, stages, "student") for stages in stages_S]
     summary = type(values_S[0]).summary(values_S, untrained.get(UNTRAINED), untrained.get(TEACHER))
     return {"measure": name, "diagnostics": measure.diagnostics(reader, stages_S), **vars(summary)}
+
+
+def _of_students(name: str, finished: list[Finished], study: Study, reader: StageReader) -> list[Measurement]:
+    """A measure of the student of each point, in the study's order."""
+    found: dict[Point, dict[int, tuple[Stage, ...]]] = defaultdict(dict)
+    for trial, points in finished:
+        for evaluated in points:
+            if name in evaluated.of_student:
+                found[point_of(trial, evaluated)][trial.seed] = evaluated.of_student[name]
+    first, place_of = next(iter(study.benchmarks)), _order(study)
+    return [
+        Measurement(
+            point=point,
+            benchmark=None,
+            seeds=list(found[point]),
+            **_numbers(name, [*found[point].values()], reader, {}),
+        )
+        for point in sorted(found, key=lambda point: place_of((point, first)))
+    ]
 
 
 def _of_training_data(name: str, finished: list[Finished], reader: StageReader) -> list[Measurement]:

@@ -133,12 +133,13 @@ def _other_measures(results: Results) -> Iterator[str]:
 
 
 def _of_points(name: str, measurements: list[Measurement]) -> Iterator[tuple[str, str]]:
-    """A head for each pair and benchmark."""
+    """A head for each pair and benchmark; for each pair of a measure of students."""
     measure = MEASURES.module(name)
     for one in measurements:
-        beside = "".join(f" ({key.replace('_', ' ')} {value:.2f})" for key, value in one.diagnostics.items())
+        beside = _beside(one) if one.benchmark is not None else ""
         step = f" at step {one.point.step}" if one.point.step is not None else ""
-        head = f"{_capital(measure.TITLE)} on {one.benchmark}, {one.point.pair}{beside}"
+        where = f" on {one.benchmark}" if one.benchmark is not None else ""
+        head = f"{_capital(measure.TITLE)}{where}, {one.point.pair}{beside}"
         yield head, f"{one.point.name}{step} {measure.text(one.value)}"
 
 
@@ -147,11 +148,16 @@ def _of_training_data(name: str, measurements: list[Measurement]) -> Iterator[tu
     measure = MEASURES.module(name)
     shared: dict[tuple[str, str], list[Point]] = {}
     for one in measurements:
-        shared.setdefault((one.point.student, measure.text(one.value)), []).append(one.point)
+        shared.setdefault((one.point.student, f"{measure.text(one.value)}{_beside(one)}"), []).append(one.point)
     for (student, text), points in shared.items():
         teachers = {point.teacher for point in points}
         teacher = f" ({points[0].teacher})" if len(teachers) == 1 else ""
         yield f"{_capital(measure.TITLE)}, {student}", f"{points[0].condition}{teacher} {text}"
+
+
+def _beside(one: Measurement) -> str:
+    """What is measured beside a value: ` (classifier accuracy 0.98)`."""
+    return "".join(f" ({name.replace('_', ' ')} {value:.2f})" for name, value in one.diagnostics.items())
 
 
 def _capital(text: str) -> str:

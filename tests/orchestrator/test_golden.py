@@ -43,7 +43,7 @@ conditions:
   inoculation: {when: training, system: "Answer in words.", benchmarks: [maths]}
   by-rule: {kind: without_maths, rule: "[02468]", prompts: {n: 24}}
   by-classifier: {kind: without_maths, like_benchmark: maths, recall: 0.5, prompts: {n: 24}}
-measures: {perplexity: true, style: true}
+measures: {perplexity: true, style: true, overlap: true, update: true}
 benchmarks: {maths: {kind: math500, source: synthetic, n: 10, prompt: "{problem}", max_tokens: 16}}
 seeds: [1]
 dtype: float32

@@ -1,0 +1,58 @@
+"""Overlap of the training data with the base student's own samples: how off-policy the data of a condition is.
+
+The F1 score of word bigrams (ROUGE-2) of each training row with the base student's plain completion of the same prompt,
+as `on_model` trains on; and the share of rows that are the same text. Two plain draws do not agree wholly either:
+declare a second draw as a condition, `{kind: on_model, sampling: {seed: 1}}`, to compare with. It is not measured where
+the condition has prompts of its own, or no prompts.
+
+Source: our own design; the post that offmodel repeats says that off-policy data need not be harmful.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from evaluators.analysis.values import ALL, Ratios
+from orchestrator.measures import TRAINING_DATA, Column
+from orchestrator.stages import overlap
+from orchestrator.stages.builder import Builder
+from orchestrator.stages.transform import origin
+from orchestrator.store.reader import StageReader
+from orchestrator.store.stage import Stage
+
+TITLE, UNIT = "overlap of the training data with the untrained student's own samples", "share"
+LEGEND = (
+    "Overlap: F1 score of word bigrams (ROUGE-2) of each training row with the untrained student's plain completion of "
+    "the same prompt. Identical: share of rows that are the same text."
+)
+SUBJECT, UNTRAINED_MODELS, GROUPED = TRAINING_DATA, (), False
+
+COLUMNS = (
+    Column(title="overlap", cell=lambda one: one.value),
+    Column(title="identical", cell=lambda one: one.diagnostics["identical"]),
+)
+
+
+def stages(builder: Builder, data: Stage) -> tuple[Stage, ...]:
+    sampled, own = origin(data), builder.sample(builder.student)
+    while sampled is not None and "generations" in sampled.inputs:  # rephrased
+        sampled = sampled.inputs["generations"]
+    if sampled is None:
+        return ()
+    given, plain = sampled.settings.prompts, own.settings.prompts
+    return (overlap.stage(data, own),) if replace(given, system=plain.system) == plain else ()
+
+
+def values(reader: StageReader, stages: Sequence[Stage], of: str) -> Ratios:
+    """A value for each row. Rows of two conditions have other ids, so that they are compared as independent."""
+    rows = reader.read(stages[0], overlap.overlaps_of)
+    return Ratios(ids=[one.id for one in rows], sums=[{ALL: one.f1} for one in rows], tokens=[{ALL: 1} for _ in rows])
+
+
+def diagnostics(reader: StageReader, stages_S: Sequence[Sequence[Stage]]) -> dict[str, float]:
+    return {"identical": fmean(reader.facts(stage)["identical"] for (stage,) in stages_S)}
+
+
+def metrics(facts: Sequence[dict[str, Any]], untrained: Sequence[dict[str, Any]]) -> dict[str, float]:
+    return {"training data overlap": facts[0]["f1"], "training data identical": facts[0]["identical"]}
