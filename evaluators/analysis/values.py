@@ -1,8 +1,8 @@
 """What a measure found: a value for each example, their mean over seeds with its interval, and differences of two.
 
-There are two kinds with values for each example. `Shares` have one value in [0, 1] for each example; two of them are compared example by example.
-`Ratios` have a sum over tokens and the number of tokens for each example, by class of token; their mean per token is a
-ratio of totals, and two of them are compared as independent estimates. A `Figure` is one number of a trained student.
+Two kinds have values for each example. `Shares` have one in [0, 1]; two of them are compared example by example.
+`Ratios` have a sum over tokens and the number of tokens, by class of token; their mean per token is a ratio of totals,
+and two of them are compared as independent estimates. A `Figure` is one number of a trained student.
 """
 
 import math

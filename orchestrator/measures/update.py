@@ -1,8 +1,8 @@
 """Size of the update: how far the weights have moved, and how much training that took.
 
-The Frobenius norm of a student's update, divided by that of the weights that changed, before they did. Beside it are the
-dose of its last training: steps, supervised tokens, and the sum of the learning rates of all steps. So conditions can be
-compared at an equal dose. Checkpoints have no dose of their own.
+The Frobenius norm of a student's update, divided by that of the weights that changed, before they did. Beside it is
+the dose of its last training: steps, supervised tokens, and the sum of the learning rates of all steps. So conditions
+can be compared at an equal dose. Checkpoints have no dose of their own.
 
 Source: our own design; the post that offmodel repeats does not report it.
 """
@@ -21,8 +21,8 @@ from orchestrator.store.stage import Stage
 TITLE, UNIT = "size of the update", "relative norm"
 LEGEND = (
     "Norm: Frobenius norm of the update, divided by that of the changed weights before; mean over seeds, with the "
-    "interval of new seeds. Of the last training: its steps, its supervised tokens, and the sum of the learning rates of "
-    "its steps."
+    "interval of new seeds. Of the last training: its steps, its supervised tokens, and the sum of the learning rates "
+    "of its steps."
 )
 SUBJECT, UNTRAINED_MODELS, GROUPED = STUDENTS, (), False
 

@@ -62,6 +62,21 @@ class Measurement(Summary):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GapClosed:
+    """How much of the gap between the off-model student's score and the untrained student's is closed at a point: 0 is
+    the former's score, 1 the latter's. All four are of the same examples and seeds."""
+
+    point: Point
+    benchmark: str
+    n: int
+    seeds: list[int]
+    score: float
+    off_model: float
+    untrained: float
+    closed: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
 class UntrainedModel(Summary):
     """A measure of an untrained model of the study on one benchmark."""
 
@@ -119,6 +134,7 @@ class Results:
     order in which the study names pairs, conditions, points and benchmarks. `warnings` are sentences for the reader."""
 
     measurements: dict[str, list[Measurement]]
+    gaps_closed: list[GapClosed]
     untrained: list[UntrainedModel]
     recovery_budgets: list[RecoveryResult]
     hypotheses: list[HypothesisResult]

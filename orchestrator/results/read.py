@@ -11,6 +11,7 @@ from orchestrator.measures import MEASURES, POINTS, SCORE, STUDENTS, TRAINING_DA
 from orchestrator.plan.points import completed_points
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.results.consistency import warnings_of
+from orchestrator.results.gaps import BySeed, gaps_closed
 from orchestrator.results.hypotheses import evaluate_hypotheses
 from orchestrator.results.model import Measurement, Point, Results, UntrainedModel, leading_benchmark
 from orchestrator.results.recovery_budgets import Finished, recovery_budgets
@@ -18,8 +19,6 @@ from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED
 from orchestrator.study.schema import Study
-
-BySeed = dict[int, tuple[Trial, tuple[Stage, ...]]]  # a trial of each seed, and its stages of a measure
 
 
 def read_results(plan: Plan, reader: StageReader) -> Results:
@@ -34,6 +33,7 @@ def read_results(plan: Plan, reader: StageReader) -> Results:
     leading = leading_benchmark(measurements[SCORE])
     return Results(
         measurements=measurements,
+        gaps_closed=list(gaps_closed(_by_place(SCORE, finished, plan.study), plan.study, reader)),
         untrained=list(_untrained(plan, reader)),
         recovery_budgets=recovery_budgets(finished, plan.study, leading, reader),
         hypotheses=evaluate_hypotheses(plan, completed, reader),
@@ -44,18 +44,23 @@ def read_results(plan: Plan, reader: StageReader) -> Results:
 
 def _at_points(name: str, finished: list[Finished], study: Study, reader: StageReader) -> list[Measurement]:
     """A measure at each point and benchmark that it was taken on, in the study's order."""
+    found = _by_place(name, finished, study)
+    measurements = [_measurement(name, place, found[place], reader) for place in found]
+    if any(one.p is None for one in measurements):
+        return measurements
+    q = corrected([one.p for one in measurements if one.p is not None])
+    return [replace(one, q=each) for one, each in zip(measurements, q, strict=True)]
+
+
+def _by_place(name: str, finished: list[Finished], study: Study) -> dict[tuple[Point, str], BySeed]:
+    """The stages of a measure by seed, of each point and benchmark, in the study's order."""
     # Trials of several recoveries share the points before any recovery, so that a seed counts once.
     found: dict[tuple[Point, str], BySeed] = defaultdict(dict)
     for trial, points in finished:
         for evaluated in points:
             for benchmark, stages in evaluated.measured[name].items():
                 found[point_of(trial, evaluated), benchmark][trial.seed] = (trial, stages)
-    place_of = _order(study)
-    measurements = [_measurement(name, place, found[place], reader) for place in sorted(found, key=place_of)]
-    if any(one.p is None for one in measurements):
-        return measurements
-    q = corrected([one.p for one in measurements if one.p is not None])
-    return [replace(one, q=each) for one, each in zip(measurements, q, strict=True)]
+    return {place: found[place] for place in sorted(found, key=_order(study))}
 
 
 def point_of(trial: Trial, evaluated: EvaluationPoint) -> Point:

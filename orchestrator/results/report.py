@@ -44,7 +44,8 @@ def write_report(plan: Plan, store: Store) -> Report:
     leading = leading_benchmark(results.scores)
     if leading is not None:
         pair = results.pairs(leading)[0]
-        files[FIGURE] = figures.as_png(figures.pair_figure(results, *pair, leading, html.budget_units(plan.study)))
+        drawn = figures.pair_figure(results, *pair, leading, html.budget_units(plan.study), html.prefills(plan.study))
+        files[FIGURE] = figures.as_png(drawn)
     folder = f"reports/{plan.study.name}"
     for name, content in files.items():
         store.overwrite(f"{folder}/{name}", content)

@@ -1,13 +1,14 @@
 """The results of a study as tables in a terminal."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 from rich.console import Console
 from rich.measure import Measurement as Width
 from rich.table import Column, Table
 from rich.text import Text
 
-from evaluators.analysis.values import Summary
+from evaluators.analysis.values import Summary, text_of
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
 from orchestrator.results import hypotheses
 from orchestrator.results.model import (
@@ -17,6 +18,7 @@ from orchestrator.results.model import (
     RecoveryResult,
     Results,
     UntrainedModel,
+    leading_benchmark,
 )
 from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.schema import Study
@@ -33,7 +35,10 @@ def show_results(console: Console, study: Study, results: Results) -> None:
     console.print()
     console.print(LEGEND, style="dim", soft_wrap=True, markup=False)
     _print_whole(console, _score_table(results, benchmarks))
-    for line in (*_joined(_recovery_budgets(results.recovery_budgets)), *_other_measures(results)):
+    lines = chain(
+        _joined(_recovery_budgets(results.recovery_budgets)), _joined(_gaps(results)), _other_measures(results)
+    )
+    for line in lines:
         console.print(line, soft_wrap=True, markup=False)
     if results.scores:
         console.print(_sizes(results, benchmarks, study.seeds), style="dim", soft_wrap=True, markup=False)
@@ -123,6 +128,19 @@ def _recovery_budgets(results: list[RecoveryResult]) -> Iterator[tuple[str, str]
     for one in results:
         head = f"Recovery budget for {100 * one.recovered:g} % of the untrained {one.benchmark} score, {one.pair}"
         yield head, f"{one.condition} {one.budget.value} [{one.budget.low}, {one.budget.high}] {one.recovery}"
+
+
+def _gaps(results: Results) -> Iterator[tuple[str, str]]:
+    """A head for each pair, on the benchmark that figures show."""
+    leading = leading_benchmark(results.scores)
+    for one in results.gaps_closed:
+        if one.benchmark == leading:
+            scores = f"0: off-model {one.off_model:.3f}, 1: untrained {one.untrained:.3f}"
+            step = f" at step {one.point.step}" if one.point.step is not None else ""
+            yield (
+                f"Gap closed on {one.benchmark}, {one.point.pair} ({scores})",
+                (f"{one.point.name}{step} {text_of(one.closed, '{:.2f}')}"),
+            )
 
 
 def _other_measures(results: Results) -> Iterator[str]:
