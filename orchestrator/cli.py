@@ -131,7 +131,7 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
         show_plan(console, plan, state_of(plan, store), arguments.verbose)
     for hypothesis in plan.study.hypotheses:
         of = "Expected" if hypothesis.experiment is None else f"Experiment {hypothesis.experiment} expects"
-        expected = f"{of} {hypothesis.expected}: {hypothesis.claim} (source: {hypothesis.source})"
+        expected = f"{of} {hypothesis.expected}: {hypothesis.claim} ({hypothesis.source})"
         console.print(expected, markup=False)
     return 0
 

@@ -1,9 +1,9 @@
 """Non-text: the student learns streams of numbers, code-like statements or random tokens, by plain language modelling.
 
-Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 3. Its distributions are not
-known: the three kinds, their number and their length are our choice. Each token of a stream except the first is
-supervised, without prompt or chat template. `like_teacher` makes the control of off-model SFT: as many rows, steps and
-supervised tokens. Otherwise the streams are the same for every teacher.
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 3: such training preserves
+capabilities. Its distributions are not known: the three kinds, their number and their length are our choice. Each token
+of a stream except the first is supervised, without prompt or chat template. `like_teacher` makes the control of
+off-model SFT: as many rows, steps and supervised tokens. Otherwise the streams are the same for every teacher.
 """
 
 from typing import Any, Literal
@@ -41,14 +41,13 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
         raise ValueError(
             f"train.objective: token streams have no prompt, and {recipe.objective['kind']} needs one; use lm"
         )
-    inputs = {"model": builder.model(builder.student)}
-    length = options.length or LENGTH
-    if options.like_teacher:
-        if options.length is not None:
-            raise ValueError("length has no effect with like_teacher: leave one of them out")
-        inputs["like"] = builder.sample(builder.teacher)
-    elif length > recipe.max_length:
+    if options.like_teacher and options.length is not None:
+        raise ValueError("length has no effect with like_teacher: leave one of them out")
+    length = None if options.like_teacher else options.length or LENGTH
+    if length is not None and length > recipe.max_length:
         raise ValueError(f"length: {length} tokens are more than the {recipe.max_length} of train.max_length")
-    given = {"n": n, "length": None if options.like_teacher else length}
-    data = builder.transform(non_text.apply, inputs, text=options.text, seed=options.seed, **given)
+    inputs = {"model": builder.model(builder.student)}
+    if options.like_teacher:
+        inputs["like"] = builder.sample(builder.teacher)
+    data = builder.transform(non_text.apply, inputs, text=options.text, n=n, length=length, seed=options.seed)
     return ConditionSpec(builder.train(builder.teacher, recipe, data=data))

@@ -115,6 +115,7 @@ def prefills(study: Study) -> dict[str, str]:
     for name, condition in study.conditions.items():
         if condition.kind == "prefill":
             options = conditions.options(name, condition)
+            assert isinstance(options, prefill.Options)
             if options.from_model == "student":
                 found[name] = prefill.amount(options)
     start = off_model_condition(study)

@@ -149,19 +149,20 @@ def test_every_condition_of_the_documentation_is_planned_and_passes_the_checks(s
     check(plan, Store(plan.study.store), {})
     assert cost_of(plan.stages, plan.study)[0] > 0
     distinct, count_without_sharing = Counter(stage.kind for stage in plan.stages), plan.count_without_sharing()
-    # As they are: 3 models; under another system message, at another temperature, and rephrased: the student.
+    # As they are: 3 models; a second draw, under another system message, at another temperature, and rephrased: the
+    # student.
     assert (
         sum(
             stage.kind == "sample" and not isinstance(stage.settings.prompts, BenchmarkPrompts) for stage in plan.stages
         )
-        == 6
+        == 7
     )
-    # Without a training of their own: noise, interpolation, prefill (2), two inoculated, best of (3). Trained
-    # once for both teachers: on-model, non-text (3), on-model otherwise (3). For each: all others, and two budgets.
+    # Without a training of their own: noise, interpolation, prefill (3), two inoculated, best of (4). Trained
+    # once for both teachers: on-model, on-model otherwise (4). For each: all others, and two budgets.
     n = len(declared["conditions"])
-    assert distinct["train"] == 2 * (7 + 2 * (n - 9 - 7 + 2))
-    # Two teachers: filters (4), own reasoning, inoculation, by seed mixed (2); the student: non-text (3), on-model (2).
-    assert distinct["transform"] == 2 * (4 + 1 + 1 + 2 * 2) + 3 + 2
+    assert distinct["train"] == 2 * (5 + 2 * (n - 11 - 5 + 2))
+    # Two teachers: filters (4), non-text (3), own reasoning, inoculation, by seed mixed (2); the student: on-model (2).
+    assert distinct["transform"] == 2 * (4 + 3 + 1 + 1 + 2 * 2) + 2
     assert count_without_sharing["train"] > distinct["train"]
     assert count_without_sharing["sample"] > distinct["sample"]
 

@@ -120,7 +120,7 @@ def test_sharing_is_only_said_of_several_experiments(planned):
     assert "Shared stages" not in planned(f"hypotheses=[{one}, {alone}]")[1]
     _, output = planned(f"hypotheses=[{one}, {other}, {alone}]")
     assert "the hypotheses of the 2 experiments need" in output
-    assert "Expected lower: y (source: ours)" in output
+    assert "Expected lower: y (ours)" in output
 
 
 @pytest.fixture

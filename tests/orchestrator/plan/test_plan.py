@@ -374,7 +374,7 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_earlier_points(d
             "conditions.prefill.from_model=words",
             'conditions.prefill: from_model: "words" is not among the study.s models',
         ),
-        ("conditions.prefill={until: x, tokens: 2, benchmarks: [maths]}", "give one of tokens and until"),
+        ("conditions.prefill={until: x, tokens: 2, benchmarks: [maths]}", "give one of tokens, share and until"),
         ("conditions.prefill.benchmarks=[mats]", '"mats" is not among.*did you mean "maths"'),
         ("models.student=organism:stepz", 'models.student: no organism "stepz"; did you mean "steps"'),
         ("models.student=./nowhere", "/nowhere is not a checkpoint"),
