@@ -133,7 +133,7 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
         show_plan(console, plan, state_of(plan, store), arguments.verbose, notes)
     for hypothesis in plan.study.hypotheses:
         of = "Expected" if hypothesis.experiment is None else f"Experiment {hypothesis.experiment} expects"
-        expected = f"{of} {hypothesis.expected}: {hypothesis.claim}"
+        expected = f"{of} {hypothesis.expected}: {hypothesis.claim} ({hypothesis.source})"
         console.print(expected, markup=False)
     return 0
 
