@@ -81,7 +81,9 @@ class DataSet(Settings):
         if self.template is not None and (not self.columns_of_template or "" in self.columns_of_template):
             raise ValueError(f"template: it must name columns in braces; {ESCAPE}")
         if is_file(self.source):
-            for key in {"config", "revision", "split"} & self.model_fields_set:
+            for key in ("config", "revision", "split"):
+                if getattr(self, key) == type(self).model_fields[key].default:
+                    continue
                 raise ValueError(f"{key} has no effect on a file: leave it out")
         return self
 

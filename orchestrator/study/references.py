@@ -51,7 +51,10 @@ def _prompts(study: Study) -> Iterator[str]:
     """Prompts of a data set, whose fields are given with it."""
     source = study.prompts.source
     if source in study.data:
-        for key in sorted(study.prompts.model_fields_set - {"source"}):
+        declared = type(study.prompts).model_fields
+        for key in (one for one in declared if one != "source"):
+            if getattr(study.prompts, key) == declared[key].default:
+                continue
             yield f"prompts.{key} has no effect on the prompts of data.{source}: give it there, if it has such a field"
         if study.data[source].text is not None:
             yield f"prompts.source: data.{source} is plain text, which has no prompts"
