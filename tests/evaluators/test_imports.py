@@ -10,6 +10,7 @@ ONE_THREAD = {
     "orchestrator/cli.py": "the main thread, before others start",
     "orchestrator/run/preflight.py": "the main thread, before others start",
     "orchestrator/stages/ray_train.py": "a process of its own, of which one thread trains",
+    "orchestrator/stages/update.py": "a process of its own",
     "orchestrator/stages/weights.py": "a process of its own",
     "evaluators/engines/vllm_engine.py": "the one thread of an engine",
     "evaluators/lm_eval_tasks": "the main thread, or a child process for each task",

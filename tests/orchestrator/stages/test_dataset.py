@@ -243,6 +243,19 @@ def test_teachers_are_evaluated_unless_the_study_says_no(small):
     assert len(plan.stages) < len(build_plan(small()).stages)
 
 
+def test_its_overlap_is_measured_where_its_prompts_are_the_studys(small, write):
+    measured = _study(small, source := write(ROWS), "measures={overlap: true}")
+    assert [set(trial.training_data) for trial in build_plan(measured).trials] == [{"overlap"}] * 2
+    others = _study(small, source, "measures={overlap: true}", "prompts={source: synthetic, n: 4}")
+    assert [set(trial.training_data) for trial in build_plan(others).trials] == [set(), {"overlap"}]
+
+
+def test_streams_like_its_answers_are_as_many(small, write):
+    like = "conditions={it: {kind: non_text, text: code, like_teacher: true}}"
+    (trial,) = build_plan(study := _study(small, write(ROWS), like)).trials
+    assert rows_in(trial.points[0].student.inputs["data"], study) == len(ROWS)
+
+
 def test_a_text_is_for_the_objective_lm(small, tmp_path):
     path = tmp_path / "corpus.txt"
     path.write_text("some words in a row " * 20)
