@@ -10,6 +10,8 @@ from typing import Any
 import fsspec
 from pydantic import TypeAdapter, ValidationError
 
+from evaluators.messages import in_plain_words
+
 
 def read_rows(
     source: str,
@@ -88,7 +90,7 @@ def check_columns(rows: list[dict], columns: Mapping[str, Any], source: str) -> 
             try:
                 each.validate_python(row[column], strict=True)
             except ValidationError as error:
-                why = error.errors()[0]["msg"].replace("Input should be", "give")
                 raise ValueError(
-                    f'{source}, row {number}: the column "{column}" holds {shortened(row[column])}: {why}'
+                    f'{source}, row {number}: the column "{column}" holds {shortened(row[column])}: '
+                    f"{in_plain_words(error.errors()[0])}"
                 ) from error

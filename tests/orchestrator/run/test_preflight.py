@@ -209,7 +209,7 @@ def test_a_model_folder_without_a_chat_template(small, tmp_path):
 def test_benchmark_rows_of_another_type(small, write):
     path = write("rows", [{"problem": "x", "answer": 1, "level": 1}])
     message = refused(small(f"benchmarks.maths.source={path}", "benchmarks.maths.n=1"))
-    assert f'benchmarks.maths: {path}, row 1: the column "answer" holds 1: give a valid string' in message
+    assert f'benchmarks.maths: {path}, row 1: the column "answer" holds 1: give text, not 1' in message
 
 
 def test_benchmark_rows_without_the_column(small, write):
