@@ -79,5 +79,8 @@ def listed(choices: list[str]) -> str:
 
 def shown(value: Any) -> str:
     """A value of a study file in a message, shortened."""
-    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text = "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+    except TypeError:  # a key that JSON does not have, such as a date
+        text = str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -116,19 +116,22 @@ def schema_command(arguments: argparse.Namespace, console: Console) -> int:
 
 def plan_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.plan.files import mistakes_in_files
-    from orchestrator.plan.hypotheses import check_parts
+    from orchestrator.plan.lengths import without_room
     from orchestrator.plan.overview import show_plan
     from orchestrator.plan.state import state_of
     from orchestrator.plan.workload import beyond_the_data
+    from orchestrator.run import preflight
 
     plan, store = _plan(arguments)
     with study_errors(arguments.study):
-        mistakes = list(mistakes_in_files(plan.study)) or list(dict.fromkeys(beyond_the_data(plan)))
+        mistakes = list(mistakes_in_files(plan.study))
+        mistakes = mistakes or list(dict.fromkeys([*beyond_the_data(plan), *without_room(plan.stages, plan.study)]))
         if mistakes:
             raise StudyError("\n".join(mistakes))
-        check_parts(plan.study, only_local=True)
+        state = state_of(plan, store)
+        preflight.check_local(plan, state.records)
     with study_errors():
-        show_plan(console, plan, state_of(plan, store), arguments.verbose)
+        show_plan(console, plan, state, arguments.verbose)
     for hypothesis in plan.study.hypotheses:
         of = "Expected" if hypothesis.experiment is None else f"Experiment {hypothesis.experiment} expects"
         expected = f"{of} {hypothesis.expected}: {hypothesis.claim}"

@@ -10,9 +10,8 @@ from lm_eval.models.utils import normalize_gen_kwargs, resolve_max_length
 from transformers import AutoConfig, AutoTokenizer
 
 from evaluators.engines.requests import Completion, Request, SamplingParams
+from evaluators.lm_eval_tasks.index import MAX_TOKENS
 from evaluators.lm_eval_tasks.task import Generate, LmEvalTask, Score
-
-MAX_TOKENS = 256  # lm-eval's default for tasks without a limit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,6 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
     console.print(_table(plan, state, pending))
     notes = [
         _examples(study),
-        *_short_contexts(study),
         *dict.fromkeys(_short_rows(pending)),
         *_trainings(pending, study),
         *_notes(plan),
@@ -169,21 +168,6 @@ def _without_benefit(pending: list[Stage], study: Study) -> Iterator[str]:
     real = {alias for alias, model in study.models.items() if isinstance(model, HubModel | LocalModel)}
     if not study.resources.engine.gpus and real & {stage.runtime.engine for stage in pending}:
         yield "Note: resources.engine.gpus is 0: models run on CPUs. For GPUs set resources: {engine: {gpus: 1}}."
-
-
-def _short_contexts(study: Study) -> Iterator[str]:
-    asked = {"sampling": study.sampling.max_tokens}
-    if study.rl_problems is not None:
-        asked["rl_problems"] = study.rl_problems.max_tokens
-    for name, benchmark in study.benchmarks.items():
-        if isinstance(benchmark, GradedBenchmark):
-            asked[f"benchmarks.{name}"] = benchmark.longest
-    for where, longest in asked.items():
-        if study.max_model_len is not None and longest >= study.max_model_len:
-            yield (
-                f"Note: {where}.max_tokens is {longest}, but prompt and completion together have at most "
-                f"max_model_len = {study.max_model_len} tokens: completions are truncated earlier."
-            )
 
 
 def _short_rows(pending: list[Stage]) -> Iterator[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from evaluators import benchmarks
-from orchestrator.cli import main
 from orchestrator.stages import data
 
 DISTIL = "conditions.x={kind: off_model, train: {objective: on_policy_distillation}}"
@@ -21,21 +20,6 @@ AT_BUDGET = (
 )
 
 
-@pytest.fixture
-def planned(small, tmp_path, monkeypatch, capsys):
-    """The exit status and all output of `offmodel plan` on the small study, with overrides."""
-    small()  # writes the file
-
-    def act(*overrides: str) -> tuple[int, str]:
-        words = ["plan", str(tmp_path / "small.yaml"), f"store={tmp_path / 'runs'}", *overrides]
-        monkeypatch.setattr("sys.argv", ["offmodel", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), "".join(capsys.readouterr())
-
-    return act
-
-
 @pytest.mark.parametrize(
     ("overrides", "note"),
     [
@@ -46,9 +30,8 @@ def planned(small, tmp_path, monkeypatch, capsys):
         (["models.words=openai/gpt-oss-20b"], "models.words: gpt-oss reasons in channels"),
         ([SEARCH, AT_BUDGET], "hypotheses.0 (c): it is not measured unless the search of recoveries.own visits budget"),
         (["resources.engine.gpus=1"], "resources.train.gpus is 0: trainings run on CPUs"),
-        (["sampling.max_tokens=2048"], "sampling.max_tokens is 2048, but prompt and completion together have at most"),
+        (["train.max_length=8"], "sampling.max_tokens is 8, but prompt and completion together have at most"),
         ([PROBLEMS, RL, "recoveries.own.train.max_length=8"], "rl_problems.max_tokens is 8, but prompt and completion"),
-        ([PROBLEMS, "max_model_len=8"], "rl_problems.max_tokens is 8, but prompt and completion together have at most"),
         (["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2}"], "without those of lm-eval tasks"),
         (["benchmarks.facts={kind: mmlu}"], "facts 200 of 14,042 (default)."),
         (["resources.train.zero=3", "resources.train.workers=2"], "zero has no benefit without GPUs"),

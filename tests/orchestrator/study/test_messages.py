@@ -82,7 +82,22 @@ BASES = {benchmarks.Benchmark, models.Model, models.OpenModel, WithOptions}
 
 WRONG: list[Any] = [  # all that YAML may hold
     *(None, True, -1, 0, 1.5, 10**20, float("inf"), float("nan"), "", "x", "lm_eval:", b"\xff", b"x"),
-    *([], [None], [1], ["x"], [[1]], [{}], {}, {"a": 1}, {"kind": "x"}, {"kind": [1]}, {1: 2}, {None: None}, {"": {}}),
+    *(
+        [],
+        [None],
+        [1],
+        ["x"],
+        [[1]],
+        [{}],
+        {},
+        {"a": 1},
+        {"kind": "x"},
+        {"kind": [1]},
+        {1: 2},
+        {None: None},
+        {"": {}},
+        {(): 1},
+    ),
     *(datetime.date(2024, 1, 1), datetime.datetime(2024, 1, 1), {"a"}),
 ]
 
