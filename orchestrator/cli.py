@@ -118,7 +118,9 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.plan.files import mistakes_in_files
     from orchestrator.plan.lengths import without_room
     from orchestrator.plan.overview import show_plan
+    from orchestrator.plan.resources import needs_of, on_this_machine, too_little
     from orchestrator.plan.state import state_of
+    from orchestrator.plan.unchecked import unchecked
     from orchestrator.plan.workload import beyond_the_data
     from orchestrator.run import preflight
 
@@ -132,6 +134,11 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
         preflight.check_local(plan, state.records)
     with study_errors():
         show_plan(console, plan, state, arguments.verbose)
+    pending = [stage for stage in plan.stages if stage not in state.records]
+    for line in unchecked(pending, plan.study):
+        console.print(line, markup=False, soft_wrap=True)
+    for message in too_little(needs_of(pending, plan.study), on_this_machine(plan.study), plan.study):
+        console.print(f"Note: a run on this machine is refused: {message}", markup=False, soft_wrap=True)
     for hypothesis in plan.study.hypotheses:
         of = "Expected" if hypothesis.experiment is None else f"Experiment {hypothesis.experiment} expects"
         expected = f"{of} {hypothesis.expected}: {hypothesis.claim}"

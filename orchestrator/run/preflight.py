@@ -1,6 +1,7 @@
 """The checks of `offmodel run` before any work starts. Each mistake is one message that says what to change."""
 
 import json
+import logging
 from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
@@ -18,13 +19,14 @@ from orchestrator.stages import api_models, data, sample
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
-from orchestrator.study.models import LocalModel, Model, OrganismModel
+from orchestrator.study.models import HubModel, LocalModel, Model, OrganismModel
 from orchestrator.study.prompts import Problems
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError, study_errors
 from organisms import shipped
 from trainers import objectives
 
+log = logging.getLogger(__name__)
 WEIGHTS = ("model", "train", "weights")
 Reads = Callable[[str | None], bool]  # whether the rows of a source are read
 TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
@@ -37,9 +39,10 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         tracking.check_answers(tracking.tracking_uri(plan.study))
         texts = _check_data(plan, records, lambda _: True)
         to_ask = {stage.runtime.engine for stage in plan.stages if stage.kind == "sample" and stage not in records}
-        for alias, model in plan.study.models.items():
-            if alias in to_ask:
-                api_models.check_key(alias, model)
+        asked = {alias: model for alias, model in plan.study.models.items() if alias in to_ask}
+        for alias, model in asked.items():
+            api_models.check_key(alias, model)
+        _check_hub({alias: model for alias, model in asked.items() if isinstance(model, HubModel)})
         _check_models(plan, records, texts)
         _check_weights(plan, store, records)
 
@@ -161,6 +164,29 @@ def _vocabulary(model: Model) -> dict[str, int] | None:
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
     return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+
+
+def _check_hub(models: dict[str, HubModel]) -> None:
+    """The hub has these models, and lets this user read them. Where it cannot be asked, their stages ask again."""
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    for alias, model in models.items():
+        where = f"models.{alias}: {model.hub}"
+        try:
+            found = huggingface_hub.model_info(model.hub, revision=model.revision)
+            huggingface_hub.auth_check(model.hub)
+        except GatedRepoError as error:
+            raise StudyError(f"{where} is gated: accept its terms on its page of the hub, and set HF_TOKEN") from error
+        except RepositoryNotFoundError as error:
+            raise StudyError(f"{where} is not on the hub, or is private: check the id, or set HF_TOKEN") from error
+        except RevisionNotFoundError as error:
+            raise StudyError(f"{where} has no revision {model.revision}: give a branch, tag or commit") from error
+        except Exception as error:  # noqa: BLE001  # Each way to have no network has an error of its own.
+            log.warning("%s: the hub cannot be asked for it (%s)", where, error)
+            return
+        if not any(file.rfilename.endswith(".safetensors") for file in found.siblings or ()):
+            raise StudyError(f"{where} has no weights in safetensors, the only format that is loaded")
 
 
 def _check_model(alias: str, model: Model) -> Path | None:

@@ -74,15 +74,16 @@ def test_a_teacher_behind_an_api_has_a_context_of_its_own(planned, monkeypatch):
     assert "sampling.max_tokens is 500" in output
 
 
-def test_rows_of_local_files(refused, planned, write):
+def test_local_prompts_of_a_condition(refused, planned, write):
     path = write({"instruction": "x"}, {"instruction": "y"})
-    prompts = [f"prompts.source={path}", "prompts.n=2", "recoveries={}"]
-    assert "prompts.column: " in refused(*prompts, "prompts.column=question")
-    assert "prompts.n: 3 prompts are asked for, but" in refused(*prompts, "prompts.n=3")
-    assert "recoveries.own.budgets: 4 samples are asked for, but the 2 prompts give 2" in refused(*prompts[:2])
-    changed = f"conditions.off-model.prompts={{source: {path}, n: 2, column: question}}"
-    assert 'the column "question" is missing' in refused(changed, "recoveries={}")
-    assert planned(*prompts)[0] == 0
+    changed = f"conditions.off-model.prompts={{source: {path}, n: 2}}"
+    assert 'the column "question" is missing' in refused(
+        changed, "recoveries={}", "conditions.off-model.prompts.column=question"
+    )
+    assert "prompts.n: 3 prompts are asked for, but" in refused(
+        changed, "recoveries={}", "conditions.off-model.prompts.n=3"
+    )
+    assert planned(changed, "recoveries={}")[0] == 0
 
 
 def test_problems_that_are_examples_of_a_local_benchmark(refused, write):
@@ -142,3 +143,39 @@ def test_tasks_of_lm_eval_that_can_be_run(planned, write):
     path = write({"question": "x", "answer": "#### 1"})
     assert planned("benchmarks.task={kind: 'lm_eval:gsm8k', n: 3}", "max_model_len=500")[0] == 0
     assert planned(f"benchmarks.task={{kind: 'lm_eval:gsm8k', source: {path}, n: 1, shots: 0}}")[0] == 0
+
+
+NOT_YET, LATER = "Not checked yet, but before the run starts: ", "Not checked before a stage needs it: "
+
+
+def lines_of(output: str, prefix: str) -> list[str]:
+    return [line.removeprefix(prefix) for line in output.splitlines() if line.startswith(prefix)]
+
+
+def test_what_needs_the_network_is_listed(planned):
+    status, output = planned(
+        "models.words=org/words",
+        "models.terse={api: x, key_env: NO_SUCH_KEY}",
+        "prompts={source: org/prompts, n: 20}",
+        "benchmarks.real={kind: olympiadbench, n: 3, max_tokens: 64}",
+        "tracking.uri=http://mlflow:5000",
+        "conditions={off-model: }",
+    )
+    assert status == 0
+    assert lines_of(output, NOT_YET) == [
+        "rows and columns of Hothan/OlympiadBench, org/prompts; whether the hub has org/words; API keys of terse; "
+        "MLflow at http://mlflow:5000."
+    ]
+    assert lines_of(output, LATER) == ["answers of terse; whether all prompts fit the context of org/words."]
+
+
+def test_a_study_that_is_checked_whole_lists_nothing(planned):
+    status, output = planned()
+    assert status == 0
+    assert "Not checked" not in output
+
+
+@pytest.mark.slow
+def test_the_data_of_tasks_of_lm_eval_are_listed(planned):
+    _, output = planned("benchmarks.task={kind: 'lm_eval:gsm8k', n: 3}")
+    assert lines_of(output, LATER) == ["data of lm_eval:gsm8k."]

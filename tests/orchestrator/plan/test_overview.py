@@ -32,7 +32,9 @@ AT_BUDGET = (
         (["resources.engine.gpus=1"], "resources.train.gpus is 0: trainings run on CPUs"),
         (["train.max_length=8"], "sampling.max_tokens is 8, but prompt and completion together have at most"),
         ([PROBLEMS, RL, "recoveries.own.train.max_length=8"], "rl_problems.max_tokens is 8, but prompt and completion"),
-        (["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2}"], "without those of lm-eval tasks"),
+        pytest.param(
+            ["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2}"], "without those of lm-eval tasks", marks=pytest.mark.slow
+        ),
         (["benchmarks.facts={kind: mmlu}"], "facts 200 of 14,042 (default)."),
         (["resources.train.zero=3", "resources.train.workers=2"], "zero has no benefit without GPUs"),
         (["resources.train={zero: 2, gpus: 1}"], "zero has no benefit with a single worker"),
