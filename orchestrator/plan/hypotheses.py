@@ -8,6 +8,7 @@ from orchestrator import measures
 from orchestrator.measures import MEASURES, TRAINING_DATA
 from orchestrator.plan.trial import EvaluationPoint, Trial
 from orchestrator.stages import data
+from orchestrator.study.benchmarks import GRADED
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED, Hypothesis, Point, points
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import check_known, study_errors
@@ -57,7 +58,7 @@ def check_parts(study: Study, reads: Callable[[str | None], bool]) -> None:
         benchmark = study.benchmarks[name]
         where = f"hypotheses.{number} ({hypothesis.claim}): group_by"
         if benchmark.task is not None:
-            raise ValueError(f"{where}: {name} is a task of lm-eval, whose parts are not known")
+            raise ValueError(f"{where}: {name} is a task of lm-eval, whose parts are not known: {GRADED}")
         if not reads(benchmark.source):
             continue
         groups = [BENCHMARKS.module(benchmark.kind).group(row) for row in data.load_examples(benchmark)]

@@ -7,13 +7,13 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.plan.points import completed_points
-from orchestrator.plan.resources import needs_of, too_little
+from orchestrator.plan.resources import needs_of, on_this_machine, too_little
 from orchestrator.plan.state import State, state_of
 from orchestrator.plan.trial import Plan
 from orchestrator.results.report import Report, write_report
@@ -23,6 +23,7 @@ from orchestrator.run.event_log import Event
 from orchestrator.run.progress import Progress
 from orchestrator.run.tracking import Tracker
 from orchestrator.run.trial import run_trial
+from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
@@ -113,12 +114,13 @@ def _run_trials(
     import ray
 
     study, run = plan.study, uuid.uuid4().hex[:8]
-    if not ray.is_initialized():
-        start_ray(address, study)
     pending = [stage for stage in plan.stages if stage not in state.records]
-    if not address:  # A cluster may grow.
-        for message in too_little(needs_of(pending, study), ray.cluster_resources(), study):
-            raise StudyError(message)
+    if not ray.is_initialized():
+        if not address:
+            _check_resources(pending, study, on_this_machine(study))
+        start_ray(address, study)
+    if not address:  # A container may have fewer than its machine.
+        _check_resources(pending, study, ray.cluster_resources())
     names = {stage.runtime.engine for stage in pending if stage.runtime.engine is not None}
     event_log = engine_lifetime.start_event_log(run)
     watcher = Watcher(event_log, progress)
@@ -134,6 +136,12 @@ def _run_trials(
         ends.callback(running.finish)
         lost = _tune(plan, state, run, event_log, on_trial)
     return watcher.events + lost, running.started
+
+
+def _check_resources(pending: list[Stage], study: Study, here: Mapping[str, float]) -> None:
+    """Raise StudyError unless all engines and the largest stage fit at once. A cluster is not checked: it may grow."""
+    for message in too_little(needs_of(pending, study), here, study):
+        raise StudyError(message)
 
 
 def _shut_down_ray() -> None:

@@ -6,11 +6,13 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.grading.aggregate import check_aggregation
+from evaluators.messages import listed
 from evaluators.suggest import did_you_mean
 from orchestrator.study.prompts import SOURCE, SYNTHETIC, THINKING, Thinking, check_prompt, check_synthetic
 from orchestrator.study.settings import Count, Settings, Source
 
 LM_EVAL = "lm_eval:"  # begins the kind of a task of lm-eval
+GRADED = "use a benchmark that offmodel grades"
 KIND = f"{', '.join(BENCHMARKS)}, or `lm_eval:TASK` for any task of lm-eval"
 
 
@@ -112,7 +114,8 @@ class LmEvalBenchmark(Benchmark):
         **Benchmark.RENAMED,
         **dict.fromkeys(
             GradedBenchmark.model_fields.keys() - Benchmark.model_fields.keys(),
-            "has no effect on a task of lm-eval, which defines its own prompts, sampling and grading",
+            "has no effect on a task of lm-eval, which defines its own prompts, sampling and grading: leave it out, "
+            f"or {GRADED} (kind: {', '.join(BENCHMARKS)})",
         ),
     }
     kind: str = Field(pattern=f"^{LM_EVAL}.", description=KIND)
@@ -132,6 +135,14 @@ class LmEvalBenchmark(Benchmark):
         if self.source == SYNTHETIC:
             raise ValueError(f"source: there are no synthetic examples of {self.kind}; give a JSONL file, or none")
         return self
+
+
+def instead_of(benchmark: Benchmark) -> str:
+    """What to write in place of a benchmark whose completions offmodel does not generate, as a task of lm-eval."""
+    generating = [name for name in BENCHMARKS if BENCHMARKS.module(name).MAX_TOKENS > 1]
+    if benchmark.task in generating:
+        return f"use kind: {benchmark.task}, which offmodel grades"
+    return f"{GRADED}, with kind: {listed(generating)}"
 
 
 def _kind_of(value: Any) -> str:

@@ -1,14 +1,18 @@
 """Names in a study file that refer to other parts of it, and values that must differ."""
 
+import re
 from collections.abc import Callable, Iterator
 
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.study import provenance
 from orchestrator.study.benchmarks import GradedBenchmark
-from orchestrator.study.models import OpenModel
+from orchestrator.study.models import HubModel, OpenModel
 from orchestrator.study.prompts import SYNTHETIC
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import unknown
+
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+FILES = (".jsonl", ".json", ".gguf", ".safetensors", ".bin", ".pt")
 
 
 def mistakes_in(study: Study) -> Iterator[str]:
@@ -67,6 +71,21 @@ def _problems(study: Study) -> Iterator[str]:
             )
 
 
+def _hub_ids(study: Study) -> Iterator[str]:
+    """Ids that the hub cannot have, such as paths."""
+    for alias, model in study.models.items():
+        if isinstance(model, HubModel) and (model.hub.endswith(FILES) or not HUB_ID.fullmatch(model.hub)):
+            yield (
+                f'models.{alias}: "{model.hub}" is no id of the hub, as Qwen/Qwen3-8B; write ./FOLDER for a local '
+                f"checkpoint"
+            )
+    benchmarks = {f"benchmarks.{name}": benchmark.source for name, benchmark in study.benchmarks.items()}
+    problems = study.rl_problems.source if study.rl_problems is not None else None
+    for where, source in {"prompts": study.prompts.source, "rl_problems": problems, **benchmarks}.items():
+        if source is not None and not source.endswith(".jsonl") and not HUB_ID.fullmatch(source):
+            yield f'{where}.source: "{source}" is neither a file ending in .jsonl nor an id of the hub, as org/name'
+
+
 def _slashes(study: Study) -> Iterator[str]:
     for part in ("models", "conditions", "recoveries", "benchmarks"):
         for name in getattr(study, part):
@@ -98,6 +117,7 @@ CHECKS: tuple[Callable[[Study], Iterator[str]], ...] = (
     _recoveries,
     _measures,
     _problems,
+    _hub_ids,
     _slashes,
     _prices,
     _provenance,

@@ -17,6 +17,7 @@ from orchestrator.run.event_log import EventLog
 from orchestrator.run.summary import show_summary
 from orchestrator.run.tracking import Tracker
 from orchestrator.store.stage import Stage
+from orchestrator.study.settings import StudyError
 from perf import scale
 
 STAGE = Stage("train", 1, "student", {})
@@ -82,3 +83,10 @@ def test_a_trial_whose_process_is_lost_is_tried_again(tmp_path, monkeypatch):
     assert Path(plan.study.store, "lost").exists()
     assert outcome.failed == []
     assert outcome.report.results.unfinished == []
+
+
+def test_a_run_that_does_not_fit_on_this_machine_is_refused_before_ray_starts(small, monkeypatch):
+    monkeypatch.setattr(driver, "start_ray", lambda *_: pytest.fail("Ray was started"))
+    plan = build_plan(small("resources.cpus=1"))
+    with pytest.raises(StudyError, match=r"there are 1 \(resources\.cpus\): set resources\.train\.cpus=0\.5 and resou"):
+        driver.run_study(plan, None, Tracker(plan), None)

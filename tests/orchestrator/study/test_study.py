@@ -26,6 +26,16 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ),
         ("resources.engine.gpu=1", ['resources.engine.gpu: unknown key; did you mean "gpus"?']),
         ("benchmarks.maths.promt=x", ['benchmarks.maths.promt: unknown key; did you mean "prompt"?']),
+        (
+            "models.other=rows.jsonl",
+            ['models.other: "rows.jsonl" is no id of the hub', "./FOLDER for a local checkpoint"],
+        ),
+        ("models.other={hub: a/b/c}", ['models.other: "a/b/c" is no id of the hub, as Qwen/Qwen3-8B']),
+        ("prompts.source=./rows", ['prompts.source: "./rows" is neither a file ending in .jsonl', "as org/name"]),
+        (
+            "benchmarks.maths.source=s3://bucket/rows",
+            ['benchmarks.maths.source: "s3://bucket/rows" is neither'],
+        ),
         ("models.other={organsm: steps}", ["models.other: give exactly one of organism, hub, path and api"]),
         ("models.other={hub: a/b, revison: x}", ['models.other.revison: unknown key; did you mean "revision"?']),
         ("models.other={hub: a/b, key_env: KEY}", ["models.other.key_env: has no effect here: it is for models beh"]),
@@ -85,7 +95,10 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("benchmarks.maths.chat=false", ["benchmarks.maths.chat: has no effect here: it is for tasks of lm-eval"]),
         (
             "benchmarks.gsm={kind: 'lm_eval:gsm8k', temperature: 1}",
-            ["benchmarks.gsm.temperature: has no effect on a task of lm-eval"],
+            [
+                "benchmarks.gsm.temperature: has no effect on a task of lm-eval",
+                "that offmodel grades (kind: ifeval, math",
+            ],
         ),
         ("measures.kl=[mats]", ["measures.kl: ", 'did you mean "maths"?']),
         ("models.other={organism: steps, hub: a/b}", ["models.other: give exactly one of organism, hub, path and api"]),
