@@ -173,6 +173,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     began = time.time()
     from orchestrator.plan.overview import show_plan
+    from orchestrator.plan.resources import on_this_machine
     from orchestrator.plan.state import state_of
     from orchestrator.run import preflight
     from orchestrator.run.driver import run_study
@@ -183,9 +184,12 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     plan, store = _plan(arguments)
     state = state_of(plan, store)
     preflight.check(plan, store, state.records)
+    pending = [stage for stage in plan.stages if stage not in state.records]
+    if not arguments.address:
+        preflight.check_resources(pending, plan.study, on_this_machine(plan.study))
     with study_errors():
         show_plan(console, plan, state, verbose=False)
-    left = Counter(stage.kind for stage in plan.stages if stage not in state.records)
+    left = Counter(stage.kind for stage in pending)
     tracker = Tracker(plan)
     tracker.start()
     with Progress(console, left) if left else contextlib.nullcontext() as progress:

@@ -7,26 +7,23 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.plan.points import completed_points
-from orchestrator.plan.resources import needs_of, on_this_machine, too_little
 from orchestrator.plan.state import State, state_of
 from orchestrator.plan.trial import Plan
 from orchestrator.results.report import Report, write_report
-from orchestrator.run import engine_lifetime, engines
+from orchestrator.run import engine_lifetime, engines, preflight
 from orchestrator.run.engine_lifetime import ON_HEAD
 from orchestrator.run.event_log import Event
 from orchestrator.run.progress import Progress
 from orchestrator.run.tracking import Tracker
 from orchestrator.run.trial import run_trial
-from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import StudyError
 from trainers.scratch import scratch_folder
 
 POLL_SECONDS = 0.5  # between two reads of the event log
@@ -116,11 +113,9 @@ def _run_trials(
     study, run = plan.study, uuid.uuid4().hex[:8]
     pending = [stage for stage in plan.stages if stage not in state.records]
     if not ray.is_initialized():
-        if not address:
-            _check_resources(pending, study, on_this_machine(study))
         start_ray(address, study)
-    if not address:  # A container may have fewer than its machine.
-        _check_resources(pending, study, ray.cluster_resources())
+    if not address:  # In a container Ray may have less than the machine.
+        preflight.check_resources(pending, study, ray.cluster_resources())
     names = {stage.runtime.engine for stage in pending if stage.runtime.engine is not None}
     event_log = engine_lifetime.start_event_log(run)
     watcher = Watcher(event_log, progress)
@@ -136,12 +131,6 @@ def _run_trials(
         ends.callback(running.finish)
         lost = _tune(plan, state, run, event_log, on_trial)
     return watcher.events + lost, running.started
-
-
-def _check_resources(pending: list[Stage], study: Study, here: Mapping[str, float]) -> None:
-    """Raise StudyError unless all engines and the largest stage fit at once. A cluster is not checked: it may grow."""
-    for message in too_little(needs_of(pending, study), here, study):
-        raise StudyError(message)
 
 
 def _shut_down_ray() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from evaluators.evaluate import chats_of
 from orchestrator.plan import hypotheses
 from orchestrator.plan.files import check_rows_of_task, check_task, gradable, needs_no_network
 from orchestrator.plan.lengths import without_room
+from orchestrator.plan.resources import needs_of, too_little
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
@@ -51,6 +52,12 @@ def check_local(plan: Plan, records: dict[Stage, dict]) -> None:
     """The part of `check` that needs no network, no keys and nothing in the store: local data and local models."""
     with study_errors():
         _check_models(plan, records, _check_data(plan, records, needs_no_network))
+
+
+def check_resources(pending: Iterable[Stage], study: Study, here: Mapping[str, float]) -> None:
+    """Raise StudyError unless all engines and the largest stage fit at once. A cluster is not checked: it may grow."""
+    for message in too_little(needs_of(pending, study), here, study):
+        raise StudyError(message)
 
 
 def _check_data(plan: Plan, records: dict[Stage, dict], reads: Reads) -> dict[str, list[str]]:
