@@ -52,7 +52,7 @@ def test_what_a_user_may_not_expect_is_noted(planned, overrides, note):
 @pytest.mark.parametrize(
     "overrides",
     [
-        [DISTIL],  # Toy models' tokenizers are compared by a run.
+        [DISTIL],  # Toy models have one tokenizer.
         [DISTIL.replace("off_model", "on_model"), "models.words=a/words"],  # The student is its own teacher.
         [AT_BUDGET],
         ["resources.train={zero: 2, gpus: 1, workers: 2}"],
