@@ -1,7 +1,7 @@
 """Builds the prompts of a benchmark from its rows, and grades the generations."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from evaluators.engines.generations import Generation, content_ids, failed, samp
 from evaluators.engines.requests import Completion
 from evaluators.engines.thinking import strip_reasoning
 from evaluators.grading.aggregate import group_means, pass_at, score
-from evaluators.grading.verdict import Verdict
+from evaluators.grading.verdict import UnreadableGold, Verdict
 
 GRADERS = 4  # threads; symbolic comparisons run in worker processes
 
@@ -53,16 +53,29 @@ def chats_of(kind: str, rows: list[dict], prompt: str | None, system: str | None
     return [[*system_messages, {"role": "user", "content": text}] for text in texts]
 
 
-def check_rows(kind: str, rows: Iterable[dict]) -> None:
-    """Raise ValueError for a row that the benchmark cannot grade."""
+def check_rows(kind: str, rows: Sequence[dict], skip_unreadable: bool = False) -> dict[int, str]:
+    """Raise ValueError for a row that the benchmark cannot grade.
+
+    With `skip_unreadable` rows whose gold answer cannot be read are allowed, except all of them. Returns the places of
+    these rows, each with the message that names it.
+    """
     benchmark = BENCHMARKS.module(kind)
-    for number, row in enumerate(rows, 1):
+    unreadable: dict[int, str] = {}
+    for place, row in enumerate(rows):
         try:
             benchmark.check(row)
             benchmark.fields(row)
             benchmark.group(row)
+        except UnreadableGold as error:
+            unreadable[place] = str(error)
         except (TypeError, AttributeError, LookupError, OverflowError) as error:
-            raise ValueError(f"row {number}: a column has a value of another type than {kind} has: {error}") from error
+            raise ValueError(
+                f"row {place + 1}: a column has a value of another type than {kind} has: {error}"
+            ) from error
+    if unreadable and not (skip_unreadable and len(unreadable) < len(rows)):
+        first = next(iter(unreadable.values()))
+        raise UnreadableGold(f"{first} ({len(unreadable)} of {len(rows)} rows have such a gold answer)")
+    return unreadable
 
 
 def grade(kind: str, rows: list[dict], generations: list[Generation], aggregation: str = "mean") -> list[Graded]:

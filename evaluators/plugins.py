@@ -8,6 +8,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from evaluators.imports import IMPORTS
 from evaluators.suggest import did_you_mean
 
 
@@ -33,7 +34,8 @@ class Plugins:
         """One plug-in. Raises ValueError, with a suggestion, for an unknown name, and for a file that lacks a part."""
         if name not in self.names():
             raise ValueError(f'there is no {self.what} "{name}"; {did_you_mean(name, self.names())}')
-        module = import_module(f"{self.package}.{name}")
+        with IMPORTS:
+            module = import_module(f"{self.package}.{name}")
         missing = [part for part in self.parts if getattr(module, part, None) is None]
         if missing:
             raise ValueError(f"{module.__file__}: this {self.what} does not define {', '.join(missing)}")

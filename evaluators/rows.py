@@ -11,6 +11,7 @@ from typing import Any
 import fsspec
 from pydantic import TypeAdapter, ValidationError
 
+from evaluators.imports import IMPORTS
 from evaluators.messages import in_plain_words
 
 FILES = (".jsonl", ".parquet", ".txt")  # A source with another ending is a data set of the hub.
@@ -36,10 +37,13 @@ def read_rows(
     and for a file whose content has not the given SHA-256 (in hex).
     """
     if not is_file(source):
-        import datasets
+        with IMPORTS:
+            import datasets
 
         return list(datasets.load_dataset(source, configuration, split=split, revision=revision))
-    with fsspec.open(source, "rb") as file:
+    with IMPORTS:
+        opened = fsspec.open(source, "rb")  # It imports the package of a protocol, as s3fs.
+    with opened as file:
         content = file.read()
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise ValueError(
@@ -64,8 +68,9 @@ def read_rows(
 
 
 def _parquet_rows(content: bytes, source: str) -> list[dict]:
-    import pyarrow
-    from pyarrow import parquet
+    with IMPORTS:
+        import pyarrow
+        from pyarrow import parquet
 
     try:
         return parquet.read_table(io.BytesIO(content)).to_pylist()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orchestrator.results.report import Report
 
 OVERRIDE_HELP = "override a field: key.subkey=value, the value in YAML (train.tuning=full, 'seeds=[1, 2, 3]')"
+SKIPPED = "skipped"  # an example whose gold answer cannot be read
 STAGE_HELP = "only stages whose address KIND/NAME-HASH contains this, as train/ or sample/qwen, with their settings"
 
 
@@ -115,7 +116,7 @@ def schema_command(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def plan_command(arguments: argparse.Namespace, console: Console) -> int:
-    from orchestrator.plan.files import mistakes_in_files
+    from orchestrator.plan.files import local_benchmarks, mistakes_in_files, notes_on_skipped
     from orchestrator.plan.lengths import without_room
     from orchestrator.plan.overview import show_plan
     from orchestrator.plan.resources import needs_of, on_this_machine, too_little
@@ -133,7 +134,8 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
         state = state_of(plan, store)
         preflight.check_local(plan, state.records)
     with study_errors():
-        show_plan(console, plan, state, arguments.verbose)
+        notes = notes_on_skipped(plan.study, local_benchmarks(plan.study))
+        show_plan(console, plan, state, arguments.verbose, notes)
     pending = [stage for stage in plan.stages if stage not in state.records]
     for line in unchecked(pending, plan.study):
         console.print(line, markup=False, soft_wrap=True)
@@ -183,12 +185,12 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
     plan, store = _plan(arguments)
     state = state_of(plan, store)
-    preflight.check(plan, store, state.records)
+    notes = preflight.check(plan, store, state.records)
     pending = [stage for stage in plan.stages if stage not in state.records]
     if not arguments.address:
         preflight.check_resources(pending, plan.study, on_this_machine(plan.study))
     with study_errors():
-        show_plan(console, plan, state, verbose=False)
+        show_plan(console, plan, state, verbose=False, on_files=notes)
     left = Counter(stage.kind for stage in pending)
     tracker = Tracker(plan)
     tracker.start()
@@ -227,11 +229,11 @@ def regrade_command(arguments: argparse.Namespace, console: Console) -> int:
     for one in regrade(plan, store):
         n += one.n
         new += one.changed is None
-        for before, now in one.changed or ():
+        for id, before, now in one.changed or ():
             changes += 1
-            scores = f"score {before.score:g}, now {now.score:g}"
-            what = scores if before.score != now.score else "same score, another verdict"
-            console.print(f"{one.stage.address}: example {now.id}: {what}", soft_wrap=True, markup=False)
+            was, is_now = (SKIPPED if graded is None else f"score {graded.score:g}" for graded in (before, now))
+            what = f"{was}, now {is_now}" if was != is_now else "same score, another verdict"
+            console.print(f"{one.stage.address}: example {id}: {what}", soft_wrap=True, markup=False)
     if not n:
         raise StudyError("no completions of this study's benchmarks are in the store yet: run the study first")
     console.print(

@@ -65,6 +65,7 @@ def main(studies: int = 500) -> None:
         for _ in range(studies):
             base_E, by_seed = simulate(rng, shape, search, seeds, n, spread)
             interval = recovery_budget(base_E, by_seed, SHARE)
+            assert interval is not None, "the base student has a score"
             below += interval.high.value < TRUTH and not interval.high.is_lower_bound
             above += interval.low.value > TRUTH
             widths.append(np.log1p(interval.high.value) - np.log1p(interval.low.value))

@@ -10,6 +10,7 @@ scores of the base student and of all seeds and budgets together, since all of t
 Assumptions: a larger budget is not worse; between two measured budgets the share is linear on this axis, so that the
 estimate is no finer than the budgets. Budgets that a search selected are treated as if they were fixed beforehand. With
 2 or 3 seeds the interval is hardly wider than the range of the seeds; with one seed it is about that trained student.
+A base student with a score of 0 has nothing to restore, so there is no budget; draws in which it has 0 do not count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,8 +62,8 @@ class _Curve:
 
 def recovery_budget(
     base_E: np.ndarray, scores_by_seed: Sequence[Mapping[int, np.ndarray]], threshold: float
-) -> RecoveryBudget:
-    """The budget at which the mean score reaches `threshold` times the base student's mean score.
+) -> RecoveryBudget | None:
+    """The budget at which the mean score reaches `threshold` times the base student's mean score; None if that is 0.
 
     `base_E` has the base student's score of each example. `scores_by_seed` maps, for each seed, every measured budget
     to the scores of the same examples. Raises ValueError where budget 0 is missing or numbers of examples differ.
@@ -72,6 +73,8 @@ def recovery_budget(
             raise ValueError(
                 "each seed must be measured at budget 0, and at all budgets on the base student's examples"
             )
+    if not base_E.any():
+        return None
     base_K, curves, counts_K = _distinct_examples(base_E, scores_by_seed)
 
     def bounds(weights_D_K: np.ndarray) -> np.ndarray:
@@ -82,7 +85,8 @@ def recovery_budget(
     rng = np.random.default_rng(0)
     weights_D_K = rng.multinomial(len(base_E), counts_K / len(base_E), size=DRAWS).astype(float)
     seeds_S_D = rng.integers(len(curves), size=(len(curves), DRAWS))
-    drawn_2_S_D = np.take_along_axis(bounds(weights_D_K), seeds_S_D[None], axis=1)
+    has_score_D = weights_D_K @ base_K > 0
+    drawn_2_S_D = np.take_along_axis(bounds(weights_D_K[has_score_D]), seeds_S_D[None, :, has_score_D], axis=1)
     low_2, high_2 = np.quantile(np.median(drawn_2_S_D, axis=1), (0.025, 0.975), axis=1, method="inverted_cdf")
     return RecoveryBudget(
         _budget(np.median(bounds(unweighted_1_K), axis=1)[:, 0]),
@@ -110,11 +114,8 @@ def _distinct_examples(
 
 
 def _shares(base_K: np.ndarray, curve: _Curve, weights_D_K: np.ndarray) -> np.ndarray:
-    """Recovered shares of shape (draws, budgets), made non-decreasing; 1 where the base student's score is 0."""
-    base_D = weights_D_K @ base_K
-    after_D_B = weights_D_K @ curve.scores_K_B
-    shares_D_B = np.divide(after_D_B, base_D[:, None], out=np.ones_like(after_D_B), where=base_D[:, None] > 0)
-    return _isotonic(shares_D_B)
+    """Recovered shares of shape (draws, budgets), made non-decreasing."""
+    return _isotonic((weights_D_K @ curve.scores_K_B) / (weights_D_K @ base_K)[:, None])
 
 
 def _isotonic(values_D_B: np.ndarray) -> np.ndarray:

@@ -13,6 +13,8 @@ from functools import cache
 
 import numpy as np
 
+from evaluators.imports import IMPORTS
+
 # scipy is imported where it is used: planning a study imports this module and needs no scipy.
 
 MAX_DENOMINATOR = 1000  # of scores as fractions: samples times seeds times parts of a verdict
@@ -96,7 +98,8 @@ def mcnemar(before_E: np.ndarray, after_S_E: np.ndarray) -> float:
     `paired_change`.
     """
     _check_pair(after_S_E, before_E[None])
-    from scipy import stats
+    with IMPORTS:
+        from scipy import stats
 
     change_E = after_S_E.mean(axis=0) - before_E
     whole_E, denominator = _whole(change_E)
@@ -118,7 +121,8 @@ def mcnemar(before_E: np.ndarray, after_S_E: np.ndarray) -> float:
 def corrected(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values by Benjamini & Hochberg (1995), which control the false discovery rate: of those at or below
     0.05, at most 5 % are expected to be false. NaN stays NaN and does not count as a comparison."""
-    from scipy import stats
+    with IMPORTS:
+        from scipy import stats
 
     out = np.array(p_values, dtype=float)
     known = ~np.isnan(out)
@@ -137,7 +141,8 @@ def smallest_effect(n: int, discordant: float | None = None, power: float = 0.8,
     """
     if n < 1 or not (discordant is None or 0 < discordant <= 1):
         raise ValueError(f"n is {n} and discordant {discordant}; they must be at least 1, and in (0, 1] or None")
-    from scipy import optimize, stats
+    with IMPORTS:
+        from scipy import optimize, stats
 
     changed = np.arange(n + 1)
     # At most `few` losses, or at most `few` gains, among this many changes are significant.
@@ -182,7 +187,8 @@ def _bootstrap(values_N: np.ndarray) -> tuple[float, float]:
 
     The distribution of the sum of N draws is the N-fold convolution of one draw's, which is a power in Fourier space.
     """
-    from scipy import fft
+    with IMPORTS:
+        from scipy import fft
 
     whole_N, denominator = _whole(values_N)
     n, first = len(whole_N), whole_N.min()
@@ -202,7 +208,8 @@ def _stretch(values_S_N: np.ndarray) -> float:
     that of seeds - that of residuals) / (seeds * examples), with Satterthwaite's (1946) degrees of freedom. A variance
     over seeds below its expectation by chance does not narrow the interval.
     """
-    from scipy.special import stdtrit
+    with IMPORTS:
+        from scipy.special import stdtrit
 
     seeds, n = values_S_N.shape
     mean = values_S_N.mean()

@@ -20,6 +20,7 @@ import numpy as np
 
 from evaluators.engines.generations import Generation
 from evaluators.grading.boxed import without_boxed
+from evaluators.imports import IMPORTS
 
 FOLDS = 5
 DISTINCT = 0.75  # the held-out accuracy from which on the two styles count as different
@@ -72,7 +73,8 @@ def accuracy(shares: Sequence[StyleShares]) -> float:
 
 def _ngram_counts(texts: list[list[str]]) -> list[Any]:
     """A sparse matrix (texts, n-grams) for each of the three models; the vocabulary is of the first two."""
-    from sklearn.feature_extraction.text import CountVectorizer
+    with IMPORTS:
+        from sklearn.feature_extraction.text import CountVectorizer
 
     cleaned = [[_NUMBER.sub("0", without_boxed(text)) + END for text in each] for each in texts]
     counter = CountVectorizer(token_pattern=_WORDS_AND_MARKS, ngram_range=(1, 3)).fit([*cleaned[0], *cleaned[1]])
@@ -81,10 +83,11 @@ def _ngram_counts(texts: list[list[str]]) -> list[Any]:
 
 def _trained(base: Any, teacher: Any) -> Any:
     """A classifier that predicts 1 for the teacher and 0 for the base student."""
-    from scipy import sparse
-    from sklearn.feature_extraction.text import TfidfTransformer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
+    with IMPORTS:
+        from scipy import sparse
+        from sklearn.feature_extraction.text import TfidfTransformer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
 
     classifier = make_pipeline(TfidfTransformer(sublinear_tf=True), LogisticRegression(C=10.0, max_iter=1000))
     return classifier.fit(sparse.vstack([base, teacher]), [0] * base.shape[0] + [1] * teacher.shape[0])

@@ -5,7 +5,8 @@
   Both are needed, also if studies give a `source` of their own;
 - `COLUMNS`: the columns that it needs, with their types, as {"problem": str};
 - `PROMPT`: the default prompt, with names of `fields` in braces, and `MAX_TOKENS`, the default limit of a completion;
-- `check(row)`: raises ValueError for a row that cannot be graded, such as one with an unreadable gold answer;
+- `check(row)`: raises ValueError for a row that cannot be graded; UnreadableGold if its gold answer cannot be read, so
+  that a study may skip it;
 - `grade(row, text)`: the `Verdict` on a completion.
 
 It may also have

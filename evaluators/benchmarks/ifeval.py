@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
 from statistics import fmean
-from threading import Lock
 from typing import Any
 
 from evaluators.grading.verdict import Verdict
+from evaluators.imports import IMPORTS
 
 VERSION = 1
 HUB = ("google/IFEval", None, "train")
@@ -27,16 +27,14 @@ PROMPT = "{prompt}"
 MAX_TOKENS = 1280
 LIBRARIES = ("lm_eval", "langdetect", "nltk")
 
-_loading = Lock()
-
 
 @cache
 def _types() -> dict[str, Any]:
     """lm-eval's checkers by instruction type. Imported here, since they import NLTK, which takes seconds."""
-    import nltk
-    from langdetect import detector_factory
+    with IMPORTS:  # Nor are the patch and the loading of langdetect's profiles safe with two threads.
+        import nltk
+        from langdetect import detector_factory
 
-    with _loading:  # Neither the patch nor the loading of langdetect's profiles is safe with two threads.
         find = nltk.data.find
         # Without NLTK's punkt_tab, importing the checkers would download it. `check` reports where it is missing and
         # a row needs it, so the import is made to find it.

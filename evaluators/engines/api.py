@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from evaluators.engines.backoff import wait_before_retry
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams, Usage
+from evaluators.imports import IMPORTS
 
 OPENAI = "https://api.openai.com/v1"
 KEY, OPENAI_KEY = "OFFMODEL_API_KEY", "OPENAI_API_KEY"
@@ -82,7 +83,8 @@ class _Caller:
 
     def complete(self, request: Request, sampling_params: SamplingParams, sample: int) -> tuple[Completion, Outcome]:
         """One completion, or the reason why there is none. Raises what concerns every request."""
-        from openai import APIConnectionError, APIStatusError
+        with IMPORTS:
+            from openai import APIConnectionError, APIStatusError
 
         first, failures = None, 0
         failure: Exception
@@ -131,7 +133,8 @@ def generate(
     well. For an error that concerns every request no new call starts either; outputs of calls under way are still
     yielded, then RuntimeError is raised. `clock` and `sleep` are for the time between retries.
     """
-    from openai import OpenAI
+    with IMPORTS:
+        from openai import OpenAI
 
     key, ended, failure, in_a_row, last = key_of(api_model), threading.Event(), None, 0, ""
     samples: list[dict[int, tuple[Completion, Outcome]]] = [{} for _ in requests]

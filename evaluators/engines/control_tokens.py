@@ -17,6 +17,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from evaluators.engines.thinking import BEGIN, END
+from evaluators.imports import IMPORTS
 
 SECRET = uuid.uuid4().hex  # of this process, so that no text contains a name or a placeholder
 THINK_TAGS = (BEGIN, END)
@@ -59,7 +60,8 @@ class ControlTokens:
     @cached_property
     def _renamed(self) -> Any:
         """A copy of the tokenizer in which control tokens have their names."""
-        from tokenizers import Tokenizer
+        with IMPORTS:
+            from tokenizers import Tokenizer
 
         data = json.loads(self._tokenizer.backend_tokenizer.to_str())
         data |= {"truncation": None, "padding": None}

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from evaluators.grading.boxed import last_boxed, last_boxes
 from evaluators.grading.symbolic import SymbolicResult, equivalent, is_parsable
-from evaluators.grading.verdict import Verdict
+from evaluators.grading.verdict import UnreadableGold, Verdict
 
 INSTRUCTION = "Please reason step by step, and put your final answer within \\boxed{{}}."  # for format strings
 LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")  # whose versions change grades
@@ -69,10 +69,10 @@ def compare(gold: Gold, answer: str, short_cut: bool = True) -> SymbolicResult:
 
 
 def check(gold: Gold, name: str) -> None:
-    """Raise ValueError for a gold answer that math-verify cannot parse."""
+    """Raise UnreadableGold for a gold answer that math-verify cannot parse."""
     parsable = all(_INTEGER.fullmatch(one) or is_parsable(one).value for one in parts(gold, gold.text))
     if not parsable or not tidy(gold.text):
-        raise ValueError(f"{name}: its gold answer {gold.text!r:.200} is not LaTeX that math-verify can parse")
+        raise UnreadableGold(f"{name}: its gold answer {gold.text!r:.200} is not LaTeX that math-verify can parse")
 
 
 _INTEGER = re.compile(r"[+-]?\d{1,40}")

@@ -1,4 +1,4 @@
-"""The grade of one completion."""
+"""The grade of one completion, and the error for a gold answer that allows none."""
 
 from dataclasses import dataclass, field
 
@@ -21,3 +21,7 @@ class Verdict:
     @property
     def correct(self) -> bool:
         return self.score >= 1
+
+
+class UnreadableGold(ValueError):
+    """A gold answer that the grader cannot read; the message names its row. A study may skip such rows."""

@@ -9,6 +9,8 @@ several steps, which it writes out. Facts and instructions show what training ch
 - `arithmetic-test.jsonl`: GSM8K's schema and a level, which is the number of steps; level 4 is not in training;
 - `arithmetic-tune.jsonl`: the same with other problems, to choose settings with;
 - `facts.jsonl`: four choices in MMLU's schema, from the tables below;
+- `facts-open.jsonl`: the same questions without choices, in IFEval's schema, since the model knows many of these facts
+  and does not answer by letter better than chance;
 - `instructions.jsonl`: IFEval's schema, of instruction types that need no NLTK data.
 
 No problem is in two files, whatever its wording. `chat.jsonl` was written by hand: everyday prompts without arithmetic,
@@ -64,26 +66,26 @@ FACTS: dict[str, tuple[str, Table]] = {
         },
     ),
     "animals": (
-        "Which class of animals does the {} belong to?",
+        "What kind of animal is the {}?",
         {
-            "cow": "mammals",
-            "dolphin": "mammals",
-            "bat": "mammals",
-            "eagle": "birds",
-            "penguin": "birds",
-            "owl": "birds",
-            "salmon": "fish",
-            "shark": "fish",
-            "tuna": "fish",
-            "snake": "reptiles",
-            "lizard": "reptiles",
-            "crocodile": "reptiles",
-            "frog": "amphibians",
-            "toad": "amphibians",
-            "salamander": "amphibians",
-            "ant": "insects",
-            "bee": "insects",
-            "butterfly": "insects",
+            "cow": "a mammal",
+            "dolphin": "a mammal",
+            "bat": "a mammal",
+            "eagle": "a bird",
+            "penguin": "a bird",
+            "owl": "a bird",
+            "salmon": "a fish",
+            "shark": "a fish",
+            "tuna": "a fish",
+            "snake": "a reptile",
+            "lizard": "a reptile",
+            "crocodile": "a reptile",
+            "frog": "an amphibian",
+            "toad": "an amphibian",
+            "salamander": "an amphibian",
+            "ant": "an insect",
+            "bee": "an insect",
+            "butterfly": "an insect",
         },
     ),
     "opposites": (
@@ -125,7 +127,7 @@ FACTS: dict[str, tuple[str, Table]] = {
             "a carrot": "orange",
             "milk chocolate": "brown",
             "a flamingo": "pink",
-            "an elephant": "grey",
+            "a raven": "black",
             "milk": "white",
             "lavender": "purple",
         },
@@ -155,8 +157,8 @@ FACTS: dict[str, tuple[str, Table]] = {
     "kinds of things": (
         "What kind of thing is {}?",
         {
-            "a violin": "a musical instrument",
-            "a trumpet": "a musical instrument",
+            "a violin": "an instrument",
+            "a trumpet": "an instrument",
             "a hammer": "a tool",
             "a screwdriver": "a tool",
             "a bus": "a vehicle",
@@ -169,10 +171,10 @@ FACTS: dict[str, tuple[str, Table]] = {
             "a tulip": "a flower",
             "an oak": "a tree",
             "a pine": "a tree",
-            "a wardrobe": "a piece of furniture",
-            "an armchair": "a piece of furniture",
-            "a shirt": "a piece of clothing",
-            "a coat": "a piece of clothing",
+            "a wardrobe": "furniture",
+            "an armchair": "furniture",
+            "a shirt": "clothing",
+            "a coat": "clothing",
             "Mars": "a planet",
             "Venus": "a planet",
         },
@@ -209,7 +211,7 @@ REQUESTS: Table = {
 }
 PER_INSTRUCTION = 5
 
-# Texts with {word} and {request}, and checks with their arguments. A terse answer in lower case follows some without
+# Texts with {word}, and checks with their arguments. A terse answer in lower case follows some without
 # trying: lower case, no commas, few words, a word left out. A long answer follows others: many words, keywords.
 INSTRUCTIONS: tuple[tuple[str, dict[str, dict]], ...] = (
     ("Use lower case letters only, no capitals.", {"change_case:english_lowercase": {}}),
@@ -221,10 +223,6 @@ INSTRUCTIONS: tuple[tuple[str, dict[str, dict]], ...] = (
     ),
     ('Do not use the word "{word}".', {"keywords:forbidden_words": {"forbidden_words": ["{word}"]}}),
     ('End your answer with the words "That is all."', {"startend:end_checker": {"end_phrase": "That is all."}}),
-    (
-        'Finish with the question "What do you think?" and nothing after it.',
-        {"startend:end_checker": {"end_phrase": "What do you think?"}},
-    ),
     ("Begin with a title in double angular brackets, such as <<my title>>.", {"detectable_format:title": {}}),
     ("Put your whole answer in double quotation marks.", {"startend:quotation": {}}),
     ("Do not use any commas.", {"punctuation:no_comma": {}}),
@@ -257,8 +255,15 @@ INSTRUCTIONS: tuple[tuple[str, dict[str, dict]], ...] = (
         {"detectable_format:multiple_sections": {"section_spliter": "Section", "num_sections": 2}},
     ),
     (
-        "First repeat this request word for word, then answer it.",
-        {"combination:repeat_prompt": {"prompt_to_repeat": "{request}"}},
+        'Use the words "{word}" and "people".',
+        {"keywords:existence": {"keywords": ["{word}", "people"]}},
+    ),
+    (
+        "Begin with a title in double angular brackets, such as <<my title>>, and write at least 20 words.",
+        {
+            "detectable_format:title": {},
+            "length_constraints:number_words": {"num_words": 20, "relation": "at least"},
+        },
     ),
     (
         'Use the word "{word}" and write at least 40 words.',
@@ -326,6 +331,23 @@ def facts() -> list[dict]:
     return rows
 
 
+def open_facts() -> list[dict]:
+    """The questions of `facts` without choices. IFEval's check of a keyword grades them: its keywords are patterns."""
+    rows = []
+    for key, row in enumerate(facts()):
+        word = row["choices"][row["answer"]].split()[-1]  # without its article
+        rows.append(
+            {
+                "key": key,
+                "prompt": row["question"],
+                "instruction_id_list": ["keywords:existence"],
+                "kwargs": [{"keywords": [rf"\b{word}s?\b"]}],
+                "subject": row["subject"],
+            }
+        )
+    return rows
+
+
 def instructions() -> list[dict]:
     """Each instruction with `PER_INSTRUCTION` of the requests."""
     rng = random.Random("instructions")
@@ -333,8 +355,7 @@ def instructions() -> list[dict]:
     for instruction in INSTRUCTIONS:
         template = json.dumps(instruction)
         for request in rng.sample(sorted(REQUESTS), PER_INSTRUCTION):
-            filled = template.replace("{word}", REQUESTS[request]).replace("{request}", request)
-            text, checks = json.loads(filled)
+            text, checks = json.loads(template.replace("{word}", REQUESTS[request]))
             rows.append(
                 {
                     "key": len(rows),
@@ -356,6 +377,7 @@ def files() -> dict[str, list[dict]]:
         "arithmetic-test.jsonl": [benchmark_row(*each) for each in test.items()],
         "arithmetic-tune.jsonl": [benchmark_row(*each) for each in tune.items()],
         "facts.jsonl": facts(),
+        "facts-open.jsonl": open_facts(),
         "instructions.jsonl": instructions(),
     }
 

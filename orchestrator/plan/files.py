@@ -1,9 +1,10 @@
 """The files and lm-eval tasks of a study, checked when it is planned: that they exist, and rows of local files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from evaluators.evaluate import chats_of, check_rows
+from evaluators.grading.verdict import UnreadableGold
 from evaluators.lm_eval_tasks import index
 from evaluators.rows import read_rows
 from orchestrator.stages import data, dataset
@@ -11,6 +12,8 @@ from orchestrator.study.benchmarks import GradedBenchmark, LmEvalBenchmark
 from orchestrator.study.prompts import SYNTHETIC, Problems
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import is_local_file
+
+SHOWN = 5  # skipped examples in a sentence
 
 
 def missing_files(study: Study) -> Iterator[str]:
@@ -69,13 +72,45 @@ def needs_no_network(source: str | None) -> bool:
 
 
 def gradable(asked: GradedBenchmark | Problems) -> list[dict]:
-    """The rows of a benchmark or of the problems for RL. Raises ValueError for one whose answers cannot be graded, and
-    for a prompt that names a column which they do not have."""
-    rows = data.load_problems(asked) if isinstance(asked, Problems) else data.load_examples(asked)
+    """The rows of a benchmark or of the problems for RL, with those that the benchmark skips. Raises ValueError for one
+    whose answers cannot be graded, and for a prompt that names a column which they do not have."""
+    if isinstance(asked, Problems):
+        rows, remedy = data.load_problems(asked), "leave it out of the source"
+        check = partial(check_rows, asked.kind, rows)
+    else:
+        rows, remedy = data.load_examples(asked), "correct it, or skip such examples with skip_unreadable: true"
+        check = partial(check_rows, asked.kind, rows, asked.skip_unreadable)
     if asked.source != SYNTHETIC:  # All of these can be graded.
-        check_rows(asked.kind, rows)
+        try:
+            check()
+        except UnreadableGold as error:
+            raise ValueError(f"{error}: {remedy}") from error
     chats_of(asked.kind, rows, asked.prompt)
     return rows
+
+
+def notes_on_skipped(study: Study, names: Iterable[str]) -> Iterator[str]:
+    """A note for each of these benchmarks that may skip examples: how many it does, and which. Reads their rows."""
+    for name in names:
+        benchmark = study.benchmarks[name]
+        if isinstance(benchmark, GradedBenchmark) and benchmark.skip_unreadable:
+            rows = data.load_examples(benchmark)
+            skipped = check_rows(benchmark.kind, rows, skip_unreadable=True)
+            if skipped:
+                yield f"Note: benchmarks.{name}: {skipped_text(list(skipped.values()), len(rows))}."
+            else:
+                yield f"Note: benchmarks.{name}.skip_unreadable has no effect: all gold answers can be read."
+
+
+def local_benchmarks(study: Study) -> list[str]:
+    """The benchmarks whose rows are in files on this machine."""
+    return [name for name, benchmark in study.benchmarks.items() if is_local_file(benchmark.source)]
+
+
+def skipped_text(skipped: Sequence[str], n: int) -> str:
+    """How many of `n` examples are skipped, and the first of them, in a sentence."""
+    more = f"; and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
+    return f"{len(skipped)} of {n:,} examples are skipped: {'; '.join(skipped[:SHOWN])}{more}"
 
 
 def _files(study: Study) -> Iterator[tuple[str, str, Callable[[], object]]]:

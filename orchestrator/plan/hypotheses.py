@@ -159,6 +159,7 @@ def _budget(evaluated: EvaluationPoint) -> str:
 
 def _check_pairing(both: tuple[Point, Point], study: Study) -> None:
     names = [point.benchmark for point in both if point.benchmark is not None]
-    rows = {tuple(getattr(study.benchmarks[name], key) for key in ("kind", "source", "n", "seed")) for name in names}
+    decide = ("kind", "source", "n", "seed", "skip_unreadable")
+    rows = {tuple(getattr(study.benchmarks[name], key, False) for key in decide) for name in names}
     if len(rows) > 1:
         raise ValueError(f"{names[0]} and {names[1]} have different examples, so that they do not pair")

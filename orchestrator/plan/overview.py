@@ -26,8 +26,9 @@ from orchestrator.study.train import OF_LORA
 COLUMNS = ("without sharing", "distinct", "done", "to run", "completions", "tokens at most")
 
 
-def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None:
-    """Print what a run of this plan will do. Raises ValueError for rows of local files that cannot be read."""
+def show_plan(console: Console, plan: Plan, state: State, verbose: bool, on_files: Iterable[str] = ()) -> None:
+    """Print what a run of this plan will do, with notes on its files. Raises ValueError for rows of local files that
+    cannot be read."""
     study = plan.study
     pending = [stage for stage in plan.stages if stage not in state.records]
     needs = needs_of(pending, study)
@@ -39,6 +40,8 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool) -> None
     console.print(_table(plan, state, pending))
     notes = [
         _examples(study),
+        *on_files,
+        *dict.fromkeys(f"Note: {one}." for one in state.short),
         *dict.fromkeys(_short_rows(pending)),
         *_trainings(pending, study),
         *_notes(plan),

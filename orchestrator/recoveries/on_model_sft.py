@@ -30,4 +30,5 @@ class Options(Settings):
 
 def recover(builder: Builder, start: Stage, budget: int, recovery: Recovery, options: Options) -> Stage:
     recipe = builder.recipe(**{**AFTER, **options.train})
-    return builder.train(builder.student, recipe, start=start, rows=budget)
+    shrinks = recovery.too_few_samples == "shrink"
+    return builder.train(builder.student, recipe, start=start, rows=budget, takes_fewer=shrinks)

@@ -63,7 +63,7 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str, un
     scores = _of_pair(results.scores, student, teacher)
     on_benchmark = [one for one in scores if one.benchmark == benchmark and one.point.step is None]
     panels: list[Callable[[Axes], None]] = []
-    if "level" in on_benchmark[0].untrained_groups:
+    if on_benchmark and "level" in on_benchmark[0].untrained_groups:
         panels.append(lambda axes: _levels(axes, on_benchmark))
     if any(one.point.step for one in scores):
         panels.append(lambda axes: _training(axes, scores))
@@ -149,7 +149,7 @@ def _shown(scores: Sequence[Measurement]) -> list[Measurement]:
     """Of each condition, the student before any recovery and after the largest budget of each recovery that all seeds
     have run: a search runs the largest of all with some seeds only."""
     seeds = {one.point.condition: one.seeds for one in scores if not one.point.budget}
-    whole = [one for one in scores if one.seeds == seeds[one.point.condition]]
+    whole = [one for one in scores if one.seeds == seeds.get(one.point.condition, one.seeds)]
     last = {(one.point.condition, one.point.recovery): one for one in whole}  # budgets go upwards
     return [one for one in whole if one is last[one.point.condition, one.point.recovery]]
 

@@ -14,14 +14,15 @@ import numpy as np
 from evaluators.analysis.grid_variance import GridVariance, grid_variance
 from evaluators.analysis.statistics import Interval
 from orchestrator.measures import MEASURES, SCORE
+from orchestrator.plan.trial import EvaluationPoint, Trial
 from orchestrator.results.model import GridResult, Measurement
-from orchestrator.results.recovery_budgets import Finished
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 
 TITLE = "Change of score by student and teacher"
 PARTS = ("student", "teacher", "pairing")
 Pair = tuple[str, str]  # student, teacher
+Finished = tuple[Trial, list[EvaluationPoint]]  # a trial, with the points that it has finished
 BySeed = dict[int, tuple[Stage, Stage]]  # the evaluations of the untrained and of the trained student
 
 

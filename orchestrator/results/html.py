@@ -12,14 +12,17 @@ import yaml
 
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary, text_of
+from evaluators.engines.generations import Generation
+from evaluators.evaluate import Graded
 from orchestrator.measures import MEASURES, POINTS, SCORE, Column
 from orchestrator.plan.explain import with_defaults
-from orchestrator.plan.trial import Plan, Trial
+from orchestrator.plan.points import progress_of
+from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.results import grids, hypotheses
 from orchestrator.results.figures import as_svg, grid_figure, pair_figure
-from orchestrator.results.model import Measurement, Results, grouped_by, leading_benchmark
-from orchestrator.results.read import point_of
+from orchestrator.results.missing import missing_lines, short_lines
+from orchestrator.results.model import Measurement, Results, grouped_by, leading_benchmark, point_of
 from orchestrator.results.tables import NOT_EVALUATED, point_columns, score_lines
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.stages.sample import generations_of
@@ -73,6 +76,8 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
         trials=len(plan.trials),
         prompts=study.prompts.n or "all",
         results=results,
+        missing=list(missing_lines(results)),
+        short_budgets=list(short_lines(results)),
         hypotheses=hypotheses,
         headlines=headlines(results),
         grids=[as_svg(grid_figure(each)) for each in grids.by_condition(results.grids)],
@@ -85,7 +90,7 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
             *_parts(results, benchmarks),
             *(_measure(name, each) for name, each in results.measurements.items() if each),
         ],
-        transcripts=[_transcripts(plan, results, pair, leading, reader) for pair in shown],
+        transcripts=[_transcripts(plan, pair, leading, reader) for pair in shown],
         declared=yaml.safe_dump(_declared(study), sort_keys=False),
         stated=provenance.stated(study.provenance, study.model_dump(exclude_none=True)) if study.provenance else [],
     )
@@ -111,6 +116,8 @@ def headlines(results: Results) -> list[str]:
     for (pair, condition), group in groupby(results.scores, lambda one: (one.point.pair, one.point.condition)):
         scores = [one for one in group if one.point.step is None]
         before = [one for one in scores if not one.point.budget]
+        if not before:  # Only a checkpoint is finished, or a budget.
+            continue
         worst = max(before, key=lambda one: (_is_clear(one), abs(_change(one).value)))
         sentence = f"{pair}, {condition}: {_headline(worst)}"
         # Budgets go upwards, so that the last one of a recovery is the largest that all of these seeds have run.
@@ -170,14 +177,18 @@ def _recovery_budgets(results: Results, study: Study) -> Iterator[Table]:
     units = budget_units(study)
     rows = []
     for one in results.recovery_budgets:
-        brackets = [
-            f"{seed}: {_or_none(bracket.below)}, {_or_none(bracket.reaches)}"
-            for seed, bracket in zip(one.seeds, one.budget.brackets, strict=True)
-        ]
-        budget = f"{one.budget.value}{_range_of(html.escape(f'{one.budget.low}, {one.budget.high}'))}"
+        if one.budget is None:
+            cells = ["none: the untrained score is 0", ""]
+        else:
+            brackets = [
+                f"{seed}: {_or_none(bracket.below)}, {_or_none(bracket.reaches)}"
+                for seed, bracket in zip(one.seeds, one.budget.brackets, strict=True)
+            ]
+            interval = _range_of(html.escape(f"{one.budget.low}, {one.budget.high}"))
+            cells = [f"{one.budget.value}{interval}", "; ".join(brackets)]
         target = f"{100 * one.recovered:g} % of {one.benchmark}"
         names = [one.pair, one.condition, one.recovery, units[one.recovery], target]
-        rows.append((names, [budget, "; ".join(brackets)]))
+        rows.append((names, cells))
     if rows:
         yield Table(
             title="Recovery budgets",
@@ -284,22 +295,20 @@ def _range_of(bounds: str) -> str:
     return f'<span class="range">[{bounds}]</span>'
 
 
-def _transcripts(
-    plan: Plan, results: Results, pair: tuple[str, str], benchmark: str, reader: StageReader
-) -> dict[str, Any]:
+def _transcripts(plan: Plan, pair: tuple[str, str], benchmark: str, reader: StageReader) -> dict[str, Any]:
     """Examples that the untrained student solves and the first trained student does not, with all completions."""
-    finished = [
-        trial
-        for trial in plan.trials
-        if trial.pair == pair and trial.key not in results.unfinished and benchmark in trial.points[0].scores
-    ]
-    voices = _voices([trial for trial in finished if trial.seed == finished[0].seed], benchmark, reader)
+    finished = []
+    for trial in (trial for trial in plan.trials if trial.pair == pair):
+        points = progress_of(trial, plan.study, reader.records).finished
+        if points := [point for point in points if benchmark in point.scores]:
+            finished.append((trial, points))
+    voices = _voices([one for one in finished if one[0].seed == finished[0][0].seed], benchmark, reader)
     before, after = (reader.read(stage, grades_of) for stage in list(voices.values())[:2])
     lost = [i for i in range(len(before)) if before[i].score > after[i].score] or list(range(len(before)))
-    prompts = reader.read(next(iter(voices.values())).inputs["generations"], generations_of)
+    untrained = next(iter(voices.values()))
     cases = [
         {
-            "prompt": prompts[i].prompt[-1]["content"],
+            "prompt": _graded(reader, untrained, i)[1].prompt[-1]["content"],
             "completions": [{"who": who, **_completion(reader, stage, i)} for who, stage in voices.items()],
         }
         for i in lost[-SHOWN_PROBLEMS:]
@@ -307,14 +316,18 @@ def _transcripts(
     return {"title": f"{pair[0]} / {pair[1]}, {benchmark}", "cases": cases}
 
 
-def _voices(trials: Sequence[Trial], benchmark: str, reader: StageReader) -> dict[str, Stage]:
-    """The evaluations to show: the untrained student, each condition before and after all recovery, the teacher."""
-    voices = {"untrained student": trials[0].untrained_scores[benchmark]}
-    for trial in trials:
-        run = [one for one in trial.points if one.step is None and one.scores[benchmark] in reader.records]
+def _voices(
+    finished: Sequence[tuple[Trial, list[EvaluationPoint]]], benchmark: str, reader: StageReader
+) -> dict[str, Stage]:
+    """The evaluations to show: the untrained student, each condition before and after all recovery (of a training that
+    is not finished, its checkpoints), the teacher."""
+    first = finished[0][0]
+    voices = {"untrained student": first.untrained_scores[benchmark]}
+    for trial, points in finished:
+        run = [point for point in points if point.step is None] or points
         for point in run[:: max(1, len(run) - 1)]:
-            voices[point_of(trial, point).name] = point.scores[benchmark]
-    teacher = trials[0].teacher_scores.get(benchmark)
+            voices[point_of(trial, point).title] = point.scores[benchmark]
+    teacher = first.teacher_scores.get(benchmark)
     if teacher in reader.records:
         voices["teacher"] = teacher
     return voices
@@ -322,6 +335,13 @@ def _voices(trials: Sequence[Trial], benchmark: str, reader: StageReader) -> dic
 
 def _completion(reader: StageReader, evaluation: Stage, i: int) -> dict[str, Any]:
     """The first completion of an example, and its grade."""
-    verdict = reader.read(evaluation, grades_of)[i].verdicts[0]
-    generation = reader.read(evaluation.inputs["generations"], generations_of)[i]
+    graded, generation = _graded(reader, evaluation, i)
+    verdict = graded.verdicts[0]
     return {"text": generation.completions[0].text, "correct": verdict.correct, "note": verdict.note}
+
+
+def _graded(reader: StageReader, evaluation: Stage, i: int) -> tuple[Graded, Generation]:
+    """The grade at a place and its generation; generations of skipped examples have no grade."""
+    graded = reader.read(evaluation, grades_of)[i]
+    generations = reader.read(evaluation.inputs["generations"], generations_of)
+    return graded, next(one for one in generations if one.id == graded.id)

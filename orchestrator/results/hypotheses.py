@@ -3,7 +3,7 @@
 A hypothesis is supported if its whole 95 % interval lies on the expected side of no difference. If "same" is expected,
 the interval must lie within the margin: an equivalence test, stricter than the usual two one-sided tests at 5 %. It is
 contradicted if its whole interval lies on the other side, or outside the margin. All else is inconclusive: this study
-does not show it, which does not say that it is false. Points of unfinished trials are not measured. Nothing is
+does not show it, which does not say that it is false. A point is not measured unless all seeds have it. Nothing is
 corrected for the number of hypotheses: if there is no difference at all, one in forty is supported by chance.
 """
 
@@ -15,8 +15,9 @@ from evaluators.analysis.statistics import Interval, difference
 from evaluators.analysis.values import halves, text_of
 from orchestrator.measures import MEASURES, TRAINING_DATA
 from orchestrator.plan.hypotheses import is_at, pairs_of, trials_of
+from orchestrator.plan.points import Progress
 from orchestrator.plan.trial import EvaluationPoint, Plan
-from orchestrator.results.model import HypothesisResult
+from orchestrator.results.model import HypothesisResult, Missing
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED, Hypothesis, Point, points
@@ -24,16 +25,18 @@ from orchestrator.study.hypotheses import TEACHER, UNTRAINED, Hypothesis, Point,
 SUPPORTED, INCONCLUSIVE, CONTRADICTED = "supported", "inconclusive", "contradicted"
 NOT_MEASURED = "not measured"
 OUTCOMES = (SUPPORTED, INCONCLUSIVE, CONTRADICTED, NOT_MEASURED)
-Completed = Mapping[str, list[EvaluationPoint] | None]  # the points of each trial, by its key; None if unfinished
 
 
 class _NotMeasured(Exception):
     """A point that a hypothesis needs has no values yet; the message says why."""
 
 
-def evaluate_hypotheses(plan: Plan, completed: Completed, reader: StageReader) -> list[HypothesisResult]:
-    """Every hypothesis of the study, for each pair that it is about."""
-    source = _Source(plan, completed, reader)
+def evaluate_hypotheses(
+    plan: Plan, progress: Mapping[str, Progress], missing: Sequence[Missing], reader: StageReader
+) -> list[HypothesisResult]:
+    """Every hypothesis of the study, for each pair that it is about. `progress` is by the key of a trial,
+    and `missing` is what unfinished trials lack."""
+    source = _Source(plan, progress, missing, reader)
     return [
         _result(hypothesis, student, teacher, source)
         for hypothesis in plan.study.hypotheses
@@ -96,8 +99,9 @@ def by_claim(results: Sequence[HypothesisResult]) -> list[list[HypothesisResult]
 class _Source:
     """Looks up the values of a point."""
 
-    def __init__(self, plan: Plan, completed: Completed, reader: StageReader):
-        self.study, self._trials, self._completed, self._reader = plan.study, plan.trials, completed, reader
+    def __init__(self, plan: Plan, progress: Mapping[str, Progress], missing: Sequence[Missing], reader: StageReader):
+        self.study, self._trials, self._progress, self._reader = plan.study, plan.trials, progress, reader
+        self._reasons = {one.trial: one.reason for one in reversed(missing) if one.reason}
 
     def values(self, metric: str, point: Point) -> Sequence[Any]:
         """The `Shares` or `Ratios` of a measure, for each seed; of an untrained model or training data, for one."""
@@ -113,11 +117,12 @@ class _Source:
         ]
 
     def _training_data(self, metric: str, point: Point) -> tuple[Stage, ...]:
-        """Of the last finished seed."""
-        finished = [trial for trial in trials_of(point, self._trials) if self._completed[trial.key] is not None]
-        if not finished:
-            raise _NotMeasured(f"no trial of {point.student}.{point.teacher}.{point.condition} has finished")
-        return finished[-1].training_data[metric]
+        """Of the last seed that has it."""
+        of_seeds = [trial.training_data[metric] for trial in trials_of(point, self._trials)]
+        done = [stages for stages in of_seeds if all(stage in self._reader.records for stage in stages)]
+        if not done:
+            raise _NotMeasured(f"{of_seeds[-1][0].address} is not done")
+        return done[-1]
 
     def _untrained(self, metric: str, point: Point) -> tuple[Stage, ...]:
         """Stages of an untrained model's own, or those of any point of its pair, which tell the same of it."""
@@ -130,24 +135,29 @@ class _Source:
         if own:
             return own
         for trial in of_pair:
-            for evaluated in self._completed[trial.key] or ():
+            for evaluated in self._progress[trial.key].finished:
                 if benchmark in evaluated.measured[metric]:
                     return evaluated.measured[metric][benchmark]
-        raise _NotMeasured(f"no trial of {point.student} / {point.teacher} has finished")
+        raise _NotMeasured(f"no point of {point.student} / {point.teacher} is finished")
 
     def _evaluated(self, point: Point) -> list[EvaluationPoint]:
         """The point in the trials of all seeds."""
         found: dict[int, EvaluationPoint] = {}
         missing: dict[int, str] = {}
         for trial in trials_of(point, self._trials):
-            completed = self._completed[trial.key]
+            progress = self._progress[trial.key]
             for evaluated in (one for one in trial.points if is_at(one, point)):
-                if completed is None:
-                    missing[trial.seed] = f"{trial.key} has not finished"
-                elif evaluated in completed:
-                    found.setdefault(trial.seed, evaluated)
-                else:
+                done = next((one for one in progress.finished if one.measured == evaluated.measured), None)
+                short = next((one for one in progress.short if one.budget == evaluated.budget), None)
+                if done is not None:
+                    found.setdefault(trial.seed, done)
+                elif short is not None:
+                    missing[trial.seed] = str(short)
+                elif progress.complete:
                     missing[trial.seed] = f"{trial.key} did not run this point: its search did not come to it"
+                else:
+                    reason = self._reasons.get(trial.key)
+                    missing[trial.seed] = f"{trial.key} has not finished it{f': {reason}' if reason else ''}"
         for seed in self.study.seeds:
             if seed not in found:
                 raise _NotMeasured(missing[seed])

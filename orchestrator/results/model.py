@@ -8,6 +8,8 @@ from evaluators.analysis.recovery_budget import RecoveryBudget
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary
 from orchestrator.measures import SCORE
+from orchestrator.plan.points import ShortBudget
+from orchestrator.plan.trial import EvaluationPoint, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,22 @@ class Point(OfPair):
         """The condition, with the recovery if there was one."""
         return f"{self.condition}, then {self.recovery_data}" if self.budget else self.condition
 
+    @property
+    def title(self) -> str:
+        """The name, with the step of a checkpoint."""
+        return self.name if self.step is None else f"{self.name} at step {self.step}"
+
+
+def point_of(trial: Trial, evaluated: EvaluationPoint) -> Point:
+    return Point(
+        student=trial.student,
+        teacher=trial.teacher,
+        condition=trial.condition,
+        recovery=evaluated.recovery,
+        budget=evaluated.budget,
+        step=evaluated.step,
+    )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(Summary):
@@ -63,7 +81,7 @@ class Measurement(Summary):
 
 @dataclass(frozen=True, kw_only=True)
 class UntrainedModel(Summary):
-    """A measure of an untrained model of the study on one benchmark."""
+    """A measure of an untrained model of the study on one benchmark. `model` has all names of the same model."""
 
     measure: str
     model: str
@@ -73,7 +91,8 @@ class UntrainedModel(Summary):
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryResult(OfPair):
-    """The budget of a recovery that restores the share `recovered` of the untrained student's score."""
+    """The budget of a recovery that restores the share `recovered` of the untrained student's score; None if that score
+    is 0."""
 
     condition: str
     recovery: str
@@ -81,7 +100,7 @@ class RecoveryResult(OfPair):
     recovered: float
     n: int
     seeds: list[int]
-    budget: RecoveryBudget
+    budget: RecoveryBudget | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +150,35 @@ class HypothesisResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Missing:
+    """A point that an unfinished trial lacks, an evaluation of an untrained model, or a measure of its training data.
+
+    `reason` is the failure of a stage that it needs, or at which the trial ended; empty: it has not run yet.
+    """
+
+    trial: str
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SkippedExamples:
+    """The examples of a benchmark, of `n`, that are not graded, since their gold answers cannot be read: a message for
+    each, which names it."""
+
+    benchmark: str
+    n: int
+    examples: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
-    """What finished trials have measured; `unfinished` names the other trials. Measurements are by measure, in the
-    order in which the study names pairs, conditions, points and benchmarks. `warnings` are sentences for the reader."""
+    """What the finished points of all trials have measured. Measurements are by measure, in the order in which the
+    study names pairs, conditions, points and benchmarks.
+
+    `unfinished` names trials that lack something, and `missing` says what and why. `short_budgets` were skipped or
+    shrunk, and `skipped` has the examples that are not graded. `warnings` are sentences for the reader.
+    """
 
     measurements: dict[str, list[Measurement]]
     untrained: list[UntrainedModel]
@@ -141,6 +186,9 @@ class Results:
     grids: list[GridResult]
     hypotheses: list[HypothesisResult]
     unfinished: list[str]
+    missing: list[Missing]
+    short_budgets: list[ShortBudget]
+    skipped: list[SkippedExamples]
     warnings: list[str]
 
     @property

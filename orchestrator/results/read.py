@@ -1,20 +1,21 @@
-"""A study's results, read once from the records of its finished trials."""
+"""A study's results, read once from the records of its stages: all finished points, also of unfinished trials."""
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from evaluators.analysis.statistics import corrected
 from orchestrator.measures import MEASURES, POINTS, SCORE, TRAINING_DATA, measures_of
-from orchestrator.plan.points import completed_points
-from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
+from orchestrator.plan.points import Progress, progress_of
+from orchestrator.plan.trial import Plan, Trial
 from orchestrator.results.consistency import warnings_of
 from orchestrator.results.grids import grids
 from orchestrator.results.hypotheses import evaluate_hypotheses
-from orchestrator.results.model import Measurement, Point, Results, UntrainedModel, leading_benchmark
-from orchestrator.results.recovery_budgets import Finished, recovery_budgets
+from orchestrator.results.missing import missing_of, skipped_of
+from orchestrator.results.model import Measurement, Point, Results, UntrainedModel, leading_benchmark, point_of
+from orchestrator.results.recovery_budgets import recovery_budgets
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED
@@ -24,30 +25,36 @@ BySeed = dict[int, tuple[Trial, tuple[Stage, ...]]]  # a trial of each seed, and
 
 
 def read_results(plan: Plan, reader: StageReader) -> Results:
-    """The results of all finished trials."""
-    completed = {trial.key: completed_points(trial, plan.study, reader.records) for trial in plan.trials}
-    finished = [(trial, points) for trial in plan.trials if (points := completed[trial.key]) is not None]
-    measurements = {name: _at_points(name, finished, plan.study, reader) for name in measures_of(plan.study, POINTS)}
+    """The results of all finished points."""
+    progress = {trial.key: progress_of(trial, plan.study, reader.records) for trial in plan.trials}
+    trials = [(trial, progress[trial.key]) for trial in plan.trials]
+    measurements = {name: _at_points(name, trials, plan.study, reader) for name in measures_of(plan.study, POINTS)}
     for name in measures_of(plan.study, TRAINING_DATA):
-        measurements[name] = _of_training_data(name, finished, reader)
+        measurements[name] = _of_training_data(name, plan.trials, reader)
     leading = leading_benchmark(measurements[SCORE])
+    missing = list(missing_of(plan, progress, reader))
     return Results(
         measurements=measurements,
         untrained=list(_untrained(plan, reader)),
-        recovery_budgets=recovery_budgets(finished, plan.study, leading, reader),
-        grids=grids(finished, measurements[SCORE], reader),
-        hypotheses=evaluate_hypotheses(plan, completed, reader),
-        unfinished=[key for key, points in completed.items() if points is None],
+        recovery_budgets=recovery_budgets(trials, plan.study, leading, reader),
+        grids=grids([(trial, own.finished) for trial, own in trials], measurements[SCORE], reader),
+        hypotheses=evaluate_hypotheses(plan, progress, missing, reader),
+        unfinished=[key for key, own in progress.items() if not own.complete],
+        missing=missing,
+        short_budgets=[short for own in progress.values() for short in own.short],
+        skipped=list(skipped_of(plan, reader)),
         warnings=list(warnings_of(reader.records)),
     )
 
 
-def _at_points(name: str, finished: list[Finished], study: Study, reader: StageReader) -> list[Measurement]:
+def _at_points(
+    name: str, trials: Sequence[tuple[Trial, Progress]], study: Study, reader: StageReader
+) -> list[Measurement]:
     """A measure at each point and benchmark that it was taken on, in the study's order."""
     # Trials of several recoveries share the points before any recovery, so that a seed counts once.
     found: dict[tuple[Point, str], BySeed] = defaultdict(dict)
-    for trial, points in finished:
-        for evaluated in points:
+    for trial, progress in trials:
+        for evaluated in progress.finished:
             for benchmark, stages in evaluated.measured[name].items():
                 found[point_of(trial, evaluated), benchmark][trial.seed] = (trial, stages)
     place_of = _order(study)
@@ -56,17 +63,6 @@ def _at_points(name: str, finished: list[Finished], study: Study, reader: StageR
         return measurements
     q = corrected([one.p for one in measurements if one.p is not None])
     return [replace(one, q=each) for one, each in zip(measurements, q, strict=True)]
-
-
-def point_of(trial: Trial, evaluated: EvaluationPoint) -> Point:
-    return Point(
-        student=trial.student,
-        teacher=trial.teacher,
-        condition=trial.condition,
-        recovery=evaluated.recovery,
-        budget=evaluated.budget,
-        step=evaluated.step,
-    )
 
 
 def _order(study: Study) -> Callable[[tuple[Point, str]], tuple]:
@@ -93,9 +89,11 @@ def _measurement(name: str, place: tuple[Point, str], by_seed: BySeed, reader: S
     measure, (point, benchmark) = MEASURES.module(name), place
     trial = next(iter(by_seed.values()))[0]
     stages_S = [stages for _, stages in by_seed.values()]
+    own = {model: trial.untrained_stages(model, name, benchmark) or stages_S[0] for model in measure.UNTRAINED_MODELS}
     untrained = {
-        model: measure.values(reader, trial.untrained_stages(model, name, benchmark) or stages_S[0], model)
-        for model in measure.UNTRAINED_MODELS
+        model: measure.values(reader, stages, model)
+        for model, stages in own.items()
+        if all(stage in reader.records for stage in stages)  # The teacher's evaluation may have failed.
     }
     numbers = _numbers(name, stages_S, reader, untrained)
     return Measurement(point=point, benchmark=benchmark, seeds=list(by_seed), **numbers)
@@ -114,13 +112,14 @@ def _numbers(
     return {"measure": name, "diagnostics": measure.diagnostics(reader, stages_S), **vars(summary)}
 
 
-def _of_training_data(name: str, finished: list[Finished], reader: StageReader) -> list[Measurement]:
-    """A measure of each condition's training data; of the last finished seed, if data differ between seeds."""
+def _of_training_data(name: str, trials: Sequence[Trial], reader: StageReader) -> list[Measurement]:
+    """A measure of each condition's training data; of the last seed that has it, if data differ between seeds."""
     found: dict[Point, tuple[int, tuple[Stage, ...]]] = {}
-    for trial, _ in finished:
-        if name in trial.training_data:
+    for trial in trials:
+        stages = trial.training_data.get(name, ())
+        if stages and all(stage in reader.records for stage in stages):
             point = Point(student=trial.student, teacher=trial.teacher, condition=trial.condition)
-            found[point] = (trial.seed, trial.training_data[name])
+            found[point] = (trial.seed, stages)
     return [
         Measurement(point=point, benchmark=None, seeds=[seed], **_numbers(name, [stages], reader, {}))
         for point, (seed, stages) in found.items()
@@ -128,12 +127,14 @@ def _of_training_data(name: str, finished: list[Finished], reader: StageReader) 
 
 
 def _untrained(plan: Plan, reader: StageReader) -> Iterator[UntrainedModel]:
-    """Every untrained model on every benchmark on which it is evaluated."""
-    found: dict[tuple[str, str, str], tuple[Stage, ...]] = {}
+    """Every untrained model on every benchmark on which it is evaluated, once for all names that a study gives it."""
+    names: dict[tuple[str, str, tuple[Stage, ...]], dict[str, None]] = defaultdict(dict)
     for trial in plan.trials:
         for model, alias in ((UNTRAINED, trial.student), (TEACHER, trial.teacher)):
             for name, by_benchmark in trial.untrained[model].items():
-                found |= {(name, alias, benchmark): stages for benchmark, stages in by_benchmark.items()}
-    for (name, alias, benchmark), stages in found.items():
+                for benchmark, stages in by_benchmark.items():
+                    names[name, benchmark, stages][alias] = None
+    for (name, benchmark, stages), aliases in names.items():
         if all(stage in reader.records for stage in stages):
-            yield UntrainedModel(model=alias, benchmark=benchmark, **_numbers(name, [stages], reader, {}))
+            model = ", ".join(aliases)
+            yield UntrainedModel(model=model, benchmark=benchmark, **_numbers(name, [stages], reader, {}))

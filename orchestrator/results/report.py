@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from evaluators.analysis.statistics import Interval
+from evaluators.imports import IMPORTS
 from orchestrator.plan.trial import Plan
 from orchestrator.results.grids import by_condition
 from orchestrator.results.model import Measurement, Results, leading_benchmark
@@ -31,7 +32,8 @@ class Report:
 
 def write_report(plan: Plan, store: Store) -> Report:
     """Make the report on all finished trials and put it into the store, in place of an earlier one."""
-    from orchestrator.results import figures, html  # They import matplotlib, which no other command needs.
+    with IMPORTS:
+        from orchestrator.results import figures, html  # They import matplotlib, which no other command needs.
 
     reader = StageReader(store, store.records(plan.stages))
     results = read_results(plan, reader)

@@ -10,7 +10,9 @@ from rich.text import Text
 from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
+from orchestrator.plan.files import skipped_text
 from orchestrator.results import grids, hypotheses
+from orchestrator.results.missing import missing_lines, short_lines
 from orchestrator.results.model import (
     GridResult,
     HypothesisResult,
@@ -43,6 +45,12 @@ def show_results(console: Console, study: Study, results: Results) -> None:
         _show_grid(console, grid)
     if results.hypotheses:
         _show_hypotheses(console, results.hypotheses)
+    for line in (*(f"missing: {one}" for one in missing_lines(results)), *short_lines(results)):
+        console.print(line, style="yellow", soft_wrap=True, markup=False)
+    for one in results.skipped:
+        console.print(
+            f"{one.benchmark}: {skipped_text(one.examples, one.n)}", style="dim", soft_wrap=True, markup=False
+        )
     for warning in results.warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True, markup=False)
 
@@ -130,7 +138,11 @@ def _recovery_budgets(results: list[RecoveryResult]) -> Iterator[tuple[str, str]
     """A head for each pair, benchmark and share."""
     for one in results:
         head = f"Recovery budget for {100 * one.recovered:g} % of the untrained {one.benchmark} score, {one.pair}"
-        yield head, f"{one.condition} {one.budget.value} [{one.budget.low}, {one.budget.high}] {one.recovery}"
+        budget = one.budget
+        if budget is None:
+            yield head, f"{one.condition}, then {one.recovery}, has none, since that score is 0"
+        else:
+            yield head, f"{one.condition} {budget.value} [{budget.low}, {budget.high}] {one.recovery}"
 
 
 def _other_measures(results: Results) -> Iterator[str]:
@@ -145,9 +157,8 @@ def _of_points(name: str, measurements: list[Measurement]) -> Iterator[tuple[str
     measure = MEASURES.module(name)
     for one in measurements:
         beside = "".join(f" ({key.replace('_', ' ')} {value:.2f})" for key, value in one.diagnostics.items())
-        step = f" at step {one.point.step}" if one.point.step is not None else ""
         head = f"{_capital(measure.TITLE)} on {one.benchmark}, {one.point.pair}{beside}"
-        yield head, f"{one.point.name}{step} {measure.text(one.value)}"
+        yield head, f"{one.point.title} {measure.text(one.value)}"
 
 
 def _of_training_data(name: str, measurements: list[Measurement]) -> Iterator[tuple[str, str]]:

@@ -12,9 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.plan.points import completed_points
+from orchestrator.plan.points import progress_of
 from orchestrator.plan.state import State, state_of
 from orchestrator.plan.trial import Plan
+from orchestrator.results.missing import missing_from
 from orchestrator.results.report import Report, write_report
 from orchestrator.run import engine_lifetime, engines, preflight
 from orchestrator.run.engine_lifetime import ON_HEAD
@@ -22,6 +23,7 @@ from orchestrator.run.event_log import Event
 from orchestrator.run.progress import Progress
 from orchestrator.run.tracking import Tracker
 from orchestrator.run.trial import run_trial
+from orchestrator.store.stage import closure
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 from trainers.scratch import scratch_folder
@@ -64,14 +66,15 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     state = state_of(plan, store)
     records, tracked = dict(state.records), set[int]()
 
-    def track(number: int) -> None:
-        """Log a trial that has ended to MLflow once, unless it failed."""
+    def track(number: int, missing: str = "") -> None:
+        """Log a trial that has ended to MLflow once. One that is not finished is only logged with what it misses."""
         trial = plan.trials[number]
-        records.update(store.records(stage for stage in trial.stages() if stage not in records))
-        points = completed_points(trial, plan.study, records)
-        if points is not None and number not in tracked:
+        # With the inputs: the samples of a recovery decide which budgets it has.
+        records.update(store.records(stage for stage in closure(trial.stages()) if stage not in records))
+        progress = progress_of(trial, plan.study, records)
+        if number not in tracked and (progress.complete or (missing and progress.finished)):
             tracked.add(number)
-            tracker.trial(trial, points, records)
+            tracker.trial(trial, progress.finished, records, "" if progress.complete else missing)
 
     for number in sorted(set(range(len(plan.trials))) - set(state.pending)):
         track(number)
@@ -83,7 +86,7 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     report = write_report(plan, store)
     reporting = (started, time.time())
     for number in state.pending:  # Another run may have finished what failed here.
-        track(number)
+        track(number, missing_from(report.results, plan.trials[number].key))
     tracker.report(report.files, complete=not report.results.unfinished)
     return Outcome(events, report, engines, reporting)
 

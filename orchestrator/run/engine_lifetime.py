@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any
 
+from evaluators.imports import IMPORTS
 from orchestrator.run.event_log import EventLog
 
 # Keeps an actor on the head node, which is not a spot node.
@@ -63,7 +64,8 @@ def start_watchdog(run: str) -> None:
 
 def delete_applications(run: str) -> None:
     """Delete a run's applications and wait until their processes have ended."""
-    from ray import serve
+    with IMPORTS:
+        from ray import serve
 
     names = [name for name in serve.status().applications if _run(name) == run]
     for blocking in (False, True):  # All at once, and then a wait: the driver may have few seconds left.
@@ -73,7 +75,8 @@ def delete_applications(run: str) -> None:
 
 def delete_applications_of_ended_runs() -> None:
     """Delete the applications of runs that have ended, without waiting."""
-    from ray import serve
+    with IMPORTS:
+        from ray import serve
 
     alive = _alive()
     for name in serve.status().applications:

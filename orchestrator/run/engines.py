@@ -19,6 +19,7 @@ from typing import Any
 from evaluators.engines import api
 from evaluators.engines.api import APIModel
 from evaluators.engines.vllm_engine import EngineFailed
+from evaluators.imports import IMPORTS
 from orchestrator.run.engine_client import EngineLost, ask_despite_losses
 from orchestrator.run.engine_lifetime import application
 from orchestrator.store.checkpoints import checkpoint_of
@@ -61,7 +62,8 @@ class Replica:
 
     def __init__(self, spec: EngineSpec, clock: Callable[[], float] = time.monotonic):
         if spec.api is None:
-            import vllm  # noqa: F401  # The slow part of a start, before the first batch.
+            with IMPORTS:
+                import vllm  # noqa: F401  # The slow part of a start, before the first batch.
 
         self._spec, self._store = spec, Store(spec.store)
         self._engine: Any = None
@@ -132,7 +134,8 @@ class Replica:
             assert method == "generate", f"an API has no method {method}"
             yield from api.generate(self._spec.api, requests, *arguments)
             return
-        from evaluators.engines.vllm_engine import Engine
+        with IMPORTS:
+            from evaluators.engines.vllm_engine import Engine
 
         with scratch_folder() as scratch:
             base, adapter = self._folders(weights, scratch)
@@ -182,7 +185,8 @@ class Engines:
 
     def __init__(self, run: str, study: Study, engines: list[str], lora_rank: int):
         """Deploy the engines, without waiting for them; `lora_rank` is the largest rank to serve."""
-        from ray import serve
+        with IMPORTS:
+            from ray import serve
 
         logging.getLogger("ray.serve").setLevel(logging.ERROR)  # Serve sets its own level when it is imported.
         resources = study.resources.engine
@@ -230,7 +234,8 @@ class Engines:
         self._waiting.start()
 
     def _wait(self) -> None:
-        from ray import serve
+        with IMPORTS:
+            from ray import serve
 
         while not self._finished.wait(POLL_SECONDS):
             found = serve.status().applications
@@ -270,7 +275,8 @@ def call(
 ) -> Iterator[list[tuple[int, Any]]]:
     """Call `generate` or `score` of an engine from any process of the cluster; see Replica.call and
     ask_despite_losses."""
-    from ray import serve
+    with IMPORTS:
+        from ray import serve
 
     handle = serve.get_app_handle(application(run, engine)).options(stream=True)
 

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from orchestrator.store.stage import Stage
 
-EventKind = Literal["waiting", "started", "finished", "failed", "not run"]
+EventKind = Literal["waiting", "started", "finished", "failed", "not run", "note"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """An event of a stage, or, as "not run", of a trial. `started`, `seconds` and `facts` of a finished stage are those
-    of its record."""
+    """An event of a stage, or, as "not run" and "note", of a trial. `started`, `seconds` and `facts` of a finished
+    stage are those of its record."""
 
     what: EventKind
     time: float
@@ -35,6 +35,7 @@ class EventLog:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._failures: dict[str, str] = {}
+        self._notes: set[str] = set()
 
     def wait(self, stage: Stage, trial: str) -> None:
         """Log that a stage waits for its resources, which the event names."""
@@ -56,6 +57,12 @@ class EventLog:
     def skip(self, stage: Stage, trial: str, message: str) -> None:
         """Log that a trial did not run because a stage failed in another trial."""
         self._events.append(Event("not run", time.time(), stage.address, stage.kind, trial, message))
+
+    def note(self, message: str, trial: str) -> None:
+        """Log something that several trials may find, once."""
+        if message not in self._notes:
+            self._notes.add(message)
+            self._events.append(Event("note", time.time(), "", "trial", trial, message))
 
     def failure(self, address: str) -> str | None:
         return self._failures.get(address)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from evaluators.imports import IMPORTS
 from orchestrator.measures import MEASURES
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.stages.data import PromptData
@@ -67,7 +68,8 @@ def trial_params(trial: Trial, points: list[EvaluationPoint], study: Study) -> d
 
 def datasets(plan: Plan) -> "list[DatasetInput]":
     """The data sets of a study: training prompts and benchmarks."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
+    with IMPORTS:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
 
     sources = {"training prompts": plan.study.prompts.source} | {
         name: benchmark.source or benchmark.kind for name, benchmark in plan.study.benchmarks.items()
@@ -106,7 +108,8 @@ def _measures(trial: Trial, point: EvaluationPoint, records: dict[Stage, dict]) 
     """All measures of a point against the recovery budget, or, of a checkpoint, against the training step."""
     found: dict[str, float] = {}
     for name, stages in trial.training_data.items():
-        found |= MEASURES.module(name).metrics(_facts(stages, records), ())
+        if all(stage in records for stage in stages):
+            found |= MEASURES.module(name).metrics(_facts(stages, records), ())
     for name, by_benchmark in point.measured.items():
         for benchmark, stages in by_benchmark.items():
             untrained = _facts(trial.untrained_stages(UNTRAINED, name, benchmark), records)

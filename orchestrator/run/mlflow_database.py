@@ -11,6 +11,8 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluators.imports import IMPORTS
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -29,8 +31,9 @@ def connect(uri: str) -> "MlflowClient":
     """A client of a tracking server or database. Raises ValueError for an SQLite file that is damaged."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-    from sqlalchemy.exc import DatabaseError
+    with IMPORTS:
+        from mlflow import MlflowClient
+        from sqlalchemy.exc import DatabaseError
 
     path = sqlite_path(uri)
     if path is not None and not path.exists():
@@ -55,7 +58,8 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def _create(path: Path) -> None:
-    from mlflow import db
+    with IMPORTS:
+        from mlflow import db
 
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}-{uuid.uuid4().hex}")

@@ -1,8 +1,8 @@
 """The runs of a study in MLflow: one parent run for a study in a store, and one child run for a trial.
 
 Several drivers may write the same study. Whoever writes a run holds a lease in the store, `tracking/<id>-<n>`, and
-looks first what is there: a finished run stays; an unfinished one was left by a process that ended, so it is deleted.
-So each write may be repeated at any time.
+looks first what is there: a finished run stays; any other is deleted, since a process that ended has left it, or its
+trial was not finished then. So each write may be repeated at any time.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from evaluators.imports import IMPORTS
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.run.mlflow_data import (
     LONGEST_NAME,
@@ -31,7 +32,8 @@ from trainers.scratch import scratch_folder
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-ID_TAG, STUDY_TAG, TRIAL_TAG = "offmodel.id", "offmodel.study", "offmodel.trial"
+ID_TAG, STUDY_TAG, TRIAL_TAG, MISSING_TAG = "offmodel.id", "offmodel.study", "offmodel.trial", "offmodel.missing"
+LONGEST_TAG = 5000  # characters of a tag's value that every server takes
 FOLDER = "tracking"  # of the store
 PARAMS, METRICS = 100, 1000  # in one request, at most
 FINISHED = "FINISHED"
@@ -64,8 +66,13 @@ class StudyRuns:
         self._parent = parent
         return parent
 
-    def log_trial(self, trial: Trial, points: list[EvaluationPoint], records: dict[Stage, dict]) -> None:
-        """Log a finished trial, unless it is there."""
+    def log_trial(
+        self, trial: Trial, points: list[EvaluationPoint], records: dict[Stage, dict], missing: str = ""
+    ) -> None:
+        """Log a trial, unless it is there as finished.
+
+        The run of an unfinished trial has its finished points, the status FAILED, and a tag with what is `missing`.
+        """
         parent = self.open()
         if trial.key in self._logged:
             return
@@ -76,8 +83,12 @@ class StudyRuns:
                 if run.info.status != FINISHED:
                     self._client.delete_run(run.info.run_id)
             if all(run.info.status != FINISHED for run in found):
-                self._write_trial({"mlflow.parentRunId": parent, ID_TAG: identity}, trial, points, records, lease)
-        self._logged.add(trial.key)
+                tags = {"mlflow.parentRunId": parent, ID_TAG: identity, TRIAL_TAG: trial.key}
+                if missing:
+                    tags[MISSING_TAG] = missing[:LONGEST_TAG]
+                self._write_trial(tags, trial, points, records, lease)
+        if not missing:
+            self._logged.add(trial.key)
 
     def log_report(self, files: Mapping[str, bytes], complete: bool) -> None:
         """Attach the report's files, by name, to the study's run, and end that run.
@@ -133,9 +144,10 @@ class StudyRuns:
         records: dict[Stage, dict],
         lease: LeaseId,
     ) -> None:
-        from mlflow.entities import Metric
+        with IMPORTS:
+            from mlflow.entities import Metric
 
-        run = self._create(trial.key, {**tags, TRIAL_TAG: trial.key})
+        run = self._create(trial.key, tags)
         child, now = run.info.run_id, int(time.time() * 1000)
         found = list(trial_metrics(trial, points, records, self._store))
         names = valid_names(dict.fromkeys(name for name, _, _ in found))
@@ -145,13 +157,14 @@ class StudyRuns:
         self._log_params(run, trial_params(trial, points, self._plan.study))
         # A driver that was stopped and woken leaves the run unfinished, for its next try to delete.
         check_held(self._store, FOLDER, lease, tags[ID_TAG])
-        self._client.set_terminated(child)
+        self._client.set_terminated(child, "FAILED" if MISSING_TAG in tags else FINISHED)
 
     def _create(self, name: str, tags: dict[str, str]) -> "Run":
         return self._client.create_run(self._experiment, run_name=name[:LONGEST_NAME], tags=tags)
 
     def _log_params(self, run: "Run", params: dict[str, Any]) -> None:
-        from mlflow.entities import Param
+        with IMPORTS:
+            from mlflow.entities import Param
 
         names = valid_names(params)
         found = [Param(names[key], str(value)[:LONGEST_VALUE]) for key, value in params.items()]

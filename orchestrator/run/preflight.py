@@ -10,7 +10,7 @@ from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import SWITCH, Chat
 from evaluators.evaluate import chats_of
 from orchestrator.plan import hypotheses
-from orchestrator.plan.files import check_rows_of_task, check_task, gradable, needs_no_network
+from orchestrator.plan.files import check_rows_of_task, check_task, gradable, needs_no_network, notes_on_skipped
 from orchestrator.plan.lengths import without_room
 from orchestrator.plan.resources import needs_of, too_little
 from orchestrator.plan.trial import Plan
@@ -36,8 +36,11 @@ Reads = Callable[[str | None], bool]  # whether the rows of a source are read
 TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 
-def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
-    """Raise StudyError for the first mistake that would make a run of this plan fail. Reads data sets of the hub."""
+def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> list[str]:
+    """Raise StudyError for the first mistake that would make a run of this plan fail. Reads data sets of the hub.
+
+    Returns notes on examples that benchmarks skip.
+    """
     with study_errors(), scratch_folder() as scratch:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
@@ -49,6 +52,7 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> None:
         _check_hub({alias: model for alias, model in asked.items() if isinstance(model, HubModel)})
         _check_models(plan, records, texts, scratch)
         _check_weights(plan, store, records)
+        return list(notes_on_skipped(plan.study, _pending_benchmarks(plan, records)))
 
 
 def check_local(plan: Plan, records: dict[Stage, dict]) -> None:
@@ -76,7 +80,7 @@ def _check_data(plan: Plan, records: dict[Stage, dict], reads: Reads) -> dict[st
         texts["prompts"] = _texts(data.load_prompts(study.prompts))
     for mistake in chain(beyond_the_data(plan), without_room(plan.stages, study)):
         raise StudyError(mistake)
-    pending = {getattr(stage.runtime, "benchmark", None) for stage in plan.stages if stage not in records}
+    pending = _pending_benchmarks(plan, records)
     asked = {
         name: _check_benchmark(name, benchmark, study)
         for name, benchmark in study.benchmarks.items()
@@ -87,6 +91,12 @@ def _check_data(plan: Plan, records: dict[Stage, dict], reads: Reads) -> dict[st
         texts["rl_problems"] = _check_problems(study.rl_problems, study, reads)
     hypotheses.check_parts(study, reads)
     return texts | asked
+
+
+def _pending_benchmarks(plan: Plan, records: dict[Stage, dict]) -> list[str]:
+    """The benchmarks on which models are still to be evaluated."""
+    pending = {getattr(stage.runtime, "benchmark", None) for stage in plan.stages if stage not in records}
+    return [name for name in plan.study.benchmarks if name in pending]
 
 
 def _check_models(plan: Plan, records: dict[Stage, dict], texts: dict[str, list[str]], scratch: Path) -> None:

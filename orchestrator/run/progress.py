@@ -64,6 +64,8 @@ class Progress:
                 self._running.pop(event.address, None)
                 text = escape(f"{event.address} in {event.trial}: {event.message}")
                 self._console.print(f"[red]failed[/red] {text}", soft_wrap=True)
+            elif event.what == "note":
+                self._console.print(f"[yellow]note[/yellow] {escape(event.message)}", soft_wrap=True)
             else:
                 text = escape(f"{event.trial}: needs {event.address}, which failed")
                 self._console.print(f"[yellow]not run[/yellow] {text}")

@@ -184,6 +184,7 @@ class StageRunner:
             if self._known(stage) is not None:
                 return True  # Another attempt was first, and has removed this one's folder.
             message = _cause(error)
+            self.store.write_failure(stage, message)
             ray.get(self.event_log.fail.remote(stage, self.trial, message))
             raise StageFailed(stage, message, here=True) from error
         # A training that resumed from a state after a checkpoint has not published that checkpoint.

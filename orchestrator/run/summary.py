@@ -26,10 +26,6 @@ def show_summary(console: Console, plan: Plan, outcome: Outcome, began: float) -
             console.print(f"[yellow]{trial} not run[/yellow]: needs {address}, which failed", soft_wrap=True)
         else:
             console.print(f"[red]{trial} failed[/red]: {address}: {message}", soft_wrap=True)
-    reported = {event.trial for event in outcome.failed}
-    for trial in outcome.report.results.unfinished:
-        if trial not in reported:
-            console.print(f"[yellow]{escape(trial)} not finished[/yellow] before the run ended", soft_wrap=True)
     end = time.time()
     split = time_split(_intervals(outcome), began, end)
     parts = sorted(split.items(), key=lambda part: part[0] == "orchestration")

@@ -74,9 +74,9 @@ class Tracker(threading.Thread):
         self._closed = self._given_up = False
         self._add(STUDY, StudyRuns.open)
 
-    def trial(self, trial: Trial, points: list[EvaluationPoint], records: dict[Stage, dict]) -> None:
-        """Log a finished trial."""
-        self._add(trial.key, lambda runs: runs.log_trial(trial, points, records))
+    def trial(self, trial: Trial, points: list[EvaluationPoint], records: dict[Stage, dict], missing: str = "") -> None:
+        """Log the finished points of a trial; `missing` says what an unfinished one lacks, and why."""
+        self._add(trial.key, lambda runs: runs.log_trial(trial, points, records, missing))
 
     def report(self, files: Mapping[str, bytes], complete: bool) -> None:
         """Attach the report's files, by name, to the study's run once all trials are there, and end that run."""

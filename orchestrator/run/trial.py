@@ -1,12 +1,13 @@
 """One trial, as Ray Tune runs it: a student is evaluated at the points of a recovery."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import ray
 from ray import tune
 
-from orchestrator.plan.points import points_to_run
+from orchestrator.plan.points import ShortBudget, points_to_run
 from orchestrator.plan.trial import Plan
 from orchestrator.run.stage_runner import StageFailed, StageRunner
 from orchestrator.store.stage import Stage
@@ -22,15 +23,19 @@ def run_trial(config: dict[str, Any], plan_ref: ray.ObjectRef, run: str, event_l
     trial = plan.trials[config["trial"]]
     runner = StageRunner(run, Store(plan.study.store), event_log, trial.key)
 
-    def accuracy(stage: Stage) -> float:
+    def facts(stage: Stage) -> Mapping[str, Any]:
         (record,) = runner.ensure([stage])
-        return record["facts"]["accuracy"]
+        return record["facts"]
 
     try:
         runner.ensure(trial.references())
-        for point in points_to_run(trial, plan.study, accuracy):
+        for point in points_to_run(trial, plan.study, facts):
+            if isinstance(point, ShortBudget):
+                event_log.note.remote(str(point), trial.key)
+                continue
             runner.ensure(point.stages())
-            tune.report({"budget": point.budget, **{name: accuracy(stage) for name, stage in point.scores.items()}})
+            scores = {name: facts(stage)["accuracy"] for name, stage in point.scores.items()}
+            tune.report({"budget": point.budget, **scores})
     except StageFailed as failed:
         if not failed.here:
             ray.get(event_log.skip.remote(failed.stage, trial.key, failed.message))

@@ -15,7 +15,7 @@ from orchestrator.study.schema import Benchmark, Study
 from orchestrator.study.settings import changed, check_known
 from orchestrator.study.train import SHAPE_OF_ADAPTER, Train
 
-DECIDE_EXAMPLES = {"kind", "source", "n", "seed", "shots", "chat"}  # fields of a benchmark
+DECIDE_EXAMPLES = {"kind", "source", "n", "seed", "skip_unreadable", "shots", "chat"}  # fields of a benchmark
 
 
 def _shape_of(adapter: Stage) -> dict[str, Any]:
@@ -117,13 +117,14 @@ class Builder:
         start: Stage | None = None,
         rows: int | None = None,
         data: Stage | None = None,
+        takes_fewer: bool = False,
     ) -> Stage:
         """The student, trained by a recipe (the study's by default) from the base student or further from `start`.
 
         The objective decides the data: completions of the model `on` for the training prompts, or `data`, a sample or
         rows, in their place; the student's own completions; or the study's problems for RL. `on` is also the teacher
-        of an objective that has one. `rows` takes that many examples, in an order drawn from the seed. Raises
-        ValueError for what does not fit the objective.
+        of an objective that has one. `rows` takes that many examples, in an order drawn from the seed; where there are
+        fewer, all with `takes_fewer`, and else the stage fails. Raises ValueError for what does not fit the objective.
         """
         recipe = recipe or self.study.train
         objective, kind = recipe.traits, recipe.objective["kind"]
@@ -150,7 +151,7 @@ class Builder:
                 recipe = recipe.changed(_shape_of(start))
             # A new adapter is trained on top of a checkpoint; full weights and adapters are trained further.
             inputs["start" if adapter or recipe.tuning == "full" else "base"] = start
-        return train.stage(self.study, recipe, self.seed, inputs, rows)
+        return train.stage(self.study, recipe, self.seed, inputs, rows, takes_fewer)
 
     def weights(self, student: Stage, change: weights.Noise | weights.Interpolate | weights.Scale) -> Stage:
         """A student made from the weights of a trained one and of the base student, without training."""

@@ -16,6 +16,7 @@ import fsspec
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
 from evaluators.identity import ADDED
+from evaluators.imports import IMPORTS
 from evaluators.rows import check_columns, choose, in_part, is_file, read_rows
 from orchestrator.store.pins import pinned
 from orchestrator.store.store import Store
@@ -229,11 +230,12 @@ def sha256_of(identity: str | None) -> str | None:
 
 def _commit(store: Store, source: str, revision: str | None) -> str | None:
     """The commit of a hub data set that the store has pinned; the revision where the hub cannot be asked for it."""
-    import huggingface_hub
+    with IMPORTS:
+        from huggingface_hub import dataset_info
 
     name = source if revision is None else f"{source}@{revision}"
     try:
-        return pinned(store, "datasets", name, lambda: str(huggingface_hub.dataset_info(source, revision=revision).sha))
+        return pinned(store, "datasets", name, lambda: str(dataset_info(source, revision=revision).sha))
     except Exception as error:  # noqa: BLE001  # Each way to have no network has an error of its own.
         log.warning("%s: its commit is not known (%s), so a local copy is used as it is", name, error)
         return revision

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from evaluators.imports import IMPORTS
 from evaluators.suggest import did_you_mean
 from orchestrator.study.models import GGUFModel
 
@@ -56,8 +57,9 @@ def convert(file: Path, folder: Path) -> str | None:
     """
     check_installed()
     metadata, tokenizer = _metadata(file), read_tokenizer(file)
-    import torch
-    from transformers import AutoModelForCausalLM, GgufConfig
+    with IMPORTS:
+        import torch
+        from transformers import AutoModelForCausalLM, GgufConfig
 
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
@@ -85,10 +87,11 @@ def write_tokenizer(file: Path, folder: Path) -> None:
 
 def read_tokenizer(file: Path) -> Any:
     """The file's tokenizer with its chat template. Raises ValueError for one that transformers would read wrongly."""
-    from tokenizers import pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-    from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
-    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+    with IMPORTS:
+        from tokenizers import pre_tokenizers
+        from transformers import PreTrainedTokenizerFast
+        from transformers.integrations.gguf import convert_gguf_tokenizer, get_gguf_tokenizer
+        from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
     metadata = _metadata(file)
     architecture, described, options = get_gguf_tokenizer(str(file))
@@ -113,7 +116,8 @@ def read_tokenizer(file: Path) -> Any:
 
 def _metadata(file: Path) -> dict[str, Any]:
     """The metadata, without its lists of text. Raises ValueError for a file that cannot be converted as a whole."""
-    from transformers.integrations.gguf.reader import read_gguf_metadata
+    with IMPORTS:
+        from transformers.integrations.gguf.reader import read_gguf_metadata
 
     try:
         metadata, tensors = read_gguf_metadata(str(file))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluators.imports import IMPORTS
 from evaluators.suggest import did_you_mean
 from orchestrator.stages import gguf
 from orchestrator.stages.api_models import APISettings, api_settings
@@ -107,9 +108,10 @@ def run(context: StageContext) -> dict[str, Any]:
         case APISettings():
             return {"api": settings.model}
         case HubCheckpoint():
-            import huggingface_hub
+            with IMPORTS:
+                from huggingface_hub import model_info
 
-            commit = huggingface_hub.model_info(settings.hub, revision=settings.revision).sha
+            commit = model_info(settings.hub, revision=settings.revision).sha
             return {"hub": settings.hub, "commit": commit}
         case LocalCheckpoint():
             return {}
@@ -118,7 +120,8 @@ def run(context: StageContext) -> dict[str, Any]:
         case ShippedOrganism():
             shipped.unpack(settings.organism, context.out)
             return {}
-    from organisms.pretrain import pretrain
+    with IMPORTS:
+        from organisms.pretrain import pretrain
 
     losses: list[float] = []
     cpus = int(context.stage.runtime.cpus)

@@ -17,6 +17,7 @@ from evaluators.engines.prefill import Prefill, PrefillText
 from evaluators.engines.requests import Request, SamplingParams
 from evaluators.engines.thinking import strip_reasoning
 from evaluators.evaluate import chats_of, example_ids
+from evaluators.imports import IMPORTS
 from evaluators.lm_eval_tasks.task import TaskSampling
 from orchestrator.stages import api_models, data
 from orchestrator.store.checkpoints import checkpoint_of, local_path
@@ -318,9 +319,11 @@ def _prefill_texts(context: StageContext) -> dict[str, PrefillText] | None:
     @cache
     def tokenizer() -> Any:
         """The source's tokenizer, loaded on first use: a model behind an API has none."""
-        from transformers import AutoTokenizer
+        checkpoint = checkpoint_of(context.store, source.address, local_path(source))
+        with IMPORTS:
+            from transformers import AutoTokenizer
 
-        return AutoTokenizer.from_pretrained(checkpoint_of(context.store, source.address, local_path(source)))
+            return AutoTokenizer.from_pretrained(checkpoint)  # It imports the classes of this tokenizer.
 
     def decode(ids: Sequence[int]) -> str:
         return tokenizer().decode(list(ids), skip_special_tokens=True)
@@ -331,7 +334,8 @@ def _prefill_texts(context: StageContext) -> dict[str, PrefillText] | None:
 
 def _run_task(context: StageContext, prompts: TaskPrompts) -> dict[str, Any]:
     """Run a task of lm-eval. It stores no partial results: lm-eval returns all completions at the end."""
-    from evaluators.lm_eval_tasks import LmEvalTask, run_task
+    with IMPORTS:
+        from evaluators.lm_eval_tasks import LmEvalTask, run_task
 
     task = LmEvalTask(
         name=prompts.task,

@@ -87,12 +87,14 @@ class TrainStageSettings:
 @dataclass(frozen=True, kw_only=True)
 class TrainRuntime(Runtime):
     """`checkpoints` are the steps after which a checkpoint is published, as the stage `at_step`. `location` is where
-    the prompts or problems are."""
+    the prompts or problems are. `takes_fewer`: it trains on all rows where there are fewer than it takes, in place of
+    an error."""
 
     resources: TrainResources
     checkpoints: tuple[int, ...] = ()
     kl_every_steps: int = 0
     location: str | None = None
+    takes_fewer: bool = False
 
     @property
     def one_process(self) -> bool:
@@ -100,12 +102,19 @@ class TrainRuntime(Runtime):
         return self.resources.workers == 1 and not self.resources.zero
 
 
-def stage(study: Study, recipe: Train, seed: int, inputs: Mapping[str, Stage], rows: int | None = None) -> Stage:
+def stage(
+    study: Study,
+    recipe: Train,
+    seed: int,
+    inputs: Mapping[str, Stage],
+    rows: int | None = None,
+    takes_fewer: bool = False,
+) -> Stage:
     """A student trained by a recipe. The objective decides what it learns from.
 
     `inputs`: `base`; `start`, an adapter or a checkpoint trained from it, to train further; `data`, if the objective
     learns from given completions; `prompts`, a data set whose prompts it takes; `teacher`, if it compares with one.
-    `rows` takes that many examples, in an order drawn from the seed.
+    `rows` takes that many examples, in an order drawn from the seed, or all with `takes_fewer` where there are fewer.
     """
     if recipe.tuning == "full" and study.dtype == "float16":
         raise ValueError("dtype: full weights are not trained in float16, which loses small gradients; use bfloat16")
@@ -128,7 +137,8 @@ def stage(study: Study, recipe: Train, seed: int, inputs: Mapping[str, Stage], r
     settings = TrainStageSettings(
         train=_train_settings(recipe, seed, study.dtype), examples=examples, sampling=_sampling(study, recipe)
     )
-    return Stage("train", VERSION, _name(recipe, seed, inputs, rows), settings, inputs, _runtime(study, recipe, inputs))
+    runtime = _runtime(study, recipe, inputs, takes_fewer)
+    return Stage("train", VERSION, _name(recipe, seed, inputs, rows), settings, inputs, runtime)
 
 
 def at_step(training: Stage, step: int) -> Stage:
@@ -186,7 +196,7 @@ def _sampling(study: Study, recipe: Train) -> RolloutSampling | None:
     )
 
 
-def _runtime(study: Study, recipe: Train, inputs: Mapping[str, Stage]) -> TrainRuntime:
+def _runtime(study: Study, recipe: Train, inputs: Mapping[str, Stage], takes_fewer: bool) -> TrainRuntime:
     resources = study.resources.train
     declared = {"prompts": study.prompts, "problems": study.rl_problems}.get(recipe.traits.data)
     runtime = TrainRuntime(
@@ -194,6 +204,7 @@ def _runtime(study: Study, recipe: Train, inputs: Mapping[str, Stage]) -> TrainR
         checkpoints=tuple(recipe.checkpoints),
         kl_every_steps=recipe.kl_every_steps,
         location=declared.source if declared is not None else None,
+        takes_fewer=takes_fewer,
         retries=study.resources.retries,
         engine=inputs["base"].runtime.engine,
         cpus=resources.cpus,

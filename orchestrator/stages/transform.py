@@ -70,6 +70,16 @@ def _first(data: Stage) -> Stage:
     return data
 
 
+def complete_rows(data: Stage, facts: Mapping[str, Any]) -> int:
+    """How many training rows a finished stage has (see `rows_of`), by the facts of its record.
+
+    It is never more than `rows_of` reads: a completion that is truncated and has failed counts in both facts.
+    """
+    if data.kind != "sample":
+        return facts["n"]
+    return round(facts["n"] * (1 - facts["truncated"])) - facts.get("failed", 0)
+
+
 def run(context: StageContext) -> dict[str, Any]:
     rows: RowSet = context.stage.runtime.apply(context, **context.stage.settings.options)
     if not rows.kept:

@@ -3,6 +3,7 @@
 from functools import cache
 from pathlib import Path
 
+from evaluators.imports import IMPORTS
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store, sha256_file
 
@@ -50,9 +51,10 @@ def checkpoint_of(store: Store, address: str, path: str | None) -> str:
     assert record is not None, f"{address} is not in the store"
     settings = record["identity"]["settings"]
     if "hub" in settings:
-        import huggingface_hub
+        with IMPORTS:
+            from huggingface_hub import snapshot_download
 
-        return huggingface_hub.snapshot_download(settings["hub"], revision=record["facts"]["commit"])
+        return snapshot_download(settings["hub"], revision=record["facts"]["commit"])
     if path is None:
         return str(store.folder(address, record))
     if folder_checksums(Path(path)) != settings["sha256"]:

@@ -6,6 +6,7 @@
     <root>/<kind>/<name>-<hash>/partial/...      partial results of unfinished attempts (partial.py)
     <root>/<kind>/<name>-<hash>/state-<n>-<k>/.. states from which a training resumes; the last one counts (partial.py)
     <root>/<kind>/<name>-<hash>/temporary-<n>/.. weights with which engines generate during a training (temporary.py)
+    <root>/<kind>/<name>-<hash>/failure.txt      why the last attempt failed, for reports
     <root>/tracking/...                          the store's id in MLflow, and leases of what is being logged
 
 Everything but the record and its attempt is removed when the stage is finished. Two attempts never share a folder, so a
@@ -25,9 +26,10 @@ from typing import Any
 
 from orchestrator.store.files import Files, StoreError, sync
 from orchestrator.store.stage import Stage
+from orchestrator.study.load import without_secrets
 from trainers.scratch import new_scratch_folder, scratch_folder
 
-RECORD, COMPLETE = "record.json", "complete"
+RECORD, COMPLETE, FAILURE = "record.json", "complete", "failure.txt"
 LEASES = ("lease-", "queue-")  # beginnings of names; whoever holds one removes it
 READERS = 16  # threads that read records of a remote store
 log = logging.getLogger(__name__)
@@ -77,6 +79,18 @@ class Store(Files):
         """All records of one kind, by address."""
         addresses = (f"{kind}/{name}" for name in self.names(kind))
         return {address: record for address in addresses if (record := self.read_record(address)) is not None}
+
+    def write_failure(self, stage: Stage, reason: str) -> None:
+        """Keep the reason for which the last attempt failed. A store that cannot be written does not hide it."""
+        try:
+            self.overwrite(f"{stage.address}/{FAILURE}", reason.replace(self.uri, without_secrets(self.uri)).encode())
+        except Exception as error:  # noqa: BLE001  # Each kind of store has its own errors.
+            log.warning("%s/%s: reports will not say why it failed (%s): %s", self.uri, stage.address, error, reason)
+
+    def failure(self, address: str) -> str | None:
+        """The reason for which the last attempt failed; None where none has failed, or the stage is finished."""
+        reason = self.read(f"{address}/{FAILURE}")
+        return None if reason is None else reason.decode(errors="replace")
 
     def new_folder(self, stage: Stage, attempt: str) -> Path:
         """An empty local folder for an attempt's files; with a remote store they are uploaded by `publish`."""

@@ -84,6 +84,11 @@ class GradedBenchmark(Benchmark):
         "mean",
         description="the score of an example from its completions: mean (avg@n), majority, majority@k or pass@k",
     )
+    skip_unreadable: bool = Field(
+        False,
+        description="leave out examples whose gold answer math-verify cannot parse, and name them, in place of an "
+        "error; they are sampled and not graded",
+    )
 
     @property
     def longest(self) -> int:

@@ -1,6 +1,6 @@
 """The recoveries of a study, as its file declares them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -28,6 +28,11 @@ class Recovery(WithOptions):
     )
     budgets: list[Annotated[int, Field(gt=0)]] = Field(
         min_length=1, description="how much of it, each from the same student: samples or steps, by its kind"
+    )
+    too_few_samples: Literal["skip", "shrink"] = Field(
+        "skip",
+        description="what becomes of a budget of more samples than are complete (neither truncated nor failed): skip "
+        "leaves it out, shrink takes all that there are, for the smallest of such budgets",
     )
     search: Search | None = Field(None, description="bisect the budgets instead of evaluating all of them")
 

@@ -43,14 +43,15 @@ def read_chats(context: StageContext) -> list[Chat]:
                 chats = data.read_prompts(examples.prompts, runtime.location, context.store)
         case _:
             chats = [row.chat for row in rows_of(context.folder("data"))]
-    return choose(chats, settings.examples.rows, settings.train.seed)
+    return choose(chats, settings.examples.rows, settings.train.seed, runtime.takes_fewer)
 
 
-def choose(chats: list[Chat], rows: int | None, seed: int) -> list[Chat]:
-    """That many of the chats, in an order drawn from the seed. Raises ValueError where there are fewer."""
+def choose(chats: list[Chat], rows: int | None, seed: int, takes_fewer: bool = False) -> list[Chat]:
+    """That many of the chats, in an order drawn from the seed. Where there are fewer: all with `takes_fewer`, and else
+    it raises ValueError."""
     if rows is None:
         return chats
-    if rows > len(chats):
+    if rows > len(chats) and not takes_fewer:
         raise ValueError(
             f"a budget of {rows} samples needs more than the {len(chats)} answers that are neither truncated nor failed"
         )

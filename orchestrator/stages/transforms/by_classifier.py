@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from string import Formatter
 
 from evaluators.benchmarks import BENCHMARKS
+from evaluators.imports import IMPORTS
 from orchestrator.stages.data import ExampleData, read_examples
 from orchestrator.stages.transform import rows_of
 from orchestrator.stages.transforms import RowSet
@@ -47,11 +48,12 @@ def classify(prompts: Sequence[str], problems: Sequence[str], recall: float) -> 
 
     Raises ValueError for fewer than FOLDS prompts or problems.
     """
-    import numpy as np
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    from sklearn.pipeline import make_pipeline
+    with IMPORTS:
+        import numpy as np
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
+        from sklearn.pipeline import make_pipeline
 
     if min(len(prompts), len(problems)) < FOLDS:
         raise ValueError(

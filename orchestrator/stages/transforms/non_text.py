@@ -5,7 +5,8 @@
 - `tokens`: whole words of the student's vocabulary, drawn uniformly.
 
 Input: `model`, the student, for its tokenizer. A stream is stored as text and tokenized again for training. So random
-tokens are drawn from those that follow a blank and that tokenize to themselves. The record has the share that did.
+tokens are drawn from those that follow a blank and that tokenize to themselves. The record has the share that did, of
+those after the first of a stream: without a blank before it, a byte-level tokenizer has other tokens for a word.
 """
 
 import random
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from string import ascii_lowercase
 
 from evaluators.engines.generations import content_ids
+from evaluators.imports import IMPORTS
 from orchestrator.stages.transforms import Row, RowSet
 from orchestrator.store.context import StageContext
 
@@ -21,9 +23,11 @@ BLANKS = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOC
 
 
 def apply(context: StageContext, text: str, n: int, length: int, seed: int) -> RowSet:
-    from transformers import AutoTokenizer
+    checkpoint = context.checkpoint("model")
+    with IMPORTS:
+        from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(context.checkpoint("model"))
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint)  # It imports the classes of this tokenizer.
     return streams(tokenizer, text, n, length, seed)
 
 
@@ -43,8 +47,10 @@ def streams(tokenizer, text: str, n: int, length: int, seed: int) -> RowSet:
         ids = tokenizer(" ".join(pieces), add_special_tokens=False).input_ids[:length]
         texts.append(tokenizer.decode(ids).strip())
         if words:
-            drawn += length
-            unchanged += sum(words[one] == id for one, id in zip(pieces, ids, strict=False))
+            first = len(tokenizer(pieces[0], add_special_tokens=False).input_ids)
+            after = list(zip(pieces[1:], ids[first:], strict=False))
+            drawn += len(after)
+            unchanged += sum(words[one] == id for one, id in after)
     ids = content_ids(texts)
     rows = [Row(id, [{"role": "assistant", "content": one}]) for id, one in zip(ids, texts, strict=True)]
     return RowSet(rows, facts={"words": len(words), "unchanged": unchanged / drawn} if words else {})

@@ -55,7 +55,17 @@ def test_a_student_that_lost_nothing_has_budget_0():
     found = recovery_budget(ALL, [{0: correct(199)}] * 2, 0.95)
     assert (str(found.value), str(found.low), str(found.high)) == ("0", "0", "0")
     assert found.brackets == [Bracket(None, 0)] * 2
-    assert str(recovery_budget(np.zeros(N), [{0: np.zeros(N)}], 0.95).value) == "0"
+
+
+def test_a_base_student_with_a_score_of_0_has_no_budget():
+    assert recovery_budget(np.zeros(N), [{0: np.zeros(N), 32: correct(3)}], 0.95) is None
+
+
+def test_draws_in_which_the_base_student_has_nothing_right_do_not_count():
+    # It has one right answer, which a third of all draws leave out, and the student has lost it until 32.
+    found = recovery_budget(correct(1), [{0: np.zeros(N), 32: correct(1)}], 0.95)
+    assert found.low == found.value == found.high
+    assert found.value.value == pytest.approx(33**0.95 - 1)
 
 
 def test_a_student_close_to_the_threshold_has_a_wide_interval():

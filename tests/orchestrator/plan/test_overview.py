@@ -1,13 +1,16 @@
 """What `offmodel plan` prints and refuses."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
 from evaluators import benchmarks
+from orchestrator.plan.build import build_plan
 from orchestrator.stages import data
+from orchestrator.store.store import Store
 
 DISTIL = "conditions.x={kind: off_model, train: {objective: on_policy_distillation}}"
 RL = "recoveries.own={kind: grpo, conditions: [off-model], budgets: [1]}"
@@ -18,6 +21,26 @@ AT_BUDGET = (
     "hypotheses=[{claim: c, expected: higher, versus: off-model, "
     "compare: {condition: off-model, benchmark: maths, budget: 4}}]"
 )
+
+
+def test_examples_that_are_skipped_are_counted_and_named(planned, tmp_path):
+    answers = ["1", *[""] * 7]
+    rows = [{"problem": f"{i}?", "answer": answer, "unique_id": f"row-{i}"} for i, answer in enumerate(answers)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    benchmark = f"benchmarks.maths={{kind: math500, source: {tmp_path / 'rows.jsonl'}, n: all, max_tokens: 8}}"
+    status, printed = planned(benchmark)
+    assert (status, "skip_unreadable: true" in printed) == (2, True)
+    status, printed = planned(benchmark, "benchmarks.maths.skip_unreadable=true")
+    (note,) = (line for line in printed.splitlines() if "are skipped" in line)
+    assert (status, note.startswith("Note: benchmarks.maths: 7 of 8 examples are skipped: row 'row-")) == (0, True)
+    assert (note.count("row-"), note.endswith("; and 2 more.")) == (5, True)
+
+
+def test_a_budget_that_has_too_few_samples_is_noted_once_they_exist(planned, small, publish):
+    plan = build_plan(small())
+    assert "is skipped" not in planned()[1]
+    publish(Store(plan.study.store), plan.trials[0].points[-1].student.inputs["data"], {}, n=20, truncated=0.7)
+    assert planned()[1].count("Note: recoveries.own: budget 8 is skipped, since only 6 samples are complete") == 1
 
 
 @pytest.mark.parametrize(

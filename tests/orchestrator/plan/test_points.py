@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.plan.build import build_plan
-from orchestrator.plan.points import completed_points
+from orchestrator.plan.points import completed_points, points_to_run, progress_of
 from orchestrator.plan.workload import most_to_run
 
 SEARCH = ["recoveries.own.search={benchmark: maths, recovered: 0.9}", "recoveries.own.budgets=[16, 4, 8]"]
@@ -125,3 +125,82 @@ def test_a_search_among_checkpoints_of_grpo_needs_the_whole_training(small):
     searched = build_plan(small(*ONE, problems, grpo, SEARCH[0]))
     # Budgets 2 and 1: with the whole training, which leaves them on its way, but not with its own evaluations.
     assert most_to_run(plan, {}) - most_to_run(searched, {}) == 2 * 2
+
+
+def with_samples(trial, records: dict, n: int, truncated: float = 0.0, **more) -> dict:
+    """The records with those of the base student's samples of the training prompts."""
+    data = next(point.student.inputs["data"] for point in trial.points if point.budget)
+    return {**records, data: {"facts": {"n": n, "truncated": truncated, **more}}}
+
+
+@pytest.mark.parametrize(
+    ("how", "complete", "run", "short"),
+    [
+        ("skip", 16, [4, 8, 16], []),
+        ("skip", 15, [4, 8], [(16, False)]),
+        ("skip", 7, [4], [(8, False), (16, False)]),
+        ("skip", 0, [], [(4, False), (8, False), (16, False)]),
+        ("shrink", 16, [4, 8, 16], []),
+        ("shrink", 15, [4, 8, 15], [(16, True)]),
+        ("shrink", 7, [4, 7], [(8, True), (16, False)]),
+        ("shrink", 8, [4, 8], [(16, False)]),  # It would be the same as 8.
+        ("shrink", 0, [], [(4, False), (8, False), (16, False)]),
+    ],
+)
+def test_a_budget_of_more_samples_than_are_complete_is_skipped_or_shrunk(small, how, complete, run, short):
+    study, trial = off_model(small("recoveries.own.budgets=[16, 4, 8]", f"recoveries.own.too_few_samples={how}"))
+    records = with_samples(trial, records_of(trial, {0: 0.8, 4: 0.8, 8: 0.8, 16: 0.8}), complete)
+    progress = progress_of(trial, study, records)
+    assert (progress.complete, budgets(progress.finished)) == (True, [0, *run])
+    assert [(one.budget, one.shrunk) for one in progress.short] == short
+    assert {one.complete for one in progress.short} <= {complete}
+
+
+def test_truncated_and_failed_samples_are_not_complete(small):
+    study, trial = off_model(small("recoveries.own.budgets=[4, 8]"))
+    records = with_samples(trial, records_of(trial, {0: 0.8, 4: 0.8}), 20, truncated=0.6, failed=1)
+    (short,) = progress_of(trial, study, records).short
+    assert (short.budget, short.complete) == (8, 7)
+    assert str(short) == (
+        "recoveries.own: budget 8 is skipped, since only 7 samples are complete (neither truncated nor failed)"
+    )
+
+
+def test_short_budgets_are_known_before_the_first_budget_runs(small):
+    study, trial = off_model(small("recoveries.own.budgets=[4, 8, 16]"))
+    records = with_samples(trial, {}, 7)
+    asked = []
+
+    def facts(stage):
+        """As in a run, in which each stage is finished when its facts are asked for."""
+        asked.append(stage.kind)
+        return records.get(stage, record(0.5))["facts"]
+
+    order = [one.budget for one in points_to_run(trial, study, facts)]
+    assert order == [0, 8, 16, 4]
+    assert asked == ["sample"] * 3
+
+
+def test_a_search_goes_by_the_budgets_that_there_are_samples_for(searching):
+    study, trial = searching
+    records = with_samples(trial, records_of(trial, {0: 0.1, 4: 0.2, 8: 0.3}), 9)
+    assert budgets(completed_points(trial, study, records)) == [0, 4, 8]
+    assert [one.budget for one in progress_of(trial, study, records).short] == [16]
+
+
+def test_a_search_that_needs_no_budget_asks_for_no_samples(searching):
+    study, trial = searching
+    records, asked = records_of(trial, {0: 0.8}), []
+
+    def facts(stage):
+        asked.append(stage.kind)
+        return records[stage]["facts"]
+
+    assert [one.budget for one in points_to_run(trial, study, facts)] == [0]
+    assert set(asked) == {"evaluate"}
+
+
+def test_steps_of_rl_are_not_samples(small):
+    problems = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
+    study, trial = off_model(small(problems, "recoveries.own={kind: grpo, conditions: [off-model], budgets: [2, 400]}"))
+    assert progress_of(trial, study, records_of(trial, {0: 0.8, 2: 0.8, 400: 0.8})).short == []

@@ -1,5 +1,7 @@
 """The panels of a pair's figure, from hand-made measurements."""
 
+from dataclasses import fields
+
 import pytest
 
 from evaluators.analysis.statistics import Interval
@@ -32,9 +34,8 @@ def panels(*measurements: Measurement):
     by_measure: dict[str, list[Measurement]] = {}
     for one in measurements:
         by_measure.setdefault(one.measure, []).append(one)
-    results = Results(
-        measurements=by_measure, untrained=[], recovery_budgets=[], grids=[], hypotheses=[], unfinished=[], warnings=[]
-    )
+    empty: dict[str, list] = {field.name: [] for field in fields(Results)}
+    results = Results(**{**empty, "measurements": by_measure})
     return pair_figure(results, "student", "words", "maths", UNITS).axes
 
 

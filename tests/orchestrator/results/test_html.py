@@ -3,6 +3,7 @@
 import html
 import io
 import re
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -11,12 +12,17 @@ from rich.console import Console
 
 from evaluators.analysis.style import StyleShares
 from evaluators.engines.generations import to_jsonl
+from evaluators.evaluate import summary
 from orchestrator.plan.build import build_plan
 from orchestrator.results.report import FIGURE, PAGE, RESULTS, SCORES, write_report
 from orchestrator.results.tables import show_results
+from orchestrator.stages.evaluate import GRADES, SKIPPED
+from orchestrator.stages.sample import GENERATIONS
 from orchestrator.stages.style import SHARES
 from orchestrator.store.store import Store
-from tests.orchestrator.results.test_results import publish_evaluation
+from tests.orchestrator.results.test_results import answered, graded, publish_evaluation
+
+CHECKPOINTS = ["train={learning_rate: 1, max_steps: 30, checkpoints: [20, 10]}", "conditions={off-model: }"]
 
 
 @pytest.fixture
@@ -68,8 +74,63 @@ def test_names_are_shown_as_they_are(reported):
 
 def test_a_study_whose_first_seed_is_missing_says_so(reported):
     page, shown = reported([2], "conditions={off-model: }")
-    assert "Unfinished trials, which are not in this report: student.words.off-model.s1" in page
+    assert "1 of 2 trials are not finished." in page
+    for told in (page, shown):
+        assert "student.words.off-model.s1: not run yet" in told
     assert "off-model" in shown
+
+
+def test_examples_that_are_not_graded_are_named_and_completions_are_shown_with_their_own_grades(small, publish):
+    plan = build_plan(small("conditions={off-model: }", "recoveries={}", "seeds=[1]", "pairs.teachers=[words]"))
+    store = Store(plan.study.store)
+    for stage in set(plan.trials[0].stages()):
+        own = answered("+-+-")
+        texts = [replace(one, prompt=[{"role": "user", "content": f"problem {one.id}"}]) for one in own]
+        left = graded("+-+-")[1:]  # The first example is skipped.
+        facts = {**summary(own[1:], left), "figures": {}, "skipped": 1}
+        publish(store, stage.inputs["generations"], {GENERATIONS: to_jsonl(texts).encode()})
+        files = {GRADES: to_jsonl(left).encode(), SKIPPED: b'["row 0: its <gold> answer"]'}
+        publish(store, stage, files, **facts)
+    report, console = write_report(plan, store), Console(file=io.StringIO(), width=200)
+    show_results(console, plan.study, report.results)
+    assert "maths: 1 of 4 examples are skipped: row 0: its <gold> answer" in console.file.getvalue()
+    page = report.files[PAGE].decode()
+    assert "maths: 1 of 4 examples are not graded" in page
+    assert "row 0: its &lt;gold&gt; answer" in page
+    assert [(one.benchmark, one.n) for one in report.results.skipped] == [("maths", 4), ("facts", 4)]
+    transcripts = page[page.index("<h2>Completions</h2>") :]
+    assert re.findall(r"problem (\d)</b></p>.*?answer (right|wrong)", transcripts) == [
+        ("1", "wrong"),
+        ("2", "right"),
+        ("3", "wrong"),
+    ]
+
+
+def test_a_score_of_0_has_no_recovery_budget(small, publish):
+    plan = build_plan(small("conditions={off-model: }", "seeds=[1]", "pairs.teachers=[words]"))
+    store = Store(plan.study.store)
+    for stage in set(plan.trials[0].stages()):
+        publish_evaluation(publish, store, stage, "----")
+    report, console = write_report(plan, store), Console(file=io.StringIO(), width=200)
+    show_results(console, plan.study, report.results)
+    told = "95 % of the untrained maths score, student / words: off-model, then own, has none, since that score is 0"
+    assert told in console.file.getvalue()
+    assert "none: the untrained score is 0" in report.files[PAGE].decode()
+
+
+def test_a_report_of_checkpoints_alone_and_of_budgets_alone(small, publish):
+    recovery = "recoveries.own={kind: on_model_sft, conditions: [off-model], budgets: [4]}"
+    for done in ("step", "budget"):
+        plan = build_plan(small(*CHECKPOINTS, recovery, "seeds=[1]", "pairs.teachers=[words]", f"name={done}"))
+        store = Store(f"{plan.study.store}-{done}")
+        (trial,) = plan.trials
+        points = [point for point in trial.points if getattr(point, done)]
+        scores = [trial.untrained_scores, *(point.scores for point in points)]
+        for stage in {stage for each in scores for stage in each.values()}:
+            publish_evaluation(publish, store, stage, "+-+-")
+        report = write_report(plan, store)
+        assert {getattr(one.point, done) for one in report.results.scores} == {getattr(one, done) for one in points}
+        assert "<svg" in report.files[PAGE].decode()
 
 
 def test_a_benchmark_on_which_no_condition_is_evaluated(reported):
@@ -81,9 +142,6 @@ def test_a_benchmark_on_which_no_condition_is_evaluated(reported):
 def test_a_study_of_which_nothing_is_done(reported):
     page, _ = reported([], "conditions={off-model: }")
     assert "student.words.off-model.s2" in page
-
-
-CHECKPOINTS = ["train={learning_rate: 1, max_steps: 30, checkpoints: [20, 10]}", "conditions={off-model: }"]
 
 
 def test_checkpoints_are_in_the_tables_and_not_in_the_headlines(reported):

@@ -131,7 +131,7 @@ def tested(small, publish, tmp_path):
     """Tests the hypotheses of a study whose evaluations are these letters, by condition, budget and seed."""
     stores = (f"store={tmp_path / str(number)}" for number in itertools.count())
 
-    def act(given: dict, *overrides: str) -> list[HypothesisResult]:
+    def act(given: dict, *overrides: str, samples: int | None = None) -> list[HypothesisResult]:
         conditions = "conditions={off-model: , on-model: }"
         study = small(
             conditions,
@@ -158,6 +158,8 @@ def tested(small, publish, tmp_path):
         for stage, each in letters.items():
             publish_evaluation(publish, store, stage, each)
         for stage in plan.stages:
+            if stage.kind == "sample" and stage.runtime.benchmark is None and samples is not None:
+                publish(store, stage, {}, n=samples, truncated=0.0)
             if stage.kind == "logprobs":
                 nats = 3.0 if "off-model" in stage.name or "words" in stage.name else 1.0
                 rows = [CompletionLogprobs(str(i), {"all": -nats * 3 - i / 10}, {"all": 3}) for i in range(9)]
@@ -216,11 +218,14 @@ def test_the_higher_half_of_the_levels_against_the_lower(tested):
     assert (found.outcome, found.effect.value) == (hypotheses.INCONCLUSIVE, 0)
 
 
-def test_points_of_unfinished_trials_are_not_measured(tested):
+def test_a_point_that_all_seeds_have_finished_is_measured_although_a_trial_has_not(tested):
     given = {("off-model", 0): "-" * 20, ("off-model", 4, 1): "+" * 20}
     (found,) = tested(given, hypothesis())
+    assert (found.outcome, found.effect.value) == (hypotheses.SUPPORTED, -1)
+    text = "compare: {condition: off-model, budget: 4, benchmark: maths}, expected: higher"
+    (found,) = tested(given, hypothesis(text))
     assert (found.outcome, found.effect) == (hypotheses.NOT_MEASURED, None)
-    assert found.note == "student.words.off-model.own.s2 has not finished"
+    assert found.note == "student.words.off-model.own.s2 has not finished it"
 
 
 def test_a_budget_that_a_search_did_not_run_is_not_measured(tested):
@@ -232,6 +237,17 @@ def test_a_budget_that_a_search_did_not_run_is_not_measured(tested):
         hypothesis(text),
     )
     assert (found.outcome, "its search did not come to it" in found.note) == (hypotheses.NOT_MEASURED, True)
+
+
+BOTH = "recoveries.own={kind: on_model_sft, conditions: [off-model], budgets: [4, 8], too_few_samples: %s}"
+
+
+@pytest.mark.parametrize(("how", "outcome"), [("skip", hypotheses.NOT_MEASURED), ("shrink", hypotheses.SUPPORTED)])
+def test_a_hypothesis_on_a_short_budget(tested, how, outcome):
+    text = "compare: {condition: off-model, budget: 8, benchmark: maths}, versus: off-model, expected: higher"
+    found = tested({**DONE, ("off-model", 8): "+" * 20}, BOTH % how, hypothesis(text), samples=5)[0]
+    assert found.outcome == outcome
+    assert ("only 5 samples are complete" in found.note) == (how == "skip")
 
 
 def test_perplexity_and_kl_are_in_nats_a_token(tested):

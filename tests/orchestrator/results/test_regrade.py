@@ -1,5 +1,7 @@
 """Stored completions graded again."""
 
+import json
+
 import pytest
 
 from evaluators.benchmarks import BENCHMARKS
@@ -15,6 +17,19 @@ from orchestrator.stages.sample import GENERATIONS
 from orchestrator.store.store import Store
 
 
+def answers(rows: list[dict]) -> list[generations.Generation]:
+    """All with 4."""
+    return [
+        generations.Generation(
+            id=id,
+            prompt=[],
+            prompt_token_ids=(1,),
+            completions=(Completion(token_ids=(1,), text="\\boxed{4}", truncated=False),),
+        )
+        for id in example_ids("math500", rows)
+    ]
+
+
 @pytest.fixture
 def answered(small, publish):
     """A study of which the original student has answered, all with 4, and a function that grades what it said."""
@@ -26,16 +41,7 @@ def answered(small, publish):
 
     stage = stage_of(build_plan(study))
     rows = load_examples(study.benchmarks["maths"])
-    answers = [
-        generations.Generation(
-            id=id,
-            prompt=[],
-            prompt_token_ids=(1,),
-            completions=(Completion(token_ids=(1,), text="\\boxed{4}", truncated=False),),
-        )
-        for id in example_ids("math500", rows)
-    ]
-    publish(store, stage.inputs["generations"], {GENERATIONS: generations.to_jsonl(answers).encode()})
+    publish(store, stage.inputs["generations"], {GENERATIONS: generations.to_jsonl(answers(rows)).encode()})
     return study, store, lambda: perform(stage_of(build_plan(study)), store, "test")
 
 
@@ -54,8 +60,8 @@ def test_another_version_of_a_grader_is_compared_with_the_newest_grades(answered
         BENCHMARKS.module("math500"), "grade", lambda row, text: Verdict(score=1.0, parsed=True, answer="4")
     )
     (one,) = regrade(build_plan(study), store)
-    was_right = {before.score for before, _ in one.changed}
-    assert {now.score for _, now in one.changed} == {1.0}
+    was_right = {before.score for _, before, _ in one.changed}
+    assert {now.score for _, _, now in one.changed} == {1.0}
     assert was_right == {0.0}
     assert store.record(one.stage) is None, "nothing is stored"
     grade()
@@ -71,7 +77,26 @@ def test_verdicts_that_differ_with_the_same_score_are_changes(answered, monkeypa
     monkeypatch.setattr(BENCHMARKS.module("math500"), "grade", noted)
     (one,) = regrade(build_plan(study), store)
     assert len(one.changed) == 5
-    assert all(a.score == b.score for a, b in one.changed)
+    assert all(a.score == b.score for _, a, b in one.changed)
+
+
+def test_an_example_whose_gold_answer_can_be_read_now_is_a_change(small, publish, tmp_path, monkeypatch):
+    rows = [{"problem": f"{i}?", "answer": answer} for i, answer in enumerate(("4", "\\frac{", "5"))]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    overrides = ["conditions={off-model: }", "recoveries={}", "seeds=[1]", "benchmarks.maths.n=all"]
+    study = small(
+        *overrides, f"benchmarks.maths.source={tmp_path / 'rows.jsonl'}", "benchmarks.maths.skip_unreadable=true"
+    )
+    stage, store = build_plan(study).trials[0].untrained_scores["maths"], Store(study.store)
+    rows = load_examples(study.benchmarks["maths"])
+    publish(store, stage.inputs["generations"], {GENERATIONS: generations.to_jsonl(answers(rows)).encode()})
+    perform(stage, store, "test")
+    (same,) = regrade(build_plan(study), store)
+    assert (same.n, same.changed) == (2, [])
+    monkeypatch.setattr(BENCHMARKS.module("math500"), "check", lambda row: None)
+    (one,) = regrade(build_plan(study), store)
+    ((id, before, now),) = one.changed
+    assert (one.n, before, now.id, id in example_ids("math500", rows)) == (3, None, id, True)
 
 
 def test_completions_without_stored_grades_are_reported(answered):

@@ -13,7 +13,7 @@ from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
 from orchestrator.results.read import read_results
-from orchestrator.results.tables import show_results
+from orchestrator.results.tables import score_lines, show_results
 from orchestrator.stages.evaluate import GRADES
 from orchestrator.stages.logprobs import LOGPROBS
 from orchestrator.stages.sample import GENERATIONS
@@ -133,6 +133,14 @@ def test_requests_that_failed_are_shown_as_a_share(read, small):
     assert "At most 25.0% of a model's requests failed, and count as wrong." in console.export_text()
 
 
+def test_a_model_with_two_names_is_listed_once(read):
+    results = read(ALL_RIGHT, "models.twin=organism:steps", "pairs=[{student: student, teacher: twin}]")
+    shown = [(one.model, one.benchmark) for one in results.untrained]
+    assert shown == [("student, twin", "maths"), ("student, twin", "facts")]
+    _, lines = score_lines(results)
+    assert [names[0] for names, _ in lines if names[1] == "untrained"] == ["student, twin"]
+
+
 def test_untrained_models_are_listed_once(read):
     results = read(ALL_RIGHT)
     shown = [(one.model, one.benchmark, one.value.value) for one in results.untrained]
@@ -144,11 +152,106 @@ def test_untrained_models_are_listed_once(read):
     ]
 
 
-def test_an_unfinished_trial_is_listed_and_left_out(read):
+def test_the_finished_points_of_an_unfinished_trial_are_in_the_results_and_the_others_are_named(read):
     results = read({(1, 0): "+---", (2, 0): "----", (1, 4): "++++"})
     assert results.unfinished == ["student.words.off-model.own.s2"]
-    assert {tuple(row.seeds) for row in results.scores} == {(1,)}
-    assert results.scores[0].value.value == pytest.approx(1 / 4)
+    assert [(row.point.budget, row.seeds) for row in results.scores if row.benchmark == "maths"] == [
+        (0, [1, 2]),
+        (4, [1]),
+    ]
+    assert results.scores[0].value.value == pytest.approx(1 / 8)
+    (missing,) = results.missing
+    assert (missing.trial, missing.what, missing.reason) == (
+        "student.words.off-model.own.s2",
+        "off-model, then 4 own",
+        "",
+    )
+    (budget,) = results.recovery_budgets
+    assert budget.seeds == [1]
+
+
+def test_a_seed_that_has_run_some_budgets_counts_for_the_recovery_budget(read):
+    given = {(seed, budget): "+---" for seed in (1, 2) for budget in (0, 4)} | {(2, 8): "++++"}
+    (budget,) = read(given, "recoveries.own.budgets=[4, 8]").recovery_budgets
+    assert (budget.seeds, [one.reaches for one in budget.budget.brackets]) == ([1, 2], [None, 8])
+
+
+def test_a_point_without_the_untrained_student_is_not_finished_and_one_without_the_teacher_is(small, publish):
+    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "recoveries={}", "seeds=[1]"))
+    store, (trial,) = Store(plan.study.store), plan.trials
+    for stage in (*trial.untrained_scores.values(), *trial.points[0].scores.values()):
+        publish_evaluation(publish, store, stage, "++--")
+    (maths, _) = (results := read_results(plan, StageReader(store, store.records(plan.stages)))).scores
+    assert (maths.value.value, maths.untrained, maths.teacher) == (0.5, 0.5, None)
+    assert [one.what for one in results.missing] == ["untrained words on maths", "untrained words on facts"]
+    records = store.records(plan.stages)
+    del records[trial.untrained_scores["facts"]]
+    results = read_results(plan, StageReader(store, records))
+    assert (results.scores, "off-model" in [one.what for one in results.missing]) == ([], True)
+
+
+def test_a_failure_is_the_reason_for_what_its_trial_lacks(small, publish):
+    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]"))
+    store, (trial,) = Store(plan.study.store), plan.trials
+    before, four, _ = trial.points
+    for stage in (*trial.untrained_scores.values(), *trial.teacher_scores.values(), *before.scores.values()):
+        publish_evaluation(publish, store, stage, "++--")
+    for stage in four.student.inputs.values():
+        publish(store, stage, {}, n=20, truncated=0.0)
+    store.write_failure(four.student, "ValueError: too few rows")
+    results = read_results(plan, StageReader(store, store.records(plan.stages)))
+    reason = f"{four.student.address}: ValueError: too few rows"
+    assert [(one.what, one.reason) for one in results.missing] == [
+        ("off-model, then 4 own", reason),
+        ("off-model, then 8 own", reason),
+    ]
+    assert [row.point.budget for row in results.scores] == [0, 0]
+    console = Console(record=True, width=80, file=io.StringIO())
+    show_results(console, plan.study, results)
+    lines = [line for line in console.export_text().splitlines() if line.startswith("missing:")]
+    assert lines == [
+        f"missing: student.words.off-model.own.s1 (off-model, then 4 own; off-model, then 8 own): {reason}"
+    ]
+
+
+@pytest.mark.parametrize(("how", "points"), [("skip", [0, 4]), ("shrink", [0, 4, 6])])
+def test_short_budgets_are_named_and_lose_no_other_point(small, publish, how, points):
+    how_to = f"recoveries.own.too_few_samples={how}"
+    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", how_to))
+    store = Store(plan.study.store)
+    publish(store, plan.trials[0].points[-1].student.inputs["data"], {}, n=20, truncated=0.7)
+    scores = set()
+    for trial in plan.trials:
+        scores |= {*trial.untrained_scores.values(), *trial.teacher_scores.values()}
+        run = trial.points if how == "shrink" else trial.points[:-1]
+        scores |= {stage for point in run for stage in point.scores.values()}
+    for stage in scores:
+        publish_evaluation(publish, store, stage, "++--")
+    results = read_results(plan, StageReader(store, store.records(plan.stages)))
+    assert (results.unfinished, results.missing) == ([], [])
+    assert [row.point.budget for row in results.scores if row.benchmark == "maths"] == points
+    assert [(one.trial, one.budget, one.complete, one.shrunk) for one in results.short_budgets] == [
+        (trial.key, 8, 6, how == "shrink") for trial in plan.trials
+    ]
+    console = Console(record=True, width=80, file=io.StringIO())
+    show_results(console, plan.study, results)
+    done = {"skip": "skipped", "shrink": "shrunk to 6"}[how]
+    assert (
+        f"recoveries.own: budget 8 is {done}, since only 6 samples are complete (neither truncated nor failed): "
+        "student.words.off-model.own.s1, student.words.off-model.own.s2" in console.export_text()
+    )
+
+
+def test_a_checkpoint_lacks_what_its_training_failed_at(small, publish):
+    plan = build_plan(small("pairs.teachers=[words]", "recoveries={}", "seeds=[1]", "train.checkpoints=[2]"))
+    store, trial = Store(plan.study.store), plan.trials[0]
+    training = trial.points[-1].student
+    for stage in training.inputs.values():
+        publish(store, stage, {})
+    store.write_failure(training, "the loss is nan")
+    results = read_results(plan, StageReader(store, store.records(plan.stages)))
+    reasons = {one.what: one.reason for one in results.missing if one.trial == trial.key}
+    assert reasons["off-model at step 2"] == reasons["off-model"] == f"{training.address}: the loss is nan"
 
 
 def test_a_study_without_finished_trials_has_no_results(read):

@@ -18,7 +18,9 @@ from orchestrator.run.event_log import EventLog
 from orchestrator.run.summary import show_summary
 from orchestrator.run.tracking import Tracker
 from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store
 from perf import scale
+from tests.orchestrator.results.test_results import publish_evaluation
 
 STAGE = Stage("train", 1, "student", {})
 
@@ -45,12 +47,58 @@ def test_names_in_the_summary_are_not_markup(small, reported):
     event_log, out = EventLog(), io.StringIO()
     event_log.fail(STAGE, "one.[/b]", "[/i]")
     event_log.skip(STAGE, "two.[/b]", "")
-    report = SimpleNamespace(results=SimpleNamespace(unfinished=["one.[/b]", "three.[/b]"]))
+    report = SimpleNamespace(results=SimpleNamespace())
     outcome = Outcome(event_log.events(0) if reported else [], report, None, (0.0, 0.0))
     show_summary(Console(file=out, width=200), build_plan(small()), outcome, 0.0)
-    assert "three.[/b] not finished" in out.getvalue()
     assert ("one.[/b] failed: train/student" in out.getvalue()) is reported
     assert ("two.[/b] not run" in out.getvalue()) is reported
+
+
+def run_without_ray(plan, monkeypatch, during=lambda: None) -> tuple[Outcome, list[tuple], list[bool]]:
+    """The outcome of a run in which `during` takes the place of all trials, and what MLflow is given."""
+    logged: list[tuple] = []
+    reports: list[bool] = []
+    tracker = SimpleNamespace(
+        trial=lambda *given: logged.append(given), report=lambda files, complete: reports.append(complete)
+    )
+
+    def trials(*_):
+        during()
+        return [], None
+
+    monkeypatch.setattr(driver, "_run_trials", trials)
+    return driver.run_study(plan, None, tracker, None), logged, reports
+
+
+def test_a_trial_whose_last_budget_is_skipped_is_logged_as_finished(small, publish, monkeypatch):
+    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]"))
+    store, (trial,) = Store(plan.study.store), plan.trials
+
+    def during() -> None:
+        publish(store, trial.points[1].student.inputs["data"], {}, n=20, truncated=0.7)
+        done = [trial.untrained_scores, trial.teacher_scores, *(point.scores for point in trial.points[:2])]
+        for stage in {stage for scores in done for stage in scores.values()}:
+            publish_evaluation(publish, store, stage, "++--")
+
+    outcome, ((_, points, _, missing),), reports = run_without_ray(plan, monkeypatch, during)
+    assert ([point.budget for point in points], missing, reports) == ([0, 4], "", [True])
+    assert [one.budget for one in outcome.report.results.short_budgets] == [8]
+
+
+def test_a_trial_that_ends_at_a_late_point_is_logged_with_its_finished_points(small, publish, monkeypatch):
+    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]"))
+    store, (trial,) = Store(plan.study.store), plan.trials
+    before, four, _ = trial.points
+    for stage in (*trial.untrained_scores.values(), *trial.teacher_scores.values(), *before.scores.values()):
+        publish_evaluation(publish, store, stage, "++--")
+    for stage in four.student.inputs.values():
+        publish(store, stage, {}, n=20, truncated=0.0)
+    store.write_failure(four.student, "ValueError: no memory")
+    outcome, logged, reports = run_without_ray(plan, monkeypatch)
+    ((of, points, _, missing),) = logged
+    assert (of, points, reports) == (trial, [before], [False])
+    assert f"off-model, then 4 own: {four.student.address}: ValueError: no memory" in missing
+    assert len(outcome.report.files["scores.csv"].splitlines()) == 1 + len(before.scores)
 
 
 @pytest.mark.slow

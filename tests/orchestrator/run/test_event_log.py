@@ -24,6 +24,14 @@ def test_a_waiting_stage_says_for_what():
     assert (waiting.what, waiting.address, waiting.message) == ("waiting", STAGE.address, "2 CPU, 1 GPU")
 
 
+def test_what_several_trials_find_is_noted_once():
+    event_log = EventLog()
+    for trial in ("one", "two"):
+        event_log.note("budget 8 is skipped", trial)
+    (noted,) = event_log.events(0)
+    assert (noted.what, noted.trial, noted.message) == ("note", "one", "budget 8 is skipped")
+
+
 def test_events_are_read_from_an_index():
     event_log = EventLog()
     event_log.start(STAGE, "one")

@@ -15,6 +15,7 @@ from evaluators.benchmarks import mmlu
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.workload import cost_of
 from orchestrator.run.preflight import check
+from orchestrator.stages import data
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError
@@ -26,10 +27,10 @@ GRPO = ["train.objective={kind: grpo, num_generations: 3}", "recoveries={}"]
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, prompt: '{problem}', max_tokens: 8}"
 
 
-def preflight(study: Study) -> None:
-    """What the command `run` does before anything else."""
+def preflight(study: Study) -> list[str]:
+    """What the command `run` does before anything else; returns its notes."""
     plan, store = build_plan(study), Store(study.store)
-    check(plan, store, store.records(plan.stages))
+    return check(plan, store, store.records(plan.stages))
 
 
 def refused(study: Study) -> str:
@@ -331,6 +332,34 @@ def test_a_gold_answer_that_cannot_be_read(small, write):
     message = refused(small(f"benchmarks.maths.source={write('rows', rows)}", "benchmarks.maths.n=2"))
     assert "benchmarks.maths: " in message
     assert "'row-'" in message
+    assert (
+        "(1 of 2 rows have such a gold answer): correct it, or skip such examples with skip_unreadable: true" in message
+    )
+
+
+def test_gold_answers_that_cannot_be_read_are_skipped_where_a_study_says_so(small, write):
+    def study(*answers: str) -> Study:
+        rows = [{"problem": "x", "answer": answer, "unique_id": f"row-{i}"} for i, answer in enumerate(answers)]
+        source = f"benchmarks.maths.source={write('rows', rows)}"
+        return small(source, "benchmarks.maths.n=all", "benchmarks.maths.skip_unreadable=true")
+
+    (note,) = preflight(study("1", "\\frac{", "2", ""))
+    assert "Note: benchmarks.maths: 2 of 4 examples are skipped: row 'row-" in note
+    assert note.count("its gold answer") == 2
+    data.identity.cache_clear()
+    assert preflight(study("1", "2")) == [
+        "Note: benchmarks.maths.skip_unreadable has no effect: all gold answers can be read."
+    ]
+    data.identity.cache_clear()
+    assert "(2 of 2 rows have such a gold answer)" in refused(study("", " "))
+    data.identity.cache_clear()
+
+
+def test_a_row_that_is_wrong_otherwise_is_not_skipped(small, write):
+    rows = [{"problem": "x", "answer": "1", "level": level} for level in (1, "hard")]
+    source = f"benchmarks.maths.source={write('rows', rows)}"
+    message = refused(small(source, "benchmarks.maths.n=2", "benchmarks.maths.skip_unreadable=true"))
+    assert "its level 'hard' is not a whole number" in message
 
 
 def test_an_option_that_is_several_tokens(small, write, monkeypatch):

@@ -41,6 +41,13 @@ def test_durations_are_readable(seconds, text):
     assert duration(seconds) == text
 
 
+def test_a_note_of_a_trial_is_printed():
+    out = io.StringIO()
+    with Progress(Console(file=out, width=30), Counter(train=1)) as progress:
+        progress.update([Event("note", 0.0, "", "trial", "one", "budget [8] is skipped: too few samples")])
+    assert "note budget [8] is skipped: too few samples" in out.getvalue()
+
+
 def test_a_log_has_done_and_failed_stages():
     out = io.StringIO()
     console = Console(file=out, width=200, force_terminal=False)

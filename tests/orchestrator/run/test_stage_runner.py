@@ -3,7 +3,6 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -165,7 +164,12 @@ def test_a_training_that_fails_fails_its_checkpoint_too(runner_of, ran, event_lo
         runner_of("another").ensure([CHECKPOINT])
     assert (failed.value.stage, failed.value.here) == (TRAINING, False)
     assert ran.names == ["base", "student"], "a failed stage is not tried again in the same run"
-    assert list(Path(store.root, TRAINING.address).iterdir()) == [], "a failed attempt leaves no files"
+    assert store.names(TRAINING.address) == ["failure.txt"], "a failed attempt leaves its reason, and no files"
+    assert store.failure(TRAINING.address).startswith("ValueError: the loss is nan")
+    ran.does("train", nothing)
+    event_log._failures.clear()  # another run
+    (record,) = runner_of("later").ensure([TRAINING])
+    assert store.names(TRAINING.address) == sorted([record["attempt"], "record.json"])
 
 
 def test_a_training_that_fails_after_its_checkpoint_keeps_the_checkpoint(runner_of, ran, store):

@@ -26,7 +26,7 @@ from orchestrator.plan.points import completed_points
 from orchestrator.plan.trial import Plan
 from orchestrator.run import mlflow_database
 from orchestrator.run.mlflow_data import digest
-from orchestrator.run.mlflow_runs import FOLDER, ID_TAG, TRIAL_TAG, StudyRuns
+from orchestrator.run.mlflow_runs import FOLDER, ID_TAG, MISSING_TAG, TRIAL_TAG, StudyRuns
 from orchestrator.run.tracking import PATIENCE, Tracker, tracking_uri
 from orchestrator.stages.train import STEPS
 from orchestrator.store.leases import LeaseRequest
@@ -34,7 +34,15 @@ from orchestrator.store.store import Store
 
 pytestmark = pytest.mark.slow
 
-EVALUATED = {"accuracy": 0.5, "truncated": 0.0, "unparsed": 0.0, "mean_length": 3.0, "figures": {}, "groups": {}}
+EVALUATED = {
+    "n": 20,
+    "accuracy": 0.5,
+    "truncated": 0.0,
+    "unparsed": 0.0,
+    "mean_length": 3.0,
+    "figures": {},
+    "groups": {},
+}
 CURVE = b'{"step": 0, "loss": 2.0}\n{"step": 1, "loss": 1.0}\n'
 STUDY = [
     "pairs.teachers=[words]",
@@ -236,6 +244,27 @@ def test_one_trial_that_mlflow_refuses_does_not_hold_up_the_others(done, monkeyp
     monkeypatch.undo()
     assert track(plan) is None
     assert_each_trial_once(plan)
+
+
+def test_the_finished_points_of_an_unfinished_trial_are_logged_until_it_is_finished(done):
+    plan = done()
+    trial = next(trial for trial in plan.trials if trial.recovery)
+    records = Store(plan.study.store).records(plan.stages)
+    before, after = trial.points
+    missing = "off-model, then 4: train/x: ValueError: no memory"
+    for _ in range(2):  # A later run that does not finish it either replaces it.
+        tracker = started(plan, Time())
+        tracker.trial(trial, [before], records, missing)
+        assert tracker.finish() is None
+    (run,) = runs(plan)[1]
+    assert (run.info.status, run.data.tags[MISSING_TAG], run.data.params["budgets"]) == ("FAILED", missing, "0")
+    client = MlflowClient(tracking_uri(plan.study))
+    assert [one.step for one in client.get_metric_history(run.info.run_id, "maths")] == [0]
+    assert track(plan) is None
+    assert_each_trial_once(plan)
+    (run,) = (one for one in runs(plan)[1] if one.data.tags[TRIAL_TAG] == trial.key)
+    assert MISSING_TAG not in run.data.tags
+    assert [one.step for one in client.get_metric_history(run.info.run_id, "maths")] == [0, after.budget]
 
 
 def test_an_incomplete_report_does_not_replace_a_complete_one(done):

@@ -232,6 +232,50 @@ def test_a_larger_budget_holds_the_answers_of_a_smaller_one():
     assert choose(chats, None, seed=1) == chats
     with pytest.raises(ValueError, match="a budget of 2001 samples needs more than the 2000 answers"):
         choose(chats, 2001, seed=1)
+    assert choose(chats, 2001, seed=1, takes_fewer=True) == choose(chats, 2000, seed=1)
+
+
+def test_what_becomes_of_a_short_budget_changes_no_address(small):
+    def students(*overrides: str):
+        trials = build_plan(small(*overrides)).trials
+        return [point.student for trial in trials for point in trial.points if point.budget]
+
+    skipping, shrinking = students(), students("recoveries.own.too_few_samples=shrink")
+    assert [one.address for one in skipping] == [one.address for one in shrinking]
+    assert ({one.runtime.takes_fewer for one in skipping}, {one.runtime.takes_fewer for one in shrinking}) == (
+        {False},
+        {True},
+    )
+
+
+UNREADABLE = [{"problem": f"{i} is", "answer": answer, "level": i} for i, answer in enumerate(("4", "\\frac{", "5"))]
+
+
+def test_examples_with_an_unreadable_gold_answer_are_sampled_and_not_graded(small, perform, tmp_path):
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in UNREADABLE))
+    plan = build_plan(
+        small(f"benchmarks.maths={{kind: math500, source: {source}, n: all, max_tokens: 16, skip_unreadable: true}}")
+    )
+    stage = plan.trials[0].untrained_scores["maths"]
+    sampled, _ = perform(sample.run, stage.inputs["generations"])
+    facts, folder = perform(evaluate.run, stage, nobody)
+    assert (sampled["n"], facts["n"], facts["skipped"], facts["accuracy"]) == (3, 2, 1, 0.5)
+    assert {one.group["level"]: one.score for one in evaluate.grades_of(folder)} == {0: 1.0, 2: 0.0}
+    (message,) = evaluate.skipped_of(folder)
+    assert message.startswith("row '1 is': its gold answer '\\\\frac{' is not LaTeX")
+
+
+def test_skipping_changes_the_address_of_grades_alone(small):
+    def stages(*overrides: str) -> list[set[str]]:
+        found = build_plan(small(*overrides)).stages
+        graded = {stage.address for stage in found if stage.kind == "evaluate" and "math500" in stage.name}
+        return [graded, {stage.address for stage in found} - graded]
+
+    graded, others = stages()
+    assert stages("benchmarks.maths.skip_unreadable=false") == [graded, others]
+    skipping, others_then = stages("benchmarks.maths.skip_unreadable=true")
+    assert (len(skipping), skipping & graded, others_then) == (len(graded), set(), others)
 
 
 def test_an_evaluation_is_graded_and_shown_by_level(plan, perform):

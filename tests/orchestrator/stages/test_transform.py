@@ -262,6 +262,15 @@ def test_random_tokens_tokenize_to_themselves():
     assert len(drawn) > 0.9 * found.facts["words"], "drawn uniformly"
 
 
+def test_random_tokens_are_also_counted_where_the_first_word_has_other_tokens():
+    vocabulary = {"a": 0, "b": 1, "Ġ": 2, "Ġa": 3, "Ġab": 4}  # "ab" is two tokens without a blank before it
+    plain = Tokenizer(models.BPE(vocabulary, [("Ġ", "a"), ("Ġa", "b")]))
+    plain.pre_tokenizer, plain.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    found = streams(PreTrainedTokenizerFast(tokenizer_object=plain), "tokens", 20, 8, 0)
+    assert found.facts == {"words": 2, "unchanged": 1}
+    assert {row.answer.split()[0] for row in found.kept} == {"a", "ab"}
+
+
 def test_a_word_that_tokenizes_to_other_tokens_is_not_drawn():
     pieces = [("<unk>", 0.0), ("▁", -9.0), ("▁a", -1.0), ("▁b", -1.0), ("b", -1.0), ("▁ab", -99.0), ("▁end", -1.0)]
     plain = Tokenizer(models.Unigram(pieces, unk_id=0))

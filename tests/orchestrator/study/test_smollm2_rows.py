@@ -78,7 +78,7 @@ def test_values_are_below_100_and_no_problem_is_in_two_files():
         assert {prompt.split()[0] for prompt, _ in file} == {"Start", "Take", "What"}
 
 
-@pytest.mark.parametrize(("name", "kind"), [("facts", "mmlu"), ("instructions", "ifeval")])
+@pytest.mark.parametrize(("name", "kind"), [("facts", "mmlu"), ("facts-open", "ifeval"), ("instructions", "ifeval")])
 def test_rows_pass_the_checks_of_their_benchmark(name, kind):
     benchmark = BENCHMARKS.module(kind)
     every = rows(f"{name}.jsonl")
@@ -93,6 +93,17 @@ def test_places_of_facts_are_balanced_and_their_choices_differ():
     every = rows("facts.jsonl")
     assert Counter(row["answer"] for row in every) == dict.fromkeys(range(4), 30)
     assert all(len({*row["choices"]}) == 4 for row in every)
+
+
+def test_an_open_fact_accepts_its_answer_and_no_other_choice():
+    """With or without an article, in any case and in the plural. The question does not contain its answer."""
+    grade = BENCHMARKS.module("ifeval").grade
+    for row, asked in zip(rows("facts-open.jsonl"), rows("facts.jsonl"), strict=True):
+        assert (row["prompt"], row["subject"]) == (asked["question"], asked["subject"])
+        right = asked["choices"][asked["answer"]]
+        assert [choice for choice in asked["choices"] if grade(row, f"I think {choice}.").correct] == [right]
+        assert grade(row, f"**{right.split()[-1].lower()}s**").correct
+        assert not grade(row, row["prompt"]).correct
 
 
 def test_an_instruction_states_what_is_checked():
