@@ -13,7 +13,7 @@ from evaluators.engines.chat_template import Chat
 from evaluators.engines.generations import Generation, content_ids, failed, sampled_tokens
 from evaluators.engines.requests import Completion
 from evaluators.engines.thinking import strip_reasoning
-from evaluators.grading.aggregate import group_means, pass_at, score
+from evaluators.grading.aggregate import BY_CHANCE, group_means, pass_at, score
 from evaluators.grading.verdict import UnreadableGold, Verdict
 
 GRADERS = 4  # threads; symbolic comparisons run in worker processes
@@ -81,14 +81,16 @@ def check_rows(kind: str, rows: Sequence[dict], skip_unreadable: bool = False) -
 def grade(kind: str, rows: list[dict], generations: list[Generation], aggregation: str = "mean") -> list[Graded]:
     """Grade the completions of each row; `aggregation` combines several into one score (see grading/aggregate.py).
 
-    A completion that failed is wrong, with its reason as the note.
+    By chance, each is graded against the row after its own. A completion that failed is wrong, with its reason as the
+    note.
     """
     benchmark = BENCHMARKS.module(kind)
     for generation, id in zip(generations, example_ids(kind, rows), strict=True):
         assert generation.id == id, f"generations do not match the rows: {generation.id} instead of {id}"
+    graded_against = [*rows[1:], *rows[:1]] if aggregation.endswith(BY_CHANCE) else rows
     texts = [
         (row, c.text if c.option_logprobs else strip_reasoning(c.text, generation.prompt_opens_think_block))
-        for row, generation in zip(rows, generations, strict=True)
+        for row, generation in zip(graded_against, generations, strict=True)
         for c in generation.completions
     ]
     with ThreadPoolExecutor(GRADERS) as graders:

@@ -143,7 +143,7 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
         console.print(f"Note: a run on this machine is refused: {message}", markup=False, soft_wrap=True)
     for hypothesis in plan.study.hypotheses:
         of = "Expected" if hypothesis.experiment is None else f"Experiment {hypothesis.experiment} expects"
-        expected = f"{of} {hypothesis.expected}: {hypothesis.claim}"
+        expected = f"{of} {hypothesis.expected}: {hypothesis.claim} ({hypothesis.source})"
         console.print(expected, markup=False)
     return 0
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from evaluators.analysis.statistics import Interval, mean_score, paired_change
-from perf.simulation import Design, simulate, simulate_parts, simulate_two
+from perf.simulation import Design, simulate, simulate_gap, simulate_parts, simulate_two
 
 USUAL = [
     Design("usual: 200 examples, 3 seeds, 0.70 - 0.20"),
@@ -59,6 +59,13 @@ PARTS = {
     "1 seed": (replace(HIGHER, seeds=1), replace(LOWER, seeds=1)),
     "no difference": (HARM, HARM),
     "seeds 6 points apart": (replace(HIGHER, between_seeds=0.5), replace(LOWER, between_seeds=0.5)),
+}
+GAPS = {
+    "0.50 and 0.65 of 0.70, 3 seeds": (HARM, LESS),
+    "1 seed": (replace(HARM, seeds=1), replace(LESS, seeds=1)),
+    "0.50 and 0.50": (HARM, HARM),
+    "seeds differ by 6 points": (replace(HARM, between_seeds=0.5), replace(LESS, between_seeds=0.5)),
+    "a gap of 0.10": (replace(HARM, change=-0.1), LESS),
 }
 Row = tuple[str, list[Interval], list[float]]  # the name of a design, its intervals, the true values
 
@@ -110,6 +117,7 @@ def main(studies: int = 2000) -> None:
         show(f"mean_score, {title}", list(scores))
     show("paired_difference", measure_differences(TWO, studies, simulate_two))
     show("difference, of two parts", measure_differences(PARTS, studies, simulate_parts))
+    show("gap_closed", measure_differences(GAPS, studies, simulate_gap))
 
 
 if __name__ == "__main__":

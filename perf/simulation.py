@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from evaluators.analysis.statistics import Interval, difference, paired_change, paired_difference
+from evaluators.analysis.statistics import Interval, difference, gap_closed, paired_change, paired_difference
 
 NORMAL = np.linspace(-9, 9, 20_001)
 WEIGHTS = np.exp(-(NORMAL**2) / 2) / np.exp(-(NORMAL**2) / 2).sum()
@@ -56,13 +56,17 @@ def simulate(design: Design, rng: np.random.Generator) -> tuple[np.ndarray, np.n
 def simulate_two(first: Design, second: Design, rng: np.random.Generator) -> tuple[Interval, float]:
     """Two kinds of training on the same examples: their difference, estimated and true."""
     ease_E = rng.normal(0, first.difficulty, first.examples)
-    scores, truths = [], []
-    for d in (first, second):
-        effect_E, run_S = rng.normal(0, d.uneven, d.examples), rng.normal(0, d.between_seeds, d.seeds)
-        chance_S_E, truth = _train(d, ease_E, effect_E, run_S)
-        scores.append(rng.binomial(d.samples, chance_S_E) / d.samples)
-        truths.append(truth)
-    return paired_difference(*scores), truths[0] - truths[1]
+    (one_S_E, one), (other_S_E, other) = (_trained(d, ease_E, rng) for d in (first, second))
+    return paired_difference(one_S_E, other_S_E), one - other
+
+
+def simulate_gap(first: Design, second: Design, rng: np.random.Generator) -> tuple[Interval, float]:
+    """Two kinds of training on the same examples: the share of the harm of the first that the second does not do,
+    estimated and true."""
+    ease_E = rng.normal(0, first.difficulty, first.examples)
+    target_E = rng.binomial(first.samples, expit(_shift(first.base, first.difficulty) + ease_E)) / first.samples
+    (before_S_E, before), (after_S_E, after) = (_trained(d, ease_E, rng) for d in (first, second))
+    return gap_closed(before_S_E, after_S_E, target_E), (after - before) / (first.base - before)
 
 
 def simulate_parts(first: Design, second: Design, rng: np.random.Generator) -> tuple[Interval, float]:
@@ -76,6 +80,13 @@ def simulate_parts(first: Design, second: Design, rng: np.random.Generator) -> t
         changes.append(paired_change(before_E, rng.binomial(d.samples, chance_S_E) / d.samples))
         truths.append(truth - d.base)
     return difference(*changes), truths[0] - truths[1]
+
+
+def _trained(d: Design, ease_E: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Scores after a training of its own (S, E), and the true accuracy."""
+    effect_E, run_S = rng.normal(0, d.uneven, d.examples), rng.normal(0, d.between_seeds, d.seeds)
+    chance_S_E, truth = _train(d, ease_E, effect_E, run_S)
+    return rng.binomial(d.samples, chance_S_E) / d.samples, truth
 
 
 def _train(d: Design, ease_E: np.ndarray, effect_E: np.ndarray, run_S: np.ndarray) -> tuple[np.ndarray, float]:

@@ -128,7 +128,7 @@ def _train_step(
     """Take one step; returns its metrics. Raises FloatingPointError for a loss or a gradient that is not finite."""
     began = time.monotonic()
     torch.manual_seed(settings.seed * 1_000_003 + step * process.workers + process.rank)
-    learning_rate = settings.learning_rate * _schedule(step, total, settings)
+    learning_rate = settings.rate(step, total)
     loss, norm = learner.step(batch.rows, learning_rate)
     for what, figure in (("loss", loss), ("norm of the gradient", norm)):
         if not math.isfinite(figure):
@@ -191,14 +191,3 @@ def peak_memory(process: ProcessConfig) -> int:
     if process.device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB.
-
-
-def _schedule(step: int, steps: int, settings: TrainSettings) -> float:
-    """The learning rate at a step as a share of the peak: linear warm-up, then the decay towards 0."""
-    warmup = round(settings.warmup_ratio * steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[
-        settings.lr_scheduler_type
-    ]

@@ -1,5 +1,6 @@
 """The settings of one training: all that decides its result, and nothing else."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -66,3 +67,20 @@ class TrainSettings:
     def steps(self, rows: int) -> int:
         """Optimiser steps of the whole training over `rows` rows."""
         return self.max_steps or max(self.min_steps, round(self.num_train_epochs * rows / self.batch_size), 1)
+
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate at a step of `steps`: linear warm-up, then the decay towards 0."""
+        return self.learning_rate * self._share_of_peak(step, steps)
+
+    def summed_rate(self, steps: int) -> float:
+        """The sum of the learning rates of a training of so many steps."""
+        return sum(self.rate(step, steps) for step in range(steps))
+
+    def _share_of_peak(self, step: int, steps: int) -> float:
+        warmup = round(self.warmup_ratio * steps)
+        if step < warmup:
+            return (step + 1) / warmup
+        done = (step - warmup) / max(1, steps - warmup)
+        return {"constant": 1.0, "linear": 1.0 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}[
+            self.lr_scheduler_type
+        ]

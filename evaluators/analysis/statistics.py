@@ -54,6 +54,29 @@ def paired_difference(first_S_E: np.ndarray, second_S_E: np.ndarray) -> Interval
     return _interval(change_S_E, [-largest, largest], least=-1.0)
 
 
+def gap_closed(before_S_E: np.ndarray, after_S_E: np.ndarray, target_E: np.ndarray) -> Interval:
+    """The share of the gap between `before` and `target` that `after` closes, on the same examples: the mean of after
+    minus before, divided by the mean of target minus before.
+
+    `before` and `after` have shape (seeds, examples), seeds are paired; `target` is a model that was not trained. The
+    interval is that of the mean of after - before - share * (target - before), by the method of `paired_difference`,
+    divided by the gap: the usual linear approximation of a ratio, which needs a gap that is clearly not 0. Raises
+    ValueError like `paired_difference`, and for a gap of 0.
+    """
+    _check_pair(after_S_E, before_S_E)
+    _check_pair(before_S_E, target_E[None])
+    gap_S_E = target_E - before_S_E
+    gap = gap_S_E.mean()
+    if not gap:
+        raise ValueError("there is no gap between the scores before and the target")
+    share = (after_S_E - before_S_E).mean() / gap
+    rest_S_E = after_S_E - before_S_E - share * gap_S_E
+    largest = float(np.abs(rest_S_E.mean(axis=0)).max()) or 1.0
+    rest = _interval(rest_S_E, [-largest, largest], least=-math.inf)
+    ends = sorted((rest.low / gap, rest.high / gap))
+    return Interval(float(share), float(share + ends[0]), float(share + ends[1]))
+
+
 def difference(first: Interval, second: Interval) -> Interval:
     """First minus second of two independent estimates, each with its interval.
 
@@ -73,6 +96,18 @@ def mean_score(scores_S_E: np.ndarray) -> Interval:
     (Agresti & Coull 1998)."""
     _check(scores_S_E)
     return _interval(scores_S_E, [0.0, 0.0, 1.0, 1.0], least=0.0)
+
+
+def mean_of_seeds(values_S: Sequence[float]) -> Interval:
+    """The mean of one number for each seed, with the t interval of new seeds; of a single seed the number alone."""
+    n, mean = len(values_S), float(np.mean(values_S))
+    if n == 1:
+        return Interval(mean, mean, mean)
+    with IMPORTS:
+        from scipy.special import stdtrit
+
+    error = float(stdtrit(n - 1, 0.975) * np.std(values_S, ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - error, mean + error)
 
 
 def ratio(sums_E: np.ndarray, weights_E: np.ndarray) -> Interval:

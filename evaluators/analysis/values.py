@@ -1,8 +1,8 @@
 """What a measure found: a value for each example, their mean over seeds with its interval, and differences of two.
 
-There are two kinds. `Shares` have one value in [0, 1] for each example; two of them are compared example by example.
-`Ratios` have a sum over tokens and the number of tokens for each example, by class of token; their mean per token is a
-ratio of totals, and two of them are compared as independent estimates.
+Two kinds have values for each example. `Shares` have one in [0, 1]; two of them are compared example by example.
+`Ratios` have a sum over tokens and the number of tokens, by class of token; their mean per token is a ratio of totals,
+and two of them are compared as independent estimates. A `Figure` is one number of a trained student.
 """
 
 import math
@@ -17,6 +17,7 @@ from evaluators.analysis.statistics import (
     Interval,
     difference,
     mcnemar,
+    mean_of_seeds,
     mean_score,
     paired_change,
     paired_difference,
@@ -92,6 +93,11 @@ class Shares:
             _stack([one.only(ids) for one in first_S]), _stack([one.only(ids) for one in second_S])
         )
 
+    @staticmethod
+    def mean_of(values_S: Sequence["Shares"]) -> float:
+        """The mean over seeds and examples."""
+        return float(_stack(values_S).mean())
+
     @property
     def mean(self) -> float:
         return float(np.array(self.values, dtype=float).mean())
@@ -129,6 +135,11 @@ class Ratios:
         together, if at all, which makes this interval too wide and never too narrow."""
         return difference(_pooled(first_S).per_token(), _pooled(second_S).per_token())
 
+    @staticmethod
+    def mean_of(values_S: Sequence["Ratios"]) -> float:
+        """The mean per token over seeds and examples."""
+        return _pooled(values_S).per_token().value
+
     @property
     def classes(self) -> list[str]:
         """The classes of tokens that the examples have."""
@@ -140,6 +151,17 @@ class Ratios:
         kept = [i for i, tokens in enumerate(self.tokens) if tokens.get(name)]
         sums = np.array([self.sums[i][name] for i in kept])
         return ratio(sums, np.array([self.tokens[i][name] for i in kept], dtype=float))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One number of a trained student."""
+
+    value: float
+
+    @staticmethod
+    def summary(values_S: Sequence["Figure"], untrained: None, teacher: None) -> Summary:
+        return Summary(n=len(values_S), value=mean_of_seeds([one.value for one in values_S]))
 
 
 def halves(parts: Sequence[str | int], where: str = "group_by") -> tuple[set[str | int], set[str | int]]:

@@ -42,3 +42,20 @@ class Prefill:
                 return completion.text[:end]
             tokens = 1 + token_at(ids, end - 1, decode)
         return ids[:tokens] if as_ids else decode(ids[:tokens]).rstrip(REPLACEMENT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefillShare:
+    """The model whose completions are cut, and the share of their tokens, rounded down, that is kept."""
+
+    from_model: str
+    share: float
+
+    def cut(self, source: Generation, decode: Callable[[Sequence[int]], str], as_ids: bool) -> PrefillText:
+        """As `Prefill.cut`."""
+        completion = source.completions[0]
+        tokens = len(completion.token_ids) - completion.ends_with_stop_token
+        return Prefill(from_model=self.from_model, tokens=int(self.share * tokens)).cut(source, decode, as_ids)
+
+
+AnyPrefill = Prefill | PrefillShare  # two classes, so that the settings of the first identify what they always did

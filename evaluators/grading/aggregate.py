@@ -5,6 +5,9 @@
   (arXiv 2107.03374); this is also best-of-k with a perfect verifier;
 - `majority`: whether the most frequent answer is correct; of equally frequent answers the first counts;
 - `majority@k`: `majority` of k completions, averaged over disjoint groups of k in sampling order, which is unbiased.
+
+With `by chance` after it, as `pass@8 by chance`, completions are graded against another example: the score of a model
+that gives such answers without regard to the question.
 """
 
 import re
@@ -16,11 +19,13 @@ from statistics import fmean
 from evaluators.grading.verdict import Verdict
 
 AT_K = re.compile(r"(pass|majority)@([1-9]\d*)")
-AGGREGATIONS = "mean, majority, majority@k (such as majority@4), or pass@k"
+BY_CHANCE = " by chance"
+AGGREGATIONS = "mean, majority, majority@k (such as majority@4), or pass@k; with `by chance` after it if you like"
 
 
 def check_aggregation(aggregation: str, samples: int) -> None:
     """Raise ValueError for an unknown aggregation, and for one that needs more than `samples` completions."""
+    aggregation = aggregation.removesuffix(BY_CHANCE)
     if aggregation in ("mean", "majority"):
         return
     match = AT_K.fullmatch(aggregation)
@@ -31,7 +36,8 @@ def check_aggregation(aggregation: str, samples: int) -> None:
 
 
 def score(verdicts: Sequence[Verdict], aggregation: str) -> float:
-    """The score of one example, from 0 to 1."""
+    """The score of one example, from 0 to 1. Whatever is graded by chance was graded so before."""
+    aggregation = aggregation.removesuffix(BY_CHANCE)
     if aggregation == "mean":
         return sum(verdict.score for verdict in verdicts) / len(verdicts)
     if aggregation == "majority":

@@ -1,8 +1,9 @@
 """Mixed: a share of the prompts has the student's own completions, the others have the teacher's, in a given order.
 
-Source: "How to reduce capability degradation from off-model SFT" (LessWrong, June 2026), whose reminder training is own
-completions after the teacher's; other shares and orders are our choice. The number of rows is that of off_model. The
-trial's seed draws the prompts with own completions. Further training on own completions alone is a recovery.
+Source: our own design. It is not the reminder training of "How to reduce capability degradation from off-model SFT"
+(LessWrong, June 2026), which is a second training, on own completions alone: the recovery on_model_sft. Rows at the end
+of one schedule that decays get a small part of its learning rates. The number of rows is that of off_model. The trial's
+seed draws the prompts with own completions.
 """
 
 from typing import Literal

@@ -5,7 +5,6 @@ default rule is our choice, and so is the classifier, which is trained on the pr
 (`transforms/by_classifier.py`). Removed rows are stored beside the others, with the reason.
 """
 
-import re
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -18,7 +17,7 @@ from orchestrator.stages.transforms import by_classifier, by_rule
 from orchestrator.store.stage import Stage
 from orchestrator.study.benchmarks import GRADED, Benchmark
 from orchestrator.study.prompts import Problems
-from orchestrator.study.settings import Settings
+from orchestrator.study.settings import Settings, regular_expression
 from orchestrator.study.train import TrainChanges
 
 RULE = (
@@ -48,11 +47,7 @@ class Options(Settings):
     @field_validator("rule")
     @classmethod
     def _is_regular(cls, rule: str | None) -> str | None:
-        try:
-            re.compile(rule or "")
-        except re.error as error:
-            raise ValueError(f"{rule!r} is not a regular expression: {error}") from error
-        return rule
+        return None if rule is None else regular_expression(rule)
 
 
 def build(builder: Builder, options: Options) -> ConditionSpec:

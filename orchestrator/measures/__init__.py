@@ -3,13 +3,14 @@
 A measure is a module of this package with
 
 - `TITLE`, `UNIT`, `LEGEND`: its name in tables, the unit of its values, and what a reader must know of them;
-- `SUBJECT`: `POINTS`, measured on benchmarks at every evaluation point, or `TRAINING_DATA`, once per condition;
+- `SUBJECT`: `POINTS`, measured on benchmarks at every evaluation point; `STUDENTS`, measured of the student of every
+  evaluation point; or `TRAINING_DATA`, once per condition;
 - `UNTRAINED_MODELS`: the untrained models that it has values of: `untrained` (the base student), `teacher`, or none;
 - `GROUPED`: whether it has values by part of a benchmark, such as level, which a hypothesis can compare;
 - `stages(evaluation)`: the stages that it needs at a point, given an `Evaluation`; empty if it is not measured there.
-  Of training data: `stages(builder, data)`;
+  Of students: `stages(builder, student)`; of training data: `stages(builder, data)`;
 - `values(reader, stages, of)`: the values in these stages, one for each example, as `Shares` or `Ratios` of
-  `evaluators.analysis.values`; `of` is the trained `student` or one of `UNTRAINED_MODELS`;
+  `evaluators.analysis.values`; of students, a `Figure`. `of` is the trained `student` or one of `UNTRAINED_MODELS`;
 - `metrics(facts, untrained)`: the numbers of one seed that MLflow shows, by name, from the facts of its stages and of
   the base student's (empty if it has no stages of its own);
 - `COLUMNS`: the columns of its table, each a `Column`.
@@ -42,7 +43,7 @@ PARTS = (
 DEFAULTS = {"check": lambda study, benchmark: None, "diagnostics": lambda reader, stages_S: {}, "text": text_of}
 MEASURES = Plugins(__name__, "measure", PARTS, DEFAULTS)
 SCORE = "score"  # Every study has it; searches, recovery budgets and the main table go by it.
-POINTS, TRAINING_DATA = "students on benchmarks", "training data"
+POINTS, STUDENTS, TRAINING_DATA = "students on benchmarks", "students", "training data"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +73,9 @@ def check(study: Study, name: str) -> None:
     if name == SCORE:
         raise ValueError(f"{where}: the score is always measured: leave it out")
     check_known("measures", name, [one for one in MEASURES if one != SCORE], "the measures")
-    if MEASURES.module(name).SUBJECT == TRAINING_DATA and isinstance(study.measures[name], list):
-        raise ValueError(f"{where}: {name} is of training data and not of a benchmark: write {name}: true")
+    subject = MEASURES.module(name).SUBJECT
+    if subject != POINTS and isinstance(study.measures[name], list):
+        raise ValueError(f"{where}: {name} is of {subject} and not of a benchmark: write {name}: true")
     for benchmark in benchmarks_of(study, name):
         try:
             MEASURES.module(name).check(study, benchmark)
@@ -91,6 +93,6 @@ def benchmarks_of(study: Study, measure: str) -> tuple[str, ...]:
 
 
 def measures_of(study: Study, subject: str) -> tuple[str, ...]:
-    """The measures that a study takes of points, the score first, or of training data."""
+    """The measures that a study takes of points, the score first, of students, or of training data."""
     taken = [SCORE, *[name for name, given in study.measures.items() if given]]
     return tuple(name for name in taken if subject == MEASURES.module(name).SUBJECT)

@@ -5,7 +5,7 @@ from functools import partial
 
 from orchestrator import conditions, measures, recoveries
 from orchestrator.conditions import CONDITIONS
-from orchestrator.measures import MEASURES, POINTS, SCORE, TRAINING_DATA, Evaluation
+from orchestrator.measures import MEASURES, POINTS, SCORE, STUDENTS, TRAINING_DATA, Evaluation
 from orchestrator.plan import hypotheses
 from orchestrator.plan.files import missing_files
 from orchestrator.plan.trial import EvaluationPoint, Measured, Plan, Trial
@@ -121,7 +121,21 @@ def _point(
         taken_on = measures.benchmarks_of(builder.study, measure)
         stages = {e.name: MEASURES.module(measure).stages(e) for e in evaluations if e.name in taken_on}
         measured[measure] = {name: each for name, each in stages.items() if each}
-    return EvaluationPoint(recovery=recovery, budget=budget, step=step, student=student, measured=measured)
+    return EvaluationPoint(
+        recovery=recovery,
+        budget=budget,
+        step=step,
+        student=student,
+        measured=measured,
+        of_student=_of_student(builder, student),
+    )
+
+
+def _of_student(builder: Builder, student: Stage | None) -> dict[str, tuple[Stage, ...]]:
+    if student is None:
+        return {}
+    names = measures.measures_of(builder.study, STUDENTS)
+    return {name: MEASURES.module(name).stages(builder, student) for name in names}
 
 
 def _untrained(builder: Builder, alias: str) -> Measured:

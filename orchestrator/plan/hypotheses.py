@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from evaluators.analysis.values import halves
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator import measures
-from orchestrator.measures import MEASURES, TRAINING_DATA
+from orchestrator.measures import MEASURES, STUDENTS, TRAINING_DATA
 from orchestrator.plan.trial import EvaluationPoint, Trial
 from orchestrator.stages import data
 from orchestrator.study.benchmarks import GRADED
@@ -94,6 +94,8 @@ def _check_metric(hypothesis: Hypothesis, study: Study) -> None:
     metric = hypothesis.metric
     check_known("metric", metric, MEASURES.names(), "the measures")
     measure = MEASURES.module(metric)
+    if measure.SUBJECT == STUDENTS:
+        raise ValueError(f"metric: {metric} is reported of students, and not compared: use score or another measure")
     if metric not in measures.measures_of(study, measure.SUBJECT):
         raise ValueError(f"metric: {metric} is not measured: add {metric} to measures")
     if hypothesis.group_by is not None and not measure.GROUPED:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from orchestrator.measures import SCORE
@@ -16,13 +16,15 @@ Measured = Mapping[str, Mapping[str, tuple[Stage, ...]]]  # the stages of each m
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPoint:
     """A point at which a trial evaluates its student: after a budget of a recovery ("" and 0: before any recovery), or,
-    with `step`, after that step of its first training. `student` is None for the base student."""
+    with `step`, after that step of its first training. `student` is None for the base student. `of_student` has the
+    stages of measures of the student itself, by measure."""
 
     recovery: str = ""
     budget: int = 0
     step: int | None = None
     student: Stage | None
     measured: Measured
+    of_student: Mapping[str, tuple[Stage, ...]] = field(default_factory=dict)
 
     @property
     def scores(self) -> dict[str, Stage]:
@@ -30,7 +32,9 @@ class EvaluationPoint:
         return _scores(self.measured)
 
     def stages(self) -> Iterator[Stage]:
-        return _stages(self.measured)
+        yield from _stages(self.measured)
+        for stages in self.of_student.values():
+            yield from stages
 
 
 @dataclass(frozen=True, kw_only=True)

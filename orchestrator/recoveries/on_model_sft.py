@@ -1,9 +1,10 @@
 """On-model SFT: a little training on the base student's own completions of the training prompts; a budget counts
 samples.
 
-Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 1 and appendix 1a. The
-trial's seed draws the completions, and a larger budget contains those of a smaller one. The training is one pass over
-them, unless the recovery's own `train` says otherwise: its length is not that of the study's `train`.
+Source: "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), evidence 1 and appendix 1a; the reminder
+training of "How to reduce capability degradation from off-model SFT" (LessWrong, June 2026). The trial's seed draws the
+completions, and a larger budget contains those of a smaller one. The training is one pass over them, unless the
+recovery's own `train` says otherwise: its length is not that of the study's `train`.
 """
 
 from typing import Any

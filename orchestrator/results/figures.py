@@ -3,7 +3,7 @@
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -53,12 +53,20 @@ SHARES = (-0.03, 1.05)  # the limits of an axis of shares
 SMALLEST_LIMIT = 0.1  # of the colours of a heat map: smaller changes stay pale
 
 
-def pair_figure(results: Results, student: str, teacher: str, benchmark: str, units: dict[str, str]) -> Figure:
-    """A pair's scores in up to four kinds of panels.
+def pair_figure(
+    results: Results,
+    student: str,
+    teacher: str,
+    benchmark: str,
+    units: Mapping[str, str],
+    prefills: Mapping[str, str],
+) -> Figure:
+    """A pair's scores in up to five kinds of panels.
 
     One benchmark by level, if it has levels; all benchmarks over the first training, if it has checkpoints; all
-    benchmarks over the recovery budget, or, of several recoveries, this benchmark over the budgets of each; and each
-    other measure of points beside the score. `units` is what the budgets of a recovery count.
+    benchmarks over the recovery budget, or, of several recoveries, this benchmark over the budgets of each; over the
+    length of the prefill; and each other measure of points beside the score. `units` is what the budgets of a recovery
+    count, and `prefills` how much each condition prefills.
     """
     scores = _of_pair(results.scores, student, teacher)
     on_benchmark = [one for one in scores if one.benchmark == benchmark and one.point.step is None]
@@ -70,6 +78,8 @@ def pair_figure(results: Results, student: str, teacher: str, benchmark: str, un
     if any(one.point.budget for one in scores):
         after_training = [one for one in scores if one.point.step is None]
         panels.append(lambda axes: _recovery(axes, after_training, benchmark, units))
+    if len({one.point.condition for one in scores} & prefills.keys()) > 1:
+        panels.append(lambda axes: _prefills(axes, scores, prefills))
     panels += _other_measures(results, student, teacher, benchmark, scores)
     panels = panels or [lambda axes: _bars(axes, on_benchmark)]
     with plt.rc_context(STYLE):
@@ -179,7 +189,7 @@ def _training(axes: Axes, scores: Sequence[Measurement]) -> None:
     axes.set(xlabel="training step", title=f"{condition}: training")
 
 
-def _recovery(axes: Axes, scores: Sequence[Measurement], benchmark: str, units: dict[str, str]) -> None:
+def _recovery(axes: Axes, scores: Sequence[Measurement], benchmark: str, units: Mapping[str, str]) -> None:
     """The first condition with a recovery, over the budgets: a line for each benchmark, or for each recovery."""
     condition = next(one.point.condition for one in scores if one.point.budget)
     scores = [one for one in scores if one.point.condition == condition]
@@ -198,6 +208,19 @@ def _recovery(axes: Axes, scores: Sequence[Measurement], benchmark: str, units: 
         unit, title = "budget of each recovery", f"{condition}, then a recovery: {benchmark}"
     axes.set_xticks(range(len(budgets)), [str(budget) for budget in budgets])
     axes.set(xlabel=f"recovery: {unit}", title=title)
+
+
+def _prefills(axes: Axes, scores: Sequence[Measurement], prefills: Mapping[str, str]) -> None:
+    """Each benchmark over the length of the prefill."""
+    scores = [one for one in scores if one.point.condition in prefills and not one.point.budget and not one.point.step]
+    prefilled = {one.benchmark for one in scores if one.point.condition != next(iter(prefills))}
+    there = {one.point.condition for one in scores}
+    conditions = [condition for condition in prefills if condition in there]
+    places: dict[Any, int] = {condition: i for i, condition in enumerate(conditions)}
+    scores = [one for one in scores if one.benchmark in prefilled]
+    _curves(axes, scores, places, lambda one: one.point.condition, lambda one: str(one.benchmark))
+    axes.set_xticks(range(len(conditions)), [prefills[condition] for condition in conditions])
+    axes.set(xlabel=f"prefilled tokens of the {UNTRAINED}'s completion", title="prefill")
 
 
 def _other_measures(

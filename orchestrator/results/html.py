@@ -14,22 +14,25 @@ from evaluators.analysis.statistics import Interval
 from evaluators.analysis.values import Summary, text_of
 from evaluators.engines.generations import Generation
 from evaluators.evaluate import Graded
-from orchestrator.measures import MEASURES, POINTS, SCORE, Column
+from orchestrator import conditions
+from orchestrator.conditions import prefill
+from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA, Column
 from orchestrator.plan.explain import with_defaults
 from orchestrator.plan.points import progress_of
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.results import grids, hypotheses
 from orchestrator.results.figures import as_svg, grid_figure, pair_figure
+from orchestrator.results.gaps import off_model_condition
 from orchestrator.results.missing import missing_lines, short_lines
-from orchestrator.results.model import Measurement, Results, grouped_by, leading_benchmark, point_of
+from orchestrator.results.model import Measurement, Point, Results, grouped_by, leading_benchmark, point_of
 from orchestrator.results.tables import NOT_EVALUATED, point_columns, score_lines
 from orchestrator.stages.evaluate import grades_of
 from orchestrator.stages.sample import generations_of
 from orchestrator.store.reader import StageReader
 from orchestrator.store.stage import Stage
 from orchestrator.study import provenance
-from orchestrator.study.hypotheses import UNTRAINED
+from orchestrator.study.hypotheses import ORIGINS, UNTRAINED
 from orchestrator.study.load import without_secrets
 from orchestrator.study.schema import Study
 
@@ -79,12 +82,14 @@ def render(plan: Plan, results: Results, reader: StageReader) -> str:
         missing=list(missing_lines(results)),
         short_budgets=list(short_lines(results)),
         hypotheses=hypotheses,
+        origins=ORIGINS,
         headlines=headlines(results),
         grids=[as_svg(grid_figure(each)) for each in grids.by_condition(results.grids)],
-        figures=[as_svg(pair_figure(results, *pair, leading, budget_units(study))) for pair in shown],
+        figures=[as_svg(pair_figure(results, *pair, leading, budget_units(study), prefills(study))) for pair in shown],
         left_out=len(results.pairs()) - len(shown),
         tables=[
             _scores(results, benchmarks),
+            *_gaps(results, study),
             *_recovery_budgets(results, study),
             *_grids(results),
             *_parts(results, benchmarks),
@@ -108,6 +113,20 @@ def _declared(study: Study) -> dict[str, Any]:
 def budget_units(study: Study) -> dict[str, str]:
     """What the budgets of each recovery count."""
     return {name: RECOVERIES.module(recovery.kind).SPENT for name, recovery in study.recoveries.items()}
+
+
+def prefills(study: Study) -> dict[str, str]:
+    """How much of the untrained student's completion each condition prefills, in the study's order, after the condition
+    of the off-model student, which prefills nothing."""
+    found = {}
+    for name, condition in study.conditions.items():
+        if condition.kind == "prefill":
+            options = conditions.options(name, condition)
+            assert isinstance(options, prefill.Options)
+            if options.from_model == "student":
+                found[name] = prefill.amount(options)
+    start = off_model_condition(study)
+    return {start: "0", **found} if start is not None else found
 
 
 def headlines(results: Results) -> list[str]:
@@ -171,6 +190,29 @@ def _score_and_change(one: Summary) -> list[str]:
         return [score, ""]
     colour = "loss" if change.high < 0 else "gain" if change.low > 0 else ""
     return [score, f'<span class="{colour}">{change.value:+.3f}</span> {_range(change, "{:+.3f}")}']
+
+
+def _gaps(results: Results, study: Study) -> Iterator[Table]:
+    """The share of the gap that each point closes, with two columns for each benchmark that has a gap."""
+    names = [name for name in study.benchmarks if any(one.benchmark == name for one in results.gaps_closed)]
+    by_point: dict[Point, dict[str, list[str]]] = {}
+    for one in results.gaps_closed:
+        cells = [f"{one.score:.3f}", f"{one.closed.value:.2f} {_range(one.closed, '{:.2f}')}"]
+        by_point.setdefault(one.point, {})[one.benchmark] = cells
+    if by_point:
+        columns = point_columns(list(by_point))
+        missing = ["", f'<span class="faint">{NOT_EVALUATED}</span>']
+        yield Table(
+            title="Gap closed",
+            legend=f"The share of the gap between the student of {off_model_condition(study)} (0) and the untrained "
+            "student (1) that is closed, with its 95 % interval, on benchmarks whose scores off-model SFT lowers.",
+            names=list(columns),
+            columns=[title for name in names for title in (name, "gap closed")],
+            rows=[
+                (list(place), [cell for name in names for cell in cells.get(name, missing)])
+                for cells, *place in zip(by_point.values(), *columns.values(), strict=True)
+            ],
+        )
 
 
 def _recovery_budgets(results: Results, study: Study) -> Iterator[Table]:
@@ -258,17 +300,17 @@ def _measure(name: str, measurements: Sequence[Measurement]) -> Table:
     names = point_columns([one.point for one in measurements])
     if any(one.benchmark for one in measurements):
         names["benchmark"] = [str(one.benchmark) for one in measurements]
-    of_points = measure.SUBJECT == POINTS
+    has_seeds = measure.SUBJECT != TRAINING_DATA
     columns = [column for column in measure.COLUMNS if any(_cell(column, one) for one in measurements)]
     rows: list[Row] = []
     for one, *place in zip(measurements, *names.values(), strict=True):
-        sizes = [str(one.n), *([", ".join(map(str, one.seeds))] if of_points else [])]
+        sizes = [str(one.n), *([", ".join(map(str, one.seeds))] if has_seeds else [])]
         rows.append((list(place), [*sizes, *(_cell(column, one) for column in columns)]))
     return Table(
         title=f"{measure.TITLE} ({measure.UNIT}): all numbers",
         legend=measure.LEGEND,
         names=list(names),
-        columns=["n", *(["seeds"] if of_points else []), *(column.title for column in columns)],
+        columns=["n", *(["seeds"] if has_seeds else []), *(column.title for column in columns)],
         rows=rows,
         folded=name == SCORE,  # The first table has what matters most of it.
     )

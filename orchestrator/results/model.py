@@ -68,8 +68,9 @@ def point_of(trial: Trial, evaluated: EvaluationPoint) -> Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement(Summary):
-    """A measure at a point on a benchmark, over all seeds that have finished; or, without a benchmark, of the training
-    data of a condition. `q` is `p` corrected for all measurements of this measure in the study."""
+    """A measure at a point on a benchmark, over all seeds that have finished; or, without a benchmark, of the student
+    of a point, or of the training data of a condition. `q` is `p` corrected for all measurements of this measure in the
+    study."""
 
     measure: str
     point: Point
@@ -77,6 +78,21 @@ class Measurement(Summary):
     seeds: list[int]
     q: float | None = None
     diagnostics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapClosed:
+    """How much of the gap between the off-model student's score and the untrained student's is closed at a point: 0 is
+    the former's score, 1 the latter's. All four are of the same examples and seeds."""
+
+    point: Point
+    benchmark: str
+    n: int
+    seeds: list[int]
+    score: float
+    off_model: float
+    untrained: float
+    closed: Interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +144,12 @@ class HypothesisResult:
     """A hypothesis for one pair.
 
     The effect is `compared` minus `versus`, in the unit of the metric, over `n` examples (with `group_by`: of both
-    halves) and `seeds`, of which there are none if nothing was trained. `note` says why there is no effect.
+    halves) and `seeds`, of which there are none if nothing was trained. `values` are the means of the two (with
+    `group_by`: the differences in the higher and in the lower half). `note` says why there is no effect.
     """
 
     experiment: int | str | None
+    source: str
     claim: str
     student: str
     teacher: str
@@ -142,6 +160,7 @@ class HypothesisResult:
     group_by: str | None
     expected: str
     margin: float | None
+    values: tuple[float, float] | None
     effect: Interval | None
     n: int
     seeds: list[int]
@@ -181,6 +200,7 @@ class Results:
     """
 
     measurements: dict[str, list[Measurement]]
+    gaps_closed: list[GapClosed]
     untrained: list[UntrainedModel]
     recovery_budgets: list[RecoveryResult]
     grids: list[GridResult]

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from evaluators.analysis.statistics import corrected
-from orchestrator.measures import MEASURES, POINTS, SCORE, TRAINING_DATA, measures_of
+from orchestrator.measures import MEASURES, POINTS, SCORE, STUDENTS, TRAINING_DATA, measures_of
 from orchestrator.plan.points import Progress, progress_of
 from orchestrator.plan.trial import Plan, Trial
 from orchestrator.results.consistency import warnings_of
+from orchestrator.results.gaps import BySeed, gaps_closed
 from orchestrator.results.grids import grids
 from orchestrator.results.hypotheses import evaluate_hypotheses
 from orchestrator.results.missing import missing_of, skipped_of
@@ -21,20 +22,21 @@ from orchestrator.store.stage import Stage
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED
 from orchestrator.study.schema import Study
 
-BySeed = dict[int, tuple[Trial, tuple[Stage, ...]]]  # a trial of each seed, and its stages of a measure
-
 
 def read_results(plan: Plan, reader: StageReader) -> Results:
     """The results of all finished points."""
     progress = {trial.key: progress_of(trial, plan.study, reader.records) for trial in plan.trials}
     trials = [(trial, progress[trial.key]) for trial in plan.trials]
     measurements = {name: _at_points(name, trials, plan.study, reader) for name in measures_of(plan.study, POINTS)}
+    for name in measures_of(plan.study, STUDENTS):
+        measurements[name] = _of_students(name, trials, plan.study, reader)
     for name in measures_of(plan.study, TRAINING_DATA):
         measurements[name] = _of_training_data(name, plan.trials, reader)
     leading = leading_benchmark(measurements[SCORE])
     missing = list(missing_of(plan, progress, reader))
     return Results(
         measurements=measurements,
+        gaps_closed=list(gaps_closed(_by_place(SCORE, trials, plan.study), plan.study, reader)),
         untrained=list(_untrained(plan, reader)),
         recovery_budgets=recovery_budgets(trials, plan.study, leading, reader),
         grids=grids([(trial, own.finished) for trial, own in trials], measurements[SCORE], reader),
@@ -51,18 +53,23 @@ def _at_points(
     name: str, trials: Sequence[tuple[Trial, Progress]], study: Study, reader: StageReader
 ) -> list[Measurement]:
     """A measure at each point and benchmark that it was taken on, in the study's order."""
+    found = _by_place(name, trials, study)
+    measurements = [_measurement(name, place, found[place], reader) for place in found]
+    if any(one.p is None for one in measurements):
+        return measurements
+    q = corrected([one.p for one in measurements if one.p is not None])
+    return [replace(one, q=each) for one, each in zip(measurements, q, strict=True)]
+
+
+def _by_place(name: str, trials: Sequence[tuple[Trial, Progress]], study: Study) -> dict[tuple[Point, str], BySeed]:
+    """The stages of a measure by seed, of each point and benchmark, in the study's order."""
     # Trials of several recoveries share the points before any recovery, so that a seed counts once.
     found: dict[tuple[Point, str], BySeed] = defaultdict(dict)
     for trial, progress in trials:
         for evaluated in progress.finished:
             for benchmark, stages in evaluated.measured[name].items():
                 found[point_of(trial, evaluated), benchmark][trial.seed] = (trial, stages)
-    place_of = _order(study)
-    measurements = [_measurement(name, place, found[place], reader) for place in sorted(found, key=place_of)]
-    if any(one.p is None for one in measurements):
-        return measurements
-    q = corrected([one.p for one in measurements if one.p is not None])
-    return [replace(one, q=each) for one, each in zip(measurements, q, strict=True)]
+    return {place: found[place] for place in sorted(found, key=_order(study))}
 
 
 def _order(study: Study) -> Callable[[tuple[Point, str]], tuple]:
@@ -110,6 +117,27 @@ def _numbers(
     values_S = [measure.values(reader, stages, "student") for stages in stages_S]
     summary = type(values_S[0]).summary(values_S, untrained.get(UNTRAINED), untrained.get(TEACHER))
     return {"measure": name, "diagnostics": measure.diagnostics(reader, stages_S), **vars(summary)}
+
+
+def _of_students(
+    name: str, trials: Sequence[tuple[Trial, Progress]], study: Study, reader: StageReader
+) -> list[Measurement]:
+    """A measure of the student of each point, in the study's order."""
+    found: dict[Point, dict[int, tuple[Stage, ...]]] = defaultdict(dict)
+    for trial, progress in trials:
+        for evaluated in progress.finished:
+            if name in evaluated.of_student:
+                found[point_of(trial, evaluated)][trial.seed] = evaluated.of_student[name]
+    first, place_of = next(iter(study.benchmarks)), _order(study)
+    return [
+        Measurement(
+            point=point,
+            benchmark=None,
+            seeds=list(found[point]),
+            **_numbers(name, [*found[point].values()], reader, {}),
+        )
+        for point in sorted(found, key=lambda point: place_of((point, first)))
+    ]
 
 
 def _of_training_data(name: str, trials: Sequence[Trial], reader: StageReader) -> list[Measurement]:

@@ -12,6 +12,7 @@ from evaluators.analysis.statistics import Interval
 from evaluators.imports import IMPORTS
 from orchestrator.plan.trial import Plan
 from orchestrator.results.grids import by_condition
+from orchestrator.results.hypotheses import by_source
 from orchestrator.results.model import Measurement, Results, leading_benchmark
 from orchestrator.results.read import read_results
 from orchestrator.store.reader import StageReader
@@ -37,15 +38,17 @@ def write_report(plan: Plan, store: Store) -> Report:
 
     reader = StageReader(store, store.records(plan.stages))
     results = read_results(plan, reader)
+    counts = {"outcomes_by_source": by_source(results.hypotheses)}
     files = {
         PAGE: html.render(plan, results, reader).encode(),
-        RESULTS: json.dumps({"study": plan.study.name, **asdict(results)}, indent=1).encode(),
+        RESULTS: json.dumps({"study": plan.study.name, **asdict(results), **counts}, indent=1).encode(),
         SCORES: _table(results.scores).encode(),
     }
     leading = leading_benchmark(results.scores)
     if leading is not None:
         pair = results.pairs(leading)[0]
-        files[FIGURE] = figures.as_png(figures.pair_figure(results, *pair, leading, html.budget_units(plan.study)))
+        drawn = figures.pair_figure(results, *pair, leading, html.budget_units(plan.study), html.prefills(plan.study))
+        files[FIGURE] = figures.as_png(drawn)
     of_conditions = by_condition(results.grids)
     if of_conditions:
         files[GRID] = figures.as_png(figures.grid_figure(of_conditions[0]))

@@ -1,6 +1,7 @@
 """The results of a study as tables in a terminal."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
 from rich.console import Console
 from rich.measure import Measurement as Width
@@ -8,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from evaluators.analysis.statistics import Interval
-from evaluators.analysis.values import Summary
+from evaluators.analysis.values import Summary, text_of
 from orchestrator.measures import MEASURES, SCORE, TRAINING_DATA
 from orchestrator.plan.files import skipped_text
 from orchestrator.results import grids, hypotheses
@@ -21,6 +22,7 @@ from orchestrator.results.model import (
     RecoveryResult,
     Results,
     UntrainedModel,
+    leading_benchmark,
 )
 from orchestrator.study.hypotheses import UNTRAINED
 from orchestrator.study.schema import Study
@@ -37,7 +39,10 @@ def show_results(console: Console, study: Study, results: Results) -> None:
     console.print()
     console.print(LEGEND, style="dim", soft_wrap=True, markup=False)
     _print_whole(console, _score_table(results, benchmarks))
-    for line in (*_joined(_recovery_budgets(results.recovery_budgets)), *_other_measures(results)):
+    lines = chain(
+        _joined(_recovery_budgets(results.recovery_budgets)), _joined(_gaps(results)), _other_measures(results)
+    )
+    for line in lines:
         console.print(line, soft_wrap=True, markup=False)
     if results.scores:
         console.print(_sizes(results, benchmarks, study.seeds), style="dim", soft_wrap=True, markup=False)
@@ -145,6 +150,16 @@ def _recovery_budgets(results: list[RecoveryResult]) -> Iterator[tuple[str, str]
             yield head, f"{one.condition} {budget.value} [{budget.low}, {budget.high}] {one.recovery}"
 
 
+def _gaps(results: Results) -> Iterator[tuple[str, str]]:
+    """A head for each pair, on the benchmark that figures show."""
+    leading = leading_benchmark(results.scores)
+    for one in results.gaps_closed:
+        if one.benchmark == leading:
+            scores = f"0: off-model {one.off_model:.3f}, 1: untrained {one.untrained:.3f}"
+            head = f"Gap closed on {one.benchmark}, {one.point.pair} ({scores})"
+            yield head, f"{one.point.title} {text_of(one.closed, '{:.2f}')}"
+
+
 def _other_measures(results: Results) -> Iterator[str]:
     for name, measurements in results.measurements.items():
         if name != SCORE:
@@ -153,11 +168,12 @@ def _other_measures(results: Results) -> Iterator[str]:
 
 
 def _of_points(name: str, measurements: list[Measurement]) -> Iterator[tuple[str, str]]:
-    """A head for each pair and benchmark."""
+    """A head for each pair and benchmark; for each pair of a measure of students."""
     measure = MEASURES.module(name)
     for one in measurements:
-        beside = "".join(f" ({key.replace('_', ' ')} {value:.2f})" for key, value in one.diagnostics.items())
-        head = f"{_capital(measure.TITLE)} on {one.benchmark}, {one.point.pair}{beside}"
+        beside = _beside(one) if one.benchmark is not None else ""
+        where = f" on {one.benchmark}" if one.benchmark is not None else ""
+        head = f"{_capital(measure.TITLE)}{where}, {one.point.pair}{beside}"
         yield head, f"{one.point.title} {measure.text(one.value)}"
 
 
@@ -166,11 +182,16 @@ def _of_training_data(name: str, measurements: list[Measurement]) -> Iterator[tu
     measure = MEASURES.module(name)
     shared: dict[tuple[str, str], list[Point]] = {}
     for one in measurements:
-        shared.setdefault((one.point.student, measure.text(one.value)), []).append(one.point)
+        shared.setdefault((one.point.student, f"{measure.text(one.value)}{_beside(one)}"), []).append(one.point)
     for (student, text), points in shared.items():
         teachers = {point.teacher for point in points}
         teacher = f" ({points[0].teacher})" if len(teachers) == 1 else ""
         yield f"{_capital(measure.TITLE)}, {student}", f"{points[0].condition}{teacher} {text}"
+
+
+def _beside(one: Measurement) -> str:
+    """What is measured beside a value: ` (classifier accuracy 0.98)`."""
+    return "".join(f" ({name.replace('_', ' ')} {value:.2f})" for name, value in one.diagnostics.items())
 
 
 def _capital(text: str) -> str:
@@ -195,13 +216,17 @@ def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
     """Each claim once, with all comparisons that it rests on."""
     columns = [
         Column(title, max_width=44) if title in ("claim", "compared", "effect") else Column(title, no_wrap=True)
-        for title in ("experiment", "claim", "compared", "pair", "metric", "expected", "effect", "n x seeds", "outcome")
+        for title in (
+            *("experiment", "source", "claim", "compared", "pair", "metric", "values", "expected", "effect"),
+            *("n x seeds", "outcome"),
+        )
     ]
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     colours = {hypotheses.SUPPORTED: "green", hypotheses.CONTRADICTED: "red"}
     for group in hypotheses.by_claim(results):
         claim: list[str | Text] = [
             "" if group[0].experiment is None else str(group[0].experiment),
+            group[0].source,
             Text(group[0].claim),
         ]
         for one in group:
@@ -211,17 +236,17 @@ def _show_hypotheses(console: Console, results: list[HypothesisResult]) -> None:
                 Text(f"{hypotheses.comparison(one)} versus {one.versus}"),
                 Text(f"{one.student} / {one.teacher}"),
                 Text(hypotheses.unit(one)),
+                hypotheses.both_values(one),
                 Text(hypotheses.expectation(one)),
                 Text(hypotheses.effect(one)),
                 hypotheses.size(one),
                 f"[{colour}]{one.outcome}[/{colour}]",
             )
-            claim = ["", ""]
+            claim = ["", "", ""]
     console.print()
     _print_whole(console, table)
-    counts = hypotheses.count(one.outcome for one in results)
     console.print(
-        f"[dim]Hypotheses: {counts}, of {len(results)}. Effects have 95 % intervals, not corrected for their number."
-        "[/dim]",
+        f"[dim]{len(results)} hypotheses by source: {hypotheses.by_source_in_words(results)}. Effects have 95 % "
+        "intervals, not corrected for their number.[/dim]",
         soft_wrap=True,
     )

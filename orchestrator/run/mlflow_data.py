@@ -110,6 +110,8 @@ def _measures(trial: Trial, point: EvaluationPoint, records: dict[Stage, dict]) 
     for name, stages in trial.training_data.items():
         if all(stage in records for stage in stages):
             found |= MEASURES.module(name).metrics(_facts(stages, records), ())
+    for name, stages in point.of_student.items():
+        found |= MEASURES.module(name).metrics(_facts(stages, records), ())
     for name, by_benchmark in point.measured.items():
         for benchmark, stages in by_benchmark.items():
             untrained = _facts(trial.untrained_stages(UNTRAINED, name, benchmark), records)

@@ -17,7 +17,20 @@ import ray
 import ray.exceptions
 
 from orchestrator.run import engines
-from orchestrator.stages import dataset, evaluate, logprobs, model, ray_train, sample, style, train, transform, weights
+from orchestrator.stages import (
+    dataset,
+    evaluate,
+    logprobs,
+    model,
+    overlap,
+    ray_train,
+    sample,
+    style,
+    train,
+    transform,
+    update,
+    weights,
+)
 from orchestrator.stages.retries import Retries
 from orchestrator.store.context import StageContext
 from orchestrator.store.leases import Lease, LeaseId, LeaseLost, LeaseRequest
@@ -35,6 +48,8 @@ KINDS = {
     "evaluate": evaluate,
     "logprobs": logprobs,
     "style": style,
+    "overlap": overlap,
+    "update": update,
 }
 # Losses of a task's process, for which the task is not to blame
 LOST = (

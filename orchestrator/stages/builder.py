@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evaluators.engines.prefill import Prefill
+from evaluators.engines.prefill import AnyPrefill
 from evaluators.suggest import did_you_mean
 from orchestrator.stages import dataset, evaluate, logprobs, model, sample, train, transform, weights
 from orchestrator.stages.transforms import RowSet
@@ -35,7 +35,7 @@ class ConditionSpec:
 
     student: Stage | None
     benchmarks: Mapping[str, Benchmark] | None = None
-    prefill: Prefill | None = None
+    prefill: AnyPrefill | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,9 @@ class Builder:
             )
         return changed(self.study.benchmarks[name], f"benchmarks.{name}", changes)
 
-    def evaluate(self, name: str, benchmark: Benchmark, student: Stage | None, prefill: Prefill | None = None) -> Stage:
+    def evaluate(
+        self, name: str, benchmark: Benchmark, student: Stage | None, prefill: AnyPrefill | None = None
+    ) -> Stage:
         """The scores of a student (None: the base student) on a benchmark, which the study calls `name`."""
         source = None if prefill is None else self._sample_untrained(prefill.from_model, name)
         generations = sample.of_benchmark(

@@ -13,7 +13,7 @@ from typing import Any, Self
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import Chat
 from evaluators.engines.generations import Generation, content_ids, failed, from_jsonl, sampled_tokens, to_jsonl
-from evaluators.engines.prefill import Prefill, PrefillText
+from evaluators.engines.prefill import AnyPrefill, PrefillText
 from evaluators.engines.requests import Request, SamplingParams
 from evaluators.engines.thinking import strip_reasoning
 from evaluators.evaluate import chats_of, example_ids
@@ -90,7 +90,7 @@ class SampleSettings:
 
     prompts: Prompts
     sampling_params: SamplingParams | None
-    prefill: Prefill | None = None
+    prefill: AnyPrefill | None = None
     dtype: str | None
     max_model_len: int | None
 
@@ -136,7 +136,7 @@ def of_benchmark(
     study: Study,
     model: Stage,
     student: Stage | None,
-    prefill: Prefill | None = None,
+    prefill: AnyPrefill | None = None,
     prefill_from: Stage | None = None,
 ) -> Stage:
     """Completions of a model, or of `student`, trained from it, for a benchmark that the study calls `name`.
@@ -172,7 +172,7 @@ def _stage(
     inputs: dict[str, Stage],
     prompts: Prompts,
     sampling_params: SamplingParams | None,
-    prefill: Prefill | None = None,
+    prefill: AnyPrefill | None = None,
     **runtime: Any,
 ) -> Stage:
     model = inputs["base"]

@@ -57,7 +57,8 @@ def origin(data: Stage) -> Stage | None:
 
 
 def most_rows_made(data: Stage) -> int | None:
-    """The most rows of a data set or of a transformation of nothing; None for what was made from a sample."""
+    """The most rows of a data set, or of a transformation that says how many it makes; None for what was made from a
+    sample or like one."""
     made_from = _first(data)
     if made_from.kind == "dataset":
         return dataset.most_rows(made_from)

@@ -82,7 +82,8 @@ class GradedBenchmark(Benchmark):
     min_p: MinP = 0.0
     score: str = Field(
         "mean",
-        description="the score of an example from its completions: mean (avg@n), majority, majority@k or pass@k",
+        description="the score of an example from its completions: mean (avg@n), majority, majority@k or pass@k; with "
+        "`by chance` after it, completions are graded against another example",
     )
     skip_unreadable: bool = Field(
         False,

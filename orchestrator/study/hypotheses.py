@@ -13,6 +13,11 @@ from evaluators.messages import shown
 from orchestrator.study.settings import Settings
 
 UNTRAINED, TEACHER = "untrained", "teacher"  # the pair's untrained models, in the place of a condition
+Origin = Literal["post", "follow-up", "digest", "reading", "ours"]
+ORIGINS = (
+    "who says that it should be so. post: the post that the study repeats; follow-up: another post of the same group; "
+    "digest: a digest of the post by others; reading: our reading of the post, which does not say it; ours: no one else"
+)
 
 
 class Point(Settings):
@@ -61,6 +66,7 @@ class Hypothesis(Settings):
     experiment: Annotated[int | str | None, BeforeValidator(_number_or_text)] = Field(
         None, description="the experiment that it belongs to, which groups hypotheses in the report; none by default"
     )
+    source: Origin = Field(description=ORIGINS)
     claim: str = Field(min_length=1, description="the claim in words")
     metric: str = Field("score", description="the score, or another measure of the study")
     compare: NamedPoint = Field(description="what is compared, for each pair of student and teacher by itself")

@@ -1,6 +1,7 @@
 """What all parts of a study file share: unknown keys are refused, and mistakes are explained in plain English."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -110,6 +111,15 @@ def unknown(where: str, names: Iterable[str] | None, known: Iterable[str], of: s
     for name in names or ():
         if name not in known:
             yield f'{where}: {what}"{name}" is not among {of}; {did_you_mean(name, known)}'
+
+
+def regular_expression(text: str) -> str:
+    """The same text. Raises ValueError for one that is not a regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is not a regular expression: {error}") from error
+    return text
 
 
 def check_known(where: str, name: str, known: Iterable[str], of: str) -> None:

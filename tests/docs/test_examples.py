@@ -14,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,15 +271,20 @@ def test_counts_of_stages_are_those_of_the_plan(desk, monkeypatch, capsys):
 
 def test_hypotheses_in_the_documentation_are_those_of_the_study():
     study = yaml.safe_load((ROOT / "experiments" / "offmodel-nano.yaml").read_text())
-    declared = {
-        (str(one["experiment"]), one["claim"], f"same ± {one['margin']}" if "margin" in one else one["expected"])
+    declared = [
+        (
+            *(str(one["experiment"]), one["source"], one["claim"]),
+            f"same ± {one['margin']}" if "margin" in one else one["expected"],
+        )
         for one in study["hypotheses"]
-    }
-    rows = re.findall(r"^\| ([\w-]+) \| (.*) \|$", (ROOT / "docs" / "offmodel_study.md").read_text(), re.MULTILINE)
-    cells = [(experiment, *row.split(" | ")) for experiment, row in rows if row.count(" | ") == 5]
-    shown = [(experiment, claim, expected) for experiment, claim, _, _, expected, _, _ in cells[1:]]
-    assert len(shown) == 38
-    assert [one for one in shown if one not in declared] == []
+    ]
+    page = (ROOT / "docs" / "offmodel_study.md").read_text()
+    cells = [line.strip("|").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    shown = [(row[0].strip(), row[1], row[2], row[6]) for row in cells if len(row) == 10][2:]
+    assert list(dict.fromkeys(shown)) == declared
+    assert f"declares {len(declared)} hypotheses" in page
+    counted = {row[0].strip(): sum(map(int, row[1:])) for row in cells if len(row) == 5 and row[1].isdigit()}
+    assert counted == Counter(source for _, source, *_ in shown)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -74,6 +74,14 @@ def test_examples_are_graded_in_the_order_of_the_rows():
     assert [one.id for one in graded] == example_ids("math500", ROWS)
 
 
+def test_by_chance_a_completion_is_graded_against_the_next_example():
+    texts = ("\\boxed{4}", "\\boxed{2}"), ("\\boxed{4}", "\\boxed{6}"), ("\\boxed{2}", "\\boxed{2}")
+    graded = grade("math500", ROWS, generations(*texts), "mean by chance")
+    assert [one.score for one in graded] == [0.5, 0.5, 1]
+    assert [one.group["level"] for one in graded] == [1, 2, 3]
+    assert [one.score for one in grade("math500", ROWS, generations(*texts), "pass@2 by chance")] == [1, 1, 1]
+
+
 def test_generations_of_other_rows_are_refused():
     with pytest.raises(AssertionError, match="do not match the rows"):
         grade("math500", ROWS, [ONE_EACH[1], ONE_EACH[0], ONE_EACH[2]])

@@ -47,7 +47,7 @@ conditions:
   verified: {samples: 2, pairs: [student / teacher]}
   without reasoning: {kind: off_model, reasoning: false, same_prompts_as: recorded, pairs: [student / recorded]}
 rl_problems: {kind: math500, source: synthetic, n: 40, prompt: "{problem}", max_tokens: 16}
-measures: {perplexity: true, style: true}
+measures: {perplexity: true, style: true, overlap: true, update: true}
 benchmarks: {maths: {kind: math500, source: synthetic, n: 10, prompt: "{problem}", max_tokens: 16}}
 seeds: [1]
 dtype: float32

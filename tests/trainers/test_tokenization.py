@@ -1,9 +1,12 @@
 """Examples to token ids, and which of them are supervised."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 from transformers import AutoTokenizer
 
-from evaluators.engines.chat_template import Chat
+from evaluators.engines.chat_template import Chat, encode
 from organisms import shipped
 from trainers.tokenization import tokenize, tokenize_streams
 
@@ -109,6 +112,26 @@ def test_an_empty_block_replaces_reasoning_and_is_not_supervised(tokenizer, temp
     (row,) = tokenize([example("red fox", answer)], tokenizer, 100, "empty_reasoning")
     assert learnt(tokenizer, row) == "red<|end|>"
     assert seen(tokenizer, row) == "<think>\n\n</think>\n\n"
+
+
+def test_qwen3_learns_the_same_tokens_after_the_teachers_reasoning_and_after_an_empty_block(tokenizer):
+    """`outputs only` and `empty reasoning` of experiments/offmodel-reasoning.yaml differ in what comes before them."""
+    folder = importlib.util.find_spec("trl").submodule_search_locations[0]
+    tokenizer.chat_template = Path(folder, "chat_templates", "qwen3.jinja").read_text()
+    reasoned, bare = example("red fox", "<think>\nhmm\n</think>\n\nred"), example("red fox", "red")
+    begin = len(encode(tokenizer, reasoned[:-1]))
+
+    def parts(one: Chat, loss_on: str) -> tuple[str, str]:
+        """What follows the prompt without a loss, and with one."""
+        (row,) = tokenize([one], tokenizer, 500, loss_on)
+        return tokenizer.decode(row.ids[begin : row.supervised[0]]), learnt(tokenizer, row)
+
+    empty, whole, answer = "<think>\n\n</think>\n\n", "<think>\nhmm\n</think>\n\n", "red<|im_end|>\n"
+    assert parts(reasoned, "after_reasoning") == (whole, answer)
+    assert parts(reasoned, "empty_reasoning") == parts(bare, "empty_reasoning") == (empty, answer)
+    # The answer of a teacher without reasoning gets an empty block, which plain off-model SFT learns too.
+    assert parts(bare, "answer") == ("", empty + answer)
+    assert parts(reasoned, "answer") == ("", whole + answer)
 
 
 def test_an_answer_is_truncated_at_max_length(tokenizer):

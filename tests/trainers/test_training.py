@@ -640,6 +640,8 @@ def test_learning_rates_follow_the_schedule(tmp_path, schedule, warmup, rates):
         report=reported.append,
     )
     assert [r["learning_rate"] / 1e-4 for r in reported] == pytest.approx(rates, abs=1e-4)
+    settings = replace(SETTINGS, lr_scheduler_type=schedule, warmup_ratio=warmup, learning_rate=1e-4)
+    assert settings.summed_rate(len(rates)) == pytest.approx(1e-4 * sum(rates), rel=1e-3)
 
 
 def test_a_new_adapter_has_the_outputs_of_its_base(tokenizer):

@@ -1,4 +1,5 @@
-"""Streams of text that is not natural language, each about `length` of the student's tokens long.
+"""Streams of text that is not natural language, each about `length` of the student's tokens long, or, with the input
+`like`, as long as an answer of that sample with the token that ends it.
 
 - `numbers`: integers below 1000, drawn uniformly: `381, 92, 7`;
 - `code`: statements with random names: `a7 = f3(b1, 12);`;
@@ -10,11 +11,12 @@ those after the first of a stream: without a blank before it, a byte-level token
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from string import ascii_lowercase
 
 from evaluators.engines.generations import content_ids
 from evaluators.imports import IMPORTS
+from orchestrator.stages.transform import rows_of
 from orchestrator.stages.transforms import Row, RowSet
 from orchestrator.store.context import StageContext
 
@@ -22,17 +24,24 @@ VERSION = 1
 BLANKS = ("\N{LATIN CAPITAL LETTER G WITH DOT ABOVE}", "\N{LOWER ONE EIGHTH BLOCK}")  # a blank in a vocabulary
 
 
-def apply(context: StageContext, text: str, n: int, length: int, seed: int) -> RowSet:
+def apply(context: StageContext, text: str, n: int | None, length: int | None, seed: int) -> RowSet:
     checkpoint = context.checkpoint("model")
     with IMPORTS:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)  # It imports the classes of this tokenizer.
-    return streams(tokenizer, text, n, length, seed)
+    if length is not None:
+        assert n is not None, "a number of streams, or one for each answer"
+        return streams(tokenizer, text, [length] * n, seed)
+    answers = [row.answer for row in rows_of(context.folder("like"))[:n]]
+    # The token that ends an answer is supervised. The first token of a stream is not: BOS, or one of its own.
+    more = 1 if tokenizer("").input_ids else 2
+    lengths = [len(tokenizer(answer, add_special_tokens=False).input_ids) + more for answer in answers]
+    return streams(tokenizer, text, lengths, seed)
 
 
-def streams(tokenizer, text: str, n: int, length: int, seed: int) -> RowSet:
-    """`n` streams, each a row without a prompt."""
+def streams(tokenizer, text: str, lengths: Sequence[int], seed: int) -> RowSet:
+    """A stream of each length, in tokens; each is a row without a prompt."""
     words = whole_words(tokenizer) if text == "tokens" else {}
     rng, choices = random.Random(f"{text} {seed}"), list(words)
     pieces_of: dict[str, Callable[[], str]] = {
@@ -41,7 +50,7 @@ def streams(tokenizer, text: str, n: int, length: int, seed: int) -> RowSet:
         "tokens": lambda: rng.choice(choices),
     }
     texts, unchanged, drawn = [], 0, 0
-    for _ in range(n):
+    for length in lengths:
         # A piece is one token or more, so `length` pieces are enough.
         pieces = [pieces_of[text]() for _ in range(length)]
         ids = tokenizer(" ".join(pieces), add_special_tokens=False).input_ids[:length]

@@ -11,13 +11,15 @@ from evaluators.analysis.statistics import (
     Interval,
     corrected,
     difference,
+    gap_closed,
     mcnemar,
+    mean_of_seeds,
     mean_score,
     paired_change,
     paired_difference,
     smallest_effect,
 )
-from perf.simulation import Design, simulate, simulate_parts, simulate_two
+from perf.simulation import Design, simulate, simulate_gap, simulate_parts, simulate_two
 
 
 def coverage(design: Design, studies: int = 400) -> tuple[float, float]:
@@ -69,6 +71,38 @@ def test_the_interval_of_the_difference_between_two_parts_contains_the_true_valu
     rng = np.random.default_rng(0)
     intervals = [simulate_parts(*designs, rng) for _ in range(300)]
     assert 0.92 <= np.mean([interval.low <= truth <= interval.high for interval, truth in intervals]) <= 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("designs", [(HARM, LESS), one_seed(HARM, LESS), (HARM, HARM)])
+def test_the_interval_of_the_gap_closed_contains_the_true_share(designs):
+    rng = np.random.default_rng(0)
+    intervals = [simulate_gap(*designs, rng) for _ in range(300)]
+    assert 0.92 <= np.mean([interval.low <= truth <= interval.high for interval, truth in intervals]) <= 0.99
+
+
+def test_the_gap_closed_is_a_share_of_the_way_to_the_target():
+    target = np.ones(40)
+    before, half, all_of_it = (np.tile(np.arange(40) >= n, (2, 1)).astype(float) for n in (20, 10, 0))
+    assert gap_closed(before, half, target).value == pytest.approx(0.5)
+    assert gap_closed(before, all_of_it, target).value == pytest.approx(1)
+    assert gap_closed(before, before, target).value == 0
+    assert gap_closed(half, before, target).value == pytest.approx(-1)
+    for after in (half, all_of_it):
+        found = gap_closed(before, after, target)
+        assert found.low < found.value < found.high
+    more = [np.tile(one, 10) for one in (before, half)]
+    few, many = gap_closed(before, half, target), gap_closed(*more, np.tile(target, 10))
+    assert many.high - many.low < 0.5 * (few.high - few.low)
+    with pytest.raises(ValueError, match="no gap"):
+        gap_closed(before, half, before[0])
+
+
+def test_one_number_of_each_seed_has_the_t_interval():
+    found = mean_of_seeds([0.1, 0.2, 0.4])
+    theirs = stats.ttest_1samp([0.1, 0.2, 0.4], 0).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high))
+    assert mean_of_seeds([0.3]) == Interval(0.3, 0.3, 0.3)
 
 
 def test_a_difference_is_paired_by_examples_and_by_seeds():

@@ -3,7 +3,7 @@
 import pytest
 
 from evaluators.engines.generations import Generation
-from evaluators.engines.prefill import Prefill
+from evaluators.engines.prefill import Prefill, PrefillShare
 from evaluators.engines.requests import Completion
 
 WORDS = ["", "let", "us", "see", ":", "four", ".", "<end>"]
@@ -40,6 +40,9 @@ FINISHED = (1, 2, 3, 4, 5, 6, 7)
         (FINISHED, False, Prefill(from_model="m", until="see :"), (1, 2, 3, 4)),
         (FINISHED, False, Prefill(from_model="m", until="se"), (1, 2, 3)),  # whole tokens
         (FINISHED, False, Prefill(from_model="m", until="nowhere"), ()),
+        (FINISHED, False, PrefillShare(from_model="m", share=0.5), (1, 2, 3)),  # of six tokens and the stop token
+        (FINISHED[:-1], True, PrefillShare(from_model="m", share=0.4), (1, 2)),
+        ((5,), False, PrefillShare(from_model="m", share=0.5), ()),
     ],
 )
 def test_a_prefill_is_token_ids_for_the_same_tokenizer_and_text_for_another(ids, truncated, prefill, expected):

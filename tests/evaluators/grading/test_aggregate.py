@@ -56,3 +56,7 @@ def test_unknown_and_impossible_aggregations(aggregation, message):
 def test_known_aggregations():
     for aggregation in ("mean", "majority", "pass@1", "pass@4"):
         check_aggregation(aggregation, 4)
+        check_aggregation(f"{aggregation} by chance", 4)
+        assert score(verdicts("4", "5", "4", "4"), f"{aggregation} by chance") == score(
+            verdicts("4", "5", "4", "4"), aggregation
+        )

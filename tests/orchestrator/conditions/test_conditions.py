@@ -18,6 +18,7 @@ from evaluators.grading.verdict import Verdict
 from orchestrator import conditions, recoveries
 from orchestrator.cli import main
 from orchestrator.conditions import CONDITIONS
+from orchestrator.conditions.prefill import amount as prefill_amount
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.catalogue import PARTS, first_sentence, options_of, source_of
 from orchestrator.plan.workload import cost_of, steps_of
@@ -149,20 +150,21 @@ def test_every_condition_of_the_documentation_is_planned_and_passes_the_checks(s
     check(plan, Store(plan.study.store), {})
     assert cost_of(plan.stages, plan.study)[0] > 0
     distinct, count_without_sharing = Counter(stage.kind for stage in plan.stages), plan.count_without_sharing()
-    # As they are: 3 models; under another system message, at another temperature, and rephrased: the student.
+    # As they are: 3 models; a second draw, under another system message, at another temperature, and rephrased: the
+    # student.
     assert (
         sum(
             stage.kind == "sample" and not isinstance(stage.settings.prompts, BenchmarkPrompts) for stage in plan.stages
         )
-        == 6
+        == 7
     )
-    # Without a training of their own: noise, interpolation, prefill (2), two inoculated, best of (3). Trained
-    # once for both teachers: on-model, non-text (3), on-model otherwise (3). For each: all others, and two budgets.
+    # Without a training of their own: noise, interpolation, prefill (3), two inoculated, best of (4). Trained
+    # once for both teachers: on-model, on-model otherwise (4). For each: all others, and two budgets.
     n = len(declared["conditions"])
-    assert distinct["train"] == 2 * (7 + 2 * (n - 9 - 7 + 2))
-    # Two teachers: filters (4), own reasoning, inoculation, verified, by seed mixed (2);
-    # the student: non-text (3), on-model (2).
-    assert distinct["transform"] == 2 * (4 + 1 + 1 + 1 + 2 * 2) + 3 + 2
+    assert distinct["train"] == 2 * (5 + 2 * (n - 11 - 5 + 2))
+    # Two teachers: filters (4), non-text (3), own reasoning, inoculation, verified, by seed mixed (2);
+    # the student: on-model (2).
+    assert distinct["transform"] == 2 * (4 + 3 + 1 + 1 + 1 + 2 * 2) + 2
     assert count_without_sharing["train"] > distinct["train"]
     assert count_without_sharing["sample"] > distinct["sample"]
 
@@ -170,11 +172,15 @@ def test_every_condition_of_the_documentation_is_planned_and_passes_the_checks(s
 def test_best_of_any_n_shares_one_sampling_of_the_off_model_student(small):
     grid = {f"best of {n}": {"kind": "best_of", "n": n, "samples": 8, "benchmarks": ["maths"]} for n in (1, 2, 8)}
     grid["majority of 4"] = {**grid["best of 8"], "n": 4, "select": "majority"}
+    grid["the same by chance"] = {**grid["best of 8"], "by_chance": True}
     plan = build_plan(small(*ONE, f"conditions={yaml.safe_dump({'off-model': {}, **grid}, default_flow_style=True)}"))
     scores = {trial.condition: trial.points[0].scores["maths"] for trial in plan.trials}
     off_model, picked = scores.pop("off-model"), list(scores.values())
     assert len({stage.inputs["generations"] for stage in picked}) == 1
-    assert [stage.settings.score for stage in picked] == ["pass@1", "pass@2", "pass@8", "majority@4"]
+    assert [stage.settings.score for stage in picked] == [
+        *("pass@1", "pass@2", "pass@8", "majority@4"),
+        "pass@8 by chance",
+    ]
     asked = picked[0].inputs["generations"]
     assert asked.inputs["student"] == off_model.inputs["generations"].inputs["student"]
     sampling_params = asked.settings.sampling_params
@@ -281,6 +287,34 @@ def test_token_streams_are_trained_by_language_modelling_and_have_no_perplexity(
     assert trial.training_data == {}
 
 
+def test_streams_like_the_teachers_need_its_samples_and_have_no_perplexity(small):
+    plan = build_plan(
+        small(
+            "seeds=[1]",
+            "recoveries={}",
+            "conditions={it: {kind: non_text, text: code, like_teacher: true}}",
+            "measures.perplexity=true",
+        )
+    )
+    inputs = [student(trial).inputs["data"].inputs for trial in plan.trials]
+    assert [set(each) for each in inputs] == [{"model", "like"}] * 2
+    assert inputs[0]["like"] != inputs[1]["like"]
+    assert plan.trials[0].training_data == {}
+    assert steps_of(student(plan.trials[0]), plan.study) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "amount", "tokens", "share"),
+    [("", "4", 4, None), (", tokens: 2", "2", 2, None), (", share: 0.5", "50 %", None, 0.5)],
+)
+def test_a_prefill_is_of_tokens_or_of_a_share_of_them(small, options, amount, tokens, share):
+    study = small(*ONE, f"conditions={{it: {{kind: prefill, benchmarks: [maths]{options}}}}}")
+    trial = build_plan(study).trials[0]
+    prefill = trial.points[0].scores["maths"].inputs["generations"].settings.prefill
+    assert (getattr(prefill, "tokens", None), getattr(prefill, "share", None)) == (tokens, share)
+    assert prefill_amount(conditions.options("it", study.conditions["it"])) == amount
+
+
 def test_mixed_rows_are_drawn_by_the_seed_and_trained_on_in_order(small):
     plan = build_plan(small("conditions={it: {kind: mixed, share: 0.5, arrange: interleaved}}", "recoveries={}"))
     trained = [student(trial) for trial in plan.trials]
@@ -306,6 +340,10 @@ def test_mixed_rows_are_drawn_by_the_seed_and_trained_on_in_order(small):
         ("{kind: non_text, text: poems}", "text: give numbers, code or tokens"),
         ("{kind: non_text, text: code, train: {objective: sft}}", "train.objective: token streams have no prompt"),
         ("{kind: non_text, text: code, length: 4096}", "length: 4096 tokens are more than the 2048"),
+        ("{kind: non_text, text: code, length: 9, like_teacher: true}", "length has no effect with like_teacher"),
+        ("{kind: prefill, tokens: 2, share: 0.5, benchmarks: [maths]}", "give one of tokens, share and until"),
+        ("{kind: prefill, share: 1.0, benchmarks: [maths]}", "share: give a number that is less than 1"),
+        ("{kind: perplexity_filter, quantiles: [0, 0.5], match: '('}", "match: '(' is not a regular expression"),
         ("{kind: own_reasoning, train: {loss_on: answer}}", "train.loss_on: this condition"),
         ("{kind: own_reasoning, train: {objective: sdft}}", "train: loss_on has no effect on sdft"),
         ("{kind: inoculation, when: training}", "system, prefix: give at least one of them"),

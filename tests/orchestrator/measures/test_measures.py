@@ -31,7 +31,7 @@ def test_a_measure_declares_everything(name):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("measures.zzz=true", "known are kl, perplexity, style$"),
+        ("measures.zzz=true", "known are kl, overlap, perplexity, style, update$"),
         ("measures.stile=[maths]", r'measures: "stile" is not among .*did you mean "style"'),
         ("measures.kl=[mats]", r'measures\.kl: "mats" is not among benchmarks; did you mean "maths"'),
         ("measures.kl=[task]", r"measures\.kl: task is a task of lm-eval.*: list other benchmarks, as kl: \[maths\]"),
@@ -41,6 +41,7 @@ def test_a_measure_declares_everything(name):
             "measures.perplexity=[maths]",
             r"perplexity is of training data and not of a benchmark: write perplexity: true",
         ),
+        ("measures.update=[maths]", r"update is of students and not of a benchmark: write update: true"),
         ("measures.score=[maths]", r"measures\.score: the score is always measured"),
     ],
 )
@@ -95,7 +96,8 @@ def text(interval):
     return text_of(interval)
 """
 CLAIM = (
-    "{experiment: 1, claim: c, metric: no_answer, expected: higher, compare: {condition: off-model, benchmark: maths}}"
+    "{experiment: 1, source: ours, claim: c, metric: no_answer, expected: higher, "
+    "compare: {condition: off-model, benchmark: maths}}"
 )
 
 

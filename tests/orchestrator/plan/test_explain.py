@@ -127,6 +127,7 @@ def test_the_command_prints_the_study_with_all_defaults(small, tmp_path, monkeyp
     assert settings["conditions"]["prefill"] == {
         "kind": "prefill",
         "tokens": 2,
+        "share": None,
         "from_model": "student",
         "benchmarks": ["maths"],
         "pairs": None,

@@ -18,7 +18,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
 
 SEARCH = "recoveries.own.search={benchmark: maths}"
 AT_BUDGET = (
-    "hypotheses=[{claim: c, expected: higher, versus: off-model, "
+    "hypotheses=[{source: ours, claim: c, expected: higher, versus: off-model, "
     "compare: {condition: off-model, benchmark: maths, budget: 4}}]"
 )
 
@@ -109,7 +109,8 @@ def test_prompts_that_cannot_be_counted_are_refused(planned, monkeypatch):
             r'benchmarks.arc: lm-eval 0.4.13 has no task "arc_chalenge"; the nearest are arc_challenge',
         ),
         (
-            "hypotheses=[{claim: x, compare: {condition: on-model, benchmark: maths}, group_by: a, expected: lower}]",
+            "hypotheses=[{source: ours, claim: x, compare: {condition: on-model, benchmark: maths}, group_by: a, "
+            "expected: lower}]",
             'group_by: "a" is not among the parts of maths',
         ),
     ],
@@ -121,15 +122,13 @@ def test_what_the_rows_do_not_have_is_refused(planned, override, message):
 
 
 def test_sharing_is_only_said_of_several_experiments(planned):
-    one, other = (
-        f"{{experiment: {n}, claim: x, compare: {{condition: on-model, benchmark: maths}}, expected: lower}}"
-        for n in (1, 2)
-    )
-    alone = "{claim: y, compare: {condition: off-model, benchmark: facts}, expected: lower}"
+    compare = "compare: {condition: on-model, benchmark: maths}"
+    one, other = (f"{{experiment: {n}, source: ours, claim: x, expected: lower, {compare}}}" for n in (1, 2))
+    alone = "{source: ours, claim: y, compare: {condition: off-model, benchmark: facts}, expected: lower}"
     assert "Shared stages" not in planned(f"hypotheses=[{one}, {alone}]")[1]
     _, output = planned(f"hypotheses=[{one}, {other}, {alone}]")
     assert "the hypotheses of the 2 experiments need" in output
-    assert "Expected lower: y" in output
+    assert "Expected lower: y (ours)" in output
 
 
 @pytest.fixture

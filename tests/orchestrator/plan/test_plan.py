@@ -414,7 +414,7 @@ def test_each_recovery_of_a_condition_is_a_trial_and_they_share_earlier_points(d
             "conditions.prefill.from_model=words",
             'conditions.prefill: from_model: "words" is not among the study.s models',
         ),
-        ("conditions.prefill={until: x, tokens: 2, benchmarks: [maths]}", "give one of tokens and until"),
+        ("conditions.prefill={until: x, tokens: 2, benchmarks: [maths]}", "give one of tokens, share and until"),
         ("conditions.prefill.benchmarks=[mats]", '"mats" is not among.*did you mean "maths"'),
         ("models.student=organism:stepz", 'models.student: no organism "stepz"; did you mean "steps"'),
         ("models.student=./nowhere", "/nowhere is not a checkpoint"),
@@ -623,7 +623,7 @@ def test_a_condition_and_a_recovery_may_be_for_some_pairs(small):
         (
             [
                 "conditions.prefill.pairs=[student / terse]",
-                "hypotheses=[{experiment: 7, claim: c, expected: higher, versus: prefill, "
+                "hypotheses=[{experiment: 7, source: ours, claim: c, expected: higher, versus: prefill, "
                 "compare: {condition: on-model, benchmark: maths}}]",
             ],
             r"prefill is not for student / words \(pairs\)",
@@ -637,9 +637,9 @@ def test_unknown_pairs_are_refused(small, overrides, said):
 
 def test_stages_per_experiment_and_together(small):
     """Both need the off-model student and the untrained models; one needs the recovery."""
-    one = "{experiment: 1, claim: c, expected: lower, compare: {condition: off-model, benchmark: maths}}"
+    one = "{experiment: 1, source: ours, claim: c, expected: lower, compare: {condition: off-model, benchmark: maths}}"
     other = (
-        "{experiment: 6, claim: c, expected: higher, versus: off-model, "
+        "{experiment: 6, source: ours, claim: c, expected: higher, versus: off-model, "
         "compare: {condition: off-model, benchmark: maths, recovery: own, budget: 8}}"
     )
     counted = [

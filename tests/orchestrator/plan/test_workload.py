@@ -16,7 +16,8 @@ HUB = (
 )
 ALONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}", "conditions={off-model: {}}")
 BY_LEVEL = (  # with braces for str.format
-    "hypotheses=[{{claim: c, expected: lower, group_by: level, compare: {{condition: off-model, benchmark: maths}}}}]"
+    "hypotheses=[{{source: ours, claim: c, expected: lower, group_by: level, "
+    "compare: {{condition: off-model, benchmark: maths}}}}]"
 )
 SIMPLE = "cost_assumptions={sampling_speed: 1000, answer_share: 1, prompt_tokens: 2, peak_tflops: 1, training_mfu: 1}"
 

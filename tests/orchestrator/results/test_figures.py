@@ -29,14 +29,14 @@ def measurement(value: float, benchmark: str = "maths", measure: str = "score", 
     )
 
 
-def panels(*measurements: Measurement):
+def panels(*measurements: Measurement, prefills: dict[str, str] | None = None):
     """The axes of the figure."""
     by_measure: dict[str, list[Measurement]] = {}
     for one in measurements:
         by_measure.setdefault(one.measure, []).append(one)
     empty: dict[str, list] = {field.name: [] for field in fields(Results)}
     results = Results(**{**empty, "measurements": by_measure})
-    return pair_figure(results, "student", "words", "maths", UNITS).axes
+    return pair_figure(results, "student", "words", "maths", UNITS, prefills or {}).axes
 
 
 def x_of(line) -> list[int]:
@@ -90,6 +90,19 @@ def test_another_measure_is_drawn_along_the_first_recovery(measure, has_score):
     drawn = [list(line.get_ydata()) for line in panel.lines if not line.get_label().startswith("_")]
     assert drawn == ([[0.5, 0.5], [0.4, 0.5]] if has_score else [[0.5, 0.5]])
     assert len(panels(*scores, others[0])) == 1, "one point is no line"
+
+
+def test_scores_are_drawn_over_the_length_of_the_prefill():
+    prefills = {"off-model": "0", "one": "1", "half": "50 %", "of another pair": "9"}
+    scores = [measurement(value, condition=name) for name, value in (("half", 0.9), ("off-model", 0.4), ("one", 0.6))]
+    elsewhere = [measurement(0.1, condition="on-model"), measurement(0.3, "facts"), measurement(0.2, step=5)]
+    *_, panel = panels(*scores, *elsewhere, prefills=prefills)
+    assert panel.get_title(loc="left") == "prefill"
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["0", "1", "50 %"]
+    lines = [list(line.get_ydata()) for line in panel.lines if not line.get_label().startswith("_")]
+    assert lines[0] == [0.4, 0.6, 0.9]
+    assert len(lines) == 2, "only the benchmark on which prefills are evaluated, and the untrained student's line"
+    assert all(one.get_title(loc="left") != "prefill" for one in panels(*scores[1:2], prefills=prefills))
 
 
 def test_names_with_dollars_are_drawn_as_they_are():

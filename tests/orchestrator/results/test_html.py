@@ -167,21 +167,29 @@ def test_training_and_recovery_are_drawn_beside_the_levels(reported):
 
 
 HYPOTHESES = """hypotheses=[
-  {experiment: 1, claim: training costs maths, compare: {condition: off-model, benchmark: maths}, expected: lower},
-  {experiment: 9, claim: the middle of the training is worse,
+  {experiment: 1, source: post, claim: training costs maths, compare: {condition: off-model, benchmark: maths},
+   expected: lower},
+  {experiment: 9, source: reading, claim: the middle of the training is worse,
    compare: {condition: off-model, benchmark: maths, step: 20}, versus: off-model, expected: lower},
 ]"""
 
 
 def test_hypotheses_are_in_the_page_and_in_the_terminal(reported):
     page, shown = reported([1, 2], *CHECKPOINTS, HYPOTHESES)
-    assert "Of 2 that the study file declares: 2 inconclusive." in page
+    assert "Of 2 that the study file declares: post: 1 inconclusive; reading: 1 inconclusive." in page
     for told in (page, shown):
-        for words in ("training costs maths", "off-model at step 20 on maths", "-0.500", "4 x 2", "inconclusive"):
+        for words in (
+            "training costs maths",
+            "off-model at step 20 on maths",
+            "-0.500",
+            "4 x 2",
+            "inconclusive",
+            "0.000, 0.500",
+        ):
             assert words in told
     page, shown = reported([2], *CHECKPOINTS, HYPOTHESES)
     assert "student.words.off-model.s1 has not finished" in page
-    assert "Hypotheses: 2 not measured, of 2." in shown
+    assert "2 hypotheses by source: post: 1 not measured; reading: 1 not measured." in shown
 
 
 def test_style_is_shown_at_every_point_and_drawn(reported):

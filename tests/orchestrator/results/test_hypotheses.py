@@ -1,6 +1,7 @@
 """Hypotheses: refused if the study does not measure them, and tested on hand-made evaluations."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -24,8 +25,8 @@ from tests.orchestrator.results.test_results import publish_evaluation
 MATHS = "compare: {condition: off-model, benchmark: maths}, expected: lower"
 
 
-def hypothesis(text: str = MATHS, claim: str = "c") -> str:
-    return f"hypotheses=[{{experiment: 1, claim: {claim}, {text}}}]"
+def hypothesis(text: str = MATHS, claim: str = "c", source: str = "ours") -> str:
+    return f"hypotheses=[{{experiment: 1, source: {source}, claim: {claim}, {text}}}]"
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,7 @@ def test_a_loss_is_supported_and_a_gain_contradicted(tested):
     assert (found.outcome, found.n, found.seeds) == (hypotheses.SUPPORTED, 20, [1, 2])
     assert found.effect.value == pytest.approx(-14 / 20)
     assert (found.compared, found.versus, found.note) == ("off-model", "untrained", "")
+    assert found.values == (pytest.approx(6 / 20), 1.0)
     (found,) = tested(DONE, hypothesis(MATHS.replace("lower", "higher")))
     assert found.outcome == hypotheses.CONTRADICTED
 
@@ -281,8 +283,22 @@ def test_a_hypothesis_in_words(tested):
     assert hypotheses.comparison(found) == "off-model on maths"
     assert hypotheses.size(found) == "20 x 2"
     assert hypotheses.unit(found) == "score, share"
-    outcomes = [found.outcome, found.outcome, hypotheses.CONTRADICTED]
-    assert hypotheses.count(outcomes) == "2 supported, 1 contradicted"
+    assert hypotheses.both_values(found) == "0.300, 1.000"
+
+
+def test_outcomes_are_counted_by_source(tested):
+    (found,) = tested(DONE, hypothesis(source="digest"))
+    results = [found, found, replace(found, outcome=hypotheses.CONTRADICTED), replace(found, source="post")]
+    counts = {"post": {"supported": 1}, "digest": {"supported": 2, "contradicted": 1}}
+    assert hypotheses.by_source(results) == counts
+    assert hypotheses.by_source_in_words(results) == "post: 1 supported; digest: 2 supported, 1 contradicted"
+
+
+def test_the_source_of_a_hypothesis_is_required_and_known(small):
+    with pytest.raises(StudyError, match=r"hypotheses\.0\.source: missing"):
+        small(hypothesis().replace("source: ours, ", ""))
+    with pytest.raises(StudyError, match=r"hypotheses\.0\.source: .*post, follow-up, digest, reading or ours"):
+        small(hypothesis(source="paper"))
 
 
 TWICE = "recoveries={own: {kind: on_model_sft, conditions: [off-model], budgets: [4]}, again: {kind: on_model_sft, \

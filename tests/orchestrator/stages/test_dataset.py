@@ -223,7 +223,10 @@ def _study(small, source: str, *overrides: str):
         (["pairs=[humans / student]"], 'student "humans" is not among models'),
         (["conditions={prefill: {benchmarks: [maths], from_model: teacher}}"], "humans is a data set"),
         (
-            ["hypotheses=[{claim: x, expected: same, margin: 1, compare: {condition: teacher, benchmark: maths}}]"],
+            [
+                "hypotheses=[{source: ours, claim: x, expected: same, margin: 1, "
+                "compare: {condition: teacher, benchmark: maths}}]"
+            ],
             "the teacher humans is not evaluated: it is a data set",
         ),
     ],

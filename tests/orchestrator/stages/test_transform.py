@@ -1,7 +1,9 @@
 """Row transformations: the rows, the removed rows with their reasons, and that both are the same every time."""
 
 import json
+import os
 import random
+from collections import Counter
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -19,7 +21,7 @@ from orchestrator.stages.logprobs import LOGPROBS
 from orchestrator.stages.sample import GENERATIONS
 from orchestrator.stages.transforms import Row
 from orchestrator.stages.transforms.by_classifier import classify, problem_text
-from orchestrator.stages.transforms.by_logprob import between_quantiles
+from orchestrator.stages.transforms.by_logprob import between_quantiles, kind_of
 from orchestrator.stages.transforms.mixed import arranged
 from orchestrator.stages.transforms.non_text import streams, whole_words
 from orchestrator.stages.transforms.own_reasoning import combined
@@ -31,6 +33,7 @@ from organisms.rows import benchmark_rows
 from organisms.world import NOUNS
 from trainers.tokenization import tokenize, tokenize_streams
 
+STEPS = shipped.FOLDER / "steps"
 ONE = ("pairs.teachers=[words]", "seeds=[1]", "recoveries={}")
 PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 5, prompt: '{problem}', max_tokens: 8}"
 PROMPTS = ["add 3 + 4", "tell of a fox", "name an owl", "how many legs has a cat", "write to me"]
@@ -71,6 +74,8 @@ def made(small, store, publish):
             name = LOGPROBS if stage.inputs[role].kind == "logprobs" else GENERATIONS
             if store.record(stage.inputs[role]) is None:
                 publish(store, stage.inputs[role], {name: content})
+        if "model" in stage.inputs:
+            publish(store, stage.inputs["model"], {file: (STEPS / file).read_bytes() for file in os.listdir(STEPS)})
         context = StageContext(stage, store, store.new_folder(stage, "one"), None)
         facts = KINDS["transform"].run(context)
         removed = [Row(**json.loads(line)) for line in (context.out / stages.REMOVED).read_text().splitlines()]
@@ -117,8 +122,33 @@ def test_halves_by_log_probability_add_up_to_all_rows(made):
 @pytest.mark.parametrize("n", [1, 2, 7, 10, 11])
 def test_parts_between_quantiles_are_disjoint_and_complete(n):
     nll = {str(i): random.Random(i).random() for i in range(n)}
-    parts = [between_quantiles(nll, low / 4, (low + 1) / 4) for low in range(4)]
+    parts = [between_quantiles(nll, low / 4, (low + 1) / 4, dict.fromkeys(nll, "")) for low in range(4)]
     assert sorted(id for part in parts for id in part) == sorted(nll)
+
+
+def test_parts_have_the_same_kinds_of_prompts_if_they_are_to():
+    kinds = {f"{kind}{i}": kind for kind, n in (("say", 10), ("name", 30), ("rare", 1)) for i in range(n)}
+    nll = {id: random.Random(id).random() + 9 * (kind == "say") for id, kind in kinds.items()}
+    assert Counter(kinds[id] for id in between_quantiles(nll, 0, 0.5, dict.fromkeys(nll, "")))["say"] == 0
+    low, high = (between_quantiles(nll, *part, kinds) for part in ((0, 0.5), (0.5, 1)))
+    assert low | high == set(nll)
+    for kind, n in (("say", 10), ("name", 30)):
+        assert sum(kinds[id] == kind for id in low) == n / 2
+        of_kind = [{nll[id] for id in part if kinds[id] == kind} for part in (low, high)]
+        assert max(of_kind[0]) < min(of_kind[1])
+
+
+def test_halves_are_matched_by_what_the_expression_finds(made):
+    assert [kind_of(prompt, r"^\w+") for prompt in ("Name an owl", "name a fox", "42 ?")] == ["name", "name", "42"]
+    assert kind_of("anything", None) == kind_of("?", r"^\w+") == ""
+    nll = dict(zip(("id0", "id1", "id2", "id3", "id4"), (1.0, 2.0, 3.0, 8.0, 9.0), strict=True))
+    scored = to_jsonl(CompletionLogprobs(id, {"all": -each}, {"all": 1}) for id, each in nll.items()).encode()
+    _, rows, _ = made(
+        "{kind: perplexity_filter, quantiles: [0, 0.4], match: '(n|h|wr)(?=a|ow|it)'}",
+        data=answered("words"),
+        logprobs=scored,
+    )
+    assert [row.id for row in rows] == ["id0", "id2"]
 
 
 def test_the_classifier_finds_the_problems_among_training_prompts():
@@ -174,7 +204,7 @@ def test_the_students_reasoning_precedes_the_teachers_final_answer(made):
 
 
 def test_only_the_text_after_the_students_reasoning_is_supervised():
-    tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
+    tokenizer = AutoTokenizer.from_pretrained(STEPS)
     row = combined(
         Row("a", chat("describe red fox", "<think> hm </think> the fox is red")), "<think> see . </think> x", False
     )
@@ -242,8 +272,8 @@ def test_the_order_of_mixed_rows():
 
 @pytest.mark.parametrize("text", ["numbers", "code", "tokens"])
 def test_streams_have_the_given_length_and_depend_on_the_seed_alone(text):
-    tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
-    one, again, other = (streams(tokenizer, text, 20, 16, seed) for seed in (0, 0, 1))
+    tokenizer = AutoTokenizer.from_pretrained(STEPS)
+    one, again, other = (streams(tokenizer, text, [16] * 20, seed) for seed in (0, 0, 1))
     assert one == again
     assert one.kept != other.kept
     read = tokenize_streams([row.chat for row in one.kept], tokenizer, 64)
@@ -253,9 +283,20 @@ def test_streams_have_the_given_length_and_depend_on_the_seed_alone(text):
     assert len({row.id for row in one.kept}) == 20
 
 
+def test_streams_like_the_teachers_have_as_many_supervised_tokens(made):
+    tokenizer = AutoTokenizer.from_pretrained(STEPS)
+    said = {0: "the fox is red .", 1: "let us see . the owl is with the cat .", 2: "", 3: "cut"}
+    given = answered("words", cut=(3,), texts=said)
+    _, rows, _ = made("{kind: non_text, text: tokens, like_teacher: true}", like=given)
+    chats = [chat(PROMPTS[i], said.get(i, f"words says {i}")) for i in (0, 1, 2, 4)]
+    learnt = [[len(row.supervised) for row in tokenize([one], tokenizer, 99)] for one in chats]
+    streamed = [[len(row.supervised) for row in tokenize_streams([row.chat], tokenizer, 99)] for row in rows]
+    assert streamed == learnt
+
+
 def test_random_tokens_tokenize_to_themselves():
-    tokenizer = AutoTokenizer.from_pretrained(shipped.FOLDER / "steps")
-    found = streams(tokenizer, "tokens", 50, 16, 0)
+    tokenizer = AutoTokenizer.from_pretrained(STEPS)
+    found = streams(tokenizer, "tokens", [16] * 50, 0)
     assert found.facts["unchanged"] == 1
     assert found.facts["words"] > 100
     drawn = {word for row in found.kept for word in row.answer.split()}

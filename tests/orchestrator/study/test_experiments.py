@@ -24,6 +24,23 @@ POST = (
 )
 
 
+# All that is known of the post's results, by experiment: what is expected, and compared with what.
+LOSS, NONE, RESTORED = ("lower", "untrained"), ("same", "untrained"), ("higher", None)
+DIRECTIONS = {
+    1: {LOSS, NONE},
+    6: {RESTORED},
+    7: {RESTORED},
+    8: {NONE},
+    9: {NONE},
+    10: {RESTORED},
+    11: {RESTORED, LOSS},  # a part is restored
+    12: {RESTORED},
+    13: {NONE},
+    14: {LOSS},
+    15: {LOSS, ("same", None)},
+}
+
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     read = rows.read_rows
@@ -57,6 +74,15 @@ def test_a_shipped_study_is_planned_and_its_costs_estimated_without_the_hub(path
     ] == []
     known = {f"{pair}" for pair in study.pair_list}
     assert {f"{trial.student} / {trial.teacher}" for trial in plan.trials} == known
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_only_what_the_post_says_is_said_to_be_the_posts(path):
+    for one in load_study(path).hypotheses:
+        versus = "untrained" if one.versus.condition == "untrained" else None
+        if one.source == "post":
+            assert (one.expected, versus) in DIRECTIONS.get(one.experiment, set()), one.claim
+        assert one.source != "follow-up" or one.compare.recovery, "reminder training is a second training"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -45,6 +45,7 @@ WHOLE: dict[str, Any] = yaml.safe_load(SMALL) | {
     "measures": {"kl": ["maths"]},
     "hypotheses": [
         {
+            "source": "ours",
             "claim": "c",
             "expected": "lower",
             "compare": {"condition": "off-model", "benchmark": "maths"},

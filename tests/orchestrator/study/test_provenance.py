@@ -24,7 +24,9 @@ def test_the_longest_entry_counts_and_defaults_have_a_provenance(small):
 
 
 def test_items_of_a_list_are_fields(small):
-    finding = "{experiment: 1, claim: c, compare: {condition: off-model, benchmark: maths}, expected: lower}"
+    finding = (
+        "{experiment: 1, source: ours, claim: c, compare: {condition: off-model, benchmark: maths}, expected: lower}"
+    )
     study = small(f"hypotheses=[{finding}, {finding}]", "provenance={hypotheses: our reading, hypotheses.1: paper}")
     assert (sources(study)["hypotheses.0"], sources(study)["hypotheses.1"]) == ("our reading", "paper")
     assert sources(study)["seeds"] == NOT_STATED

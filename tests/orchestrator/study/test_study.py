@@ -179,11 +179,11 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("recoveries.own.zzzz=1", ["recoveries.own.zzzz: unknown key; known are budgets, conditions, kind", "train"]),
         ("measures.kl=maths", ["measures.kl: give true or a list of benchmarks, as [maths]"]),
         (
-            "hypotheses=[{claim: x, compare: on-model, expected: same}]",
+            "hypotheses=[{source: ours, claim: x, compare: on-model, expected: same}]",
             ["expected: same needs a margin, such as margin"],
         ),
         (
-            "hypotheses=[{claim: x, compare: on-model, expected: lower, margin: 1}]",
+            "hypotheses=[{source: ours, claim: x, compare: on-model, expected: lower, margin: 1}]",
             ["margin has no effect on expected: lower"],
         ),
         ("train.r=4", ["train.r: unknown key; use lora_r"]),
