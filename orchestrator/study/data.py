@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.rows import is_file
 from evaluators.suggest import did_you_mean
-from orchestrator.study.prompts import ESCAPE, Part, names_in_braces
+from orchestrator.study.prompts import ESCAPE, SYNTHETIC, Part, names_in_braces
 from orchestrator.study.settings import Count, Settings, Source
 
 
@@ -62,6 +62,8 @@ class DataSet(Settings):
 
     @model_validator(mode="after")
     def _has_one_form(self) -> "DataSet":
+        if self.source == SYNTHETIC:
+            raise ValueError("source: there are no synthetic answers: give a file, or a data set of the hub")
         asks = [key for key in ("prompt", "template", "messages", "text") if getattr(self, key) is not None]
         if len(asks) != 1:
             raise ValueError(
