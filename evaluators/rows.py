@@ -12,6 +12,7 @@ import fsspec
 from pydantic import TypeAdapter, ValidationError
 
 from evaluators.imports import IMPORTS
+from evaluators.messages import in_plain_words
 
 FILES = (".jsonl", ".parquet", ".txt")  # A source with another ending is a data set of the hub.
 PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -142,7 +143,7 @@ def check_columns(rows: list[dict], columns: Mapping[str, Any], source: str) -> 
             try:
                 each.validate_python(row[column], strict=True)
             except ValidationError as error:
-                why = error.errors()[0]["msg"].replace("Input should be", "give")
                 raise ValueError(
-                    f'{source}, row {number}: the column "{column}" holds {shortened(row[column])}: {why}'
+                    f'{source}, row {number}: the column "{column}" holds {shortened(row[column])}: '
+                    f"{in_plain_words(error.errors()[0])}"
                 ) from error

@@ -3,9 +3,14 @@
 import difflib
 from collections.abc import Iterable
 
+MOST = 40  # names in a message
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean "x"?`, or a list of all known names if none is similar."""
+    """`did you mean "x"?`, or a list of the known names if none is similar."""
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1)
-    return f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known) or 'none'}"
+    if near:
+        return f'did you mean "{near[0]}"?'
+    others = f" and {len(known) - MOST} others" if len(known) > MOST else ""
+    return f"known are {', '.join(known[:MOST]) or 'none'}{others}"

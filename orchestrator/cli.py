@@ -117,20 +117,30 @@ def schema_command(arguments: argparse.Namespace, console: Console) -> int:
 
 def plan_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.plan.files import local_benchmarks, mistakes_in_files, notes_on_skipped
-    from orchestrator.plan.hypotheses import check_parts
+    from orchestrator.plan.lengths import without_room
     from orchestrator.plan.overview import show_plan
+    from orchestrator.plan.resources import needs_of, on_this_machine, too_little
     from orchestrator.plan.state import state_of
+    from orchestrator.plan.unchecked import unchecked
     from orchestrator.plan.workload import beyond_the_data
+    from orchestrator.run import preflight
 
     plan, store = _plan(arguments)
     with study_errors(arguments.study):
-        mistakes = list(mistakes_in_files(plan.study)) or list(dict.fromkeys(beyond_the_data(plan)))
+        mistakes = list(mistakes_in_files(plan.study))
+        mistakes = mistakes or list(dict.fromkeys([*beyond_the_data(plan), *without_room(plan.stages, plan.study)]))
         if mistakes:
             raise StudyError("\n".join(mistakes))
-        check_parts(plan.study, only_local=True)
+        state = state_of(plan, store)
+        preflight.check_local(plan, state.records)
     with study_errors():
         notes = notes_on_skipped(plan.study, local_benchmarks(plan.study))
-        show_plan(console, plan, state_of(plan, store), arguments.verbose, notes)
+        show_plan(console, plan, state, arguments.verbose, notes)
+    pending = [stage for stage in plan.stages if stage not in state.records]
+    for line in unchecked(pending, plan.study):
+        console.print(line, markup=False, soft_wrap=True)
+    for message in too_little(needs_of(pending, plan.study), on_this_machine(plan.study), plan.study):
+        console.print(f"Note: a run on this machine is refused: {message}", markup=False, soft_wrap=True)
     for hypothesis in plan.study.hypotheses:
         of = "Expected" if hypothesis.experiment is None else f"Experiment {hypothesis.experiment} expects"
         expected = f"{of} {hypothesis.expected}: {hypothesis.claim} ({hypothesis.source})"
@@ -165,6 +175,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     began = time.time()
     from orchestrator.plan.overview import show_plan
+    from orchestrator.plan.resources import on_this_machine
     from orchestrator.plan.state import state_of
     from orchestrator.run import preflight
     from orchestrator.run.driver import run_study
@@ -175,9 +186,12 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     plan, store = _plan(arguments)
     state = state_of(plan, store)
     notes = preflight.check(plan, store, state.records)
+    pending = [stage for stage in plan.stages if stage not in state.records]
+    if not arguments.address:
+        preflight.check_resources(pending, plan.study, on_this_machine(plan.study))
     with study_errors():
         show_plan(console, plan, state, verbose=False, on_files=notes)
-    left = Counter(stage.kind for stage in plan.stages if stage not in state.records)
+    left = Counter(stage.kind for stage in pending)
     tracker = Tracker(plan)
     tracker.start()
     with Progress(console, left) if left else contextlib.nullcontext() as progress:

@@ -6,7 +6,7 @@ import datasets
 from jinja2 import TemplateError
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from evaluators.lm_eval_tasks.index import manager
+from evaluators.lm_eval_tasks.index import check_replaceable, manager, shots_of
 from evaluators.lm_eval_tasks.task import LmEvalTask
 from evaluators.rows import read_rows
 
@@ -26,7 +26,7 @@ def load(task: LmEvalTask) -> dict[str, Any]:
             f"{task.rows}: the rows do not have the schema of lm_eval:{task.name} ({type(error).__name__}: {error})"
         ) from error
     for name, one in loaded["tasks"].items():
-        one.set_config("num_fewshot", _shots(task, one.get_config("num_fewshot")))
+        one.set_config("num_fewshot", shots_of(task.name, task.shots, one.get_config("num_fewshot")))
         task.sampling.check(name, one.OUTPUT_TYPE, one.get_config("repeats"))
     return loaded
 
@@ -37,28 +37,13 @@ def seed_few_shot(loaded: dict[str, Any]) -> None:
         one.set_fewshot_seed(FEWSHOT_SEED)
 
 
-def _shots(task: LmEvalTask, default: int | None) -> int:
-    if default == 0 and task.shots:
-        raise ValueError(f"lm_eval:{task.name} does not support few-shot examples: remove shots")
-    return default or 0 if task.shots is None else task.shots
-
-
 def with_rows(task: LmEvalTask, rows: str) -> dict[str, Any]:
     """The task's configuration with these rows as its data set. Raises ValueError where it needs more than rows."""
-    entry = manager(task.name).task_index[task.name]
-    if entry.kind.name != "TASK":
-        kind = entry.kind.name.lower()
-        raise ValueError(f"lm_eval:{task.name} is a {kind}, whose data sets rows cannot replace: name one of its tasks")
-    config = load_yaml(entry.yaml_path)
+    check_replaceable(task.name, task.shots)
+    config = load_yaml(manager(task.name).task_index[task.name].yaml_path)
     split = config.get("test_split") or config.get("validation_split")
     fewshot = dict(config.get("fewshot_config") or {})
     fewshot_split = fewshot.pop("split", None) or config.get("fewshot_split")
-    shots = _shots(task, config.get("num_fewshot"))
-    if shots and fewshot_split != split and not fewshot.get("samples"):
-        raise ValueError(
-            f"lm_eval:{task.name} takes its {shots} few-shot examples from another split, which rows do not have: set "
-            f"shots to 0, or use the task's own data set"
-        )
     data = datasets.Dataset.from_list(read_rows(rows, sha256=task.sha256))
     if not data:
         raise ValueError(f"{rows}: no rows")

@@ -12,9 +12,8 @@ from transformers import AutoConfig, AutoTokenizer
 from evaluators.engines.chat_template import may_reason, switch
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams
 from evaluators.engines.thinking import strip_reasoning
+from evaluators.lm_eval_tasks.index import MAX_TOKENS
 from evaluators.lm_eval_tasks.task import Generate, LmEvalTask, Score
-
-MAX_TOKENS = 256  # lm-eval's default for tasks without a limit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from evaluators.engines.prefill import Prefill, PrefillShare
 from evaluators.suggest import did_you_mean
 from orchestrator.stages.api_models import is_api
 from orchestrator.stages.builder import Builder, ConditionSpec
-from orchestrator.study.benchmarks import Benchmark, GradedBenchmark
+from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, instead_of
 from orchestrator.study.settings import Settings
 
 TOKENS = 4
@@ -72,7 +72,7 @@ def amount(options: Options) -> str:
 
 def _check_prefill(name: str, benchmark: Benchmark, tokens: int | None) -> None:
     if not isinstance(benchmark, GradedBenchmark):
-        raise ValueError(f"benchmarks: prefill is not available for {name}, a task of lm-eval: {USE}")
+        raise ValueError(f"benchmarks: prefill is not available for {name}, a task of lm-eval: {instead_of(benchmark)}")
     if benchmark.answer_by == "logprob" or benchmark.thinking == "empty":
         key = "answer_by: logprob" if benchmark.answer_by == "logprob" else "thinking: empty"
         raise ValueError(f"benchmarks: prefill is not available for {name}, which has {key}: {USE}")

@@ -15,7 +15,7 @@ from orchestrator.stages.builder import Builder, ConditionSpec
 from orchestrator.stages.modified_sampling import modified_sample
 from orchestrator.stages.transforms import by_classifier, by_rule
 from orchestrator.store.stage import Stage
-from orchestrator.study.benchmarks import Benchmark
+from orchestrator.study.benchmarks import GRADED, Benchmark
 from orchestrator.study.prompts import Problems
 from orchestrator.study.settings import Settings, regular_expression
 from orchestrator.study.train import TrainChanges
@@ -72,7 +72,7 @@ def _by_classifier(builder: Builder, inputs: dict[str, Stage], like_benchmark: s
         known = study.benchmarks[like_benchmark]
         if known.task is not None:
             raise ValueError(
-                f"like_benchmark: {like_benchmark} is a task of lm-eval, whose rows are not read here; take another one"
+                f"like_benchmark: {like_benchmark} is a task of lm-eval, whose rows are not read here: {GRADED}"
             )
         like = data.benchmark_data(known)
     else:

@@ -9,11 +9,11 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 
 from evaluators.benchmarks import BENCHMARKS
+from evaluators.messages import listed
 from orchestrator.conditions import CONDITIONS
 from orchestrator.measures import MEASURES, SCORE
 from orchestrator.recoveries import RECOVERIES
 from orchestrator.study.conditions import Condition
-from orchestrator.study.messages import listed
 from orchestrator.study.recoveries import Recovery
 from trainers.objectives import OBJECTIVES
 

@@ -1,15 +1,15 @@
-"""The files of a study, checked when it is planned: that they can be read, and columns and answers of local ones."""
+"""The files and lm-eval tasks of a study, checked when it is planned: that they exist, and rows of local files."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from evaluators.evaluate import chats_of, check_rows
 from evaluators.grading.verdict import UnreadableGold
-from evaluators.lm_eval_tasks.index import check_name
+from evaluators.lm_eval_tasks import index
 from evaluators.rows import read_rows
 from orchestrator.stages import data, dataset
-from orchestrator.study.benchmarks import GradedBenchmark
-from orchestrator.study.prompts import Problems
+from orchestrator.study.benchmarks import GradedBenchmark, LmEvalBenchmark
+from orchestrator.study.prompts import SYNTHETIC, Problems
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import is_local_file
 
@@ -26,7 +26,7 @@ def missing_files(study: Study) -> Iterator[str]:
 
 
 def mistakes_in_files(study: Study) -> Iterator[str]:
-    """A line for each local file whose rows the study cannot use, and for each task that lm-eval does not have.
+    """A line for each local file whose rows the study cannot use, and for each task of lm-eval that cannot be run.
     Reads no other source."""
     for where, source, read in _files(study):
         try:
@@ -35,11 +35,40 @@ def mistakes_in_files(study: Study) -> Iterator[str]:
         except ValueError as error:
             yield str(error) if str(error).startswith(f"{where}.") else f"{where}: {error}"
     for name, benchmark in study.benchmarks.items():
-        if benchmark.task is not None:
+        if isinstance(benchmark, LmEvalBenchmark):
             try:
-                check_name(benchmark.task)
+                check_task(benchmark, study.max_model_len)
             except ValueError as error:
                 yield f"benchmarks.{name}: {error}"
+
+
+def check_task(benchmark: LmEvalBenchmark, max_model_len: int | None) -> None:
+    """Raise ValueError for a task of lm-eval that cannot be run as the study has it. Loads no data set."""
+    index.check(benchmark.task, benchmark.sampling, benchmark.shots)
+    if benchmark.source is not None:
+        index.check_replaceable(benchmark.task, benchmark.shots)
+    longest = benchmark.longest or index.longest(benchmark.task)
+    if max_model_len is not None and longest >= max_model_len:
+        raise ValueError(
+            f"{benchmark.kind} generates up to {longest:,} tokens, which leaves no room for a prompt in max_model_len "
+            f"({max_model_len:,} tokens): raise max_model_len, or {'lower' if benchmark.longest else 'set'} max_tokens"
+        )
+
+
+def check_rows_of_task(benchmark: LmEvalBenchmark) -> None:
+    """Raise ValueError for a file that has fewer rows than a task of lm-eval shall draw from it."""
+    if benchmark.source is not None:
+        has = len(read_rows(benchmark.source))
+        if not has or (benchmark.n or 0) > has:
+            raise ValueError(
+                f"n: {benchmark.n or 'all'} rows are asked for, but {benchmark.source} has {has}: lower n, or give n: "
+                f"all"
+            )
+
+
+def needs_no_network(source: str | None) -> bool:
+    """Whether rows are on this machine: synthetic ones, and those of a local file."""
+    return source == SYNTHETIC or is_local_file(source)
 
 
 def gradable(asked: GradedBenchmark | Problems) -> list[dict]:
@@ -51,10 +80,11 @@ def gradable(asked: GradedBenchmark | Problems) -> list[dict]:
     else:
         rows, remedy = data.load_examples(asked), "correct it, or skip such examples with skip_unreadable: true"
         check = partial(check_rows, asked.kind, rows, asked.skip_unreadable)
-    try:
-        check()
-    except UnreadableGold as error:
-        raise ValueError(f"{error}: {remedy}") from error
+    if asked.source != SYNTHETIC:  # All of these can be graded.
+        try:
+            check()
+        except UnreadableGold as error:
+            raise ValueError(f"{error}: {remedy}") from error
     chats_of(asked.kind, rows, asked.prompt)
     return rows
 
@@ -95,4 +125,4 @@ def _files(study: Study) -> Iterator[tuple[str, str, Callable[[], object]]]:
             if isinstance(asked, GradedBenchmark | Problems):
                 yield where, asked.source, partial(gradable, asked)
             else:
-                yield where, asked.source, partial(read_rows, asked.source)
+                yield where, asked.source, partial(check_rows_of_task, asked)

@@ -1,6 +1,6 @@
 """Which points of a study its hypotheses compare, and whether the study measures them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from evaluators.analysis.values import halves
 from evaluators.benchmarks import BENCHMARKS
@@ -8,10 +8,10 @@ from orchestrator import measures
 from orchestrator.measures import MEASURES, STUDENTS, TRAINING_DATA
 from orchestrator.plan.trial import EvaluationPoint, Trial
 from orchestrator.stages import data
+from orchestrator.study.benchmarks import GRADED
 from orchestrator.study.hypotheses import TEACHER, UNTRAINED, Hypothesis, Point, points
-from orchestrator.study.prompts import SYNTHETIC
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import check_known, is_local_file, study_errors
+from orchestrator.study.settings import check_known, study_errors
 
 
 def pairs_of(hypothesis: Hypothesis, study: Study) -> list[tuple[str, str]]:
@@ -48,9 +48,9 @@ def check(study: Study, trials: Sequence[Trial]) -> None:
                 _check_pair(hypothesis, pair, study, trials)
 
 
-def check_parts(study: Study, only_local: bool = False) -> None:
-    """Raise ValueError for a hypothesis by parts that the benchmark's rows do not have; reads those rows, or, with
-    `only_local`, those of benchmarks that need no network."""
+def check_parts(study: Study, reads: Callable[[str | None], bool]) -> None:
+    """Raise ValueError for a hypothesis by parts that the benchmark's rows do not have. `reads` says of a benchmark's
+    source whether its rows are read."""
     for number, hypothesis in enumerate(study.hypotheses):
         if hypothesis.group_by is None:
             continue
@@ -58,8 +58,8 @@ def check_parts(study: Study, only_local: bool = False) -> None:
         benchmark = study.benchmarks[name]
         where = f"hypotheses.{number} ({hypothesis.claim}): group_by"
         if benchmark.task is not None:
-            raise ValueError(f"{where}: {name} is a task of lm-eval, whose parts are not known")
-        if only_local and benchmark.source != SYNTHETIC and not is_local_file(benchmark.source):
+            raise ValueError(f"{where}: {name} is a task of lm-eval, whose parts are not known: {GRADED}")
+        if not reads(benchmark.source):
             continue
         groups = [BENCHMARKS.module(benchmark.kind).group(row) for row in data.load_examples(benchmark)]
         check_known(where, hypothesis.group_by, groups[0], f"the parts of {name}")

@@ -10,6 +10,7 @@ from rich.table import Column, Table
 
 from evaluators.benchmarks import BENCHMARKS
 from orchestrator.plan.gpu_hours import gpu_hours_of, lines
+from orchestrator.plan.resources import Needs, counted, needs_of
 from orchestrator.plan.state import State
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import cost_of, examples_of, most_to_run, stages_per_experiment, steps_of
@@ -30,17 +31,17 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool, on_file
     cannot be read."""
     study = plan.study
     pending = [stage for stage in plan.stages if stage not in state.records]
+    needs = needs_of(pending, study)
     console.print(
         f"[bold]{study.name}[/bold]: {len(plan.trials)} trials, {len(plan.trials) - len(state.pending)} done; "
         f"results in {escape(_shown(study.store))}"
     )
-    console.print(gpus_at_once(pending, study), markup=False, soft_wrap=True)
+    console.print(gpus_at_once(needs), markup=False, soft_wrap=True)
     console.print(_table(plan, state, pending))
     notes = [
         _examples(study),
         *on_files,
         *dict.fromkeys(f"Note: {one}." for one in state.short),
-        *_short_contexts(study),
         *dict.fromkeys(_short_rows(pending)),
         *_trainings(pending, study),
         *_notes(plan),
@@ -80,23 +81,13 @@ def _table(plan: Plan, state: State, pending: list[Stage]) -> Table:
     return table
 
 
-def gpus_at_once(pending: list[Stage], study: Study) -> str:
+def gpus_at_once(needs: Needs) -> str:
     """How many GPUs and CPUs the stages need at once: each engine holds its own for the whole run."""
-    names = {stage.runtime.engine for stage in pending if stage.runtime.engine is not None}
-    remote = {alias for alias, model in study.models.items() if model.served is not None}
-    engine, train = study.resources.engine, study.resources.train
-    engines = len(names - remote) * engine.replicas
-    workers = train.workers if any(stage.kind == "train" for stage in pending) else 0
-    gpus = engines * engine.gpus + workers * train.gpus
-    cpus = engines * engine.cpus + workers * train.cpus
-    parts = f"{_n(engines, 'inference engine')} with {_n(engine.gpus, 'GPU')} each for the whole run"
+    gpus_each, workers = counted(needs.engine.gpus, "GPU"), needs.workers
+    parts = f"{counted(needs.engines, 'inference engine')} with {gpus_each} each for the whole run"
     if workers:
-        parts += f", and one training with {_n(workers * train.gpus, 'GPU')}"
-    return f"Needs at once: {_n(gpus, 'GPU')} ({parts}) and {_n(cpus, 'CPU')}."
-
-
-def _n(number: float, what: str) -> str:
-    return f"{number:g} {what}{'s' * (number != 1)}"
+        parts += f", and one training with {counted(workers * needs.train.gpus, 'GPU')}"
+    return f"Needs at once: {counted(needs.total['GPU'], 'GPU')} ({parts}) and {counted(needs.total['CPU'], 'CPU')}."
 
 
 def _examples(study: Study) -> str:
@@ -184,21 +175,6 @@ def _without_benefit(pending: list[Stage], study: Study) -> Iterator[str]:
     real = {alias for alias, model in study.models.items() if isinstance(model, HubModel | LocalModel | GGUFModel)}
     if not study.resources.engine.gpus and real & {stage.runtime.engine for stage in pending}:
         yield "Note: resources.engine.gpus is 0: models run on CPUs. For GPUs set resources: {engine: {gpus: 1}}."
-
-
-def _short_contexts(study: Study) -> Iterator[str]:
-    asked = {"sampling": study.sampling.max_tokens}
-    if study.rl_problems is not None:
-        asked["rl_problems"] = study.rl_problems.max_tokens
-    for name, benchmark in study.benchmarks.items():
-        if benchmark.longest is not None:
-            asked[f"benchmarks.{name}"] = benchmark.longest
-    for where, longest in asked.items():
-        if study.max_model_len is not None and longest >= study.max_model_len:
-            yield (
-                f"Note: {where}.max_tokens is {longest}, but prompt and completion together have at most "
-                f"max_model_len = {study.max_model_len} tokens: completions are truncated earlier."
-            )
 
 
 def _short_rows(pending: list[Stage]) -> Iterator[str]:

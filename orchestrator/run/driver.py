@@ -17,7 +17,7 @@ from orchestrator.plan.state import State, state_of
 from orchestrator.plan.trial import Plan
 from orchestrator.results.missing import missing_from
 from orchestrator.results.report import Report, write_report
-from orchestrator.run import engine_lifetime, engines
+from orchestrator.run import engine_lifetime, engines, preflight
 from orchestrator.run.engine_lifetime import ON_HEAD
 from orchestrator.run.event_log import Event
 from orchestrator.run.progress import Progress
@@ -26,7 +26,6 @@ from orchestrator.run.trial import run_trial
 from orchestrator.store.stage import closure
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
-from orchestrator.study.settings import StudyError
 from trainers.scratch import scratch_folder
 
 POLL_SECONDS = 0.5  # between two reads of the event log
@@ -115,12 +114,12 @@ def _run_trials(
     import ray
 
     study, run = plan.study, uuid.uuid4().hex[:8]
+    pending = [stage for stage in plan.stages if stage not in state.records]
     if not ray.is_initialized():
         start_ray(address, study)
-    names = {s.runtime.engine for s in plan.stages if s not in state.records and s.runtime.engine is not None}
-    if not address:
-        apis = {alias for alias, model in study.models.items() if model.served}
-        _check_resources(study, len(names - apis), ray.cluster_resources())
+    if not address:  # In a container Ray may have less than the machine.
+        preflight.check_resources(pending, study, ray.cluster_resources())
+    names = {stage.runtime.engine for stage in pending if stage.runtime.engine is not None}
     event_log = engine_lifetime.start_event_log(run)
     watcher = Watcher(event_log, progress)
     with ExitStack() as ends:
@@ -148,19 +147,6 @@ def _shut_down_ray() -> None:
         ray.shutdown()
     finally:
         gc.enable()
-
-
-def _check_resources(study: Study, engines: int, here: dict[str, float]) -> None:
-    """Raise StudyError unless all engines and one training fit at once: engines hold their resources for a run."""
-    engine, train = study.resources.engine, study.resources.train
-    for kind, each, beside in (("CPU", engine.cpus, train.cpus), ("GPU", engine.gpus, train.gpus)):
-        needed = engines * engine.replicas * each + beside * train.workers
-        if needed > here.get(kind, 0):
-            raise StudyError(
-                f"resources: {engines} engines in {engine.replicas} replicas each, and a training beside them, need "
-                f"{needed:g} {kind}s, but there are {here.get(kind, 0):g}: lower resources.engine or "
-                f"resources.train, or use --address"
-            )
 
 
 def _tune(plan: Plan, state: State, run: str, event_log: Any, on_trial: Callable[[int], None]) -> list[Event]:

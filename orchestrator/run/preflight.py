@@ -1,14 +1,18 @@
 """The checks of `offmodel run` before any work starts. Each mistake is one message that says what to change."""
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import SWITCH, Chat
 from evaluators.evaluate import chats_of
 from orchestrator.plan import hypotheses
-from orchestrator.plan.files import gradable, notes_on_skipped
+from orchestrator.plan.files import check_rows_of_task, check_task, gradable, needs_no_network, notes_on_skipped
+from orchestrator.plan.lengths import without_room
+from orchestrator.plan.resources import needs_of, too_little
 from orchestrator.plan.trial import Plan
 from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
@@ -17,7 +21,8 @@ from orchestrator.stages.model import GGUFCheckpoint
 from orchestrator.store.stage import Stage, closure
 from orchestrator.store.store import Store
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
-from orchestrator.study.models import GGUFModel, LocalModel, Model, OrganismModel
+from orchestrator.study.models import GGUFModel, HubModel, LocalModel, Model, OrganismModel
+from orchestrator.study.prompts import Problems
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import StudyError, check_known, study_errors
 from orchestrator.study.train import ALL_LINEAR
@@ -25,7 +30,9 @@ from organisms import shipped
 from trainers import objectives
 from trainers.scratch import scratch_folder
 
+log = logging.getLogger(__name__)
 WEIGHTS = ("model", "train", "weights")
+Reads = Callable[[str | None], bool]  # whether the rows of a source are read
 TEMPLATES = ("chat_template.jinja", "tokenizer_config.json")
 
 
@@ -37,92 +44,123 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> list[str]:
     with study_errors(), scratch_folder() as scratch:
         store.check_writable()
         tracking.check_answers(tracking.tracking_uri(plan.study))
-        prompts = _check_prompts(plan)
-        pending = {getattr(stage.runtime, "benchmark", None) for stage in plan.stages if stage not in records}
-        asked = {name: _check_benchmark(name, b) for name, b in plan.study.benchmarks.items() if name in pending}
-        asked |= _check_changed_prompts(plan, records)
-        problems = _check_problems(plan.study)
-        hypotheses.check_parts(plan.study)
-        folders: dict[str, Path] = {}
-        if any(isinstance(stage.settings, GGUFCheckpoint) for stage in plan.stages if stage not in records):
-            gguf.check_installed()
+        texts = _check_data(plan, records, lambda _: True)
         to_ask = {stage.runtime.engine for stage in plan.stages if stage.kind == "sample" and stage not in records}
-        for alias, model in plan.study.models.items():
-            if alias in to_ask:
-                api_models.check_key(alias, model)
-            folder = _check_model(alias, model, scratch)
-            if folder is not None:
-                folders[alias] = folder
-                _check_tokens(plan.study, alias, folder, {"prompts": prompts, "rl_problems": problems, **asked})
-        _check_chat_templates(plan, records, folders)
-        _check_thinking(plan.study, folders)
-        _check_target_modules(plan, folders)
-        _check_logits(plan, folders)
+        asked = {alias: model for alias, model in plan.study.models.items() if alias in to_ask}
+        for alias, model in asked.items():
+            api_models.check_key(alias, model)
+        _check_hub({alias: model for alias, model in asked.items() if isinstance(model, HubModel)})
+        _check_models(plan, records, texts, scratch)
         _check_weights(plan, store, records)
-        return list(notes_on_skipped(plan.study, (name for name in plan.study.benchmarks if name in pending)))
+        return list(notes_on_skipped(plan.study, _pending_benchmarks(plan, records)))
 
 
-def _check_prompts(plan: Plan) -> list[str]:
-    """The texts of the training prompts."""
-    study = plan.study
-    read = {name: dataset.read(declared)[0] for name, declared in study.data.items()}
-    if study.prompts.source in read:
-        chats = [one.prompt for one in read[study.prompts.source]]
-    else:
-        chats = data.load_prompts(study.prompts)
-    for mistake in beyond_the_data(plan):
+def check_local(plan: Plan, records: dict[Stage, dict]) -> None:
+    """The part of `check` that needs no network, no keys and nothing in the store: local data and local models."""
+    with study_errors(), scratch_folder() as scratch:
+        _check_models(plan, records, _check_data(plan, records, needs_no_network), scratch)
+
+
+def check_resources(pending: Iterable[Stage], study: Study, here: Mapping[str, float]) -> None:
+    """Raise StudyError unless all engines and the largest stage fit at once. A cluster is not checked: it may grow."""
+    for message in too_little(needs_of(pending, study), here, study):
+        raise StudyError(message)
+
+
+def _check_data(plan: Plan, records: dict[Stage, dict], reads: Reads) -> dict[str, list[str]]:
+    """The texts of the prompts from sources that it `reads`, by place."""
+    study, texts = plan.study, {}
+    for name, declared in study.data.items():
+        if reads(declared.source):
+            with study_errors(f"data.{name}"):
+                generations, _ = dataset.read(declared)
+            if name == study.prompts.source:
+                texts["prompts"] = _texts(one.prompt for one in generations)
+    if study.prompts.source not in study.data and reads(study.prompts.source):
+        texts["prompts"] = _texts(data.load_prompts(study.prompts))
+    for mistake in chain(beyond_the_data(plan), without_room(plan.stages, study)):
         raise StudyError(mistake)
-    return _texts(chats)
+    pending = _pending_benchmarks(plan, records)
+    asked = {
+        name: _check_benchmark(name, benchmark, study)
+        for name, benchmark in study.benchmarks.items()
+        if name in pending and reads(benchmark.source)
+    }
+    asked |= _check_changed_prompts(plan, records, reads)
+    if study.rl_problems is not None and reads(study.rl_problems.source):
+        texts["rl_problems"] = _check_problems(study.rl_problems, study, reads)
+    hypotheses.check_parts(study, reads)
+    return texts | asked
+
+
+def _pending_benchmarks(plan: Plan, records: dict[Stage, dict]) -> list[str]:
+    """The benchmarks on which models are still to be evaluated."""
+    pending = {getattr(stage.runtime, "benchmark", None) for stage in plan.stages if stage not in records}
+    return [name for name in plan.study.benchmarks if name in pending]
+
+
+def _check_models(plan: Plan, records: dict[Stage, dict], texts: dict[str, list[str]], scratch: Path) -> None:
+    """Local models can be loaded, and take these texts as prompts."""
+    if any(isinstance(stage.settings, GGUFCheckpoint) for stage in plan.stages if stage not in records):
+        gguf.check_installed()
+    folders: dict[str, Path] = {}
+    for alias, model in plan.study.models.items():
+        folder = _check_model(alias, model, scratch)
+        if folder is not None:
+            folders[alias] = folder
+            _check_tokens(plan, alias, folder, texts)
+    _check_chat_templates(plan, records, folders)
+    _check_thinking(plan.study, folders)
+    _check_target_modules(plan, folders)
+    _check_logits(plan, folders)
 
 
 def _texts(chats: Iterable[Chat]) -> list[str]:
     return [" ".join(message["content"] for message in chat) for chat in chats]
 
 
-def _check_changed_prompts(plan: Plan, records: dict[Stage, dict]) -> dict[str, list[str]]:
+def _check_changed_prompts(plan: Plan, records: dict[Stage, dict], reads: Reads) -> dict[str, list[str]]:
     """The texts of prompts that conditions change, of trainings and of benchmarks."""
     study, texts = plan.study, {}
     pending = [stage for stage in plan.stages if stage.kind == "sample" and stage not in records]
     own = None if study.prompts.source in study.data else data.prompt_data(study.prompts)
     for stage in pending:
-        prompts = stage.settings.prompts
-        if isinstance(prompts, data.PromptData) and prompts != own:
-            texts[f"prompts of {stage.address}"] = _texts(data.read_prompts(prompts, stage.runtime.location))
+        prompts, location = stage.settings.prompts, stage.runtime.location
+        if isinstance(prompts, data.PromptData) and prompts != own and reads(location):
+            texts[f"prompts of {stage.address}"] = _texts(data.read_prompts(prompts, location))
     for name, before in study.benchmarks.items():
-        if not isinstance(before, GradedBenchmark):
+        if not isinstance(before, GradedBenchmark) or not reads(before.source):
             continue
         used = [stage.settings.prompts for stage in pending if stage.runtime.benchmark == name]
         changed = dict.fromkeys((one.prompt, one.system) for one in used)
         changed.pop((before.prompt or BENCHMARKS.module(before.kind).PROMPT, before.system), None)
         for number, (prompt, system) in enumerate(changed, 1):
             benchmark = before.model_copy(update={"prompt": prompt, "system": system})
-            texts[f"{name}, changed by a condition ({number})"] = _check_benchmark(name, benchmark)
+            texts[f"{name}, changed by a condition ({number})"] = _check_benchmark(name, benchmark, study)
     return texts
 
 
-def _check_benchmark(name: str, benchmark: Benchmark) -> list[str]:
+def _check_benchmark(name: str, benchmark: Benchmark, study: Study) -> list[str]:
     """The texts of a benchmark's prompts, all of whose rows can be graded."""
     with study_errors(f"benchmarks.{name}"):
         if isinstance(benchmark, LmEvalBenchmark):
-            from evaluators import lm_eval_tasks
-
-            lm_eval_tasks.check(benchmark.task, benchmark.sampling)
+            check_task(benchmark, study.max_model_len)
+            check_rows_of_task(benchmark)
             return []
         assert isinstance(benchmark, GradedBenchmark)
         return _texts(chats_of(benchmark.kind, gradable(benchmark), benchmark.prompt, benchmark.system))
 
 
-def _check_problems(study: Study) -> list[str]:
+def _check_problems(problems: Problems, study: Study, reads: Reads) -> list[str]:
     """The texts of the RL problems. All can be graded, and none is an example of a benchmark."""
-    problems = study.rl_problems
-    if problems is None:
-        return []
     with study_errors("rl_problems"):
         rows = gradable(problems)
         chats = chats_of(problems.kind, rows, problems.prompt, problems.system)
         trained_on = {chat[-1]["content"] for chat in chats_of(problems.kind, rows, None)}
     for name, benchmark in study.benchmarks.items():
-        if isinstance(benchmark, GradedBenchmark) and benchmark.kind == problems.kind:
+        if not isinstance(benchmark, GradedBenchmark) or not reads(benchmark.source):
+            continue
+        if benchmark.kind == problems.kind:
             asked = chats_of(problems.kind, data.load_examples(benchmark), None)
             both = [chat for chat in asked if chat[-1]["content"] in trained_on]
             if both:
@@ -156,6 +194,29 @@ def _vocabulary(folder: Path | None) -> dict[str, int] | None:
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
     return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
+
+
+def _check_hub(models: dict[str, HubModel]) -> None:
+    """The hub has these models, and lets this user read them. Where it cannot be asked, their stages ask again."""
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    for alias, model in models.items():
+        where = f"models.{alias}: {model.hub}"
+        try:
+            found = huggingface_hub.model_info(model.hub, revision=model.revision)
+            huggingface_hub.auth_check(model.hub)
+        except GatedRepoError as error:
+            raise StudyError(f"{where} is gated: accept its terms on its page of the hub, and set HF_TOKEN") from error
+        except RepositoryNotFoundError as error:
+            raise StudyError(f"{where} is not on the hub, or is private: check the id, or set HF_TOKEN") from error
+        except RevisionNotFoundError as error:
+            raise StudyError(f"{where} has no revision {model.revision}: give a branch, tag or commit") from error
+        except Exception as error:  # noqa: BLE001  # Each way to have no network has an error of its own.
+            log.warning("%s: the hub cannot be asked for it (%s)", where, error)
+            return
+        if not any(file.rfilename.endswith(".safetensors") for file in found.siblings or ()):
+            raise StudyError(f"{where} has no weights in safetensors, the only format that is loaded")
 
 
 def _check_model(alias: str, model: Model, scratch: Path) -> Path | None:
@@ -257,14 +318,18 @@ def _matrices(folder: Path) -> set[str]:
     return found
 
 
-def _check_tokens(study: Study, alias: str, folder: Path, texts: dict[str, list[str]]) -> None:
-    """Prompts fit into the context, and options are single tokens. The few tokens of the chat template are only counted
-    when the engine gets a prompt."""
+def _check_tokens(plan: Plan, alias: str, folder: Path, texts: dict[str, list[str]]) -> None:
+    """Prompts and completions fit into the context, and options are single tokens. The few tokens of the chat template
+    are only counted when the engine gets a prompt."""
     from tokenizers import Tokenizer
 
+    study = plan.study
     own = json.loads((folder / "config.json").read_text()).get("max_position_embeddings")
     if study.max_model_len is not None and own is not None and study.max_model_len > own:
         raise StudyError(f"max_model_len: {study.max_model_len} is more than the {own} tokens of models.{alias}")
+    engine = "organisms" if isinstance(study.models[alias], OrganismModel) else alias
+    for mistake in without_room((stage for stage in plan.stages if stage.runtime.engine == engine), study, own):
+        raise StudyError(mistake)
     context = study.max_model_len or own
     if context is None or not (folder / "tokenizer.json").is_file():
         return  # Only transformers can read its tokenizer; the engine checks prompts again.

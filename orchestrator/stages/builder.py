@@ -9,6 +9,7 @@ from evaluators.suggest import did_you_mean
 from orchestrator.stages import dataset, evaluate, logprobs, model, sample, train, transform, weights
 from orchestrator.stages.transforms import RowSet
 from orchestrator.store.stage import Stage, canonical_json
+from orchestrator.study.benchmarks import instead_of
 from orchestrator.study.models import TrainedModel
 from orchestrator.study.schema import Benchmark, Study
 from orchestrator.study.settings import changed, check_known
@@ -164,7 +165,7 @@ class Builder:
         if changes and self.study.benchmarks[name].task is not None:
             raise ValueError(
                 f"benchmarks: {name} is a task of lm-eval, which defines its own prompts and scores, and this "
-                f"condition changes them: use a benchmark such as math500"
+                f"condition changes them: {instead_of(self.study.benchmarks[name])}"
             )
         return changed(self.study.benchmarks[name], f"benchmarks.{name}", changes)
 

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.grading.aggregate import check_aggregation
 from evaluators.lm_eval_tasks.task import TaskSampling
+from evaluators.messages import listed
 from evaluators.suggest import did_you_mean
 from orchestrator.study.prompts import (
     SOURCE,
@@ -23,6 +24,7 @@ from orchestrator.study.prompts import (
 from orchestrator.study.settings import Count, Settings, Source
 
 LM_EVAL = "lm_eval:"  # begins the kind of a task of lm-eval
+GRADED = "use a benchmark that offmodel grades"
 KIND = f"{', '.join(BENCHMARKS)}, or `lm_eval:TASK` for any task of lm-eval"
 OWN = "takes the place of the task's own setting"
 
@@ -141,7 +143,8 @@ class LmEvalBenchmark(Benchmark):
         **Benchmark.RENAMED,
         **dict.fromkeys(
             GradedBenchmark.model_fields.keys() - Benchmark.model_fields.keys(),
-            "has no effect on a task of lm-eval, which defines its own prompts and grading",
+            "has no effect on a task of lm-eval, which defines its own prompts and grading: leave it out, or "
+            f"{GRADED} (kind: {', '.join(BENCHMARKS)})",
         ),
     }
     kind: str = Field(pattern=f"^{LM_EVAL}.", description=KIND)
@@ -173,6 +176,14 @@ class LmEvalBenchmark(Benchmark):
             raise ValueError("thinking has no effect without a chat template: set chat to true, or leave it out")
         _check_sampling(self)
         return self
+
+
+def instead_of(benchmark: Benchmark) -> str:
+    """What to write in place of a benchmark whose completions offmodel does not generate, as a task of lm-eval."""
+    generating = [name for name in BENCHMARKS if BENCHMARKS.module(name).MAX_TOKENS > 1]
+    if benchmark.task in generating:
+        return f"use kind: {benchmark.task}, which offmodel grades"
+    return f"{GRADED}, with kind: {listed(generating)}"
 
 
 def _kind_of(value: Any) -> str:

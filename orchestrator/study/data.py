@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.rows import is_file
 from evaluators.suggest import did_you_mean
-from orchestrator.study.prompts import ESCAPE, Part, names_in_braces
+from orchestrator.study.prompts import ESCAPE, SYNTHETIC, Part, names_in_braces
 from orchestrator.study.settings import Count, Settings, Source
 
 
@@ -62,6 +62,8 @@ class DataSet(Settings):
 
     @model_validator(mode="after")
     def _has_one_form(self) -> "DataSet":
+        if self.source == SYNTHETIC:
+            raise ValueError("source: there are no synthetic answers: give a file, or a data set of the hub")
         asks = [key for key in ("prompt", "template", "messages", "text") if getattr(self, key) is not None]
         if len(asks) != 1:
             raise ValueError(
@@ -81,7 +83,9 @@ class DataSet(Settings):
         if self.template is not None and (not self.columns_of_template or "" in self.columns_of_template):
             raise ValueError(f"template: it must name columns in braces; {ESCAPE}")
         if is_file(self.source):
-            for key in {"config", "revision", "split"} & self.model_fields_set:
+            for key in ("config", "revision", "split"):
+                if getattr(self, key) == type(self).model_fields[key].default:
+                    continue
                 raise ValueError(f"{key} has no effect on a file: leave it out")
         return self
 

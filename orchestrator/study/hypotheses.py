@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from evaluators.messages import shown
 from orchestrator.study.settings import Settings
 
 UNTRAINED, TEACHER = "untrained", "teacher"  # the pair's untrained models, in the place of a condition
@@ -53,10 +54,16 @@ def _from_name(value: Any) -> Any:
 NamedPoint = Annotated[Point, BeforeValidator(_from_name, json_schema_input_type=str | Point)]
 
 
+def _number_or_text(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | str | None):
+        raise ValueError(f"give a number or text, not {shown(value)}")
+    return value
+
+
 class Hypothesis(Settings):
     """A claim, and the comparison that must show it: `compare` with `versus`."""
 
-    experiment: int | str | None = Field(
+    experiment: Annotated[int | str | None, BeforeValidator(_number_or_text)] = Field(
         None, description="the experiment that it belongs to, which groups hypotheses in the report; none by default"
     )
     source: Origin = Field(description=ORIGINS)

@@ -1,15 +1,20 @@
 """Names in a study file that refer to other parts of it, and values that must differ."""
 
+import re
 from collections.abc import Callable, Iterator
 
 from evaluators.benchmarks import BENCHMARKS
-from evaluators.rows import is_file
+from evaluators.messages import listed
+from evaluators.rows import FILES, is_file
 from orchestrator.study import provenance
 from orchestrator.study.benchmarks import GradedBenchmark
-from orchestrator.study.models import OpenModel, TrainedModel
+from orchestrator.study.models import HubModel, OpenModel, TrainedModel
 from orchestrator.study.prompts import SYNTHETIC
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import unknown
+
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+NO_FOLDERS = (*FILES, ".json", ".gguf", ".safetensors", ".bin", ".pt")  # endings of files, which no model id has
 
 
 def mistakes_in(study: Study) -> Iterator[str]:
@@ -51,7 +56,10 @@ def _prompts(study: Study) -> Iterator[str]:
     """Prompts of a data set, whose fields are given with it."""
     source = study.prompts.source
     if source in study.data:
-        for key in sorted(study.prompts.model_fields_set - {"source"}):
+        declared = type(study.prompts).model_fields
+        for key in (one for one in declared if one != "source"):
+            if getattr(study.prompts, key) == declared[key].default:
+                continue
             yield f"prompts.{key} has no effect on the prompts of data.{source}: give it there, if it has such a field"
         if study.data[source].text is not None:
             yield f"prompts.source: data.{source} is plain text, which has no prompts"
@@ -103,6 +111,28 @@ def _problems(study: Study) -> Iterator[str]:
             )
 
 
+def _hub_ids(study: Study) -> Iterator[str]:
+    """Ids that the hub cannot have, such as paths."""
+    for alias, model in study.models.items():
+        if isinstance(model, HubModel) and (model.hub.endswith(NO_FOLDERS) or not HUB_ID.fullmatch(model.hub)):
+            yield (
+                f'models.{alias}: "{model.hub}" is no id of the hub, as Qwen/Qwen3-8B; write ./FOLDER for a local '
+                f"checkpoint, and gguf: FILE for a GGUF file"
+            )
+    sources = {f"data.{name}": one.source for name, one in study.data.items()}
+    sources |= {f"benchmarks.{name}": one.source for name, one in study.benchmarks.items() if one.source is not None}
+    if study.rl_problems is not None:
+        sources["rl_problems"] = study.rl_problems.source
+    if study.prompts.source not in study.data:
+        sources["prompts"] = study.prompts.source
+    for where, source in sources.items():
+        if not is_file(source) and not HUB_ID.fullmatch(source):
+            yield (
+                f'{where}.source: "{source}" is neither a file ending in {listed(list(FILES))} nor an id of the hub, '
+                f"as org/name"
+            )
+
+
 def _slashes(study: Study) -> Iterator[str]:
     for part in ("models", "data", "conditions", "recoveries", "benchmarks"):
         for name in getattr(study, part):
@@ -136,6 +166,7 @@ CHECKS: tuple[Callable[[Study], Iterator[str]], ...] = (
     _recoveries,
     _measures,
     _problems,
+    _hub_ids,
     _slashes,
     _prices,
     _provenance,

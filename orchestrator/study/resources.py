@@ -1,5 +1,6 @@
 """Where a study runs, and how parallel, as its file declares it."""
 
+import math
 from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -31,7 +32,7 @@ class TrainResources(Settings):
     @classmethod
     def _at_most_one(cls, gpus: float) -> float:
         if gpus > 1:
-            raise ValueError(f"a worker has at most one GPU, not {gpus:g}: set workers: {gpus:g} and gpus: 1")
+            raise ValueError(f"a worker has at most one GPU, not {gpus:g}: set workers: {math.ceil(gpus)} and gpus: 1")
         return gpus
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from evaluators.messages import shown
 from orchestrator.study.benchmarks import AnyBenchmark, Benchmark
 from orchestrator.study.conditions import Condition, with_kinds
 from orchestrator.study.cost_assumptions import CostAssumptions
@@ -22,8 +23,10 @@ __all__ = ["Benchmark", "Model", "Pair", "PairGrid", "Problems", "Prompts", "Stu
 
 
 def _bool_or_list(value: Any) -> Any:
-    if not isinstance(value, bool | list):
-        raise ValueError(f"give true or a list of benchmarks, as [{value}]")
+    is_list = isinstance(value, list) and all(isinstance(one, str) for one in value)
+    if not (isinstance(value, bool) or is_list):
+        example = value if isinstance(value, str) else "maths"
+        raise ValueError(f"give true or a list of benchmarks, as [{example}], not {shown(value)}")
     return value
 
 

@@ -20,9 +20,9 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from evaluators.messages import KEY, in_plain_words
 from evaluators.rows import FILES, is_file
 from evaluators.suggest import did_you_mean
-from orchestrator.study.messages import in_plain_words
 
 EXPLAINED = "explained"  # the type of an error whose message is final
 LARGEST = 2**31 - 1  # of whole numbers
@@ -60,7 +60,7 @@ class Settings(BaseModel):
     @classmethod
     def _explained(cls, error: Any, beside: Iterable[str]) -> InitErrorDetails:
         message = error["msg"] if error["type"] == EXPLAINED else in_plain_words(error)
-        if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
+        if error["type"] in ("extra_forbidden", "invalid_key") and len(error["loc"]) == 1:
             key = str(error["loc"][0])
             message = cls.HINTS.get(key) or f"unknown key; {did_you_mean(key, [*cls.model_fields, *beside])}"
         return InitErrorDetails(
@@ -95,10 +95,10 @@ def changed(part: Part, where: str, overrides: Mapping[str, Any]) -> Part:
 
 
 def mistakes(error: ValidationError, where: str) -> list[str]:
-    """What is wrong, a line for each mistake: `place: message`. Tags of unions, as <hub>, are not part of a place."""
+    """What is wrong, a line for each mistake: `place: message`. A tag of a union, as <hub>, is no part of a place."""
     lines = []
     for one in error.errors():
-        path = [where, *(str(part) for part in one["loc"] if not str(part).startswith("<"))]
+        path = [where, *(str(part) for part in one["loc"] if not str(part).startswith("<") and part != KEY)]
         place = ".".join(part for part in path if part)
         message = one["msg"] if one["type"] == EXPLAINED else in_plain_words(one)
         lines += [f"{place}: {line}" if place else line for line in message.splitlines()]

@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 
+from evaluators.messages import shown
 from orchestrator.study.settings import Settings, changed, check_known, check_size, mistakes
 from trainers import objectives
 from trainers.objective import Objective as Traits
@@ -43,7 +44,9 @@ ALL_LINEAR = "all-linear"
 def _all_or_names(value: Any) -> Any:
     is_list = isinstance(value, list | tuple) and value and all(isinstance(one, str) and one for one in value)
     if value != ALL_LINEAR and not is_list:
-        raise ValueError(f"give {ALL_LINEAR}, or a list of names of linear layers, as [q_proj, v_proj], not {value!r}")
+        raise ValueError(
+            f"give {ALL_LINEAR}, or a list of names of linear layers, as [q_proj, v_proj], not {shown(value)}"
+        )
     return value
 
 

@@ -25,6 +25,7 @@ import yaml
 
 from orchestrator.cli import main
 from orchestrator.plan.build import build_plan
+from orchestrator.plan.lengths import without_room
 from orchestrator.study.load import load_study
 from orchestrator.study.settings import StudyError
 
@@ -122,7 +123,9 @@ def plan(study: dict, folder: Path) -> None:
             file.touch()
     path = folder / "example.yaml"
     path.write_text(yaml.safe_dump(study, sort_keys=False))
-    assert build_plan(load_study(path)).trials
+    planned = build_plan(load_study(path))
+    assert planned.trials
+    assert list(without_room(planned.stages, planned.study)) == []
 
 
 @pytest.mark.parametrize("block", of_language("yaml"), ids=str)

@@ -243,5 +243,11 @@ def test_one_failing_trial_does_not_stop_the_others_and_a_search_trains_no_more_
     assert any(" failed: sample/local-" in line for line in failures)
     assert any(" not run: needs sample/local-" in line for line in failures), "trials that wait for the same stage"
     assert {line.split()[0].split(".")[2] for line in failures} == study["conditions"].keys()
-    assert {one["point"]["teacher"] for one in results(tmp_path / "runs")["measurements"]["score"]} == {"answer-only"}
+    found = results(tmp_path / "runs")
+    points = [one["point"] for one in found["measurements"]["score"]]
+    assert {one["condition"] for one in points if one["teacher"] == "answer-only"} == study["conditions"].keys()
+    # Its student is trained on its own samples, as in the other pair.
+    assert {one["condition"] for one in points if one["teacher"] == "broken"} == {"on-model"}
+    assert {one["trial"].split(".")[1] for one in found["missing"]} == {"broken"}
+    assert all("no such role" in one["reason"] for one in found["missing"])
     assert "-then-" not in " ".join(records(tmp_path / "runs")), "a recovery was trained although none was needed"

@@ -260,16 +260,16 @@ def test_a_gold_answer_that_cannot_be_read_is_named(kind, row, name):
 @pytest.mark.parametrize(
     ("kind", "row", "said"),
     [
-        ("math500", {**MATH, "answer": 10}, '"answer" holds 10: give a valid string'),
-        ("math500", {**MATH, "answer": None}, '"answer" holds None: give a valid string'),
-        ("math500", {**MATH, "problem": 7}, '"problem" holds 7: give a valid string'),
-        ("olympiadbench", {**olympiad("2"), "final_answer": "18"}, "\"final_answer\" holds '18': give a valid list"),
-        ("olympiadbench", olympiad(18), r'"final_answer" holds \[18\]: give a valid string'),
-        ("mmlu", {**CHOICES, "answer": "C"}, "\"answer\" holds 'C': give a valid integer"),
+        ("math500", {**MATH, "answer": 10}, '"answer" holds 10: give text, not'),
+        ("math500", {**MATH, "answer": None}, '"answer" holds None: give text, not'),
+        ("math500", {**MATH, "problem": 7}, '"problem" holds 7: give text, not'),
+        ("olympiadbench", {**olympiad("2"), "final_answer": "18"}, "\"final_answer\" holds '18': give a list, as"),
+        ("olympiadbench", olympiad(18), r'"final_answer" holds \[18\]: give text, not'),
+        ("mmlu", {**CHOICES, "answer": "C"}, "\"answer\" holds 'C': give a whole number"),
         (
             "ifeval",
             {"prompt": "?", "instruction_id_list": [], "kwargs": None},
-            '"kwargs" holds None: give a valid list',
+            '"kwargs" holds None: give a list, as',
         ),
     ],
 )

@@ -522,7 +522,9 @@ def test_grading_that_needs_a_main_thread_works_from_any_thread(rows):
     ("name", "why"),
     [
         ("gsm8kk", "has no task .* nearest are .*gsm8k"),
-        ("humaneval", "runs code that the model writes"),
+        *((name, "runs code that the model writes") for name in ("humaneval", "mbpp_plus", "cruxeval_input")),
+        ("humaneval_infilling", "humaneval_.* runs code that the model writes"),
+        ("code2text_go", "needs beam search"),
         ("mmmu_val", "has images"),
         ("wikitext", "measures perplexity"),
     ],

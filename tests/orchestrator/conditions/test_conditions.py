@@ -368,13 +368,22 @@ def test_mixed_rows_are_drawn_by_the_seed_and_trained_on_in_order(small):
         ),
         (
             "{kind: prefill, benchmarks: [gsm]}",
-            "benchmarks: prefill is not available for gsm, a task of lm-eval: use a benchmark with generated",
+            "benchmarks: prefill is not available for gsm, a task of lm-eval: use a benchmark that offmodel grades, "
+            "with kind: gsm8k, ifeval, math500",
         ),
         (
             "{kind: best_of, n: 2, benchmarks: [letters]}",
             "benchmarks: best_of is not available for letters, which has answer_by",
         ),
-        ("{kind: best_of, n: 2, benchmarks: [gsm]}", "benchmarks: gsm is a task of lm-eval, which defines its own"),
+        (
+            "{kind: best_of, n: 2, benchmarks: [gsm]}",
+            "benchmarks: gsm is a task of lm-eval, which defines its own prompts and scores, and this condition "
+            "changes them: use a benchmark that offmodel grades, with kind: gsm8k, ifeval, math500",
+        ),
+        (
+            "{kind: prefill, benchmarks: [rules]}",
+            "benchmarks: prefill is not available for rules, a task of lm-eval: use kind: ifeval, which offmodel gra",
+        ),
         ("{kind: mixed, share: 1.5}", "share: give a number that is less than 1"),
         (
             "{kind: mixed, share: 0.5, arrange: after, train: {num_train_epochs: 2}}",
@@ -390,7 +399,8 @@ def test_a_wrong_option_has_a_message_with_its_place(small, condition, said):
                 *ONE,
                 f"conditions={{it: {condition}}}",
                 "benchmarks.follow={kind: ifeval, source: synthetic, n: 2}",
-                "benchmarks.gsm={kind: 'lm_eval:gsm8k'}",
+                "benchmarks.gsm={kind: 'lm_eval:asdiv'}",
+                "benchmarks.rules={kind: 'lm_eval:ifeval'}",
                 "benchmarks.letters={kind: mmlu, answer_by: logprob}",
             )
         )

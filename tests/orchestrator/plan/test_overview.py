@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from evaluators import benchmarks
-from orchestrator.cli import main
 from orchestrator.plan.build import build_plan
 from orchestrator.stages import data
 from orchestrator.store.store import Store
@@ -24,26 +23,11 @@ AT_BUDGET = (
 )
 
 
-@pytest.fixture
-def planned(small, tmp_path, monkeypatch, capsys):
-    """The exit status and all output of `offmodel plan` on the small study, with overrides."""
-    small()  # writes the file
-
-    def act(*overrides: str) -> tuple[int, str]:
-        words = ["plan", str(tmp_path / "small.yaml"), f"store={tmp_path / 'runs'}", *overrides]
-        monkeypatch.setattr("sys.argv", ["offmodel", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), "".join(capsys.readouterr())
-
-    return act
-
-
 def test_examples_that_are_skipped_are_counted_and_named(planned, tmp_path):
     answers = ["1", *[""] * 7]
     rows = [{"problem": f"{i}?", "answer": answer, "unique_id": f"row-{i}"} for i, answer in enumerate(answers)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    benchmark = f"benchmarks.maths={{kind: math500, source: {tmp_path / 'rows.jsonl'}, n: all}}"
+    benchmark = f"benchmarks.maths={{kind: math500, source: {tmp_path / 'rows.jsonl'}, n: all, max_tokens: 8}}"
     status, printed = planned(benchmark)
     assert (status, "skip_unreadable: true" in printed) == (2, True)
     status, printed = planned(benchmark, "benchmarks.maths.skip_unreadable=true")
@@ -69,13 +53,10 @@ def test_a_budget_that_has_too_few_samples_is_noted_once_they_exist(planned, sma
         (["models.words=openai/gpt-oss-20b"], "models.words: gpt-oss reasons in channels"),
         ([SEARCH, AT_BUDGET], "hypotheses.0 (c): it is not measured unless the search of recoveries.own visits budget"),
         (["resources.engine.gpus=1"], "resources.train.gpus is 0: trainings run on CPUs"),
-        (["sampling.max_tokens=2048"], "sampling.max_tokens is 2048, but prompt and completion together have at most"),
+        (["train.max_length=8"], "sampling.max_tokens is 8, but prompt and completion together have at most"),
         ([PROBLEMS, RL, "recoveries.own.train.max_length=8"], "rl_problems.max_tokens is 8, but prompt and completion"),
-        ([PROBLEMS, "max_model_len=8"], "rl_problems.max_tokens is 8, but prompt and completion together have at most"),
-        (["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2}"], "without those of lm-eval tasks"),
-        (
-            ["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2, max_tokens: 9}", "max_model_len=9"],
-            "benchmarks.gsm.max_tokens is 9, but prompt and completion together have at most",
+        pytest.param(
+            ["benchmarks.gsm={kind: 'lm_eval:gsm8k', n: 2}"], "without those of lm-eval tasks", marks=pytest.mark.slow
         ),
         (["benchmarks.facts={kind: mmlu}"], "facts 200 of 14,042 (default)."),
         (["resources.train.zero=3", "resources.train.workers=2"], "zero has no benefit without GPUs"),
@@ -94,7 +75,7 @@ def test_what_a_user_may_not_expect_is_noted(planned, overrides, note):
 @pytest.mark.parametrize(
     "overrides",
     [
-        [DISTIL],  # Toy models' tokenizers are compared by a run.
+        [DISTIL],  # Toy models have one tokenizer.
         [DISTIL.replace("off_model", "on_model"), "models.words=a/words"],  # The student is its own teacher.
         [AT_BUDGET],
         ["resources.train={zero: 2, gpus: 1, workers: 2}"],

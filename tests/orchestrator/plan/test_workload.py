@@ -116,9 +116,9 @@ def planned(*words: str, capsys, monkeypatch) -> tuple[int, str]:
 
 def test_a_plan_says_how_many_gpus_and_examples_a_run_needs(small, capsys, monkeypatch, tmp_path):
     resources = "resources={engine: {gpus: 1, replicas: 2}, train: {workers: 4, gpus: 0.5}}"
-    facts, limit = "benchmarks.facts={kind: mmlu, n: all}", "max_model_len=16"
+    facts = "benchmarks.facts={kind: mmlu, n: all}"
     train = "train={learning_rate: 1, tuning: full, lora_r: 8}"
-    overrides = (f"store={tmp_path / 'runs'}", HUB, resources, facts, limit, train)
+    overrides = (f"store={tmp_path / 'runs'}", HUB, resources, facts, train)
     small()  # writes the file
     code, said = planned(str(tmp_path / "small.yaml"), *overrides, capsys=capsys, monkeypatch=monkeypatch)
     assert code == 0, said
@@ -126,7 +126,6 @@ def test_a_plan_says_how_many_gpus_and_examples_a_run_needs(small, capsys, monke
     engines, training = "4 inference engines with 1 GPU each for the whole run", "one training with 2 GPUs"
     assert f"Needs at once: 6 GPUs ({engines}, and {training}) and 8 CPUs" in said
     assert "Examples: maths 5, facts 14,042 of 14,042." in said
-    assert "Note: benchmarks.maths.max_tokens is 16" in said
     assert "Note: train.lora_r has no effect on full weights." in said
 
 

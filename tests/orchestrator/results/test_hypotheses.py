@@ -10,6 +10,7 @@ from evaluators.analysis.statistics import Interval
 from evaluators.analysis.style import StyleShares
 from evaluators.engines.generations import to_jsonl
 from orchestrator.plan.build import build_plan
+from orchestrator.plan.files import needs_no_network
 from orchestrator.plan.hypotheses import check_parts
 from orchestrator.results import hypotheses
 from orchestrator.results.model import HypothesisResult
@@ -119,11 +120,11 @@ def test_a_condition_may_not_have_the_name_of_an_untrained_model(small):
 
 
 def test_parts_are_checked_on_the_rows(small):
-    check_parts(small(hypothesis(f"{MATHS}, group_by: level")))
+    check_parts(small(hypothesis(f"{MATHS}, group_by: level")), needs_no_network)
     with pytest.raises(ValueError, match='did you mean "level"'):
-        check_parts(small(hypothesis(f"{MATHS}, group_by: levels")))
+        check_parts(small(hypothesis(f"{MATHS}, group_by: levels")), needs_no_network)
     with pytest.raises(ValueError, match="have no order"):
-        check_parts(small("benchmarks.maths.kind=math500", hypothesis(f"{MATHS}, group_by: subject")))
+        check_parts(small("benchmarks.maths.kind=math500", hypothesis(f"{MATHS}, group_by: subject")), needs_no_network)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 import ray
 from rich.console import Console
 
+from orchestrator.cli import main
 from orchestrator.plan.build import build_plan
 from orchestrator.run import driver, engines, preflight, stage_runner
 from orchestrator.run.driver import Outcome, Watcher
@@ -130,3 +131,16 @@ def test_a_trial_whose_process_is_lost_is_tried_again(tmp_path, monkeypatch):
     assert Path(plan.study.store, "lost").exists()
     assert outcome.failed == []
     assert outcome.report.results.unfinished == []
+
+
+def test_a_run_that_does_not_fit_on_this_machine_is_refused_before_ray_starts(small, monkeypatch, capsys, tmp_path):
+    small()  # writes the file
+    monkeypatch.setattr(driver, "start_ray", lambda *_: pytest.fail("Ray was started"))
+    command = ["run", str(tmp_path / "small.yaml"), f"store={tmp_path / 'runs'}", "resources.cpus=1"]
+    monkeypatch.setattr("sys.argv", ["offmodel", *command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    settings = "set resources.train.cpus=0.5 and resources.engine.cpus=0.5"
+    assert f"and there are 1 (resources.cpus): {settings}" in capsys.readouterr().err
+    assert not [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]

@@ -9,6 +9,7 @@ import threading
 from functools import partial
 
 import pytest
+from huggingface_hub import hf_api
 
 from evaluators.benchmarks import mmlu
 from orchestrator.plan.build import build_plan
@@ -167,6 +168,50 @@ def test_a_tracking_server_is_asked_for_its_health(small, tmp_path, healthy):
         server.shutdown()
 
 
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub with a model; returns its answers by path, each a status, an error code and a body, for more of them."""
+    answers: dict[str, tuple[int, str, dict]] = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, error, body = answers.get(self.path.partition("?")[0], (404, "RepoNotFound", {}))
+            self.send_response(status)
+            self.send_header("X-Error-Code", error)
+            self.end_headers()
+            self.wfile.write(json.dumps(body).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        monkeypatch.setattr(hf_api.api, "endpoint", f"http://127.0.0.1:{server.server_port}")
+        yield answers
+        server.shutdown()
+
+
+def test_models_are_looked_up_on_the_hub(small, hub):
+    study = small("models.words=org/words")
+    info, access = "/api/models/org/words/revision/main", "/api/models/org/words/auth-check"
+    assert "models.words: org/words is not on the hub, or is private: check the id" in refused(study)
+    hub[info] = (404, "RevisionNotFound", {})
+    assert "models.words: org/words has no revision main: give a branch, tag or commit" in refused(study)
+    hub[info] = (200, "", {"id": "org/words", "siblings": [{"rfilename": "pytorch_model.bin"}]})
+    hub[access] = (403, "GatedRepo", {})
+    assert "models.words: org/words is gated: accept its terms on its page of the hub" in refused(study)
+    hub[access] = (200, "", {})
+    assert "models.words: org/words has no weights in safetensors" in refused(study)
+    hub[info] = (200, "", {"id": "org/words", "siblings": [{"rfilename": "model.safetensors"}]})
+    preflight(study)
+
+
+def test_a_hub_that_cannot_be_reached_is_left_to_the_stages(small, hub, monkeypatch):
+    study = small("models.words=org/words")
+    monkeypatch.setattr(hf_api.api, "endpoint", "http://127.0.0.1:9")
+    preflight(study)
+
+
 def test_an_organism_whose_weights_were_changed(small, weights):
     path = weights / "words" / "model.safetensors"
     content = bytearray(path.read_bytes())
@@ -244,7 +289,7 @@ def test_a_gguf_file_without_the_package_that_converts_it(small, tmp_path, monke
 def test_benchmark_rows_of_another_type(small, write):
     path = write("rows", [{"problem": "x", "answer": 1, "level": 1}])
     message = refused(small(f"benchmarks.maths.source={path}", "benchmarks.maths.n=1"))
-    assert f'benchmarks.maths: {path}, row 1: the column "answer" holds 1: give a valid string' in message
+    assert f'benchmarks.maths: {path}, row 1: the column "answer" holds 1: give text, not 1' in message
 
 
 def test_benchmark_rows_without_the_column(small, write):

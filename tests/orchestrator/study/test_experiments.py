@@ -45,9 +45,9 @@ DIRECTIONS = {
 def offline(monkeypatch):
     read = rows.read_rows
 
-    def of_files(source: str, *place):
+    def of_files(source: str, *place, **expected):
         assert source.endswith(".jsonl"), f"{source} would come from the hub"
-        return read(source, *place)
+        return read(source, *place, **expected)
 
     monkeypatch.setattr(data, "read_rows", of_files)
 
@@ -62,7 +62,7 @@ def test_a_shipped_study_is_planned_and_its_costs_estimated_without_the_hub(path
     assert bool(list(lines(bill, study))) == bool(real)
     if not real:
         return
-    assert sum(bill.hours.values()) > 1
+    assert sum(bill.hours.values()) > 0
     assert bill.tokens.keys() == {alias for alias, model in study.models.items() if model.served}
     assert [
         one.field for one in stated(study.provenance, study.model_dump(exclude_none=True)) if one.source == NOT_STATED

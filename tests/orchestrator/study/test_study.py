@@ -27,6 +27,25 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("resources.engine.gpu=1", ['resources.engine.gpu: unknown key; did you mean "gpus"?']),
         ("benchmarks.maths.promt=x", ['benchmarks.maths.promt: unknown key; did you mean "prompt"?']),
         (
+            "models.other=rows.jsonl",
+            ['models.other: "rows.jsonl" is no id of the hub', "./FOLDER for a local checkpoint"],
+        ),
+        ("models.other=rows.parquet", ['models.other: "rows.parquet" is no id of the hub']),
+        ("models.other={hub: a/b/c}", ['models.other: "a/b/c" is no id of the hub, as Qwen/Qwen3-8B']),
+        (
+            "prompts.source=./rows",
+            ['prompts.source: "./rows" is neither a file ending in .jsonl, .parquet or .txt', "as org/name"],
+        ),
+        (
+            "benchmarks.maths.source=s3://bucket/rows",
+            ['benchmarks.maths.source: "s3://bucket/rows" is neither'],
+        ),
+        ("data.more={source: ./rows, prompt: q, answer: a}", ['data.more.source: "./rows" is neither a file']),
+        (
+            "data.more={source: synthetic, prompt: q, answer: a}",
+            ["data.more: source: there are no synthetic answers: give a file, or a data set of the hub"],
+        ),
+        (
             "models.other={organsm: steps}",
             ["models.other: give exactly one of organism, hub, path, gguf, trained_from and api"],
         ),
@@ -101,7 +120,10 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("benchmarks.maths.chat=false", ["benchmarks.maths.chat: has no effect here: it is for tasks of lm-eval"]),
         (
             "benchmarks.gsm={kind: 'lm_eval:gsm8k', score: majority}",
-            ["benchmarks.gsm.score: has no effect on a task of lm-eval"],
+            [
+                "benchmarks.gsm.score: has no effect on a task of lm-eval",
+                "that offmodel grades (kind: gsm8k, ifeval, math500",
+            ],
         ),
         ("measures.kl=[mats]", ["measures.kl: ", 'did you mean "maths"?']),
         (
@@ -168,7 +190,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ("train.per_device_train_batch_size=4", ["use batch_size"]),
         ("train.bf16=true", ["train.bf16: unknown key; use dtype at the top level"]),
         ("train.gradient_accumulation_steps=4", ["use resources.train.max_tokens_per_microbatch"]),
-        ("train.target_modules=all", ["train.target_modules: give all-linear, or a list of names", "not 'all'"]),
+        ("train.target_modules=all", ["train.target_modules: give all-linear, or a list of names", 'not "all"']),
         ("train.target_modules=[]", ["train.target_modules: give all-linear, or a list of names", "not []"]),
         ("train.target_modules=[1]", ["train.target_modules: give all-linear, or a list of names", "not [1]"]),
         ("train.lora_dropout=1", ["train.lora_dropout: give a number that is less than 1, not 1"]),
