@@ -1,6 +1,7 @@
 """Every measurement runs in a small form."""
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -37,6 +38,12 @@ def test_faults_of_studies():
 def test_faults_of_stores():
     printed = start("faults.stores", "4")
     assert printed.startswith("4 histories from seed 0: 0 with violations; faults: ")
+
+
+def test_faults_of_two_drivers():
+    seed = str(random.SystemRandom().randrange(10**9))
+    printed = start("faults.drivers", "1", seed)
+    assert printed.endswith(f"1 histories of two drivers from seed {seed}: 0 with violations\n")
 
 
 def test_train():
