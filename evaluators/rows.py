@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Mapping
 from reprlib import repr as shortened
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from evaluators.imports import IMPORTS
 from evaluators.messages import in_plain_words
 
+Drawn = TypeVar("Drawn")
 FILES = (".jsonl", ".parquet", ".txt")  # A source with another ending is a data set of the hub.
 PARTS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
@@ -33,8 +34,8 @@ def read_rows(
 ) -> list[dict]:
     """All rows of a source: a JSONL or Parquet file, a text file as one row {"text": ...}, or a data set of the hub.
 
-    Raises ValueError for a line that is not a JSON object in UTF-8, with its number, for a file that is not Parquet,
-    and for a file whose content has not the given SHA-256 (in hex).
+    Raises ValueError for a line that is not a JSON object in UTF-8, with its number. Likewise for a file that is not
+    Parquet, and for one whose content has not the given SHA-256 (in hex).
     """
     if not is_file(source):
         with IMPORTS:
@@ -122,7 +123,7 @@ def _row(line: bytes) -> dict:
     return row
 
 
-def choose(rows: list[dict], n: int | None, seed: int) -> list[dict]:
+def choose(rows: list[Drawn], n: int | None, seed: int) -> list[Drawn]:
     """`n` rows in an order drawn from the seed (None: all); a smaller `n` gives the first of a larger `n`'s rows."""
     rows = list(rows)
     random.Random(seed).shuffle(rows)

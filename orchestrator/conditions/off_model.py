@@ -29,9 +29,11 @@ def build(builder: Builder, options: Options) -> ConditionSpec:
     if options.rows is not None and recipe.max_steps is None:
         raise ValueError("rows: fewer rows would also mean fewer steps: give train.max_steps, the same for all sizes")
     data = modified_sample(builder, builder.teacher, options.prompts, options.sampling)
-    if options.same_prompts_as is not None:
-        inputs = {"data": data or builder.sample(builder.teacher), "other": builder.sample(options.same_prompts_as)}
-        data = builder.transform(same_prompts.apply, inputs)
-    if not options.reasoning:
-        data = builder.transform(without_reasoning.apply, {"data": data or builder.sample(builder.teacher)})
+    if options.same_prompts_as is not None or not options.reasoning:
+        data = data or builder.sample(builder.teacher)
+        if options.same_prompts_as is not None:
+            other = builder.sample(options.same_prompts_as)
+            data = builder.transform(same_prompts.apply, {"data": data, "other": other})
+        if not options.reasoning:
+            data = builder.transform(without_reasoning.apply, {"data": data})
     return ConditionSpec(builder.train(builder.teacher, recipe, data=data, rows=options.rows))

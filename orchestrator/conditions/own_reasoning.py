@@ -1,10 +1,9 @@
 """Own reasoning: the student is trained on the teacher's final answers, after its own reasoning on the same prompt.
 
-Source: "An Empirical Study of Methods for SFTing Opaque Reasoning Models" (LessWrong, 2026), its second method, and
-evidence 4 of "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026), by which reasoning models that are
-trained on outputs alone retain their capabilities. Only the tokens after the reasoning
-are supervised. Other ways to train on outputs alone are off_model's `train: {loss_on: after_reasoning}` and
-`empty_reasoning`.
+Source: "An Empirical Study of Methods for SFTing Opaque Reasoning Models" (LessWrong, 2026), its second method. Also
+evidence 4 of "Why does off-model SFT degrade capabilities?" (LessWrong, May 2026): reasoning models that are trained on
+outputs alone retain their capabilities. Only the tokens after the reasoning are supervised. Other ways to train on
+outputs alone are off_model's `train: {loss_on: after_reasoning}` and `empty_reasoning`.
 """
 
 from orchestrator.stages.builder import Builder, ConditionSpec

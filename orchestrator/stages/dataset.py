@@ -26,6 +26,7 @@ from orchestrator.store.store import Store
 from orchestrator.study.data import DataSet
 
 VERSION = 1
+Answered = tuple[dict, Chat]  # a row, and its chat with the answer
 ROLES = ("system", "user", "assistant", "tool")
 
 
@@ -97,36 +98,38 @@ def read(declared: DataSet, source: str | None = None, store: Store | None = Non
     if declared.text is not None and declared.chunk_characters is not None:
         pieces = (piece for row in rows for piece in chunks(row[declared.text], declared.chunk_characters))
         rows = [{declared.text: piece} for piece in pieces]
-    chats = [_chat(declared, row, number) for number, row in enumerate(rows, 1)]
-    pairs = list(zip(rows, chats, strict=True))
-    n_all = len(pairs)
-    pairs = [(row, chat) for row, chat in pairs if in_part(_asked(chat), declared.part)]
-    left_out: dict[str, int] = {"of other parts": n_all - len(pairs)}
-    answered = [(row, chat) for row, chat in pairs if chat[-1]["content"].strip()]
-    left_out["without an answer"] = len(pairs) - len(answered)
-    if declared.verified_by is not None:
-        correct = _verified(declared.verified_by, answered)
-        left_out["with a wrong answer"] = len(answered) - len(correct)
-        answered = correct
-    if not answered or (declared.n or 0) > len(answered):
-        reasons = ", ".join(f"{n} {why}" for why, n in left_out.items() if n)
+    usable, left_out = _usable(declared, [(row, _chat(declared, row, number)) for number, row in enumerate(rows, 1)])
+    if not usable or (declared.n or 0) > len(usable):
+        reasons = ", ".join(f"{n} {why}" for why, n in left_out.items())
         raise ValueError(
-            f"n: {declared.n or 'all'} rows are asked for, but {where} has {len(answered)}"
+            f"n: {declared.n or 'all'} rows are asked for, but {where} has {len(usable)}"
             f"{f' (left out: {reasons})' if reasons else ''}"
         )
-    kept = choose([{"row": row, "chat": chat} for row, chat in answered], declared.n, declared.seed)
-    chats = [one["chat"] for one in kept]
+    drawn = choose(usable, declared.n, declared.seed)
     if declared.id is not None:
-        ids = [str(one["row"][declared.id]) for one in kept]
+        ids = [str(row[declared.id]) for row, _ in drawn]
     else:  # Those of samples of the same prompts
-        ids = content_ids(chat[:-1] or chat for chat in chats)
+        ids = content_ids(chat[:-1] or chat for _, chat in drawn)
     if len(set(ids)) < len(ids):
         raise ValueError(f"id: {where} has rows with the same {declared.id}: leave id out, or mend the rows")
     generations = [
         Generation(id=id, prompt=chat[:-1], completions=(Completion(text=chat[-1]["content"], truncated=False),))
-        for id, chat in zip(ids, chats, strict=True)
+        for id, (_, chat) in zip(ids, drawn, strict=True)
     ]
-    return generations, {"left_out": {why: n for why, n in left_out.items() if n}}
+    return generations, {"left_out": left_out}
+
+
+def _usable(declared: DataSet, rows: list[Answered]) -> tuple[list[Answered], dict[str, int]]:
+    """The rows of the part with an answer, a correct one where it is verified; and how many are left out, by reason."""
+    of_part = [(row, chat) for row, chat in rows if in_part(_asked(chat), declared.part)]
+    answered = [(row, chat) for row, chat in of_part if chat[-1]["content"].strip()]
+    correct = answered if declared.verified_by is None else _verified(declared.verified_by, answered)
+    left_out = {
+        "of other parts": len(rows) - len(of_part),
+        "without an answer": len(of_part) - len(answered),
+        "with a wrong answer": len(answered) - len(correct),
+    }
+    return correct, {why: n for why, n in left_out.items() if n}
 
 
 def chunks(text: str, longest: int) -> Iterator[str]:
@@ -176,7 +179,7 @@ def _asked(chat: Chat) -> str:
     return next((one["content"] for one in chat if one["role"] == "user"), chat[-1]["content"])
 
 
-def _verified(kind: str, pairs: list[tuple[dict, Chat]]) -> list[tuple[dict, Chat]]:
+def _verified(kind: str, pairs: list[Answered]) -> list[Answered]:
     """The rows whose answer, without its reasoning, is correct by the benchmark's grader."""
     check_rows(kind, [row for row, _ in pairs])
     grade = BENCHMARKS.module(kind).grade

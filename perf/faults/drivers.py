@@ -19,7 +19,6 @@ from pathlib import Path
 
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
-from orchestrator.store.store import Store
 from orchestrator.study.load import load_study
 from perf.faults import studies
 
@@ -79,13 +78,12 @@ def violations(store: Path) -> Iterator[str]:
         results = store / "reports" / name / "results.json"
         if not results.exists() or json.loads(results.read_text())["unfinished"]:
             yield f"the report of {name!r} is not complete"
-    records = {path.removesuffix("/record.json"): json.loads(text) for path, text in studies.records(store).items()}
-    expected = {stage.address for each in plans for stage in each.stages}
+    records = studies.records(store)
+    expected = {f"{stage.address}/record.json" for each in plans for stage in each.stages}
     assert len(expected) == STAGES, len(expected)
     if records.keys() != expected:
         yield f"other stages have records than the plans say: {records.keys() ^ expected}"
-    for address, record in records.items():
-        yield from (f"{file} is missing or damaged" for file in Store(str(store)).damaged_files(address, record))
+    yield from studies.damaged_files(store, records)
     names = [name for each in plans for name in (each.study.name, *(trial.key for trial in each.trials))]
     runs = studies.mlflow_runs(store)
     if runs != Counter(f"{name} FINISHED" for name in names):

@@ -158,12 +158,17 @@ def violations(store: Path, calm: Path, before: dict[str, str]) -> Iterator[str]
         yield "other stages were executed than in an undisturbed run"
     elif scores(store) != scores(calm):
         yield "the table differs from that of an undisturbed run"
-    for path, text in after.items():
-        damaged = Store(str(store)).damaged_files(str(Path(path).parent), json.loads(text))
-        yield from (f"{file} is missing or damaged" for file in damaged)
+    yield from damaged_files(store, after)
     runs = mlflow_runs(store)
     if set(runs.values()) != {1} or runs.keys() != mlflow_runs(calm).keys():
         yield f"MLflow has other runs than one for each trial: {dict(runs)}"
+
+
+def damaged_files(store: Path, found: dict[str, str]) -> Iterator[str]:
+    """A line for each file that is not as its record says, of records by path."""
+    for path, text in found.items():
+        damaged = Store(str(store)).damaged_files(str(Path(path).parent), json.loads(text))
+        yield from (f"{file} is missing or damaged" for file in damaged)
 
 
 def mlflow_runs(store: Path) -> Counter[str]:

@@ -1,5 +1,6 @@
-"""Streams of text that is not natural language, each about `length` of the student's tokens long, or, with the input
-`like`, as long as an answer of that sample with the token that ends it.
+"""Streams of text that is not natural language, each about `length` of the student's tokens long.
+
+With the input `like`, a stream is as long as an answer of that sample, with the token that ends it.
 
 - `numbers`: integers below 1000, drawn uniformly: `381, 92, 7`;
 - `code`: statements with random names: `a7 = f3(b1, 12);`;

@@ -12,6 +12,7 @@ from evaluators.engines.requests import Completion
 from evaluators.evaluate import Graded, summary
 from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
+from orchestrator.plan.trial import Plan
 from orchestrator.results.read import read_results
 from orchestrator.results.tables import score_lines, show_results
 from orchestrator.stages.evaluate import GRADES
@@ -190,7 +191,8 @@ def test_a_point_without_the_untrained_student_is_not_finished_and_one_without_t
     assert (results.scores, "off-model" in [one.what for one in results.missing]) == ([], True)
 
 
-def test_a_failure_is_the_reason_for_what_its_trial_lacks(small, publish):
+def failed_late(small, publish, reason: str) -> tuple[Plan, Store]:
+    """A study of one trial, which failed for this reason at its first budget."""
     plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]"))
     store, (trial,) = Store(plan.study.store), plan.trials
     before, four, _ = trial.points
@@ -198,7 +200,13 @@ def test_a_failure_is_the_reason_for_what_its_trial_lacks(small, publish):
         publish_evaluation(publish, store, stage, "++--")
     for stage in four.student.inputs.values():
         publish(store, stage, {}, n=20, truncated=0.0)
-    store.write_failure(four.student, "ValueError: too few rows")
+    store.write_failure(four.student, reason)
+    return plan, store
+
+
+def test_a_failure_is_the_reason_for_what_its_trial_lacks(small, publish):
+    plan, store = failed_late(small, publish, "ValueError: too few rows")
+    four = plan.trials[0].points[1]
     results = read_results(plan, StageReader(store, store.records(plan.stages)))
     reason = f"{four.student.address}: ValueError: too few rows"
     assert [(one.what, one.reason) for one in results.missing] == [

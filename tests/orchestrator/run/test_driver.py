@@ -20,7 +20,7 @@ from orchestrator.run.tracking import Tracker
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 from perf import scale
-from tests.orchestrator.results.test_results import publish_evaluation
+from tests.orchestrator.results.test_results import failed_late, publish_evaluation
 
 STAGE = Stage("train", 1, "student", {})
 
@@ -86,14 +86,9 @@ def test_a_trial_whose_last_budget_is_skipped_is_logged_as_finished(small, publi
 
 
 def test_a_trial_that_ends_at_a_late_point_is_logged_with_its_finished_points(small, publish, monkeypatch):
-    plan = build_plan(small("pairs.teachers=[words]", "conditions={off-model: }", "seeds=[1]"))
-    store, (trial,) = Store(plan.study.store), plan.trials
+    plan, _ = failed_late(small, publish, "ValueError: no memory")
+    (trial,) = plan.trials
     before, four, _ = trial.points
-    for stage in (*trial.untrained_scores.values(), *trial.teacher_scores.values(), *before.scores.values()):
-        publish_evaluation(publish, store, stage, "++--")
-    for stage in four.student.inputs.values():
-        publish(store, stage, {}, n=20, truncated=0.0)
-    store.write_failure(four.student, "ValueError: no memory")
     outcome, logged, reports = run_without_ray(plan, monkeypatch)
     ((of, points, _, missing),) = logged
     assert (of, points, reports) == (trial, [before], [False])
