@@ -61,6 +61,10 @@ class Engine:
         self._on_cpu = on_cpu = not torch.cuda.is_available()
         if on_cpu and threads:
             torch.set_num_threads(threads)
+        if on_cpu and lora_rank:
+            from evaluators.engines import cpu_lora
+
+            cpu_lora.install()
         self.checkpoint: str | None = checkpoint
         self._failure: EngineFailed | None = None
         self._adapters: dict[str, int] = {}

@@ -57,6 +57,13 @@ def test_train():
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 
+def test_cpu_lora():
+    printed = start("cpu_lora", "1", "--small")
+    (equal,) = re.findall(r"^([\d.]+)% of the tokens are equal$", printed, re.MULTILINE)
+    assert float(equal) > 99  # float32 rounds differently, so greedy tokens can part at a near tie
+    assert re.search(r"^with an adapter, [\d.]+ times the throughput \(median of 1 pairs\)$", printed, re.MULTILINE)
+
+
 def test_the_share_of_the_peak():
     printed = start("train", "--mfu", "--shape", "tiny")
     assert len(re.findall(r"on (CPU|NVIDIA.*): [\d,]+ tokens/s, [\d.e-]+ TFLOP/s", printed)) == 2
