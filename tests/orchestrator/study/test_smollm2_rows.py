@@ -78,7 +78,16 @@ def test_values_are_below_100_and_no_problem_is_in_two_files():
         assert {prompt.split()[0] for prompt, _ in file} == {"Start", "Take", "What"}
 
 
-@pytest.mark.parametrize(("name", "kind"), [("facts", "mmlu"), ("facts-open", "ifeval"), ("instructions", "ifeval")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("arithmetic-test", "gsm8k"),
+        ("arithmetic-tune", "gsm8k"),
+        ("facts", "mmlu"),
+        ("facts-open", "ifeval"),
+        ("instructions", "ifeval"),
+    ],
+)
 def test_rows_pass_the_checks_of_their_benchmark(name, kind):
     benchmark = BENCHMARKS.module(kind)
     every = rows(f"{name}.jsonl")
