@@ -2,9 +2,9 @@
 
     python -m perf.cpu_lora [pairs] [--small]
 
-The model has the shape of SmolLM2-135M, with random weights and a small vocabulary. Each run is a process with one engine, which samples 40
-tokens for each of 64 prompts of 60 tokens: without an adapter, and with one of rank 16. Both operators alternate. The
-share of equal tokens shows whether they compute the same.
+The model has the shape of SmolLM2-135M, with random weights and a small vocabulary. Each run is a process with one
+engine, which samples 40 tokens for each of 64 prompts of 60 tokens: without an adapter, and with one of rank 16. Both
+operators alternate. The share of equal tokens shows whether they compute the same.
 """
 
 import argparse

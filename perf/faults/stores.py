@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 
+from orchestrator.store.clean import clean
 from orchestrator.store.context import digest
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import LEASES, RECORD, Store
@@ -128,13 +129,28 @@ def violations(history: History, store: Store, first_seen: dict[str, bytes]) -> 
             yield f"the record of {stage.address} has changed"
         yield from (f"{file} is missing or damaged" for file in store.damaged_files(stage.address, record))
         left = [name for name in store.names(stage.address) if name not in (RECORD, record["attempt"])]
-        if left and not (costly and all(name.startswith((*LEASES, "partial", "state-")) for name in left)):
+        if [name for name in left if not may_stay(name, history)]:
             yield f"{stage.address}: {left} are left"
         if history.executions[stage.address] > 1 + costly:
             yield f"{stage.address} was executed {history.executions[stage.address]} times"
         for role, used in record["used"].items():
             if used != digest(records[stage.inputs[role]]):
                 yield f"{stage.address} was computed from another {role} than the store has"
+    yield from (
+        f"offmodel clean did not remove {path}" for path, done in clean(store, records, LEASE_SECONDS) if not done
+    )
+    for stage, record in records.items():
+        if {*store.names(stage.address)} != {RECORD, record["attempt"]}:
+            yield f"{stage.address}: offmodel clean left {store.names(stage.address)}"
+
+
+def may_stay(name: str, history: History) -> bool:
+    """Whether the faults explain what is left beside a finished stage until `offmodel clean`."""
+    faults = {fault for each in history.faults for fault in each.values()}
+    if name.startswith((*LEASES, "partial", "state-")):
+        return not faults.isdisjoint(COSTLY)
+    # A process that is stopped in an upload, and woken after another one has finished the stage, leaves its files.
+    return "stop" in faults and history.store == "s3"
 
 
 def outcome(store: Store) -> dict[str, dict[str, str]]:
