@@ -15,7 +15,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -126,7 +126,7 @@ def generate(
     sampling_params: SamplingParams,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] | None = None,
-) -> Iterator[tuple[int, RequestOutput]]:
+) -> Generator[tuple[int, RequestOutput], None, None]:
     """`sampling_params.n` completions of each request, as (index, output), in order of completion.
 
     A completion that failed has an `error`. After GIVEN_UP_IN_A_ROW no new call starts, and what is left has failed as

@@ -1,14 +1,18 @@
-"""One vLLM engine: it takes a batch of requests and yields completions, or log-probabilities, as they finish.
+"""One vLLM engine, which runs the requests of many batches at once (continuous batching).
 
-It works without Ray; `orchestrator/run/engines.py` deploys it behind Ray Serve. Only the end of the process reliably
-frees an engine's memory, so a process keeps its engine until it ends.
+A batch is the requests of one call, with one adapter or none. It may begin at any time between two steps; requests with
+different adapters share a step. Only a change of base weights needs an idle engine.
+
+The engine works without Ray; `orchestrator/run/engines.py` deploys it behind Ray Serve. Only the end of the process
+reliably frees an engine's memory, so a process keeps its engine until it ends.
 """
 
 import contextlib
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,8 @@ from evaluators.engines.requests import Completion, Request, RequestOutput, Samp
 from evaluators.engines.thinking import BEGIN, END, token_at
 
 TAIL = 16  # the last tokens of a prompt, in which a chat template may open a think block
+MAX_LORAS = 8
+PROBE_PRIORITY = -10  # before all else, so that no result waits long
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM supports as `max_lora_rank`
 
 
@@ -32,12 +38,36 @@ class EngineFailed(RuntimeError):
     """vLLM has failed in a load or a step. The engine's state is unknown, and it takes no more batches."""
 
 
+class Batch:
+    """The requests of one call, which the engine runs beside those of other batches."""
+
+    def __init__(self, result: Callable[[int, Any], Any]):
+        self.left: dict[int, str] = {}  # vLLM's own id of each request that is not finished, by its index in the call
+        self.error: RuntimeError | None = None  # why the engine gave the batch up
+        self.held: list[tuple[int, Any]] | None = None  # results that wait until the adapter is known to have an effect
+        self.result = result  # of (index, vLLM's output)
+
+    @property
+    def done(self) -> bool:
+        return not self.left and self.held is None
+
+
+@dataclass(eq=False)
+class Probe:
+    """One token of a prompt without and with an adapter, which must differ, and the batches that wait for this."""
+
+    adapter: Any
+    batches: list[Batch]
+    outputs: list[Any] = field(default_factory=list)
+
+
 class Engine:
-    """A vLLM engine that can change its base weights and its LoRA adapter between batches.
+    """A vLLM engine with base weights that can be replaced while it is idle, and a LoRA adapter for each batch.
 
     `checkpoint` is a local folder or a hub id. `threads` is the number of CPU threads, without effect on a GPU.
-    `lora_rank` is the largest LoRA rank that it must serve, 0 for none. Raises ValueError where vLLM refuses the
-    settings or the checkpoint, and EngineFailed, here and in every method, once vLLM has failed.
+    `lora_rank` is the largest LoRA rank that it must serve, 0 for none; `max_loras` adapters share a step. Raises
+    ValueError where vLLM refuses the settings or the checkpoint, and EngineFailed, here and in every method, once vLLM
+    has failed.
     """
 
     def __init__(
@@ -47,6 +77,7 @@ class Engine:
         max_model_len: int | None = None,
         lora_rank: int = 0,
         threads: int | None = None,
+        max_loras: int = MAX_LORAS,
     ):
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -67,7 +98,10 @@ class Engine:
             cpu_lora.install()
         self.checkpoint: str | None = checkpoint
         self._failure: EngineFailed | None = None
-        self._adapters: dict[str, int] = {}
+        self._running: dict[str, tuple[Batch, int] | Probe] = {}  # by the id that vLLM gives to a request's output
+        self._adapters: dict[str, Any] = {}
+        self._probes: dict[str, Probe] = {}  # by adapter
+        self._with_effect: set[str] = set()
         self._lora_rank = lora_rank
         self._adapter_ids = itertools.count(1)  # Never reused: vLLM identifies a loaded adapter by its id.
         with self._guarded(ValueError):
@@ -77,6 +111,8 @@ class Engine:
                 max_model_len=max_model_len,
                 enable_lora=lora_rank > 0,
                 max_lora_rank=next((rank for rank in LORA_RANKS if rank >= lora_rank), lora_rank),
+                max_loras=max_loras,
+                scheduling_policy="priority",
                 enforce_eager=on_cpu,
                 distributed_executor_backend="uni" if on_cpu else None,
                 # Seeded requests fail on the CPU when a prompt is prefilled in chunks.
@@ -90,9 +126,10 @@ class Engine:
         self.max_model_len = self._llm.llm_engine.model_config.max_model_len
 
     def load(self, checkpoint: str) -> None:
-        """Replace the base weights with those of another checkpoint of the same architecture and shape."""
+        """Replace the base weights with those of another checkpoint of the same architecture and shape, while idle."""
         if checkpoint == self.checkpoint:
             return
+        assert self.idle, "running requests need the base weights they began with"
         self.checkpoint = None  # A load that fails leaves weights of neither.
         with self._guarded(ValueError):
             self._llm.collective_rpc("reload_weights", kwargs={"weights_path": checkpoint})
@@ -100,7 +137,12 @@ class Engine:
                 self._llm.apply_model(_repack_tied_head)
             self._llm.reset_prefix_cache()
         self._adapters.clear()
+        self._with_effect.clear()
         self.checkpoint = checkpoint
+
+    @property
+    def idle(self) -> bool:
+        return not self._running
 
     @contextlib.contextmanager
     def _guarded(self, *passing: type[Exception]) -> Iterator[None]:
@@ -122,11 +164,39 @@ class Engine:
         adapter: Path | None = None,
         must_differ: bool = True,
     ) -> Iterator[tuple[int, RequestOutput]]:
-        """`sampling_params.n` completions of each request, as (index in the batch, output), in order of completion.
+        """The outputs of a batch that runs alone, as (index of the request, output), in order of completion."""
+        return self._alone(lambda: self.begin_generate(requests, sampling_params, adapter, must_differ))
 
-        `adapter` is a folder in PEFT's format. Its last two path parts must identify its content, since vLLM's prefix
-        cache identifies an adapter by name. With `must_differ`, an adapter that changes nothing is an error. Raises
-        ValueError where a request leaves no room for a completion, and where the adapter's rank exceeds `lora_rank`.
+    def score(
+        self, requests: Sequence[Request], adapter: Path | None = None, must_differ: bool = True
+    ) -> Iterator[tuple[int, TokenLogprobs]]:
+        """The same of `begin_score`."""
+        return self._alone(lambda: self.begin_score(requests, adapter, must_differ))
+
+    def _alone(self, begin: Callable[[], Batch]) -> Iterator[tuple[int, Any]]:
+        batch = begin()
+        try:
+            while not batch.done:
+                yield from ((i, result) for owner, i, result in self.step() if owner is batch)
+            if batch.error is not None:
+                raise batch.error
+        finally:
+            self.abort(batch)  # If the caller stopped reading.
+
+    def begin_generate(
+        self,
+        requests: Sequence[Request],
+        sampling_params: SamplingParams,
+        adapter: Path | None = None,
+        must_differ: bool = True,
+        priority: int = 0,
+    ) -> Batch:
+        """Begin `sampling_params.n` completions of each request; `step` returns a RequestOutput for each.
+
+        `adapter` is a folder in PEFT's format, which must stay until the batch is done. Its last two path parts must
+        identify its content, since vLLM's prefix cache identifies an adapter by name. With `must_differ`, an adapter
+        that changes nothing makes the batch fail. A lower `priority` goes first. Raises ValueError where a request
+        leaves no room for a completion, and where the adapter's rank exceeds `lora_rank`.
         """
         import vllm
 
@@ -155,25 +225,27 @@ class Engine:
             )
             for request in requests
         ]
-        prompts = [(*prompt, *prefill) for prompt, prefill in encoded]
-        for i, output in self._run(prompts, params, adapter, must_differ):
+
+        def result(i: int, output: Any) -> RequestOutput:
             assert len(output.outputs) == sampling_params.n, "vLLM dropped samples"
             prompt, prefill = encoded[i]
-            yield (
-                i,
-                RequestOutput(
-                    prompt_token_ids=prompt,
-                    prefill_token_ids=prefill,
-                    completions=tuple(self._completion(prefill, o, sampling_params, options) for o in output.outputs),
-                    prompt_opens_think_block=self._opens_think_block(requests[i], prompt, sampling_params.thinking),
-                    template_digest=self._template_digest,
-                ),
+            return RequestOutput(
+                prompt_token_ids=prompt,
+                prefill_token_ids=prefill,
+                completions=tuple(self._completion(prefill, o, sampling_params, options) for o in output.outputs),
+                prompt_opens_think_block=self._opens_think_block(requests[i], prompt, sampling_params.thinking),
+                template_digest=self._template_digest,
             )
 
-    def score(
-        self, requests: Sequence[Request], adapter: Path | None = None, must_differ: bool = True
-    ) -> Iterator[tuple[int, TokenLogprobs]]:
-        """The log-probability of each token of each request's prefill; `adapter` and `must_differ` as in `generate`."""
+        return self._begin(encoded, params, result, adapter, must_differ, priority)
+
+    def begin_score(
+        self, requests: Sequence[Request], adapter: Path | None = None, must_differ: bool = True, priority: int = 0
+    ) -> Batch:
+        """Begin to compute the log-probability of each token of each request's prefill; `step` returns TokenLogprobs.
+
+        `adapter`, `must_differ`, `priority` and errors as in `begin_generate`.
+        """
         import vllm
 
         decode = partial(self.tokenizer.decode, skip_special_tokens=True)
@@ -184,20 +256,81 @@ class Engine:
         params = [
             vllm.SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False) for _ in requests
         ]
-        prompts = [(*prompt, *prefill) for prompt, prefill in encoded]
-        for i, output in self._run(prompts, params, adapter, must_differ):
+
+        def result(i: int, output: Any) -> TokenLogprobs:
             prompt, prefill = encoded[i]
             logprobs = [at[token] for token, at in zip(prefill, output.prompt_logprobs[len(prompt) :], strict=True)]
             start = requests[i].answer_start
-            yield (
-                i,
-                TokenLogprobs(
-                    token_ids=prefill,
-                    logprobs=tuple(each.logprob for each in logprobs),
-                    greedy=tuple(each.rank == 1 for each in logprobs),
-                    answer_start=None if start is None else token_at(prefill, start, decode),
-                ),
+            return TokenLogprobs(
+                token_ids=prefill,
+                logprobs=tuple(each.logprob for each in logprobs),
+                greedy=tuple(each.rank == 1 for each in logprobs),
+                answer_start=None if start is None else token_at(prefill, start, decode),
             )
+
+        return self._begin(encoded, params, result, adapter, must_differ, priority)
+
+    def _begin(
+        self,
+        encoded: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
+        params: list,
+        result: Callable[[int, Any], Any],
+        adapter: Path | None,
+        must_differ: bool,
+        priority: int,
+    ) -> Batch:
+        batch = Batch(result)
+        if not encoded:
+            return batch
+        lora = self._adapter(adapter)
+        for i, (name, own) in enumerate(
+            self._add([[*prompt, *prefill] for prompt, prefill in encoded], params, lora, priority)
+        ):
+            self._running[name], batch.left[i] = (batch, i), own
+        if lora is not None and must_differ and lora.lora_name not in self._with_effect:
+            batch.held = []
+            self._probe(lora).batches.append(batch)
+        return batch
+
+    def _add(self, prompts: list[list[int]], params: list, lora: Any, priority: int) -> list[tuple[str, str]]:
+        """Add requests to vLLM; returns of each the id that its output has, and vLLM's own."""
+        if self._failure is not None:
+            raise self._failure
+        inputs = [{"prompt_token_ids": ids} for ids in prompts]
+        priorities = [priority] * len(prompts)
+        own = self._llm.enqueue(inputs, params, lora_request=lora, priority=priorities, use_tqdm=False)
+        return [(each.partition("-")[0], each) for each in own]
+
+    def step(self) -> Iterator[tuple[Batch, int, Any]]:
+        """One step of all running requests; yields each that it finished as (batch, index in the batch, result)."""
+        with self._guarded():
+            outputs = self._llm.llm_engine.step()
+        for output in outputs:
+            owner = self._running.pop(output.request_id, None) if output.finished else None
+            if isinstance(owner, Probe):
+                owner.outputs.append(output)
+                yield from self._resolve(owner)
+            elif owner is not None:  # None if its batch was aborted after the same step
+                batch, i = owner
+                del batch.left[i]
+                result = batch.result(i, output)
+                if batch.held is None:
+                    yield batch, i, result
+                else:
+                    batch.held.append((i, result))
+
+    def abort(self, batch: Batch) -> None:
+        """Drop what is left of a batch, so that it delays no other one."""
+        for probe in self._probes.values():
+            if batch in probe.batches:
+                probe.batches.remove(batch)
+        own = list(batch.left.values())
+        for each in own:
+            del self._running[each.partition("-")[0]]
+        batch.left.clear()
+        batch.held = None
+        if own and self._failure is None:
+            self._llm.llm_engine.abort_request(own, internal=True)
 
     def _encoded(self, request: Request, thinking: Thinking | None = None) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The token ids of a request's prompt and prefill. Raises ValueError for a prompt that fills the context."""
@@ -230,30 +363,6 @@ class Engine:
         # The tag may be of the user's text.
         return isinstance(request.prompt, tuple) or opens_think_block(self.tokenizer, request.prompt, thinking)
 
-    def _run(
-        self, prompts: list[tuple[int, ...]], params: list, adapter: Path | None, must_differ: bool
-    ) -> Iterator[tuple[int, Any]]:
-        """Run all prompts as one batch; yields (index, vLLM's output) as each finishes."""
-        if not prompts:
-            return
-        engine = self._llm.llm_engine
-        requests = [{"prompt_token_ids": list(ids)} for ids in prompts]
-        queued = self._llm.enqueue(requests, params, lora_request=self._adapter(adapter, must_differ), use_tqdm=False)
-        first = int(queued[0].partition("-")[0])  # vLLM numbers requests consecutively.
-        left = len(prompts)
-        try:
-            while left:
-                with self._guarded():
-                    outputs = engine.step()
-                for output in outputs:
-                    if output.finished:
-                        left -= 1
-                        yield int(output.request_id) - first, output
-        finally:
-            # If the caller stopped reading, no output of this batch may appear in the next one.
-            if left and self._failure is None:
-                engine.abort_request(queued, internal=True)
-
     def _completion(
         self, prefill: tuple[int, ...], output: Any, sampling_params: SamplingParams, options: list[int]
     ) -> Completion:
@@ -282,20 +391,16 @@ class Engine:
             )
         return ids[0]
 
-    def _adapter(self, folder: Path | None, must_differ: bool) -> Any:
+    def _adapter(self, folder: Path | None) -> Any:
         from vllm.lora.request import LoRARequest
 
         if folder is None:
             return None
         name = f"{folder.parent.name}/{folder.name}"
-        if name in self._adapters:
-            return LoRARequest(name, self._adapters[name], str(folder))
-        self._check_rank(folder)
-        request = LoRARequest(name, next(self._adapter_ids), str(folder))
-        if must_differ:
-            self._check_adapter_has_an_effect(request)
-        self._adapters[name] = request.lora_int_id
-        return request
+        if name not in self._adapters:
+            self._check_rank(folder)
+            self._adapters[name] = LoRARequest(name, next(self._adapter_ids), str(folder))
+        return self._adapters[name]
 
     def _check_rank(self, folder: Path) -> None:
         rank = json.loads((folder / "adapter_config.json").read_text())["r"]
@@ -305,19 +410,38 @@ class Engine:
                 f"{self._lora_rank or 'no adapters'}: start it with lora_rank={rank}"
             )
 
-    def _check_adapter_has_an_effect(self, request: Any) -> None:
-        """An engine that silently ignored an adapter would make every student look undegraded: compare them once."""
+    def _probe(self, adapter: Any) -> Probe:
+        """The running probe of an adapter: an engine that ignored it would make every student look undegraded."""
         import vllm
 
-        probe = vllm.SamplingParams(temperature=0, max_tokens=1, logprobs=5)
-        prompt = [{"prompt_token_ids": encode(self.tokenizer, [{"role": "user", "content": "solve"}])}]
-        with self._guarded():
-            base, tuned = (
-                self._llm.generate(prompt, probe, use_tqdm=False, lora_request=lora)[0].outputs[0].logprobs[0]
-                for lora in (None, request)
-            )
-        if {t: p.logprob for t, p in base.items()} == {t: p.logprob for t, p in tuned.items()}:
-            raise RuntimeError(f"the engine gives the same output with adapter {request.lora_name} as without it")
+        if adapter.lora_name not in self._probes:
+            probe = self._probes[adapter.lora_name] = Probe(adapter, [])
+            params = vllm.SamplingParams(temperature=0, max_tokens=1, logprobs=5)
+            prompt = encode(self.tokenizer, [{"role": "user", "content": "solve"}])
+            for lora in (None, adapter):
+                ((name, _),) = self._add([prompt], [params], lora, PROBE_PRIORITY)
+                self._running[name] = probe
+        return self._probes[adapter.lora_name]
+
+    def _resolve(self, probe: Probe) -> Iterator[tuple[Batch, int, Any]]:
+        """The results that waited for a probe, once both of its outputs are there. Its batches fail if they agree."""
+        if len(probe.outputs) < 2:
+            return
+        name = probe.adapter.lora_name
+        del self._probes[name]
+        first, second = (
+            {token: each.logprob for token, each in output.outputs[0].logprobs[0].items()} for output in probe.outputs
+        )
+        if first == second:
+            self._adapters.pop(name, None)
+            for batch in probe.batches:
+                self.abort(batch)
+                batch.error = RuntimeError(f"the engine gives the same output with adapter {name} as without it")
+            return
+        self._with_effect.add(name)
+        for batch in probe.batches:
+            held, batch.held = batch.held or [], None
+            yield from ((batch, i, result) for i, result in held)
 
 
 def _repack_tied_head(model: Any) -> None:

@@ -307,17 +307,80 @@ def test_an_adapter_of_a_larger_rank_than_the_engine_was_started_for_is_refused(
         outputs_of(engine, REQUESTS, GREEDY, adapter=folder, must_differ=False)
 
 
-def test_an_adapter_is_not_confused_with_an_earlier_one_after_a_change_of_weights(engine, tmp_path):
+def random_adapter(folder: Path, seed: int) -> Path:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
-    folders = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
-        folders.append(tmp_path / "train" / f"random-{seed}")
-        get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folders[-1])
+    torch.manual_seed(seed)
+    config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(folder)
+    return folder
+
+
+def test_batches_that_share_steps_have_the_results_that_they_have_alone(engine, tmp_path):
+    engine.load(STEPS)
+    adapters = [None, *(random_adapter(tmp_path / "train" / f"shared-{seed}", seed) for seed in (1, 2))]
+    hot = SamplingParams(max_tokens=12, temperature=1.0, n=3, seed=4)
+    scored = [Request(prompt=CHATS[1], prefill="first take red fox")]
+    calls = [
+        call
+        for adapter in adapters
+        for call in (
+            (engine.begin_generate, engine.generate, REQUESTS, GREEDY, adapter),
+            (engine.begin_generate, engine.generate, REQUESTS[:2], hot, adapter),
+            (engine.begin_score, engine.score, scored, adapter),
+        )
+    ]
+    found = {begin(*arguments): {} for begin, _, *arguments in calls}
+    seen_together = 0
+    while not all(batch.done for batch in found):
+        seen_together = max(seen_together, sum(not batch.done for batch in found))
+        for batch, i, result in engine.step():
+            found[batch][i] = result
+    assert seen_together == len(calls) == 9
+    for results, (_, alone, *arguments) in zip(found.values(), calls, strict=True):
+        expected = dict(alone(*arguments))
+        if alone == engine.score:
+            assert results[0].logprobs == pytest.approx(expected[0].logprobs, abs=1e-4)
+        else:
+            assert results == expected
+
+
+def test_an_aborted_batch_leaves_the_others_as_they_are(engine):
+    kept, dropped = (engine.begin_generate(REQUESTS, GREEDY) for _ in range(2))
+    found = {i: result.completions[0].text for _, i, result in engine.step()}
+    engine.abort(dropped)
+    assert dropped.done
+    while not kept.done:
+        found |= {i: result.completions[0].text for batch, i, result in engine.step() if batch is kept}
+    assert [found[i] for i in range(len(REQUESTS))] == generated(STEPS)
+    assert engine.idle
+
+
+def test_base_weights_change_only_while_the_engine_is_idle(engine):
+    batch = engine.begin_generate(REQUESTS, GREEDY)
+    with pytest.raises(AssertionError, match="running requests"):
+        engine.load(WORDS)
+    engine.abort(batch)
+    engine.load(WORDS)
+    engine.load(STEPS)
+
+
+def test_an_adapter_without_effect_fails_its_own_batch_only(engine, tmp_path):
+    folder = untrained(tmp_path / "train" / "nothing")
+    refused, other = engine.begin_generate(REQUESTS, GREEDY, folder), engine.begin_generate(REQUESTS, GREEDY)
+    found = {}
+    while not (refused.done and other.done):
+        found |= {(batch, i): result.completions[0].text for batch, i, result in engine.step()}
+    assert "same output with adapter train/nothing" in str(refused.error)
+    assert other.error is None
+    assert [found.pop((other, i)) for i in range(len(REQUESTS))] == generated(STEPS)
+    assert not found
+
+
+def test_an_adapter_is_not_confused_with_an_earlier_one_after_a_change_of_weights(engine, tmp_path):
+    folders = [random_adapter(tmp_path / "train" / f"random-{seed}", seed) for seed in (1, 2)]
     first, second = (generated(STEPS, folder) for folder in folders)
     assert first != second
     assert texts(engine, adapter=folders[0]) == first

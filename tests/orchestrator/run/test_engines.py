@@ -11,8 +11,10 @@ import ray
 from ray import serve
 
 from evaluators.engines.requests import Request, SamplingParams
+from orchestrator.run.api_replica import in_chunks
+from orchestrator.run.engine_client import EngineLost
 from orchestrator.run.engine_lifetime import application
-from orchestrator.run.engines import EngineLost, Engines, batch, in_chunks
+from orchestrator.run.engines import Engines, batch
 from orchestrator.stages import model
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store

@@ -1,5 +1,6 @@
 """Models behind an API: what is asked of it and kept of it, its failures, and what a study cannot have of it."""
 
+import asyncio
 import json
 import uuid
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ from evaluators.engines.generations import Generation, failed, from_jsonl, to_js
 from evaluators.engines.requests import Request, SamplingParams
 from evaluators.evaluate import example_ids, grade, summary
 from orchestrator.plan.build import build_plan
-from orchestrator.run.engines import EngineSpec, Replica, in_chunks
+from orchestrator.run.api_replica import APIReplica, in_chunks
 from orchestrator.run.preflight import check
 from orchestrator.stages import sample
 from orchestrator.stages.data import read_prompts
@@ -120,10 +121,13 @@ def test_keys_come_from_the_environment_and_openais_goes_to_openai_alone(monkeyp
     assert key_of(here) == "none"
 
 
-def test_a_replica_asks_the_api_and_loads_nothing(server, tmp_path):
-    replica = Replica(EngineSpec(str(tmp_path), "float32", None, 0, 1, 60, api=server.served))
-    results = list(replica._results(Weights("nowhere", None), "generate", [request("a")], (GREEDY,)))
-    assert results[0][1].completions[0].text == "You said: a"
+def test_a_replica_asks_the_api_and_loads_nothing(server):
+    async def chunks() -> list[list]:
+        replica = APIReplica(server.served, 60)
+        return [chunk async for chunk in replica.call(Weights("nowhere", None), "generate", [request("a")], (GREEDY,))]
+
+    (((_, output),),) = asyncio.run(chunks())
+    assert output.completions[0].text == "You said: a"
 
 
 def test_answers_of_an_api_are_kept_trained_on_asked_about_and_graded(server, tmp_path):

@@ -1,0 +1,105 @@
+"""A Serve replica with one vLLM engine (evaluators/engines/vllm_engine.py).
+
+If vLLM fails or hangs, the process tells its callers and ends, and Serve starts another one.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluators.imports import IMPORTS
+from orchestrator.run.streams import Stream, end_process
+from orchestrator.store.checkpoints import checkpoint_of
+from orchestrator.store.context import Weights
+from orchestrator.store.store import Store
+from orchestrator.store.temporary import fetch_temporary
+from trainers.scratch import scratch_folder
+
+ROLLOUTS_FIRST = -1  # the priority of requests for which a training waits
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSpec:
+    """How a replica starts its engine."""
+
+    store: str
+    dtype: str
+    max_model_len: int | None
+    lora_rank: int
+    threads: int
+    timeout: float  # seconds of one step, or of a load of weights, after which the engine counts as hung
+
+
+class Replica:
+    def __init__(self, spec: EngineSpec, clock: Callable[[], float] = time.monotonic):
+        with IMPORTS:
+            import vllm  # noqa: F401  # The slow part of a start, before the first call.
+
+            from evaluators.engines.vllm_engine import Engine
+            from orchestrator.run.engine_loop import EngineLoop
+
+        self._spec, self._store, self._clock = spec, Store(spec.store), clock
+        self._streams: set[Stream] = set()
+        self._engine = EngineLoop(
+            lambda base: Engine(base, spec.dtype, spec.max_model_len, spec.lora_rank, spec.threads), clock
+        )
+        # One thread for the replica's life: neither an engine nor its OpenMP workers can be shared between threads.
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._engine.run()
+        except Exception as error:  # The callers learn the reason, whatever it is.
+            end_process(self._streams, str(error))
+            raise
+
+    async def check_health(self) -> None:
+        """Serve calls this every few seconds."""
+        since = self._engine.busy_since
+        if since is not None and self._clock() - since > self._spec.timeout:
+            end_process(self._streams, f"the engine hangs: one step took longer than {self._spec.timeout:g} s")
+
+    async def call(self, weights: Weights, method: str, requests: list, arguments: tuple) -> AsyncIterator[list]:
+        """Call `generate` or `score` of the engine. Yields chunks of (index of the request, result) in the order in
+        which requests finish."""
+        from orchestrator.run.engine_loop import Call
+
+        with scratch_folder() as scratch:
+            base, adapter = await asyncio.to_thread(self._folders, weights, scratch)
+            stream = Stream()
+            self._streams.add(stream)
+            self._engine.submit(
+                Call(
+                    base=base,
+                    adapter=adapter,
+                    method=method,
+                    requests=requests,
+                    arguments=arguments,
+                    must_differ=not weights.temporary,
+                    priority=ROLLOUTS_FIRST if weights.temporary else 0,
+                    stream=stream,
+                    since=self._clock(),
+                )
+            )
+            try:
+                async for chunk in stream.chunks():
+                    yield chunk
+            finally:
+                self._streams.discard(stream)
+
+    def _folders(self, weights: Weights, scratch: Path) -> tuple[str, Path | None]:
+        """Local folders of checkpoint and adapter. A temporary folder keeps its name, by which vLLM knows it."""
+        if weights.temporary:
+            path = weights.adapter or weights.base
+            temporary = fetch_temporary(self._store, path, scratch / path.rsplit("/", 1)[-1])
+            if weights.adapter is None:
+                return str(temporary), None
+            return checkpoint_of(self._store, weights.base, weights.path), temporary
+        if weights.adapter is None:
+            return checkpoint_of(self._store, weights.base, weights.path), None
+        record = self._store.read_record(weights.adapter)
+        assert record is not None, f"{weights.adapter} is not in the store"
+        return checkpoint_of(self._store, weights.base, weights.path), self._store.folder(weights.adapter, record)

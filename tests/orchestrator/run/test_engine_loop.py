@@ -1,0 +1,184 @@
+"""The loop of a replica, turn by turn, on a real engine: which calls run together, and when base weights change."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from evaluators.engines.requests import Request, SamplingParams
+from evaluators.engines.vllm_engine import Engine, EngineFailed
+from orchestrator.run.engine_loop import PATIENCE, Call, EngineLoop
+from organisms import shipped
+
+pytestmark = pytest.mark.slow
+
+STEPS, WORDS, TERSE = (str(shipped.FOLDER / name) for name in ("steps", "words", "terse"))
+LONG, SHORT = 40, 2  # tokens
+
+
+class Received:
+    """In the place of a stream: it keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.chunks: list = []
+        self.closed = False
+
+    def put(self, chunk) -> None:
+        self.chunks.append(chunk)
+
+    @property
+    def texts(self) -> list[str]:
+        *chunks, end = self.chunks
+        assert end is None, "the call has not ended, or has failed"
+        outputs = dict(result for chunk in chunks for result in chunk)
+        return [outputs[i].completions[0].text for i in range(len(outputs))]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(STEPS, "float32", max_model_len=128, threads=1)
+
+
+@pytest.fixture
+def driven(engine, monkeypatch):
+    """A loop whose clock and turns the test drives; `bases` are those that were loaded, in order."""
+    engine.load(STEPS)
+    made = SimpleNamespace(now=0.0, bases=[])
+    made.loop = EngineLoop(lambda base: engine, lambda: made.now)
+    load = engine.load
+
+    def noted(base: str) -> None:
+        if base != engine.checkpoint:
+            made.bases.append(base)
+        load(base)
+
+    monkeypatch.setattr(engine, "load", noted)
+
+    def call(base: str, *texts: str, max_tokens: int = LONG, priority: int = 0) -> Received:
+        stream, texts = Received(), texts or ("describe red fox",)
+        made.loop.submit(
+            Call(
+                base=base,
+                adapter=None,
+                method="generate",
+                requests=[
+                    Request(prompt=[{"role": "user", "content": text}]) for text in texts or ["describe red fox"]
+                ],
+                arguments=(SamplingParams(max_tokens=max_tokens),),
+                must_differ=True,
+                priority=priority,
+                stream=stream,
+                since=made.now,
+            )
+        )
+        return stream
+
+    def finish() -> None:
+        while made.loop._running or made.loop._waiting:
+            made.loop.turn()
+
+    made.call, made.finish = call, finish
+    yield made
+    assert engine.idle
+
+
+def alone(driven, base: str, *texts: str) -> list[str]:
+    stream = driven.call(base, *texts)
+    driven.loop.turn()
+    driven.finish()
+    return stream.texts
+
+
+def test_a_call_begins_while_others_run(driven):
+    first = driven.call(STEPS)
+    for _ in range(3):
+        driven.loop.turn()
+    second = driven.call(STEPS, "describe big owl")
+    driven.loop.turn()
+    assert len(driven.loop._running) == 2
+    driven.finish()
+    assert first.texts + second.texts == alone(driven, STEPS) + alone(driven, STEPS, "describe big owl")
+
+
+def test_an_idle_engine_loads_the_base_of_the_most_waiting_requests(driven):
+    calls = [driven.call(WORDS), driven.call(TERSE, "describe red fox", "describe big owl"), driven.call(WORDS)]
+    calls.append(driven.call(WORDS))
+    driven.loop.turn()
+    driven.finish()
+    assert driven.bases == [WORDS, TERSE]
+    assert all(call.texts for call in calls)
+
+
+def test_rollouts_go_before_the_most_requests(driven):
+    driven.call(WORDS, "describe red fox", "describe big owl")
+    driven.call(TERSE, priority=-1)
+    driven.loop.turn()
+    driven.finish()
+    assert driven.bases == [TERSE, WORDS]
+
+
+def test_other_base_weights_wait_until_the_engine_is_idle(driven):
+    first = driven.call(STEPS)
+    driven.loop.turn()
+    other = driven.call(WORDS, "describe red fox", "describe big owl")
+    driven.now += PATIENCE - 1
+    joined = driven.call(STEPS)
+    driven.loop.turn()
+    driven.finish()
+    assert driven.bases == [WORDS]
+    assert first.texts == joined.texts == alone(driven, STEPS)
+    assert other.texts == alone(driven, WORDS, "describe red fox", "describe big owl")
+
+
+def test_a_call_that_has_waited_long_goes_before_new_ones(driven):
+    running = driven.call(STEPS)
+    driven.loop.turn()
+    waiting = driven.call(WORDS)
+    driven.loop.turn()
+    driven.now += PATIENCE + 1
+    new = driven.call(STEPS, "describe red fox", "describe big owl")
+    while not running.chunks or running.chunks[-1] is not None:
+        driven.loop.turn()
+        assert len(driven.loop._running) <= 1
+    driven.finish()
+    assert driven.bases == [WORDS, STEPS]
+    assert waiting.texts
+    assert new.texts
+
+
+def test_a_call_whose_caller_is_gone_is_dropped(driven):
+    gone, waiting_and_gone, kept = driven.call(STEPS), driven.call(WORDS), driven.call(STEPS)
+    driven.loop.turn()
+    gone.closed = waiting_and_gone.closed = True
+    driven.finish()
+    assert kept.texts == alone(driven, STEPS)
+    assert gone.chunks == waiting_and_gone.chunks == []
+    assert driven.bases == []
+
+
+def test_a_call_that_the_engine_refuses_fails_alone(driven):
+    refused, kept = driven.call(STEPS, "fox " * 200), driven.call(STEPS)
+    driven.loop.turn()
+    driven.finish()
+    assert kept.texts == alone(driven, STEPS)
+    (error,) = refused.chunks
+    assert "context of 128" in str(error)
+
+
+def test_results_from_before_a_failure_are_kept(driven, monkeypatch):
+    own = Engine(STEPS, "float32", max_model_len=128, threads=1)
+    loop = EngineLoop(lambda base: own)
+    monkeypatch.setattr(driven, "loop", loop)
+    calls = [driven.call(STEPS, max_tokens=tokens) for tokens in (SHORT, LONG)]
+    both = driven.call(STEPS, "describe red fox", "solve : start 3 , + 4 , * 2")
+    while len(loop._running) != 2:
+        loop.turn()
+
+    def failing():
+        raise MemoryError("in a step")
+
+    monkeypatch.setattr(own._llm.llm_engine, "step", failing)
+    with pytest.raises(EngineFailed, match="MemoryError: in a step"):
+        loop.run()
+    assert calls[0].texts
+    assert [chunk for chunk in calls[1].chunks if chunk] == []
+    assert all(isinstance(chunk, list) for chunk in both.chunks)
