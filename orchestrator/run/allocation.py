@@ -1,0 +1,144 @@
+"""Which tasks of a run begin, and how many replicas each engine has, on the resources that there are.
+
+All engines and tasks of a run share its resources. An engine has replicas while it has work. If something else needs
+their resources, idle replicas end. Nothing that works is stopped. So a run finishes as long as each of its parts fits
+alone, and more resources only make it faster.
+
+A training that samples from an engine as it trains is the one part that holds resources while it waits for others. It
+begins only together with a replica of that engine, which stays until the training ends.
+"""
+
+import math
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+REQUESTS = 256  # that one replica runs at once; more of them are work for another one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """CPUs and GPUs, which may be fractions."""
+
+    cpus: float = 0.0
+    gpus: float = 0.0
+
+    def __add__(self, other: Self) -> "Amount":
+        return Amount(cpus=self.cpus + other.cpus, gpus=self.gpus + other.gpus)
+
+    def __sub__(self, other: Self) -> "Amount":
+        return Amount(cpus=self.cpus - other.cpus, gpus=self.gpus - other.gpus)
+
+    def times(self, n: int) -> "Amount":
+        return Amount(cpus=self.cpus * n, gpus=self.gpus * n)
+
+    def fits(self, room: Self) -> bool:
+        return self.cpus <= room.cpus + 1e-9 and self.gpus <= room.gpus + 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A stage that runs as a task of its own. `engine`: the one that it samples from while it runs."""
+
+    needs: Amount
+    engine: str | None = None
+    urgency: int = 0  # how many trials wait for it
+
+
+@dataclass(kw_only=True)
+class Pool:
+    """The replicas of one engine."""
+
+    needs: Amount  # of one replica
+    max_replicas: int
+    replicas: int = 0
+    work: dict[Hashable, int] = field(default_factory=dict)  # requests that are not answered, by call
+    idle_since: float = 0.0
+    pins: int = 0  # running tasks that sample from it
+
+    @property
+    def used(self) -> bool:
+        return bool(self.work) or self.pins > 0
+
+    @property
+    def wanted(self) -> int:
+        """How many replicas would have work."""
+        return min(self.max_replicas, max(math.ceil(sum(self.work.values()) / REQUESTS), int(self.used)))
+
+
+class Allocation:
+    """The state of a run. Its methods note what happens; `decide` then says what begins."""
+
+    def __init__(self, capacity: Amount, engines: Mapping[str, tuple[Amount, int]]):
+        """`engines`: by name, what a replica needs and the most replicas."""
+        self.capacity = capacity
+        self.pools = {name: Pool(needs=needs, max_replicas=most) for name, (needs, most) in engines.items()}
+        self.waiting: dict[Hashable, Task] = {}  # in the order of their requests
+        self.running: dict[Hashable, Task] = {}
+
+    @property
+    def free(self) -> Amount:
+        left = self.capacity
+        for task in self.running.values():
+            left -= task.needs
+        for pool in self.pools.values():
+            left -= pool.needs.times(pool.replicas)
+        return left
+
+    def request(self, key: Hashable, task: Task) -> None:
+        self.waiting[key] = task
+
+    def release(self, key: Hashable) -> None:
+        """A task has ended, or is not needed any more."""
+        self.waiting.pop(key, None)
+        task = self.running.pop(key, None)
+        if task is not None and task.engine is not None:
+            self.pools[task.engine].pins -= 1
+
+    def add_work(self, engine: str, call: Hashable, requests: int) -> None:
+        """So many requests of a call are not answered; 0 when the call has ended."""
+        work = self.pools[engine].work
+        work.pop(call, None)
+        if requests:
+            work[call] = requests
+
+    def decide(self, now: float) -> list[Hashable]:
+        """Begin what fits: the keys of the tasks that begin. `pools` has the new numbers of replicas."""
+        for pool in self.pools.values():
+            if pool.used:
+                pool.idle_since = now
+        for pool in sorted(self.pools.values(), key=lambda pool: -sum(pool.work.values())):
+            if pool.used and not pool.replicas and self._make_room(pool.needs):
+                pool.replicas = 1
+        begun = list(self._begin_tasks())
+        for pool in self.pools.values():  # What is left goes to engines with much work.
+            while pool.replicas and pool.replicas < pool.wanted and pool.needs.fits(self.free):
+                pool.replicas += 1
+        return begun
+
+    def _begin_tasks(self) -> Iterator[Hashable]:
+        for key, task in sorted(self.waiting.items(), key=lambda each: -each[1].urgency):
+            pool = None if task.engine is None else self.pools[task.engine]
+            starts = pool is not None and not pool.replicas
+            needs = task.needs + pool.needs if pool is not None and starts else task.needs
+            if self._make_room(needs, keep=task.engine):
+                del self.waiting[key]
+                self.running[key] = task
+                if pool is not None:
+                    pool.pins += 1
+                    pool.replicas += starts
+                yield key
+
+    def _make_room(self, needs: Amount, keep: str | None = None) -> bool:
+        """End replicas without work, of the engine that has been idle for longest first, until there is room. Returns
+        whether there is."""
+        before = {name: pool.replicas for name, pool in self.pools.items()}
+        for name, pool in sorted(self.pools.items(), key=lambda each: each[1].idle_since):
+            least = max(pool.wanted, int(name == keep))
+            while pool.replicas > least and not needs.fits(self.free):
+                pool.replicas -= 1
+        if needs.fits(self.free):
+            return True
+        for name, pool in self.pools.items():  # It did not help.
+            pool.replicas = before[name]
+        return False

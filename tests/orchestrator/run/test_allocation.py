@@ -1,0 +1,204 @@
+"""Runs of random stages on random resources, simulated with the real decisions: none waits for ever."""
+
+import heapq
+import random
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+
+from orchestrator.run.allocation import REQUESTS, Allocation, Amount, Task
+
+ONE = Amount(cpus=1)
+
+
+@dataclass(kw_only=True)
+class Stage:
+    """A stage of a simulated run: a task, requests to an engine, or both (a training that samples as it trains)."""
+
+    name: str
+    seconds: float
+    needs: Amount | None = None
+    engine: str | None = None
+    requests: int = 0
+    after: list["Stage"] = field(default_factory=list)
+
+
+class Simulation:
+    """Runs stages in simulated time. Requests make progress only while their engine has a replica."""
+
+    def __init__(self, stages: list[Stage], capacity: Amount, engines: dict[str, tuple[Amount, int]]):
+        self.allocation = Allocation(capacity, engines)
+        self.stages, self.done, self.begun = stages, set[str](), set[str]()
+        self.now, self.events, self.order = 0.0, [], count()
+        self.asking: dict[str, Stage] = {}  # requests under way or waiting for a replica
+        self.starts = 0
+        self.by_name = {stage.name: stage for stage in stages}
+
+    def run(self) -> None:
+        while len(self.done) < len(self.stages):
+            self._begin()
+            assert self.events, f"nothing happens any more: {sorted(set(self.by_name) - self.done)} are left"
+            self.now, _, name = heapq.heappop(self.events)
+            self._end(self.by_name[name])
+        self._decide()
+        assert not self.allocation.waiting
+        assert not self.allocation.running
+
+    def _begin(self) -> None:
+        for stage in self.stages:
+            if stage.name not in self.begun and all(needed.name in self.done for needed in stage.after):
+                self.begun.add(stage.name)
+                if stage.needs is not None:
+                    task = Task(needs=stage.needs, engine=stage.engine, urgency=len(stage.after))
+                    self.allocation.request(stage.name, task)
+                else:
+                    self.allocation.add_work(stage.engine, stage.name, stage.requests)
+                    self.asking[stage.name] = stage
+        self._decide()
+
+    def _decide(self) -> None:
+        before = {name: pool.replicas for name, pool in self.allocation.pools.items()}
+        for name in self.allocation.decide(self.now):
+            self._schedule(self.by_name[name])
+        for name, pool in self.allocation.pools.items():
+            self.starts += max(0, pool.replicas - before[name])
+            assert pool.replicas <= pool.max_replicas
+            assert pool.replicas or not pool.pins, "a training that samples has lost its engine"
+            if before[name] and not pool.replicas:
+                assert not pool.work, "an engine with work was stopped"
+        assert Amount().fits(self.allocation.free), "more is used than there is"
+        for name, stage in list(self.asking.items()):
+            if self.allocation.pools[stage.engine].replicas:
+                del self.asking[name]
+                self._schedule(stage)
+
+    def _schedule(self, stage: Stage) -> None:
+        heapq.heappush(self.events, (self.now + stage.seconds, next(self.order), stage.name))
+
+    def _end(self, stage: Stage) -> None:
+        self.done.add(stage.name)
+        if stage.needs is not None:
+            self.allocation.release(stage.name)
+        else:
+            self.allocation.add_work(stage.engine, stage.name, 0)
+
+
+def random_run(seed: int) -> Simulation:
+    """A random graph of stages on random engines, of which each part fits the random resources alone."""
+    rng = random.Random(f"allocation {seed}")
+    gpus, cpus = rng.choice([0, 1, 1, 2, 4, 8]), rng.choice([1, 2, 4, 16])
+    capacity = Amount(cpus=cpus, gpus=gpus)
+    shares = [0.5, 1] + [n for n in (2, 4) if n <= gpus] if gpus else [0]
+    engines = {
+        f"engine {i}": (Amount(cpus=rng.choice([0.5, 1]), gpus=rng.choice(shares)), rng.choice([1, 1, 2, 4]))
+        for i in range(rng.randint(1, 6))
+    }
+    stages: list[Stage] = []
+    for i in range(rng.randint(5, 60)):
+        after = rng.sample(stages, min(len(stages), rng.randint(0, 3)))
+        name, seconds, engine = f"stage {i}", rng.expovariate(0.1), rng.choice(list(engines))
+        needs = Amount(cpus=rng.choice([0.25, 1, cpus]), gpus=rng.choice([0, *shares]))
+        kind = rng.choice(["requests", "requests", "task", "samples as it trains"])
+        if kind == "samples as it trains" and not (needs + engines[engine][0]).fits(capacity):
+            kind = "task"
+        if kind == "requests":
+            stage = Stage(name=name, seconds=seconds, engine=engine, requests=rng.randint(1, 1000), after=after)
+        else:
+            samples = engine if kind == "samples as it trains" else None
+            stage = Stage(name=name, seconds=seconds, needs=needs, engine=samples, after=after)
+        stages.append(stage)
+    return Simulation(stages, capacity, engines)
+
+
+@pytest.mark.parametrize("first", range(0, 300, 50))
+def test_no_random_run_waits_for_ever(first):
+    for seed in range(first, first + 50):
+        random_run(seed).run()
+
+
+def samples(n: int, engine: str, requests: int = 10) -> list[Stage]:
+    return [Stage(name=f"{engine} {i}", seconds=1.0, engine=engine, requests=requests) for i in range(n)]
+
+
+def test_an_engine_finishes_its_work_before_another_one_takes_its_gpu():
+    gpu = Amount(gpus=1)
+    run = Simulation(samples(5, "a") + samples(5, "b"), gpu, {"a": (gpu, 1), "b": (gpu, 1)})
+    run.run()
+    assert run.starts == 2
+
+
+def test_with_room_for_both_engines_work_at_once():
+    gpu = Amount(gpus=1)
+    run = Simulation(samples(5, "a") + samples(5, "b"), gpu.times(2), {"a": (gpu, 1), "b": (gpu, 1)})
+    run.run()
+    assert (run.starts, run.now) == (2, 1.0)
+
+
+def test_an_idle_engine_stays_until_something_else_needs_its_resources():
+    allocation = Allocation(ONE, {"a": (ONE, 1)})
+    allocation.add_work("a", "call", 5)
+    assert allocation.decide(0) == []
+    allocation.add_work("a", "call", 0)
+    assert allocation.decide(1) == []
+    assert allocation.pools["a"].replicas == 1
+    allocation.request("task", Task(needs=ONE))
+    assert allocation.decide(2) == ["task"]
+    assert allocation.pools["a"].replicas == 0
+
+
+def test_the_engine_that_has_been_idle_for_longest_ends_first():
+    allocation = Allocation(ONE.times(2), {"a": (ONE, 1), "b": (ONE, 1)})
+    for now, name in enumerate(("a", "b")):
+        allocation.add_work(name, "call", 5)
+        allocation.decide(now)
+        allocation.add_work(name, "call", 0)
+    allocation.request("task", Task(needs=ONE))
+    allocation.decide(3)
+    assert [pool.replicas for pool in allocation.pools.values()] == [0, 1]
+
+
+def test_no_engine_ends_for_a_task_that_would_still_not_fit():
+    allocation = Allocation(ONE.times(2), {"a": (ONE, 1), "b": (ONE, 1)})
+    allocation.add_work("a", "call", 5)
+    allocation.add_work("b", "call", 5)
+    allocation.decide(0)
+    allocation.add_work("b", "call", 0)
+    allocation.request("task", Task(needs=ONE.times(2)))
+    assert allocation.decide(1) == []
+    assert allocation.pools["b"].replicas == 1
+
+
+def test_much_work_gets_more_replicas_of_what_is_left():
+    allocation = Allocation(ONE.times(4), {"a": (ONE, 3)})
+    allocation.request("task", Task(needs=ONE.times(2)))
+    allocation.add_work("a", "call", REQUESTS + 1)
+    assert allocation.decide(0) == ["task"]
+    assert allocation.pools["a"].replicas == 2
+    allocation.release("task")
+    allocation.add_work("a", "more", 5 * REQUESTS)
+    allocation.decide(1)
+    assert allocation.pools["a"].replicas == 3
+
+
+def test_a_training_that_samples_begins_with_its_engine_and_keeps_it():
+    allocation = Allocation(ONE.times(2), {"a": (ONE, 1), "b": (ONE, 1)})
+    for i in range(2):
+        allocation.request(i, Task(needs=ONE, engine="a"))
+    assert allocation.decide(0) == [0]
+    allocation.add_work("b", "call", 5)
+    assert allocation.decide(1) == []
+    assert [pool.replicas for pool in allocation.pools.values()] == [1, 0]
+    allocation.release(0)
+    assert allocation.decide(2) in ([], [1])
+    assert Amount().fits(allocation.free)
+
+
+def test_what_most_trials_wait_for_begins_first():
+    allocation = Allocation(ONE, {})
+    for urgency in (1, 3, 2):
+        allocation.request(urgency, Task(needs=ONE, urgency=urgency))
+    assert allocation.decide(0) == [3]
+    allocation.release(2)
+    allocation.release(3)
+    assert allocation.decide(1) == [1]
