@@ -82,12 +82,14 @@ def _table(plan: Plan, state: State, pending: list[Stage]) -> Table:
 
 
 def gpus_at_once(needs: Needs) -> str:
-    """How many GPUs and CPUs the stages need at once: each engine holds its own for the whole run."""
-    gpus_each, workers = counted(needs.engine.gpus, "GPU"), needs.workers
-    parts = f"{counted(needs.engines, 'inference engine')} with {gpus_each} each for the whole run"
-    if workers:
-        parts += f", and one training with {counted(workers * needs.train.gpus, 'GPU')}"
-    return f"Needs at once: {counted(needs.total['GPU'], 'GPU')} ({parts}) and {counted(needs.total['CPU'], 'CPU')}."
+    """The fewest GPUs and CPUs with which the stages run. Engines and trainings take turns on them."""
+    parts = []
+    if needs.engine is not None:
+        parts.append(f"an inference engine takes {counted(needs.engine.gpus, 'GPU')}")
+    if needs.workers:
+        parts.append(f"a training {counted(needs.workers * needs.train.gpus, 'GPU')}")
+    how = f" ({', '.join(parts)}; {'both at once' if needs.together else 'they take turns'})" if len(parts) > 1 else ""
+    return f"Needs at least {counted(needs.total['GPU'], 'GPU')} and {counted(needs.total['CPU'], 'CPU')}{how}."
 
 
 def _examples(study: Study) -> str:

@@ -1,4 +1,4 @@
-"""What a run holds at once, and settings with which it fits on a machine that has less."""
+"""What a run needs at least, and settings with which it fits on a machine that has less."""
 
 import ctypes
 import math
@@ -13,26 +13,24 @@ from orchestrator.study.schema import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """The engines of a run, which hold their resources until its end, and the largest stage that runs beside them:
-    `workers` processes of a training (0: no training is left), or another stage of `cpus` CPUs."""
+    """The parts of a run, of which each must fit alone: `engine`, one replica of an engine (None: none is used), and
+    the largest stage, a training of `workers` processes (0: no training is left) or another stage of `cpus` CPUs. With
+    `together`, a training samples as it trains, so that it needs an engine at the same time."""
 
-    models: int
-    engine: EngineResources
+    engine: EngineResources | None
     workers: int
     cpus: float
     train: TrainResources
-
-    @property
-    def engines(self) -> int:
-        return self.models * self.engine.replicas
+    together: bool = False
 
     @property
     def total(self) -> dict[str, float]:
-        """What all of this takes at once, by Ray's names of resources."""
-        return {
-            "CPU": self.engines * self.engine.cpus + self.cpus,
-            "GPU": self.engines * self.engine.gpus + self.workers * self.train.gpus,
-        }
+        """The least that must be there at once, by Ray's names of resources."""
+        engine = {"CPU": 0.0, "GPU": 0.0}
+        if self.engine is not None:
+            engine = {"CPU": self.engine.cpus, "GPU": self.engine.gpus}
+        stage = {"CPU": self.cpus, "GPU": self.workers * self.train.gpus}
+        return {kind: engine[kind] + stage[kind] if self.together else max(engine[kind], stage[kind]) for kind in stage}
 
 
 def counted(number: float, what: str) -> str:
@@ -43,15 +41,14 @@ def needs_of(pending: Iterable[Stage], study: Study) -> Needs:
     """What a run of these stages needs at once."""
     pending, train = list(pending), study.resources.train
     remote = {alias for alias, model in study.models.items() if model.served is not None}
-    names = {stage.runtime.engine for stage in pending if stage.runtime.engine is not None}
+    used = [stage for stage in pending if stage.runtime.engine is not None and stage.runtime.engine not in remote]
     workers = train.workers if any(stage.kind == "train" for stage in pending) else 0
-    others = max((stage.runtime.cpus or 0.0 for stage in pending), default=0.0)
     return Needs(
-        models=len(names - remote),
-        engine=study.resources.engine,
+        engine=study.resources.engine if used else None,
         workers=workers,
-        cpus=max(workers * train.cpus, others),
+        cpus=max((stage.runtime.total[0] for stage in pending), default=0.0),
         train=train,
+        together=any(stage.kind == "train" for stage in used),
     )
 
 
@@ -74,35 +71,39 @@ def _gpus() -> int:
 
 def too_little(needs: Needs, here: Mapping[str, float], study: Study) -> Iterator[str]:
     """A line for CPUs and for GPUs of which there are fewer than a run needs, with settings that fit."""
-    each = {
-        "CPU": (needs.engine.cpus, needs.cpus, _with_fewer_cpus),
-        "GPU": (needs.engine.gpus, needs.workers * needs.train.gpus, _with_fewer_gpus),
-    }
-    for kind, (of_engine, beside, settings) in each.items():
+    for kind, settings in {"CPU": _with_fewer_cpus, "GPU": _with_fewer_gpus}.items():
         there = here.get(kind, 0.0)
         if needs.total[kind] > there:
-            parts = [f"{counted(needs.engines, 'inference engine')} with {counted(of_engine, kind)} each"]
-            if beside:
-                parts.append(f"{'a training' if needs.workers else 'a stage'} with {counted(beside, kind)}")
             limit = " (resources.cpus)" if kind == "CPU" and study.resources.cpus else ""
             fitting = " and ".join(f"{key}={value:g}" for key, value in settings(needs, there).items())
             yield (
-                f"resources: {' and '.join(parts)} need {counted(needs.total[kind], kind)} at once, and there are "
-                f"{there:g}{limit}: {f'set {fitting}' if fitting else 'use fewer models, or a teacher behind an API'}, "
-                f"or use a cluster (--address)"
+                f"resources: {needs_in_words(needs, kind)} {'need' if needs.together else 'needs'} "
+                f"{counted(needs.total[kind], kind)} at once, and there are {there:g}{limit}: set {fitting}, or use a "
+                f"cluster (--address)"
             )
+
+
+def needs_in_words(needs: Needs, kind: str) -> str:
+    """What needs most of a kind of resources."""
+    engine, stage = "an inference engine", "a training" if needs.workers else "a stage"
+    if needs.together:
+        return f"{stage} that samples and {engine}"
+    of_engine = 0.0 if needs.engine is None else {"CPU": needs.engine.cpus, "GPU": needs.engine.gpus}[kind]
+    return engine if of_engine >= needs.total[kind] else stage
 
 
 def _with_fewer_cpus(needs: Needs, here: float) -> dict[str, float]:
     """Settings with which the CPUs suffice. An engine or a process has one thread also with less than one CPU."""
     changed, beside = {}, needs.cpus
-    if beside >= here:
+    room = here / 2 if needs.together else here
+    if beside > room:
         parts = max(needs.workers, 1)
-        each = _rounded_down(here / (2 if needs.engines else 1) / parts)
+        each = _rounded_down(room / parts)
         changed["resources.train.cpus"], beside = each, each * parts
-    if needs.engines and needs.engines * needs.engine.cpus + beside > here:
-        changed["resources.engine.cpus"] = _rounded_down((here - beside) / needs.engines)
-    return changed if all(changed.values()) else {}
+    left = here - beside if needs.together else here
+    if needs.engine is not None and needs.engine.cpus > left:
+        changed["resources.engine.cpus"] = _rounded_down(left)
+    return changed
 
 
 def _rounded_down(cpus: float) -> float:
@@ -110,17 +111,10 @@ def _rounded_down(cpus: float) -> float:
 
 
 def _with_fewer_gpus(needs: Needs, here: float) -> dict[str, float]:
-    """Settings with which the GPUs suffice; none where the engines of the models alone take too many."""
-    if not here:
-        parts = {"engine": needs.engine.gpus, "train": needs.train.gpus}
+    """Settings with which the GPUs suffice."""
+    of_engine = needs.engine.gpus if needs.engine is not None else 0
+    if not here or (needs.together and here < of_engine + needs.train.gpus):
+        parts = {"engine": of_engine, "train": needs.train.gpus}
         return {f"resources.{part}.gpus": 0 for part, gpus in parts.items() if gpus}
-    for replicas in (needs.engine.replicas, 1):
-        room, each = here - needs.models * replicas * needs.engine.gpus, needs.train.gpus
-        workers = min(needs.workers, int(room // each)) if each else needs.workers
-        if room >= 0 and (workers or not needs.workers):
-            changed = {
-                "resources.engine.replicas": (replicas, needs.engine.replicas),
-                "resources.train.workers": (workers, needs.workers),
-            }
-            return {key: after for key, (after, before) in changed.items() if after != before}
-    return {}
+    room = here - of_engine if needs.together else here
+    return {"resources.train.workers": int(room // needs.train.gpus)}

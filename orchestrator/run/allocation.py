@@ -9,10 +9,11 @@ begins only together with a replica of that engine, which stays until the traini
 """
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
+Key = Any  # identifies a task, or a call of an engine; hashable
 REQUESTS = 256  # that one replica runs at once; more of them are work for another one
 
 
@@ -52,7 +53,7 @@ class Pool:
     needs: Amount  # of one replica
     max_replicas: int
     replicas: int = 0
-    work: dict[Hashable, int] = field(default_factory=dict)  # requests that are not answered, by call
+    work: dict[Key, int] = field(default_factory=dict)  # requests that are not answered, by call
     idle_since: float = 0.0
     pins: int = 0  # running tasks that sample from it
 
@@ -73,8 +74,8 @@ class Allocation:
         """`engines`: by name, what a replica needs and the most replicas."""
         self.capacity = capacity
         self.pools = {name: Pool(needs=needs, max_replicas=most) for name, (needs, most) in engines.items()}
-        self.waiting: dict[Hashable, Task] = {}  # in the order of their requests
-        self.running: dict[Hashable, Task] = {}
+        self.waiting: dict[Key, Task] = {}  # in the order of their requests
+        self.running: dict[Key, Task] = {}
 
     @property
     def free(self) -> Amount:
@@ -85,24 +86,24 @@ class Allocation:
             left -= pool.needs.times(pool.replicas)
         return left
 
-    def request(self, key: Hashable, task: Task) -> None:
+    def request(self, key: Key, task: Task) -> None:
         self.waiting[key] = task
 
-    def release(self, key: Hashable) -> None:
+    def release(self, key: Key) -> None:
         """A task has ended, or is not needed any more."""
         self.waiting.pop(key, None)
         task = self.running.pop(key, None)
         if task is not None and task.engine is not None:
             self.pools[task.engine].pins -= 1
 
-    def add_work(self, engine: str, call: Hashable, requests: int) -> None:
+    def add_work(self, engine: str, call: Key, requests: int) -> None:
         """So many requests of a call are not answered; 0 when the call has ended."""
         work = self.pools[engine].work
         work.pop(call, None)
         if requests:
             work[call] = requests
 
-    def decide(self, now: float) -> list[Hashable]:
+    def decide(self, now: float) -> list[Key]:
         """Begin what fits: the keys of the tasks that begin. `pools` has the new numbers of replicas."""
         for pool in self.pools.values():
             if pool.used:
@@ -116,7 +117,7 @@ class Allocation:
                 pool.replicas += 1
         return begun
 
-    def _begin_tasks(self) -> Iterator[Hashable]:
+    def _begin_tasks(self) -> Iterator[Key]:
         for key, task in sorted(self.waiting.items(), key=lambda each: -each[1].urgency):
             pool = None if task.engine is None else self.pools[task.engine]
             starts = pool is not None and not pool.replicas

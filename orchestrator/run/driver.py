@@ -18,6 +18,7 @@ from orchestrator.plan.trial import Plan
 from orchestrator.results.missing import missing_from
 from orchestrator.results.report import Report, write_report
 from orchestrator.run import engine_lifetime, engines, preflight
+from orchestrator.run.allocator import start_allocator
 from orchestrator.run.engine_lifetime import ON_HEAD
 from orchestrator.run.event_log import Event
 from orchestrator.run.progress import Progress
@@ -47,12 +48,10 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `engines` has the Unix times at which they were deployed and all ready, `reporting` those at
-    which the report was begun and finished."""
+    """How a run ended. `reporting` has the Unix times at which the report was begun and finished."""
 
     events: list[Event]
     report: Report
-    engines: tuple[float, float] | None
     reporting: tuple[float, float]
 
     @property
@@ -79,16 +78,15 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
     for number in sorted(set(range(len(plan.trials))) - set(state.pending)):
         track(number)
     events: list[Event] = []
-    engines = None
     if state.pending:
-        events, engines = _run_trials(plan, state, address, track, progress)
+        events = _run_trials(plan, state, address, track, progress)
     started = time.time()
     report = write_report(plan, store)
     reporting = (started, time.time())
     for number in state.pending:  # Another run may have finished what failed here.
         track(number, missing_from(report.results, plan.trials[number].key))
     tracker.report(report.files, complete=not report.results.unfinished)
-    return Outcome(events, report, engines, reporting)
+    return Outcome(events, report, reporting)
 
 
 def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
@@ -110,7 +108,7 @@ def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
 
 def _run_trials(
     plan: Plan, state: State, address: str | None, on_trial: Callable[[int], None], progress: Progress | None
-) -> tuple[list[Event], tuple[float, float] | None]:
+) -> list[Event]:
     import ray
 
     study, run = plan.study, uuid.uuid4().hex[:8]
@@ -121,6 +119,7 @@ def _run_trials(
         preflight.check_resources(pending, study, ray.cluster_resources())
     names = {stage.runtime.engine for stage in pending if stage.runtime.engine is not None}
     event_log = engine_lifetime.start_event_log(run)
+    allocator = start_allocator(run, engines.shares(study, names))
     watcher = Watcher(event_log, progress)
     with ExitStack() as ends:
         ends.callback(_shut_down_ray)
@@ -130,10 +129,9 @@ def _run_trials(
             ends.callback(engine_lifetime.delete_applications, run)
         watcher.start()
         ends.callback(watcher.finish)
-        running = engines.Engines(run, study, sorted(names), plan.lora_rank)
-        ends.callback(running.finish)
-        lost = _tune(plan, state, run, event_log, on_trial)
-    return watcher.events + lost, running.started
+        engines.deploy(run, study, sorted(names), plan.lora_rank)
+        lost = _tune(plan, state, run, event_log, allocator, on_trial)
+    return watcher.events + lost
 
 
 def _shut_down_ray() -> None:
@@ -149,7 +147,9 @@ def _shut_down_ray() -> None:
         gc.enable()
 
 
-def _tune(plan: Plan, state: State, run: str, event_log: Any, on_trial: Callable[[int], None]) -> list[Event]:
+def _tune(
+    plan: Plan, state: State, run: str, event_log: Any, allocator: Any, on_trial: Callable[[int], None]
+) -> list[Event]:
     """Run the pending trials with Ray Tune; returns events for trials whose process was lost in each try."""
     import ray
     from ray import tune
@@ -165,10 +165,13 @@ def _tune(plan: Plan, state: State, run: str, event_log: Any, on_trial: Callable
             self.ended.add(trial.config["trial"])
             self._act(trial.config["trial"])
 
+        def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+            allocator.forget.remote(plan.trials[trial.config["trial"]].key)
+
     plan_ref, on_complete = ray.put(plan), OnComplete(on_trial)
 
     def trial(config: dict[str, Any]) -> None:
-        run_trial(config, plan_ref, run, event_log)
+        run_trial(config, plan_ref, run, event_log, allocator)
 
     with scratch_folder() as scratch:
         tuner = tune.Tuner(

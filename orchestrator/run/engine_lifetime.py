@@ -34,6 +34,13 @@ def start_event_log(run: str) -> Any:
     return ray.remote(EventLog).options(**options).remote()
 
 
+def event_log_of(run: str) -> Any:
+    """The handle of a run's event log."""
+    import ray
+
+    return ray.get_actor(f"{NAMESPACE}-{run}", NAMESPACE)
+
+
 class Watchdog:
     """A detached actor that ends with a run, after it has deleted the run's applications."""
 

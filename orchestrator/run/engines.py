@@ -5,12 +5,13 @@ architecture, and LoRA adapters, without a restart.
 """
 
 import logging
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from evaluators.engines.api import APIModel
 from evaluators.imports import IMPORTS
+from orchestrator.run.allocation import Amount
+from orchestrator.run.allocator import ReplicasOf
 from orchestrator.run.api_replica import APIReplica
 from orchestrator.run.engine_client import EngineLost, ask_despite_losses
 from orchestrator.run.engine_lifetime import application
@@ -19,83 +20,69 @@ from orchestrator.run.streams import Failed
 from orchestrator.store.context import Weights
 from orchestrator.study.schema import Study
 
-POLL_SECONDS = 0.5  # between two looks at whether the engines have started
+
+def shares(study: Study, engines: Iterable[str]) -> dict[str, tuple[Amount, int]]:
+    """What a replica of each engine needs, and the most replicas. A model behind an API needs nothing."""
+    resources = study.resources.engine
+    needs = Amount(cpus=resources.cpus, gpus=resources.gpus)
+    return {name: (needs, resources.replicas) for name in engines if _served(study, name) is None}
 
 
-class Engines:
-    """The engines of one run. Every run has its own, so that one run can end before another."""
+def _served(study: Study, engine: str) -> APIModel | None:
+    return study.models[engine].served if engine in study.models else None
 
-    def __init__(self, run: str, study: Study, engines: list[str], lora_rank: int):
-        """Deploy the engines, without waiting for them; `lora_rank` is the largest rank to serve."""
-        with IMPORTS:
-            from ray import serve
 
-        logging.getLogger("ray.serve").setLevel(logging.ERROR)  # Serve sets its own level when it is imported.
-        resources = study.resources.engine
-        spec = EngineSpec(
-            store=study.store,
-            dtype=study.dtype,
-            max_model_len=study.max_model_len,
-            lora_rank=lora_rank,
-            threads=max(1, int(resources.cpus)),
-            timeout=resources.timeout_seconds,
+def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> None:
+    """Deploy the engines of a run; `lora_rank` is the largest rank to serve. Every run has its own, so that one run can
+    end before another. An engine has no replica until the run's allocator gives it one."""
+    if not engines:  # Only grading is left.
+        return
+    with IMPORTS:
+        from ray import serve
+        from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # Serve sets its own level when it is imported.
+    resources = study.resources.engine
+    spec = EngineSpec(
+        run=run,
+        store=study.store,
+        dtype=study.dtype,
+        max_model_len=study.max_model_len,
+        lora_rank=lora_rank,
+        threads=max(1, int(resources.cpus)),
+        timeout=resources.timeout_seconds,
+    )
+    options: dict[str, Any] = {
+        "max_ongoing_requests": 1000,
+        "graceful_shutdown_wait_loop_s": 0.1,
+        "graceful_shutdown_timeout_s": 1,  # A replica ends when nobody needs its results.
+    }
+
+    def deployed(name: str) -> Any:
+        served = _served(study, name)
+        if served is not None:
+            # One replica for all stages, so that its limit on concurrent requests holds for the whole run.
+            of_api = serve.deployment(APIReplica, num_replicas=1, ray_actor_options={"num_cpus": 0}, **options)
+            return of_api.bind(served, resources.timeout_seconds)
+        scaling = AutoscalingConfig(
+            min_replicas=0,
+            initial_replicas=0,
+            max_replicas=resources.replicas,
+            upscale_delay_s=0,
+            downscale_delay_s=0,
+            downscale_to_zero_delay_s=0,
+            policy=AutoscalingPolicy(policy_function=ReplicasOf, policy_kwargs={"run": run, "engine": name}),
         )
-        options: dict[str, Any] = {
-            "max_ongoing_requests": 1000,
-            "graceful_shutdown_wait_loop_s": 0.1,
-            "graceful_shutdown_timeout_s": 1,  # A replica ends with its run, when nobody needs its results.
+        actor = {
+            "num_cpus": resources.cpus,
+            "num_gpus": resources.gpus,
+            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(spec.threads)}},
         }
-        deployment = serve.deployment(
-            Replica,
-            num_replicas=resources.replicas,
-            ray_actor_options={
-                "num_cpus": resources.cpus,
-                "num_gpus": resources.gpus,
-                "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(spec.threads)}},
-            },
-            **options,
-        )
-        # One replica for all stages, so that its limit on concurrent requests holds for the whole run.
-        of_api = serve.deployment(APIReplica, num_replicas=1, ray_actor_options={"num_cpus": 0}, **options)
-        self._names = [application(run, name) for name in engines]
+        return serve.deployment(Replica, autoscaling_config=scaling, ray_actor_options=actor, **options).bind(spec)
 
-        def deployed(name: str) -> Any:
-            served = study.models[name].served if name in study.models else None
-            return deployment.bind(spec) if served is None else of_api.bind(served, resources.timeout_seconds)
-
-        self._began, self._ready = time.time(), 0.0
-        self._finished = threading.Event()
-        self._waiting = threading.Thread(target=self._wait, daemon=True)
-        if not engines:  # Only grading is left.
-            return
-        serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
-        targets = [
-            serve.RunTarget(deployed(engine), name=name, route_prefix=None)
-            for engine, name in zip(engines, self._names, strict=True)
-        ]
-        serve.run_many(targets, wait_for_applications_running=False)
-        self._waiting.start()
-
-    def _wait(self) -> None:
-        with IMPORTS:
-            from ray import serve
-
-        while not self._finished.wait(POLL_SECONDS):
-            found = serve.status().applications
-            if all(found[name].status == "RUNNING" for name in self._names):
-                self._ready = time.time()
-                return
-
-    def finish(self) -> None:
-        """Do not wait any more for the engines to start."""
-        self._finished.set()
-        if self._waiting.is_alive():
-            self._waiting.join()
-
-    @property
-    def started(self) -> tuple[float, float] | None:
-        """The Unix times at which the engines were deployed, and at which all were ready for a call."""
-        return (self._began, self._ready) if self._ready else None
+    serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
+    targets = [serve.RunTarget(deployed(name), name=application(run, name), route_prefix=None) for name in engines]
+    serve.run_many(targets, wait_for_applications_running=False)
 
 
 def batch(handle: Any, weights: Weights, method: str, requests: list, arguments: tuple) -> Iterator[list]:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from orchestrator.store.stage import Stage
 
-EventKind = Literal["waiting", "started", "finished", "failed", "not run", "note"]
+EventKind = Literal["waiting", "started", "finished", "failed", "not run", "note", "engine"]
 
 
 @dataclass(frozen=True)
 class Event:
-    """An event of a stage, or, as "not run" and "note", of a trial. `started`, `seconds` and `facts` of a finished
-    stage are those of its record."""
+    """An event of a stage; "not run" and "note" are of a trial, "engine" is the start of an engine. `started`,
+    `seconds` and `facts` of a finished stage are those of its record."""
 
     what: EventKind
     time: float
@@ -40,7 +40,9 @@ class EventLog:
     def wait(self, stage: Stage, trial: str) -> None:
         """Log that a stage waits for its resources, which the event names."""
         runtime = stage.runtime
-        resources = f"{runtime.cpus:g} CPU" + (f", {runtime.gpus:g} GPU" if runtime.gpus else "")
+        cpus, gpus = runtime.total
+        needs = [f"{cpus:g} CPU"] * (cpus > 0) + [f"{gpus:g} GPU"] * (gpus > 0)
+        resources = ", ".join(needs + [f"an engine for {runtime.engine}"] * (runtime.engine is not None))
         self._events.append(Event("waiting", time.time(), stage.address, stage.kind, trial, resources))
 
     def start(self, stage: Stage, trial: str) -> None:
@@ -63,6 +65,9 @@ class EventLog:
         if message not in self._notes:
             self._notes.add(message)
             self._events.append(Event("note", time.time(), "", "trial", trial, message))
+
+    def engine_started(self, started: float, seconds: float) -> None:
+        self._events.append(Event("engine", time.time(), "", "engine", "", started=started, seconds=seconds))
 
     def failure(self, address: str) -> str | None:
         return self._failures.get(address)

@@ -62,7 +62,7 @@ def check_local(plan: Plan, records: dict[Stage, dict]) -> None:
 
 
 def check_resources(pending: Iterable[Stage], study: Study, here: Mapping[str, float]) -> None:
-    """Raise StudyError unless all engines and the largest stage fit at once. A cluster is not checked: it may grow."""
+    """Raise StudyError unless each part of a run fits. A cluster is not checked: it may grow."""
     for message in too_little(needs_of(pending, study), here, study):
         raise StudyError(message)
 

@@ -66,7 +66,7 @@ class Progress:
                 self._console.print(f"[red]failed[/red] {text}", soft_wrap=True)
             elif event.what == "note":
                 self._console.print(f"[yellow]note[/yellow] {escape(event.message)}", soft_wrap=True)
-            else:
+            elif event.what == "not run":
                 text = escape(f"{event.trial}: needs {event.address}, which failed")
                 self._console.print(f"[yellow]not run[/yellow] {text}")
         if self._live:

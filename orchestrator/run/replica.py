@@ -10,7 +10,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from evaluators.engines.vllm_engine import Engine
 from evaluators.imports import IMPORTS
+from orchestrator.run.engine_lifetime import event_log_of
+from orchestrator.run.engine_loop import Call, EngineLoop
 from orchestrator.run.streams import Stream, end_process
 from orchestrator.store.checkpoints import checkpoint_of
 from orchestrator.store.context import Weights
@@ -25,6 +28,7 @@ ROLLOUTS_FIRST = -1  # the priority of requests for which a training waits
 class EngineSpec:
     """How a replica starts its engine."""
 
+    run: str
     store: str
     dtype: str
     max_model_len: int | None
@@ -35,19 +39,26 @@ class EngineSpec:
 
 class Replica:
     def __init__(self, spec: EngineSpec, clock: Callable[[], float] = time.monotonic):
+        began = time.time()
         with IMPORTS:
             import vllm  # noqa: F401  # The slow part of a start, before the first call.
 
-            from evaluators.engines.vllm_engine import Engine
-            from orchestrator.run.engine_loop import EngineLoop
-
         self._spec, self._store, self._clock = spec, Store(spec.store), clock
         self._streams: set[Stream] = set()
-        self._engine = EngineLoop(
-            lambda base: Engine(base, spec.dtype, spec.max_model_len, spec.lora_rank, spec.threads), clock
-        )
+        self._engine = EngineLoop(self._start, clock)
         # One thread for the replica's life: neither an engine nor its OpenMP workers can be shared between threads.
         threading.Thread(target=self._run, daemon=True).start()
+        self._note_start(began)
+
+    def _start(self, base: str) -> Engine:
+        began, spec = time.time(), self._spec
+        engine = Engine(base, spec.dtype, spec.max_model_len, spec.lora_rank, spec.threads)
+        self._note_start(began)
+        return engine
+
+    def _note_start(self, began: float) -> None:
+        """Log a part of the start, which began at a Unix time."""
+        event_log_of(self._spec.run).engine_started.remote(began, time.time() - began)
 
     def _run(self) -> None:
         try:
@@ -65,8 +76,6 @@ class Replica:
     async def call(self, weights: Weights, method: str, requests: list, arguments: tuple) -> AsyncIterator[list]:
         """Call `generate` or `score` of the engine. Yields chunks of (index of the request, result) in the order in
         which requests finish."""
-        from orchestrator.run.engine_loop import Call
-
         with scratch_folder() as scratch:
             base, adapter = await asyncio.to_thread(self._folders, weights, scratch)
             stream = Stream()

@@ -17,6 +17,7 @@ import ray
 import ray.exceptions
 
 from orchestrator.run import engines
+from orchestrator.run.allocator import resources_of
 from orchestrator.stages import (
     dataset,
     evaluate,
@@ -73,11 +74,12 @@ class StageFailed(Exception):
 
 @dataclass
 class StageRunner:
-    """Runs the stages that a trial needs. `event_log` is the handle of the run's `EventLog` actor."""
+    """Runs the stages that a trial needs. `event_log` and `allocator` are the handles of the run's actors."""
 
     run: str
     store: Store
     event_log: Any
+    allocator: Any
     trial: str
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     sleep: Callable[[float], None] = time.sleep
@@ -110,11 +112,12 @@ class StageRunner:
     def _finish(self, stage: Stage) -> None:
         if stage.runtime.published_by is not None:
             self._wait_for_checkpoint(stage, stage.runtime.published_by)
-        as_task, wait = stage.runtime.cpus is not None, FIRST_WAIT
+        as_task, with_engine, wait = stage.runtime.cpus is not None, stage.runtime.engine is not None, FIRST_WAIT
         running = LeaseRequest(self.store, stage.address)
-        # A task takes the lease once it has its resources. Until then its trial only has a place in its run's queue, so
-        # that another run, whose resources are free, can run the stage.
-        request = LeaseRequest(self.store, stage.address, name=f"queue-{self.run}") if as_task else running
+        # A stage takes the lease once it has its resources. Until then its trial only has a place in its run's queue,
+        # so that another run, whose resources are free, can run the stage.
+        queues = as_task or with_engine
+        request = LeaseRequest(self.store, stage.address, name=f"queue-{self.run}") if queues else running
         while self._known(stage) is None:
             lease = request.attempt()
             try:
@@ -124,7 +127,11 @@ class StageRunner:
                 if failure is not None:
                     raise StageFailed(stage, failure, here=False)
                 if lease is not None and (
-                    self._run_as_task(stage, running) if as_task else self._run_here(stage, lease)
+                    self._run_as_task(stage, running)
+                    if as_task
+                    else self._run_with_engine(stage, running)
+                    if with_engine
+                    else self._run_here(stage, lease)
                 ):
                     return
             finally:
@@ -159,6 +166,20 @@ class StageRunner:
 
         return self._run(stage, run)
 
+    def _run_with_engine(self, stage: Stage, running: LeaseRequest) -> bool:
+        """Run a stage in this process once its engine has a replica, unless another run runs it."""
+        if running.held():
+            return False
+        self.event_log.wait.remote(stage, self.trial)
+        with resources_of(stage, self.trial, self.allocator):
+            lease = running.attempt()
+            if lease is None:
+                return False
+            try:
+                return self._known(stage) is not None or self._run_here(stage, lease)
+            finally:
+                lease.release()
+
     def _run_as_task(self, stage: Stage, running: LeaseRequest) -> bool:
         """Run a stage as a Ray task, unless another run runs it; returns whether it is finished. Raises StageFailed."""
         if running.held():
@@ -177,7 +198,8 @@ class StageRunner:
                 task = _perform_as_task.options(**options)
                 try:
                     arguments = (stage, self.store.uri, self.run, running.ended, self.event_log, self.trial)
-                    return ray.get(task.remote(*arguments))
+                    with resources_of(stage, self.trial, self.allocator):
+                        return ray.get(task.remote(*arguments))
                 except LOST:
                     if running.held():  # The task ended itself, as another process has taken over.
                         return False

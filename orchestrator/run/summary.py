@@ -10,6 +10,8 @@ from orchestrator.plan.trial import Plan
 from orchestrator.run.driver import Outcome
 from orchestrator.run.progress import duration, time_split
 
+ON_ENGINES = ("sample", "logprobs")  # kinds of stages that wait for an engine
+
 
 def show_summary(console: Console, plan: Plan, outcome: Outcome, began: float) -> None:
     """Print executed and distinct stages by kind, failed trials, and the wall time by kind of work."""
@@ -34,14 +36,13 @@ def show_summary(console: Console, plan: Plan, outcome: Outcome, began: float) -
 
 
 def _intervals(outcome: Outcome) -> list[tuple[str, float, float]]:
-    """When work of each kind ran. A sample that waits for its engine begins when the engine has started."""
-    intervals = []
-    if outcome.engines is not None:
-        intervals.append(("start engines", *outcome.engines))
+    """When work of each kind ran. A stage that waits for an engine to start begins when it has started."""
+    starts = [(event.started, event.started + event.seconds) for event in outcome.events if event.what == "engine"]
+    intervals = [("start engines", *start) for start in starts]
     for event in outcome.events:
         if event.what == "finished":
-            start = event.started
-            if outcome.engines is not None and event.kind == "sample":
-                start = max(start, outcome.engines[1])
-            intervals.append((event.kind, start, event.started + event.seconds))
+            begin, end = event.started, event.started + event.seconds
+            if event.kind in ON_ENGINES:
+                begin = max([begin, *(ready for began, ready in starts if began <= begin < ready <= end)])
+            intervals.append((event.kind, begin, end))
     return [*intervals, ("report", *outcome.reporting)]

@@ -14,14 +14,15 @@ from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
 
-def run_trial(config: dict[str, Any], plan_ref: ray.ObjectRef, run: str, event_log: Any) -> None:
+def run_trial(config: dict[str, Any], plan_ref: ray.ObjectRef, run: str, event_log: Any, allocator: Any) -> None:
     """Run every point of the trial number `config["trial"]`, and report its scores to Ray Tune.
 
     `plan_ref` refers to the study's `Plan` in Ray's object store.
     """
     plan = _plan(plan_ref)
     trial = plan.trials[config["trial"]]
-    runner = StageRunner(run, Store(plan.study.store), event_log, trial.key)
+    ray.get(allocator.forget.remote(trial.key))  # An earlier process of this trial may have been lost.
+    runner = StageRunner(run, Store(plan.study.store), event_log, allocator, trial.key)
 
     def facts(stage: Stage) -> Mapping[str, Any]:
         (record,) = runner.ensure([stage])

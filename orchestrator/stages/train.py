@@ -101,6 +101,10 @@ class TrainRuntime(Runtime):
         """Whether the stage trains in its own process, or in several that Ray Train starts."""
         return self.resources.workers == 1 and not self.resources.zero
 
+    @property
+    def total(self) -> tuple[float, float]:
+        return self.resources.workers * self.resources.cpus, self.resources.workers * self.resources.gpus
+
 
 def stage(
     study: Study,
@@ -206,7 +210,7 @@ def _runtime(study: Study, recipe: Train, inputs: Mapping[str, Stage], takes_few
         location=declared.source if declared is not None else None,
         takes_fewer=takes_fewer,
         retries=study.resources.retries,
-        engine=inputs["base"].runtime.engine,
+        engine=inputs["base"].runtime.engine if recipe.traits.on_policy else None,
         cpus=resources.cpus,
         gpus=resources.gpus,
     )

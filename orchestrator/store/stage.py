@@ -35,6 +35,11 @@ class Runtime:
     engine: str | None = None
     published_by: "Stage | None" = None
 
+    @property
+    def total(self) -> tuple[float, float]:
+        """The CPUs and GPUs of the task and of all processes that it starts."""
+        return self.cpus or 0.0, self.gpus
+
 
 @dataclass(frozen=True, eq=False)
 class Stage:

@@ -45,7 +45,7 @@ class TrainResources(Settings):
 
 
 class EngineResources(Settings):
-    """What one inference engine (vLLM) uses. Each model has its own engines for the whole run."""
+    """What one inference engine (vLLM) uses. An engine runs while it has work."""
 
     HINTS: ClassVar[dict[str, str]] = {
         "tensor_parallel_size": "is not supported: an engine has at most one GPU; replicas adds engines"
@@ -53,11 +53,11 @@ class EngineResources(Settings):
 
     cpus: float = Field(1, gt=0, description="CPUs of an engine")
     gpus: int = Field(0, ge=0, description="GPUs of an engine: 0 or 1")
-    replicas: int = Field(1, gt=0, description="engines of each model")
+    replicas: int = Field(1, gt=0, description="the most engines of a model at once")
     timeout_seconds: float = Field(
         1800,
         gt=0,
-        description="seconds without a finished request, after which a hung engine is replaced",
+        description="seconds of one step (API: without a finished request) after which a hung engine is replaced",
     )
 
     @field_validator("gpus")

@@ -3,6 +3,7 @@
 python -m perf.faults.worker STORE EXECUTED LEASE_SECONDS FAULTS
 """
 
+import contextlib
 import errno
 import json
 import logging
@@ -91,6 +92,7 @@ def main(store_uri: str, executed: str, lease_seconds: float, faults: dict[int, 
     stage_runner._perform_as_task = Called(stage_runner._perform_as_task._function)
     # A task that has lost its lease ends its process. Here that process is this one, which is started again.
     stage_runner._end_process = lambda: os.kill(os.getpid(), signal.SIGKILL)
+    stage_runner.resources_of = lambda *_: contextlib.nullcontext()  # type: ignore[assignment]
     request = partial(leases.LeaseRequest, seconds=lease_seconds)
     stage_runner.LeaseRequest = request  # type: ignore[assignment, misc]
     sleep = time.sleep
@@ -99,7 +101,7 @@ def main(store_uri: str, executed: str, lease_seconds: float, faults: dict[int, 
     event_log = EventLog()
     methods = ("wait", "start", "finish", "fail", "failure")
     handle = SimpleNamespace(**{name: Called(getattr(event_log, name)) for name in methods})
-    runner = StageRunner(uuid.uuid4().hex[:8], Store(store_uri), handle, "trial")
+    runner = StageRunner(uuid.uuid4().hex[:8], Store(store_uri), handle, None, "trial")
     runner.ensure(graph.stages())
     runner._background.shutdown()
 

@@ -25,21 +25,27 @@ def named(message: str) -> list[str]:
     return re.search(r": set (.*?), or use a cluster", message)[1].split(" and ")
 
 
-def test_two_models_given_by_path_fit_on_two_cpus_as_the_message_says(small):
-    (message,) = complaints(small(*TWO_MODELS), CPU=2)
+SAMPLES = "conditions={on-policy: {kind: off_model, train: {objective: on_policy_distillation, max_steps: 2}}}"
+
+
+def test_engines_and_trainings_take_turns_on_one_cpu_and_one_gpu(small):
+    assert complaints(small(*TWO_MODELS), CPU=1) == []
+    assert complaints(small(*TWO_MODELS, GPUS), CPU=1, GPU=1) == []
+
+
+def test_a_training_that_samples_needs_its_engine_at_the_same_time(small):
+    (message,) = complaints(small(SAMPLES, "recoveries={}"), CPU=1)
     assert message == (
-        "resources: 2 inference engines with 1 CPU each and a training with 1 CPU need 3 CPUs at once, and there are "
-        "2: set resources.engine.cpus=0.5, or use a cluster (--address)"
+        "resources: a training that samples and an inference engine need 2 CPUs at once, and there are 1: set "
+        "resources.train.cpus=0.5 and resources.engine.cpus=0.5, or use a cluster (--address)"
     )
-    assert complaints(small(*TWO_MODELS, "resources.engine.cpus=0.5"), CPU=2) == []
-    assert complaints(small(*TWO_MODELS), CPU=3) == []
 
 
 def test_the_limit_of_a_study_is_named(small):
-    study = small(*TWO_MODELS, "resources.cpus=2")
-    assert on_this_machine(study)["CPU"] == 2
+    study = small("resources={cpus: 1, train: {cpus: 2}}")
+    assert on_this_machine(study)["CPU"] == 1
     (message,) = complaints(study, **on_this_machine(study))
-    assert "there are 2 (resources.cpus)" in message
+    assert message.startswith("resources: a training needs 2 CPUs at once, and there are 1 (resources.cpus): ")
 
 
 @pytest.mark.parametrize(
@@ -51,8 +57,17 @@ def test_the_limit_of_a_study_is_named(small):
             0,
             ["resources.engine.gpus=0", "resources.train.gpus=0"],
         ),
-        (["resources.engine={gpus: 1, replicas: 2}", "resources.train.gpus=1"], 3, ["resources.engine.replicas=1"]),
-        (["resources.engine.gpus=1", "resources.train={gpus: 1, workers: 4}"], 4, ["resources.train.workers=2"]),
+        (["resources.engine.gpus=1", "resources.train={gpus: 1, workers: 4}"], 2, ["resources.train.workers=2"]),
+        (
+            [SAMPLES, "recoveries={}", "resources={engine: {gpus: 1}, train: {gpus: 1, workers: 4}}"],
+            4,
+            ["resources.train.workers=3"],
+        ),
+        (
+            [SAMPLES, "recoveries={}", GPUS],
+            1,
+            ["resources.engine.gpus=0", "resources.train.gpus=0"],
+        ),
     ],
 )
 def test_settings_with_fewer_gpus(small, overrides, there, settings):
@@ -61,29 +76,19 @@ def test_settings_with_fewer_gpus(small, overrides, there, settings):
     assert complaints(small(*TWO_MODELS, *overrides, *settings), CPU=99, GPU=there) == []
 
 
-def test_models_that_take_all_gpus_are_too_many(small):
-    (message,) = complaints(small(*TWO_MODELS, "resources={engine: {gpus: 1}, train: {gpus: 1}}"), CPU=9, GPU=2)
-    assert (
-        "2 inference engines with 1 GPU each and a training with 1 GPU need 3 GPUs at once, and there are 2" in message
-    )
-    assert ": use fewer models, or a teacher behind an API, or use a cluster" in message
-
-
 def test_the_settings_that_a_message_names_always_fit(small):
     study = small()
-    for cpus, of_engine, of_training, workers, replicas in itertools.product(
-        (1, 2, 3, 8), (0.5, 1, 4), (0.5, 1, 3), (0, 1, 3), (1, 2)
+    for cpus, of_engine, of_training, workers, together in itertools.product(
+        (1, 2, 3, 8), (0.5, 1, 4), (0.5, 1, 3), (0, 1, 3), (False, True)
     ):
-        parts = {
-            "engine": EngineResources(cpus=of_engine, replicas=replicas),
-            "train": TrainResources(cpus=of_training),
-        }
-        needs = Needs(models=2, workers=workers, cpus=workers * of_training, **parts)
+        parts = {"engine": EngineResources(cpus=of_engine), "train": TrainResources(cpus=of_training)}
+        together = together and workers > 0
+        needs = Needs(workers=workers, cpus=workers * of_training, together=together, **parts)
         for message in too_little(needs, {"CPU": cpus}, study):
             for setting in named(message):
                 _, part, key, value = re.split("[.=]", setting, maxsplit=3)
                 parts[part] = parts[part].model_copy(update={key: float(value)})
-            changed = Needs(models=2, workers=workers, cpus=workers * parts["train"].cpus, **parts)
+            changed = Needs(workers=workers, cpus=workers * parts["train"].cpus, together=together, **parts)
             assert list(too_little(changed, {"CPU": cpus}, study)) == [], message
 
 
@@ -93,30 +98,32 @@ def test_what_is_finished_needs_nothing(small):
     assert list(too_little(needs_of([], study), {}, study)) == []
     evaluations = [stage for stage in stages if stage.kind == "evaluate"]
     assert needs_of(evaluations, study).total == {"CPU": 0, "GPU": 0}
-    assert needs_of([stage for stage in stages if stage.kind == "sample"], study).total == {"CPU": 2, "GPU": 0}
+    assert needs_of([stage for stage in stages if stage.kind == "sample"], study).total == {"CPU": 1, "GPU": 0}
 
 
 def test_a_model_behind_an_api_holds_nothing(small):
-    study = small(*TWO_MODELS, "models.words={api: x}")
-    assert needs_of(build_plan(study).stages, study).total == {"CPU": 2, "GPU": 0}
+    study = small("models.words={api: x}", "resources.engine.cpus=7")
+    stages = build_plan(study).stages
+    assert needs_of([stage for stage in stages if stage.runtime.engine == "words"], study).total["CPU"] == 0
+    assert needs_of(stages, study).total["CPU"] == 7
 
 
-def test_weights_are_changed_beside_the_engines(small):
+def test_weights_are_changed_by_a_stage_of_its_own(small):
     study = small("conditions={noise: {kind: weight_noise}}", "recoveries={}", "resources.train.cpus=3")
     weights = [stage for stage in build_plan(study).stages if stage.kind == "weights"]
-    assert needs_of(weights, study).total["CPU"] == 1 + 3
+    assert needs_of(weights, study).total["CPU"] == 3
 
 
 def test_a_plan_says_that_a_run_on_this_machine_is_refused(planned, monkeypatch):
     monkeypatch.setattr(resources, "_gpus", lambda: 1)
-    study = [*TWO_MODELS, "resources={cpus: 2, engine: {gpus: 1}}"]
+    study = [*TWO_MODELS, "resources={cpus: 1, train: {cpus: 2, gpus: 1, workers: 2}}"]
     status, output = planned(*study)
     assert status == 0
     lines = [line for line in output.splitlines() if line.startswith("Note: a run on this machine is refused: ")]
     assert len(lines) == 2
     settings = [setting for line in lines if ": set " in line for setting in named(line)]
-    assert settings == ["resources.engine.cpus=0.5"]
-    _, output = planned(*study, *settings, "resources.engine.gpus=0")
+    assert settings == ["resources.train.cpus=0.5", "resources.train.workers=1"]
+    _, output = planned(*study, *settings)
     assert "on this machine" not in output
 
 

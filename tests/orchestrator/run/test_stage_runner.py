@@ -59,7 +59,8 @@ def runner_of(store, event_log, monkeypatch):
     monkeypatch.setattr(stage_runner, "_perform_as_task", Remote(stage_runner._perform_as_task._function))
     methods = ("wait", "start", "finish", "fail", "failure")
     handle = SimpleNamespace(**{name: Remote(getattr(event_log, name)) for name in methods})
-    return lambda trial="trial": StageRunner("run", store, handle, trial)
+    asked = {name: Remote(lambda *_: None) for name in ("begin_task", "use_engine", "release")}
+    return lambda trial="trial": StageRunner("run", store, handle, SimpleNamespace(**asked), trial)
 
 
 def nothing(context) -> None:
