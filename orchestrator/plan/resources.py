@@ -41,7 +41,7 @@ def needs_of(pending: Iterable[Stage], study: Study) -> Needs:
     """What a run of these stages needs at once."""
     pending, train = list(pending), study.resources.train
     remote = {alias for alias, model in study.models.items() if model.served is not None}
-    used = [stage for stage in pending if stage.runtime.engine is not None and stage.runtime.engine not in remote]
+    used = [stage for stage in pending if stage.runtime.uses_engine and stage.runtime.engine not in remote]
     workers = train.workers if any(stage.kind == "train" for stage in pending) else 0
     return Needs(
         engine=study.resources.engine if used else None,

@@ -116,8 +116,9 @@ def resources_of(stage: Stage, trial: str, allocator: Any) -> Iterator[None]:
     try:
         if runtime.cpus is not None:
             cpus, gpus = runtime.total
-            ray.get(allocator.begin_task.remote(key, Task(needs=Amount(cpus=cpus, gpus=gpus), engine=runtime.engine)))
-        elif runtime.engine is not None:
+            task = Task(needs=Amount(cpus=cpus, gpus=gpus), engine=runtime.engine if runtime.uses_engine else None)
+            ray.get(allocator.begin_task.remote(key, task))
+        elif runtime.uses_engine:
             ray.get(allocator.use_engine.remote(key, runtime.engine, 1))
         yield
     finally:

@@ -117,7 +117,7 @@ def _run_trials(
         start_ray(address, study)
     if not address:  # In a container Ray may have less than the machine.
         preflight.check_resources(pending, study, ray.cluster_resources())
-    names = {stage.runtime.engine for stage in pending if stage.runtime.engine is not None}
+    names = {stage.runtime.engine for stage in pending if stage.runtime.uses_engine}
     event_log = engine_lifetime.start_event_log(run)
     allocator = start_allocator(run, engines.shares(study, names))
     watcher = Watcher(event_log, progress)

@@ -42,7 +42,7 @@ class EventLog:
         runtime = stage.runtime
         cpus, gpus = runtime.total
         needs = [f"{cpus:g} CPU"] * (cpus > 0) + [f"{gpus:g} GPU"] * (gpus > 0)
-        resources = ", ".join(needs + [f"an engine for {runtime.engine}"] * (runtime.engine is not None))
+        resources = ", ".join(needs + [f"an engine for {runtime.engine}"] * runtime.uses_engine)
         self._events.append(Event("waiting", time.time(), stage.address, stage.kind, trial, resources))
 
     def start(self, stage: Stage, trial: str) -> None:

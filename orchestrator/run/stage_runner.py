@@ -112,7 +112,7 @@ class StageRunner:
     def _finish(self, stage: Stage) -> None:
         if stage.runtime.published_by is not None:
             self._wait_for_checkpoint(stage, stage.runtime.published_by)
-        as_task, with_engine, wait = stage.runtime.cpus is not None, stage.runtime.engine is not None, FIRST_WAIT
+        as_task, with_engine, wait = stage.runtime.cpus is not None, stage.runtime.uses_engine, FIRST_WAIT
         running = LeaseRequest(self.store, stage.address)
         # A stage takes the lease once it has its resources. Until then its trial only has a place in its run's queue,
         # so that another run, whose resources are free, can run the stage.

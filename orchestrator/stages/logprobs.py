@@ -35,7 +35,7 @@ def stage(study: Study, model: Stage, student: Stage | None, data: Stage, by: Li
         f"{(student or model).name}-of-{data.name}",
         LogprobsSettings(by=by, dtype=study.dtype, max_model_len=study.max_model_len),
         inputs,
-        Runtime(retries=study.resources.retries, engine=model.runtime.engine),
+        Runtime(retries=study.resources.retries, engine=model.runtime.engine, uses_engine=True),
     )
 
 

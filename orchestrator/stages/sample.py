@@ -185,7 +185,8 @@ def _stage(
         max_model_len=None if is_api else study.max_model_len,
     )
     resources = study.resources
-    runtime |= {"retries": resources.retries, "engine": model.runtime.engine, "max_failed": resources.max_failed}
+    runtime |= {"retries": resources.retries, "max_failed": resources.max_failed}
+    runtime |= {"engine": model.runtime.engine, "uses_engine": True}
     return Stage("sample", VERSION, name, settings, inputs, SampleRuntime(**runtime))
 
 

@@ -210,7 +210,8 @@ def _runtime(study: Study, recipe: Train, inputs: Mapping[str, Stage], takes_few
         location=declared.source if declared is not None else None,
         takes_fewer=takes_fewer,
         retries=study.resources.retries,
-        engine=inputs["base"].runtime.engine if recipe.traits.on_policy else None,
+        engine=inputs["base"].runtime.engine,
+        uses_engine=recipe.traits.on_policy,
         cpus=resources.cpus,
         gpus=resources.gpus,
     )

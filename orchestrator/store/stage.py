@@ -25,14 +25,16 @@ class Runtime:
     """How a stage is run. Nothing here changes its result. Kinds of stages add fields in subclasses.
 
     A stage with `cpus` runs as a Ray task of its own, on `cpus` CPUs and `gpus` GPUs. A stage without runs in the
-    process of its trial. `retries` counts retries after a lost worker or engine. `engine` names the engine that
-    generates for the stage. `published_by` is the stage that publishes this one during its own run.
+    process of its trial. `retries` counts retries after a lost worker or engine. `engine` names the engine
+    of the stage's model, and `uses_engine` says whether the stage asks it. `published_by` is the stage that publishes
+    this one during its own run.
     """
 
     cpus: float | None = None
     gpus: float = 0
     retries: int = 0
     engine: str | None = None
+    uses_engine: bool = False
     published_by: "Stage | None" = None
 
     @property

@@ -62,7 +62,10 @@ def test_a_budget_that_has_too_few_samples_is_noted_once_they_exist(planned, sma
         (["resources.train.zero=3", "resources.train.workers=2"], "zero has no benefit without GPUs"),
         (["resources.train={zero: 2, gpus: 1}"], "zero has no benefit with a single worker"),
         ([DISTIL, "models.words=a/words"], "logits of student and words: their tokenizers must be equal"),
-        (["resources.engine.gpus=1", "pairs=[student / student]"], "1 GPU (1 inference engine with 1 GPU each"),
+        (
+            ["resources.engine.gpus=1", "pairs=[student / student]"],
+            "Needs at least 1 GPU and 1 CPU (an inference engine takes 1 GPU, a training 0 GPUs; they take turns).",
+        ),
     ],
 )
 def test_what_a_user_may_not_expect_is_noted(planned, overrides, note):

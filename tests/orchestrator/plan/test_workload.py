@@ -122,9 +122,9 @@ def test_a_plan_says_how_many_gpus_and_examples_a_run_needs(small, capsys, monke
     small()  # writes the file
     code, said = planned(str(tmp_path / "small.yaml"), *overrides, capsys=capsys, monkeypatch=monkeypatch)
     assert code == 0, said
-    # Two open models, each with two engines, and a training of four workers.
-    engines, training = "4 inference engines with 1 GPU each for the whole run", "one training with 2 GPUs"
-    assert f"Needs at once: 6 GPUs ({engines}, and {training}) and 8 CPUs" in said
+    # Two open models with engines of one GPU, and a training of four workers.
+    parts = "an inference engine takes 1 GPU, a training 2 GPUs; they take turns"
+    assert f"Needs at least 2 GPUs and 4 CPUs ({parts})." in said
     assert "Examples: maths 5, facts 14,042 of 14,042." in said
     assert "Note: train.lora_r has no effect on full weights." in said
 

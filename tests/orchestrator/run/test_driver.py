@@ -113,7 +113,7 @@ def test_a_trial_whose_process_is_lost_is_tried_again(tmp_path, monkeypatch):
         stage_runner.KINDS["model"] = SimpleNamespace(run=run)
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # The processes of Ray import perf.
-    monkeypatch.setattr(engines, "Engines", scale.NoEngines)
+    monkeypatch.setattr(engines, "deploy", lambda *_: None)
     monkeypatch.setattr(preflight, "check", lambda *_: None)
     study = scale.make_study(20, str(tmp_path / "runs"))
     resources = study.resources.model_copy(update={"retries": 1, "max_concurrent_trials": 1})
@@ -132,10 +132,11 @@ def test_a_run_that_does_not_fit_on_this_machine_is_refused_before_ray_starts(sm
     small()  # writes the file
     monkeypatch.setattr(driver, "start_ray", lambda *_: pytest.fail("Ray was started"))
     command = ["run", str(tmp_path / "small.yaml"), f"store={tmp_path / 'runs'}", "resources.cpus=1"]
+    command.append("resources.train.cpus=2")
     monkeypatch.setattr("sys.argv", ["offmodel", *command])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    settings = "set resources.train.cpus=0.5 and resources.engine.cpus=0.5"
+    settings = "set resources.train.cpus=1"
     assert f"and there are 1 (resources.cpus): {settings}" in capsys.readouterr().err
     assert not [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]

@@ -11,10 +11,11 @@ import ray
 from ray import serve
 
 from evaluators.engines.requests import Request, SamplingParams
+from orchestrator.run.allocator import start_allocator
 from orchestrator.run.api_replica import in_chunks
 from orchestrator.run.engine_client import EngineLost
-from orchestrator.run.engine_lifetime import application
-from orchestrator.run.engines import Engines, batch
+from orchestrator.run.engine_lifetime import application, start_event_log
+from orchestrator.run.engines import batch, deploy, shares
 from orchestrator.stages import model
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
@@ -84,12 +85,11 @@ def test_an_engine_that_hangs_is_replaced(small):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/v1"
     far = f"models.words={{api: far, base_url: '{url}', concurrency: 1}}"
-    engines = Engines(RUN, small(far, "resources.engine.timeout_seconds=2"), ["words"], 0)
+    deploy(RUN, small(far, "resources.engine.timeout_seconds=2"), ["words"], 0)
     with pytest.raises(EngineLost, match="no request was finished in 2 s"):
         texts("words", Weights("none", None))
     answers.set()
     assert texts("words", Weights("none", None)) == ["here"]
-    engines.finish()
     server.shutdown()
     server.server_close()
 
@@ -106,9 +106,11 @@ def test_an_engine_that_failed_to_load_weights_is_replaced(small, publish, tmp_p
         stage = model.stage(path.name, LocalModel(path=str(path)), cpus=1)
         publish(Store(study.store), stage, {})
         weights[path.name] = Weights.of(stage)
-    engines = Engines(RUN, study, ["organisms"], 0)
+    event_log, allocator = start_event_log(RUN), start_allocator(RUN, shares(study, ["organisms"]))
+    deploy(RUN, study, ["organisms"], 0)
+    ray.get(allocator.use_engine.remote(("trial", "stage"), "organisms", 1))
     before = texts("organisms", weights["steps"])
     with pytest.raises(EngineLost, match="Safetensor"):
         texts("organisms", weights["damaged"])
     assert texts("organisms", weights["steps"]) == before
-    engines.finish()
+    assert {event.what for event in ray.get(event_log.events.remote(0))} == {"engine"}
