@@ -64,6 +64,12 @@ def test_cpu_lora():
     assert re.search(r"^with an adapter, [\d.]+ times the throughput \(median of 1 pairs\)$", printed, re.MULTILINE)
 
 
+def test_students():
+    printed = start("students", "1", "--small")
+    assert "100.0% of the answers are equal in all three" in printed
+    assert len(re.findall(r"^all students at once: [\d.]+ times the throughput of ", printed, re.MULTILINE)) == 2
+
+
 def test_the_share_of_the_peak():
     printed = start("train", "--mfu", "--shape", "tiny")
     assert len(re.findall(r"on (CPU|NVIDIA.*): [\d,]+ tokens/s, [\d.e-]+ TFLOP/s", printed)) == 2
