@@ -48,7 +48,7 @@ def test_names_in_the_summary_are_not_markup(small, reported):
     event_log.fail(STAGE, "one.[/b]", "[/i]")
     event_log.skip(STAGE, "two.[/b]", "")
     report = SimpleNamespace(results=SimpleNamespace())
-    outcome = Outcome(event_log.events(0) if reported else [], report, None, (0.0, 0.0))
+    outcome = Outcome(event_log.events(0) if reported else [], report, (0.0, 0.0))
     show_summary(Console(file=out, width=200), build_plan(small()), outcome, 0.0)
     assert ("one.[/b] failed: train/student" in out.getvalue()) is reported
     assert ("two.[/b] not run" in out.getvalue()) is reported
