@@ -1,8 +1,8 @@
 """Which tasks of a run begin, and how many replicas each engine has, on the resources that there are.
 
 All engines and tasks of a run share its resources. An engine has replicas while it has work. If something else needs
-their resources, idle replicas end. Nothing that works is stopped. So a run finishes as long as each of its parts fits
-alone, and more resources only make it faster.
+their resources, idle replicas end: after they have been idle for about as long as a start takes, or at once if nothing
+else works. Nothing that works is stopped. So a run finishes as long as each of its parts fits alone.
 
 A training that samples from an engine as it trains is the one part that holds resources while it waits for others. It
 begins only together with a replica of that engine, which stays until the training ends.
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 Key = Any  # identifies a task, or a call of an engine; hashable
+IDLE_SECONDS = 20.0  # Ending an engine for less would cost more than waiting.
 REQUESTS = 256  # that one replica runs at once; more of them are work for another one
 
 
@@ -71,11 +72,15 @@ class Allocation:
     """The state of a run. Its methods note what happens; `decide` then says what begins."""
 
     def __init__(self, capacity: Amount, engines: Mapping[str, tuple[Amount, int]]):
-        """`engines`: by name, what a replica needs and the most replicas."""
+        """`engines`: by name, what a replica needs and the most replicas. Those that leave room for as much again start
+        before there is work, while the trials start."""
         self.capacity = capacity
         self.pools = {name: Pool(needs=needs, max_replicas=most) for name, (needs, most) in engines.items()}
         self.waiting: dict[Key, Task] = {}  # in the order of their requests
         self.running: dict[Key, Task] = {}
+        self._now = 0.0
+        for pool in self.pools.values():
+            pool.replicas = int(pool.needs.times(2).fits(self.free))
 
     @property
     def free(self) -> Amount:
@@ -104,7 +109,9 @@ class Allocation:
             work[call] = requests
 
     def decide(self, now: float) -> list[Key]:
-        """Begin what fits: the keys of the tasks that begin. `pools` has the new numbers of replicas."""
+        """Begin what fits: the keys of the tasks that begin. `pools` has the new numbers of replicas. `now` is in
+        seconds. Decide again from time to time while something waits."""
+        self._now = now
         for pool in self.pools.values():
             if pool.used:
                 pool.idle_since = now
@@ -134,8 +141,11 @@ class Allocation:
         """End replicas without work, of the engine that has been idle for longest first, until there is room. Returns
         whether there is."""
         before = {name: pool.replicas for name, pool in self.pools.items()}
+        others_work = bool(self.running) or any(pool.used and pool.replicas for pool in self.pools.values())
         for name, pool in sorted(self.pools.items(), key=lambda each: each[1].idle_since):
             least = max(pool.wanted, int(name == keep))
+            if others_work and self._now - pool.idle_since < IDLE_SECONDS:
+                continue
             while pool.replicas > least and not needs.fits(self.free):
                 pool.replicas -= 1
         if needs.fits(self.free):

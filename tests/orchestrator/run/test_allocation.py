@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from orchestrator.run.allocation import REQUESTS, Allocation, Amount, Task
+from orchestrator.run.allocation import IDLE_SECONDS, REQUESTS, Allocation, Amount, Task
 
 ONE = Amount(cpus=1)
 
@@ -121,6 +121,11 @@ def samples(n: int, engine: str, requests: int = 10) -> list[Stage]:
     return [Stage(name=f"{engine} {i}", seconds=1.0, engine=engine, requests=requests) for i in range(n)]
 
 
+def test_engines_that_leave_room_start_before_there_is_work():
+    allocation = Allocation(ONE.times(3), {"a": (ONE, 1), "b": (ONE, 1), "c": (ONE, 1)})
+    assert [pool.replicas for pool in allocation.pools.values()] == [1, 1, 0]
+
+
 def test_an_engine_finishes_its_work_before_another_one_takes_its_gpu():
     gpu = Amount(gpus=1)
     run = Simulation(samples(5, "a") + samples(5, "b"), gpu, {"a": (gpu, 1), "b": (gpu, 1)})
@@ -132,7 +137,7 @@ def test_with_room_for_both_engines_work_at_once():
     gpu = Amount(gpus=1)
     run = Simulation(samples(5, "a") + samples(5, "b"), gpu.times(2), {"a": (gpu, 1), "b": (gpu, 1)})
     run.run()
-    assert (run.starts, run.now) == (2, 1.0)
+    assert run.now == 1.0
 
 
 def test_an_idle_engine_stays_until_something_else_needs_its_resources():
@@ -156,6 +161,19 @@ def test_the_engine_that_has_been_idle_for_longest_ends_first():
     allocation.request("task", Task(needs=ONE))
     allocation.decide(3)
     assert [pool.replicas for pool in allocation.pools.values()] == [0, 1]
+
+
+def test_while_something_works_an_engine_ends_after_it_has_been_idle_for_a_while():
+    allocation = Allocation(ONE.times(2), {"a": (ONE, 1)})
+    allocation.add_work("a", "call", 5)
+    allocation.request("first", Task(needs=ONE))
+    assert allocation.decide(0) == ["first"]
+    allocation.add_work("a", "call", 0)
+    allocation.request("second", Task(needs=ONE))
+    assert allocation.decide(IDLE_SECONDS - 1) == []
+    assert allocation.pools["a"].replicas == 1
+    assert allocation.decide(IDLE_SECONDS) == ["second"]
+    assert allocation.pools["a"].replicas == 0
 
 
 def test_no_engine_ends_for_a_task_that_would_still_not_fit():
