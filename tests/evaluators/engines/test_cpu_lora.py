@@ -43,6 +43,23 @@ def test_each_token_gets_the_part_of_its_own_adapter(adapters, is_prefill):
     torch.testing.assert_close(added(GroupedLora, adapters, is_prefill), y)
 
 
+def test_an_adapter_that_takes_the_slot_of_another_is_used():
+    from vllm.lora.layers import LoRAMapping
+
+    from evaluators.engines.cpu_lora import GroupedLora
+
+    wrapper, adapters = GroupedLora(TOKENS, TOKENS, "cpu"), (11, 12) * 3
+    wrapper.update_metadata(LoRAMapping(adapters, adapters), list(IDS), SLOTS, vocab_size=8)
+    y, x, a, b = layer()
+    first, second = y.clone(), y.clone()
+    wrapper.add_lora_linear(first, x, tuple(a), tuple(b), 1.0, SLICES)
+    for part in b:
+        part[0].mul_(2)
+    wrapper.add_lora_linear(second, x, tuple(a), tuple(b), 1.0, SLICES)
+    torch.testing.assert_close((second - y)[::2], 2 * (first - y)[::2])
+    torch.testing.assert_close(second[1::2], first[1::2])
+
+
 @pytest.mark.parametrize("is_prefill", [True, False])
 def test_the_result_is_that_of_vllms_own_operators(is_prefill):
     from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
