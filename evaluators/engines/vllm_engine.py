@@ -29,7 +29,7 @@ from evaluators.engines.requests import Completion, Request, RequestOutput, Samp
 from evaluators.engines.thinking import BEGIN, END, token_at
 
 TAIL = 16  # the last tokens of a prompt, in which a chat template may open a think block
-MAX_LORAS = 8
+MAX_LORAS = 8  # adapters that share a step
 PROBE_PRIORITY = -10  # before all else, so that no result waits long
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM supports as `max_lora_rank`
 
@@ -65,9 +65,8 @@ class Engine:
     """A vLLM engine with base weights that can be replaced while it is idle, and a LoRA adapter for each batch.
 
     `checkpoint` is a local folder or a hub id. `threads` is the number of CPU threads, without effect on a GPU.
-    `lora_rank` is the largest LoRA rank that it must serve, 0 for none; `max_loras` adapters share a step. Raises
-    ValueError where vLLM refuses the settings or the checkpoint, and EngineFailed, here and in every method, once vLLM
-    has failed.
+    `lora_rank` is the largest LoRA rank that it must serve, 0 for none. Raises ValueError where vLLM refuses the
+    settings or the checkpoint, and EngineFailed, here and in every method, once vLLM has failed.
     """
 
     def __init__(
@@ -77,7 +76,6 @@ class Engine:
         max_model_len: int | None = None,
         lora_rank: int = 0,
         threads: int | None = None,
-        max_loras: int = MAX_LORAS,
     ):
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -111,7 +109,7 @@ class Engine:
                 max_model_len=max_model_len,
                 enable_lora=lora_rank > 0,
                 max_lora_rank=next((rank for rank in LORA_RANKS if rank >= lora_rank), lora_rank),
-                max_loras=max_loras,
+                max_loras=MAX_LORAS,
                 scheduling_policy="priority",
                 enforce_eager=on_cpu,
                 distributed_executor_backend="uni" if on_cpu else None,
@@ -165,16 +163,15 @@ class Engine:
         must_differ: bool = True,
     ) -> Iterator[tuple[int, RequestOutput]]:
         """The outputs of a batch that runs alone, as (index of the request, output), in order of completion."""
-        return self._alone(lambda: self.begin_generate(requests, sampling_params, adapter, must_differ))
+        yield from self._alone(self.begin_generate(requests, sampling_params, adapter, must_differ))
 
     def score(
         self, requests: Sequence[Request], adapter: Path | None = None, must_differ: bool = True
     ) -> Iterator[tuple[int, TokenLogprobs]]:
         """The same of `begin_score`."""
-        return self._alone(lambda: self.begin_score(requests, adapter, must_differ))
+        yield from self._alone(self.begin_score(requests, adapter, must_differ))
 
-    def _alone(self, begin: Callable[[], Batch]) -> Iterator[tuple[int, Any]]:
-        batch = begin()
+    def _alone(self, batch: Batch) -> Iterator[tuple[int, Any]]:
         try:
             while not batch.done:
                 yield from ((i, result) for owner, i, result in self.step() if owner is batch)
@@ -283,23 +280,21 @@ class Engine:
         if not encoded:
             return batch
         lora = self._adapter(adapter)
-        for i, (name, own) in enumerate(
-            self._add([[*prompt, *prefill] for prompt, prefill in encoded], params, lora, priority)
-        ):
-            self._running[name], batch.left[i] = (batch, i), own
+        ids = self._add([[*prompt, *prefill] for prompt, prefill in encoded], params, lora, priority)
+        batch.left = dict(enumerate(ids))
+        self._running |= {_of_output(each): (batch, i) for i, each in batch.left.items()}
         if lora is not None and must_differ and lora.lora_name not in self._with_effect:
             batch.held = []
             self._probe(lora).batches.append(batch)
         return batch
 
-    def _add(self, prompts: list[list[int]], params: list, lora: Any, priority: int) -> list[tuple[str, str]]:
-        """Add requests to vLLM; returns of each the id that its output has, and vLLM's own."""
+    def _add(self, prompts: list[list[int]], params: list, lora: Any, priority: int) -> list[str]:
+        """Add requests to vLLM; returns vLLM's own id of each."""
         if self._failure is not None:
             raise self._failure
         inputs = [{"prompt_token_ids": ids} for ids in prompts]
         priorities = [priority] * len(prompts)
-        own = self._llm.enqueue(inputs, params, lora_request=lora, priority=priorities, use_tqdm=False)
-        return [(each.partition("-")[0], each) for each in own]
+        return self._llm.enqueue(inputs, params, lora_request=lora, priority=priorities, use_tqdm=False)
 
     def step(self) -> Iterator[tuple[Batch, int, Any]]:
         """One step of all running requests; yields each that it finished as (batch, index in the batch, result)."""
@@ -326,7 +321,7 @@ class Engine:
                 probe.batches.remove(batch)
         own = list(batch.left.values())
         for each in own:
-            del self._running[each.partition("-")[0]]
+            del self._running[_of_output(each)]
         batch.left.clear()
         batch.held = None
         if own and self._failure is None:
@@ -419,8 +414,8 @@ class Engine:
             params = vllm.SamplingParams(temperature=0, max_tokens=1, logprobs=5)
             prompt = encode(self.tokenizer, [{"role": "user", "content": "solve"}])
             for lora in (None, adapter):
-                ((name, _),) = self._add([prompt], [params], lora, PROBE_PRIORITY)
-                self._running[name] = probe
+                (own,) = self._add([prompt], [params], lora, PROBE_PRIORITY)
+                self._running[_of_output(own)] = probe
         return self._probes[adapter.lora_name]
 
     def _resolve(self, probe: Probe) -> Iterator[tuple[Batch, int, Any]]:
@@ -442,6 +437,11 @@ class Engine:
         for batch in probe.batches:
             held, batch.held = batch.held or [], None
             yield from ((batch, i, result) for i, result in held)
+
+
+def _of_output(own: str) -> str:
+    """The id that the output of a request has, from vLLM's own id."""
+    return own.partition("-")[0]
 
 
 def _repack_tied_head(model: Any) -> None:

@@ -8,14 +8,12 @@ A training that samples from an engine as it trains is the one part that holds r
 begins only together with a replica of that engine, which stays until the training ends.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-Key = Any  # identifies a task, or a call of an engine; hashable
+Key = Any  # identifies a task, or a use of an engine; hashable
 IDLE_SECONDS = 20.0  # Ending an engine for less would cost more than waiting.
-REQUESTS = 256  # that one replica runs at once; more of them are work for another one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +52,18 @@ class Pool:
     needs: Amount  # of one replica
     max_replicas: int
     replicas: int = 0
-    work: dict[Key, int] = field(default_factory=dict)  # requests that are not answered, by call
+    uses: set[Key] = field(default_factory=set)  # stages that ask it, each of which one replica answers
     idle_since: float = 0.0
     pins: int = 0  # running tasks that sample from it
 
     @property
     def used(self) -> bool:
-        return bool(self.work) or self.pins > 0
+        return bool(self.uses) or self.pins > 0
 
     @property
     def wanted(self) -> int:
         """How many replicas would have work."""
-        return min(self.max_replicas, max(math.ceil(sum(self.work.values()) / REQUESTS), int(self.used)))
+        return min(self.max_replicas, len(self.uses) + self.pins)
 
 
 class Allocation:
@@ -95,18 +93,16 @@ class Allocation:
         self.waiting[key] = task
 
     def release(self, key: Key) -> None:
-        """A task has ended, or is not needed any more."""
+        """A task, or a use of an engine, has ended or is not needed any more."""
+        for pool in self.pools.values():
+            pool.uses.discard(key)
         self.waiting.pop(key, None)
         task = self.running.pop(key, None)
         if task is not None and task.engine is not None:
             self.pools[task.engine].pins -= 1
 
-    def add_work(self, engine: str, call: Key, requests: int) -> None:
-        """So many requests of a call are not answered; 0 when the call has ended."""
-        work = self.pools[engine].work
-        work.pop(call, None)
-        if requests:
-            work[call] = requests
+    def use(self, key: Key, engine: str) -> None:
+        self.pools[engine].uses.add(key)
 
     def decide(self, now: float) -> list[Key]:
         """Begin what fits: the keys of the tasks that begin. `pools` has the new numbers of replicas. `now` is in
@@ -115,7 +111,7 @@ class Allocation:
         for pool in self.pools.values():
             if pool.used:
                 pool.idle_since = now
-        for pool in sorted(self.pools.values(), key=lambda pool: -sum(pool.work.values())):
+        for pool in sorted(self.pools.values(), key=lambda pool: -len(pool.uses)):
             if pool.used and not pool.replicas and self._make_room(pool.needs):
                 pool.replicas = 1
         begun = list(self._begin_tasks())

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from orchestrator.run.allocation import Allocation, Amount, Task
@@ -26,12 +27,12 @@ class Allocator:
         self._allocation = Allocation(_there_is(), engines)
         self._changed = asyncio.Condition()
 
-    async def use_engine(self, key: Key, engine: str, requests: int) -> None:
+    async def use_engine(self, key: Key, engine: str) -> None:
         """Wait until an engine has a replica, which stays until `release`. A model behind an API needs none."""
         if engine in self._allocation.pools:
-            self._allocation.add_work(engine, key, requests)
+            self._allocation.use(key, engine)
             pool = self._allocation.pools[engine]
-            await self._until(lambda: pool.replicas > 0 or key not in pool.work)
+            await self._until(lambda: pool.replicas > 0 or key not in pool.uses)
 
     async def begin_task(self, key: Key, task: Task) -> None:
         """Wait until a task has its resources, which it holds until `release`."""
@@ -42,14 +43,12 @@ class Allocator:
         """End uses, or give them up."""
         for key in keys:
             self._allocation.release(key)
-            for engine in self._allocation.pools:
-                self._allocation.add_work(engine, key, 0)
         await self._decide()
 
     async def forget(self, trial: str) -> None:
         """End all uses of a trial, whose process may have been lost."""
         keys = [*self._allocation.waiting, *self._allocation.running]
-        keys += [key for pool in self._allocation.pools.values() for key in pool.work]
+        keys += [key for pool in self._allocation.pools.values() for key in pool.uses]
         await self.release(*(key for key in keys if key[0] == trial))
 
     async def replicas(self, engine: str) -> int:
@@ -97,12 +96,17 @@ class ReplicasOf:
     def __init__(self, run: str, engine: str):
         self._run, self._engine = run, engine
 
+    @cached_property
+    def _allocator(self) -> Any:
+        import ray
+
+        return ray.get_actor(_name(self._run), NAMESPACE)
+
     def __call__(self, context: Any) -> tuple[int, dict]:
         import ray
 
-        try:
-            allocator = ray.get_actor(_name(self._run), NAMESPACE)
-            return ray.get(allocator.replicas.remote(self._engine), timeout=ANSWER_SECONDS), {}
+        try:  # Serve's controller calls this several times a second.
+            return ray.get(self._allocator.replicas.remote(self._engine), timeout=ANSWER_SECONDS), {}
         except (ValueError, ray.exceptions.RayError):  # The run has ended, or the machine is busy.
             return context.target_num_replicas, {}
 
@@ -119,7 +123,7 @@ def resources_of(stage: Stage, trial: str, allocator: Any) -> Iterator[None]:
             task = Task(needs=Amount(cpus=cpus, gpus=gpus), engine=runtime.engine if runtime.uses_engine else None)
             ray.get(allocator.begin_task.remote(key, task))
         elif runtime.uses_engine:
-            ray.get(allocator.use_engine.remote(key, runtime.engine, 1))
+            ray.get(allocator.use_engine.remote(key, runtime.engine))
         yield
     finally:
         allocator.release.remote(key)

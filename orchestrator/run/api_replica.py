@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from evaluators.engines import api
 from evaluators.engines.api import APIModel
-from orchestrator.run.streams import CHUNK_SECONDS, Stream, end_process
+from orchestrator.run.streams import CHUNK_SECONDS, Stream, Streams
 from orchestrator.store.context import Weights
 
 
@@ -20,25 +20,21 @@ class APIReplica:
     def __init__(self, model: APIModel, timeout: float, clock: Callable[[], float] = time.monotonic):
         self._model, self._timeout, self._clock = model, timeout, clock
         self._thread = ThreadPoolExecutor(1)
-        self._streams: set[Stream] = set()
+        self._streams = Streams()
         self._progress: float | None = None  # when the running call last got on
 
     async def check_health(self) -> None:
         """Serve calls this every few seconds."""
         if self._progress is not None and self._clock() - self._progress > self._timeout:
-            end_process(self._streams, f"the engine hangs: no request was finished in {self._timeout:g} s")
+            self._streams.end_process(f"the engine hangs: no request was finished in {self._timeout:g} s")
 
     async def call(self, weights: Weights, method: str, requests: list, arguments: tuple) -> AsyncIterator[list]:
         """As `Replica.call`, without weights."""
         assert method == "generate", f"an API has no method {method}"
-        stream = Stream()
-        self._streams.add(stream)
-        self._thread.submit(self._run, stream, requests, arguments)
-        try:
+        with self._streams.open() as stream:
+            self._thread.submit(self._run, stream, requests, arguments)
             async for chunk in stream.chunks():
                 yield chunk
-        finally:
-            self._streams.discard(stream)
 
     def _run(self, stream: Stream, requests: list, arguments: tuple) -> None:
         self._progress = self._clock()

@@ -51,6 +51,11 @@ class EngineLoop:
         assert self._started is not None, "an engine starts with the first call, and nothing runs before"
         return self._started
 
+    @property
+    def _busy(self) -> bool:
+        """Whether the engine has requests. A call that was dropped may leave those that check its adapter."""
+        return self._started is not None and not self._engine.idle
+
     def submit(self, call: Call) -> None:
         """Add a call, from any thread."""
         self._inbox.put(call)
@@ -70,7 +75,7 @@ class EngineLoop:
         self._drop_closed()
         self.busy_since = self._clock()
         self._begin()
-        if self._running:
+        if self._busy:
             self._step()
         self.busy_since = None
 
@@ -82,7 +87,7 @@ class EngineLoop:
                 del self._running[batch]
 
     def _receive(self) -> None:
-        wait = not self._waiting and not self._running
+        wait = not self._waiting and not self._busy
         while True:
             try:
                 self._waiting.append(self._inbox.get(block=wait))
@@ -126,7 +131,7 @@ class EngineLoop:
         loaded = self._started.checkpoint if self._started is not None else None
         oldest = min(self._waiting, key=lambda call: call.since)
         overdue = self._clock() - oldest.since > PATIENCE
-        if self._running:
+        if self._busy:
             return None if overdue and oldest.base != loaded else loaded
         if overdue:
             return oldest.base

@@ -14,7 +14,7 @@ from evaluators.engines.vllm_engine import Engine
 from evaluators.imports import IMPORTS
 from orchestrator.run.engine_lifetime import event_log_of
 from orchestrator.run.engine_loop import Call, EngineLoop
-from orchestrator.run.streams import Stream, end_process
+from orchestrator.run.streams import Streams
 from orchestrator.store.checkpoints import checkpoint_of
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
@@ -44,7 +44,7 @@ class Replica:
             import vllm  # noqa: F401  # The slow part of a start, before the first call.
 
         self._spec, self._store, self._clock = spec, Store(spec.store), clock
-        self._streams: set[Stream] = set()
+        self._streams = Streams()
         self._engine = EngineLoop(self._start, clock)
         # One thread for the replica's life: neither an engine nor its OpenMP workers can be shared between threads.
         threading.Thread(target=self._run, daemon=True).start()
@@ -64,22 +64,20 @@ class Replica:
         try:
             self._engine.run()
         except Exception as error:  # The callers learn the reason, whatever it is.
-            end_process(self._streams, str(error))
+            self._streams.end_process(str(error))
             raise
 
     async def check_health(self) -> None:
         """Serve calls this every few seconds."""
         since = self._engine.busy_since
         if since is not None and self._clock() - since > self._spec.timeout:
-            end_process(self._streams, f"the engine hangs: one step took longer than {self._spec.timeout:g} s")
+            self._streams.end_process(f"the engine hangs: one step took longer than {self._spec.timeout:g} s")
 
     async def call(self, weights: Weights, method: str, requests: list, arguments: tuple) -> AsyncIterator[list]:
         """Call `generate` or `score` of the engine. Yields chunks of (index of the request, result) in the order in
         which requests finish."""
-        with scratch_folder() as scratch:
+        with scratch_folder() as scratch, self._streams.open() as stream:
             base, adapter = await asyncio.to_thread(self._folders, weights, scratch)
-            stream = Stream()
-            self._streams.add(stream)
             self._engine.submit(
                 Call(
                     base=base,
@@ -93,11 +91,8 @@ class Replica:
                     since=self._clock(),
                 )
             )
-            try:
-                async for chunk in stream.chunks():
-                    yield chunk
-            finally:
-                self._streams.discard(stream)
+            async for chunk in stream.chunks():
+                yield chunk
 
     def _folders(self, weights: Weights, scratch: Path) -> tuple[str, Path | None]:
         """Local folders of checkpoint and adapter. A temporary folder keeps its name, by which vLLM knows it."""

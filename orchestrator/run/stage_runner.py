@@ -112,11 +112,10 @@ class StageRunner:
     def _finish(self, stage: Stage) -> None:
         if stage.runtime.published_by is not None:
             self._wait_for_checkpoint(stage, stage.runtime.published_by)
-        as_task, with_engine, wait = stage.runtime.cpus is not None, stage.runtime.uses_engine, FIRST_WAIT
+        queues, wait = stage.runtime.cpus is not None or stage.runtime.uses_engine, FIRST_WAIT
         running = LeaseRequest(self.store, stage.address)
         # A stage takes the lease once it has its resources. Until then its trial only has a place in its run's queue,
         # so that another run, whose resources are free, can run the stage.
-        queues = as_task or with_engine
         request = LeaseRequest(self.store, stage.address, name=f"queue-{self.run}") if queues else running
         while self._known(stage) is None:
             lease = request.attempt()
@@ -126,13 +125,7 @@ class StageRunner:
                 failure = ray.get(self.event_log.failure.remote(stage.address))
                 if failure is not None:
                     raise StageFailed(stage, failure, here=False)
-                if lease is not None and (
-                    self._run_as_task(stage, running)
-                    if as_task
-                    else self._run_with_engine(stage, running)
-                    if with_engine
-                    else self._run_here(stage, lease)
-                ):
+                if lease is not None and self._run_stage(stage, running, lease):
                     return
             finally:
                 if lease is not None:
@@ -155,6 +148,14 @@ class StageRunner:
             wait = min(wait * 1.5, LONGEST_WAIT)
         if self._known(stage) is None:
             running.result()
+
+    def _run_stage(self, stage: Stage, running: LeaseRequest, lease: Lease) -> bool:
+        """Run a stage where it belongs; returns whether it is finished. Raises StageFailed."""
+        if stage.runtime.cpus is not None:
+            return self._run_as_task(stage, running)
+        if stage.runtime.uses_engine:
+            return self._run_with_engine(stage, running)
+        return self._run_here(stage, lease)
 
     def _run_here(self, stage: Stage, lease: Lease) -> bool:
         """Run a stage in this process; returns whether it is finished. Raises StageFailed."""

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,29 +24,38 @@ class Stream:
 
     def __init__(self) -> None:
         self._loop, self._chunks = asyncio.get_running_loop(), asyncio.Queue[Any]()
-        self._closed = threading.Event()
+        self.closed = False  # The caller is gone: its requests must not delay those of others.
 
     def put(self, chunk: Any) -> None:
         """Add a chunk, from any thread."""
         self._loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)
 
-    @property
-    def closed(self) -> bool:
-        """Whether the caller is gone: its requests must not delay those of others."""
-        return self._closed.is_set()
-
     async def chunks(self) -> AsyncIterator[Any]:
+        while (chunk := await self._chunks.get()) is not None:
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
+
+
+class Streams:
+    """The streams of a replica that are open."""
+
+    def __init__(self) -> None:
+        self._open: set[Stream] = set()
+
+    @contextmanager
+    def open(self) -> Iterator[Stream]:
+        """A new stream, which is closed when its caller has all chunks, or is gone."""
+        stream = Stream()
+        self._open.add(stream)
         try:
-            while (chunk := await self._chunks.get()) is not None:
-                if isinstance(chunk, Exception):
-                    raise chunk
-                yield chunk
+            yield stream
         finally:
-            self._closed.set()
+            stream.closed = True
+            self._open.discard(stream)
 
-
-def end_process(streams: Iterable[Stream], reason: str) -> None:
-    """Tell all callers the reason, and end this process, so that Serve starts another one."""
-    for stream in streams:
-        stream.put(Failed(reason))
-    threading.Timer(EXIT_SECONDS, os._exit, [1]).start()
+    def end_process(self, reason: str) -> None:
+        """Tell all callers the reason, and end this process, so that Serve starts another one. From any thread."""
+        for stream in list(self._open):
+            stream.put(Failed(reason))
+        threading.Timer(EXIT_SECONDS, os._exit, [1]).start()

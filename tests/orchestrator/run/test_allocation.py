@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from orchestrator.run.allocation import IDLE_SECONDS, REQUESTS, Allocation, Amount, Task
+from orchestrator.run.allocation import IDLE_SECONDS, Allocation, Amount, Task
 
 ONE = Amount(cpus=1)
 
@@ -20,7 +20,6 @@ class Stage:
     seconds: float
     needs: Amount | None = None
     engine: str | None = None
-    requests: int = 0
     after: list["Stage"] = field(default_factory=list)
 
 
@@ -53,7 +52,7 @@ class Simulation:
                     task = Task(needs=stage.needs, engine=stage.engine, urgency=len(stage.after))
                     self.allocation.request(stage.name, task)
                 else:
-                    self.allocation.add_work(stage.engine, stage.name, stage.requests)
+                    self.allocation.use(stage.name, stage.engine)
                     self.asking[stage.name] = stage
         self._decide()
 
@@ -66,7 +65,7 @@ class Simulation:
             assert pool.replicas <= pool.max_replicas
             assert pool.replicas or not pool.pins, "a training that samples has lost its engine"
             if before[name] and not pool.replicas:
-                assert not pool.work, "an engine with work was stopped"
+                assert not pool.uses, "an engine with work was stopped"
         assert Amount().fits(self.allocation.free), "more is used than there is"
         for name, stage in list(self.asking.items()):
             if self.allocation.pools[stage.engine].replicas:
@@ -78,10 +77,7 @@ class Simulation:
 
     def _end(self, stage: Stage) -> None:
         self.done.add(stage.name)
-        if stage.needs is not None:
-            self.allocation.release(stage.name)
-        else:
-            self.allocation.add_work(stage.engine, stage.name, 0)
+        self.allocation.release(stage.name)
 
 
 def random_run(seed: int) -> Simulation:
@@ -103,7 +99,7 @@ def random_run(seed: int) -> Simulation:
         if kind == "samples as it trains" and not (needs + engines[engine][0]).fits(capacity):
             kind = "task"
         if kind == "requests":
-            stage = Stage(name=name, seconds=seconds, engine=engine, requests=rng.randint(1, 1000), after=after)
+            stage = Stage(name=name, seconds=seconds, engine=engine, after=after)
         else:
             samples = engine if kind == "samples as it trains" else None
             stage = Stage(name=name, seconds=seconds, needs=needs, engine=samples, after=after)
@@ -117,8 +113,8 @@ def test_no_random_run_waits_for_ever(first):
         random_run(seed).run()
 
 
-def samples(n: int, engine: str, requests: int = 10) -> list[Stage]:
-    return [Stage(name=f"{engine} {i}", seconds=1.0, engine=engine, requests=requests) for i in range(n)]
+def samples(n: int, engine: str) -> list[Stage]:
+    return [Stage(name=f"{engine} {i}", seconds=1.0, engine=engine) for i in range(n)]
 
 
 def test_engines_that_leave_room_start_before_there_is_work():
@@ -142,9 +138,9 @@ def test_with_room_for_both_engines_work_at_once():
 
 def test_an_idle_engine_stays_until_something_else_needs_its_resources():
     allocation = Allocation(ONE, {"a": (ONE, 1)})
-    allocation.add_work("a", "call", 5)
+    allocation.use("call of a", "a")
     assert allocation.decide(0) == []
-    allocation.add_work("a", "call", 0)
+    allocation.release("call of a")
     assert allocation.decide(1) == []
     assert allocation.pools["a"].replicas == 1
     allocation.request("task", Task(needs=ONE))
@@ -155,9 +151,9 @@ def test_an_idle_engine_stays_until_something_else_needs_its_resources():
 def test_the_engine_that_has_been_idle_for_longest_ends_first():
     allocation = Allocation(ONE.times(2), {"a": (ONE, 1), "b": (ONE, 1)})
     for now, name in enumerate(("a", "b")):
-        allocation.add_work(name, "call", 5)
+        allocation.use(f"call of {name}", name)
         allocation.decide(now)
-        allocation.add_work(name, "call", 0)
+        allocation.release(f"call of {name}")
     allocation.request("task", Task(needs=ONE))
     allocation.decide(3)
     assert [pool.replicas for pool in allocation.pools.values()] == [0, 1]
@@ -165,10 +161,10 @@ def test_the_engine_that_has_been_idle_for_longest_ends_first():
 
 def test_while_something_works_an_engine_ends_after_it_has_been_idle_for_a_while():
     allocation = Allocation(ONE.times(2), {"a": (ONE, 1)})
-    allocation.add_work("a", "call", 5)
+    allocation.use("call of a", "a")
     allocation.request("first", Task(needs=ONE))
     assert allocation.decide(0) == ["first"]
-    allocation.add_work("a", "call", 0)
+    allocation.release("call of a")
     allocation.request("second", Task(needs=ONE))
     assert allocation.decide(IDLE_SECONDS - 1) == []
     assert allocation.pools["a"].replicas == 1
@@ -178,23 +174,25 @@ def test_while_something_works_an_engine_ends_after_it_has_been_idle_for_a_while
 
 def test_no_engine_ends_for_a_task_that_would_still_not_fit():
     allocation = Allocation(ONE.times(2), {"a": (ONE, 1), "b": (ONE, 1)})
-    allocation.add_work("a", "call", 5)
-    allocation.add_work("b", "call", 5)
+    allocation.use("call of a", "a")
+    allocation.use("call of b", "b")
     allocation.decide(0)
-    allocation.add_work("b", "call", 0)
+    allocation.release("call of b")
     allocation.request("task", Task(needs=ONE.times(2)))
     assert allocation.decide(1) == []
     assert allocation.pools["b"].replicas == 1
 
 
-def test_much_work_gets_more_replicas_of_what_is_left():
+def test_several_uses_get_more_replicas_of_what_is_left():
     allocation = Allocation(ONE.times(4), {"a": (ONE, 3)})
     allocation.request("task", Task(needs=ONE.times(2)))
-    allocation.add_work("a", "call", REQUESTS + 1)
+    for call in range(2):
+        allocation.use(call, "a")
     assert allocation.decide(0) == ["task"]
     assert allocation.pools["a"].replicas == 2
     allocation.release("task")
-    allocation.add_work("a", "more", 5 * REQUESTS)
+    for call in range(2, 8):
+        allocation.use(call, "a")
     allocation.decide(1)
     assert allocation.pools["a"].replicas == 3
 
@@ -204,7 +202,7 @@ def test_a_training_that_samples_begins_with_its_engine_and_keeps_it():
     for i in range(2):
         allocation.request(i, Task(needs=ONE, engine="a"))
     assert allocation.decide(0) == [0]
-    allocation.add_work("b", "call", 5)
+    allocation.use("call of b", "b")
     assert allocation.decide(1) == []
     assert [pool.replicas for pool in allocation.pools.values()] == [1, 0]
     allocation.release(0)

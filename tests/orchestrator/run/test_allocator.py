@@ -47,7 +47,7 @@ def test_a_task_waits_until_another_one_ends(allocator):
 def test_an_engine_has_a_replica_while_it_has_work_and_gives_it_to_a_task_then(allocator):
     replicas = ReplicasOf("bbbbbbbb", "organisms")
     assert replicas(None) == (0, {})
-    ray.get(allocator.use_engine.remote(("a", "sample"), "organisms", 1), timeout=SOON)
+    ray.get(allocator.use_engine.remote(("a", "sample"), "organisms"), timeout=SOON)
     assert replicas(None) == (1, {})
     task = allocator.begin_task.remote(("b", "train"), ONE)
     assert waits(task)
@@ -59,7 +59,7 @@ def test_an_engine_has_a_replica_while_it_has_work_and_gives_it_to_a_task_then(a
 def test_a_lost_trial_gives_back_what_it_held_and_waited_for(allocator):
     ray.get(allocator.begin_task.remote(("lost", "first"), ONE), timeout=SOON)
     allocator.begin_task.remote(("lost", "second"), ONE)
-    allocator.use_engine.remote(("lost", "sample"), "organisms", 1)
+    allocator.use_engine.remote(("lost", "sample"), "organisms")
     other = allocator.begin_task.remote(("other", "first"), ONE)
     assert waits(other)
     ray.get(allocator.forget.remote("lost"))
@@ -69,7 +69,7 @@ def test_a_lost_trial_gives_back_what_it_held_and_waited_for(allocator):
 
 def test_a_model_behind_an_api_needs_nothing(allocator):
     ray.get(allocator.begin_task.remote(("a", "first"), ONE), timeout=SOON)
-    ray.get(allocator.use_engine.remote(("b", "sample"), "far", 1), timeout=SOON)
+    ray.get(allocator.use_engine.remote(("b", "sample"), "far"), timeout=SOON)
 
 
 def fail(stage: Stage, allocator) -> None:
@@ -86,8 +86,8 @@ def test_a_stage_holds_its_resources_until_it_ends_or_fails(allocator):
         fail(sample, allocator)
     with resources_of(training, "trial", allocator):
         assert ray.get(allocator.replicas.remote("organisms")) == 0
-        assert waits(allocator.use_engine.remote(("other", "sample"), "organisms", 1))
-    ray.get(allocator.use_engine.remote(("third", "sample"), "organisms", 1), timeout=SOON)
+        assert waits(allocator.use_engine.remote(("other", "sample"), "organisms"))
+    ray.get(allocator.use_engine.remote(("third", "sample"), "organisms"), timeout=SOON)
 
 
 @pytest.mark.usefixtures("_ray")

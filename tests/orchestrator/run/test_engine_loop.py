@@ -1,5 +1,6 @@
 """The loop of a replica, turn by turn, on a real engine: which calls run together, and when base weights change."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -53,12 +54,14 @@ def driven(engine, monkeypatch):
 
     monkeypatch.setattr(engine, "load", noted)
 
-    def call(base: str, *texts: str, max_tokens: int = LONG, priority: int = 0) -> Received:
+    def call(
+        base: str, *texts: str, max_tokens: int = LONG, priority: int = 0, adapter: Path | None = None
+    ) -> Received:
         stream, texts = Received(), texts or ("describe red fox",)
         made.loop.submit(
             Call(
                 base=base,
-                adapter=None,
+                adapter=adapter,
                 method="generate",
                 requests=[
                     Request(prompt=[{"role": "user", "content": text}]) for text in texts or ["describe red fox"]
@@ -153,6 +156,28 @@ def test_a_call_whose_caller_is_gone_is_dropped(driven):
     assert kept.texts == alone(driven, STEPS)
     assert gone.chunks == waiting_and_gone.chunks == []
     assert driven.bases == []
+
+
+def test_a_dropped_call_whose_adapter_is_being_checked_does_not_break_the_next_load(monkeypatch, driven, tmp_path):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(tmp_path / "train" / "one")
+    own = Engine(STEPS, "float32", max_model_len=128, lora_rank=8, threads=1)
+    loop = EngineLoop(lambda base: own)
+    monkeypatch.setattr(driven, "loop", loop)
+    dropped = driven.call(STEPS, adapter=tmp_path / "train" / "one")
+    loop._receive()
+    loop._begin()
+    dropped.closed = True
+    other = driven.call(WORDS)
+    while not other.chunks:
+        loop.turn()
+    assert other.texts == alone(driven, WORDS)
+    assert dropped.chunks == []
 
 
 def test_a_call_that_the_engine_refuses_fails_alone(driven):

@@ -108,7 +108,7 @@ def test_an_engine_that_failed_to_load_weights_is_replaced(small, publish, tmp_p
         weights[path.name] = Weights.of(stage)
     event_log, allocator = start_event_log(RUN), start_allocator(RUN, shares(study, ["organisms"]))
     deploy(RUN, study, ["organisms"], 0)
-    ray.get(allocator.use_engine.remote(("trial", "stage"), "organisms", 1))
+    ray.get(allocator.use_engine.remote(("trial", "stage"), "organisms"))
     before = texts("organisms", weights["steps"])
     with pytest.raises(EngineLost, match="Safetensor"):
         texts("organisms", weights["damaged"])
