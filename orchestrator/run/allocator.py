@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 from orchestrator.run.allocation import Allocation, Amount, Task
@@ -95,17 +94,14 @@ class ReplicasOf:
 
     def __init__(self, run: str, engine: str):
         self._run, self._engine = run, engine
-
-    @cached_property
-    def _allocator(self) -> Any:
-        import ray
-
-        return ray.get_actor(_name(self._run), NAMESPACE)
+        self._allocator: Any = None
 
     def __call__(self, context: Any) -> tuple[int, dict]:
         import ray
 
         try:  # Serve's controller calls this several times a second.
+            if self._allocator is None:
+                self._allocator = ray.get_actor(_name(self._run), NAMESPACE)
             return ray.get(self._allocator.replicas.remote(self._engine), timeout=ANSWER_SECONDS), {}
         except (ValueError, ray.exceptions.RayError):  # The run has ended, or the machine is busy.
             return context.target_num_replicas, {}
