@@ -64,6 +64,7 @@ class Callbacks:
     All but `preemption_requested` are called in the process of rank 0 only.
 
     - `report(metrics)`: the metrics of a step;
+    - `advance(done, of)`: how many of the steps are done, after each;
     - `save_checkpoint(step, folder)`: the student's weights after a step of `checkpoint_steps`;
     - `resume_from`: the folder of a state that an earlier attempt saved;
     - `save_state(folder)`: a resumable state. Called every `save_every_seconds`, and once after
@@ -74,6 +75,7 @@ class Callbacks:
     """
 
     report: Callable[[dict[str, float]], None] = _nothing
+    advance: Callable[[int, int], None] = _nothing
     save_checkpoint: Callable[[int, Path], None] = _nothing
     checkpoint_steps: Sequence[int] = ()
     resume_from: Path | None = None

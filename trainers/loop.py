@@ -73,6 +73,7 @@ def train(job: TrainJob, process: ProcessConfig | None = None, callbacks: Callba
             metrics["kl_to_base"] = learner.kl_to_base(batch.rows)
         if process.rank == 0:
             callbacks.report(metrics)
+            callbacks.advance(step + 1, end)
         if step + 1 in callbacks.checkpoint_steps:
             _save_checkpoint(learner, step + 1, process, callbacks)
         if step + 1 < end:

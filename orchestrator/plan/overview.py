@@ -9,10 +9,12 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from evaluators.benchmarks import BENCHMARKS
+from orchestrator.plan.duration import expected
 from orchestrator.plan.gpu_hours import gpu_hours_of, lines
 from orchestrator.plan.resources import Needs, counted, needs_of
 from orchestrator.plan.state import State
 from orchestrator.plan.trial import Plan
+from orchestrator.plan.work import measured_speeds
 from orchestrator.plan.workload import cost_of, examples_of, most_to_run, stages_per_experiment, steps_of
 from orchestrator.stages.train import RLProblems
 from orchestrator.stages.transform import origin
@@ -31,12 +33,13 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool, on_file
     cannot be read."""
     study = plan.study
     pending = [stage for stage in plan.stages if stage not in state.records]
-    needs = needs_of(pending, study)
+    costs = gpu_hours_of(pending, study, measured_speeds(state.records, study))
     console.print(
         f"[bold]{study.name}[/bold]: {len(plan.trials)} trials, {len(plan.trials) - len(state.pending)} done; "
         f"results in {escape(_shown(study.store))}"
     )
-    console.print(gpus_at_once(needs), markup=False, soft_wrap=True)
+    for line in (gpus_at_once(needs_of(pending, study)), *expected(pending, study, costs)):
+        console.print(line, markup=False, soft_wrap=True)
     console.print(_table(plan, state, pending))
     notes = [
         _examples(study),
@@ -61,7 +64,7 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool, on_file
     if searched:
         most = most_to_run(plan, state.records)
         notes.append(f"Bisection ({', '.join(searched)}): at most {most} stages will run.")
-    for note in [*notes, *lines(gpu_hours_of(pending, study), study, verbose)]:
+    for note in [*notes, *lines(costs, study, verbose)]:
         console.print(note, markup=False, soft_wrap=True)
 
 

@@ -13,15 +13,16 @@ from orchestrator.study.schema import Study
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """The parts of a run, of which each must fit alone: `engine`, one replica of an engine (None: none is used), and
-    the largest stage, a training of `workers` processes (0: no training is left) or another stage of `cpus` CPUs. With
-    `together`, a training samples as it trains, so that it needs an engine at the same time."""
+    """The parts of a run, of which each must fit alone: `engine`, a replica of the largest one (None: none is used),
+    and the largest stage, a training of `workers` processes (0: no training is left) or another stage of `cpus` CPUs.
+    With `together`, a training samples as it trains, so that it needs an engine at the same time."""
 
     engine: EngineResources | None
     workers: int
     cpus: float
     train: TrainResources
     together: bool = False
+    where: str = "resources.engine"  # of the engine
 
     @property
     def total(self) -> dict[str, float]:
@@ -43,8 +44,10 @@ def needs_of(pending: Iterable[Stage], study: Study) -> Needs:
     remote = {alias for alias, model in study.models.items() if model.served is not None}
     used = [stage for stage in pending if stage.runtime.uses_engine and stage.runtime.engine not in remote]
     workers = train.workers if any(stage.kind == "train" for stage in pending) else 0
+    largest = max((stage.runtime.engine for stage in used), key=lambda name: _size(name, study), default=None)
     return Needs(
-        engine=study.resources.engine if used else None,
+        engine=study.resources.of_engine(largest) if used else None,
+        where=f"resources.engines.{largest}" if largest in study.resources.engines else "resources.engine",
         workers=workers,
         cpus=max((stage.runtime.total[0] for stage in pending), default=0.0),
         train=train,
@@ -52,9 +55,15 @@ def needs_of(pending: Iterable[Stage], study: Study) -> Needs:
     )
 
 
+def _size(engine: str, study: Study) -> tuple[int, float]:
+    resources = study.resources.of_engine(engine)
+    return resources.gpus, resources.cpus
+
+
 def on_this_machine(study: Study) -> dict[str, float]:
     """The CPUs and GPUs that a local Ray has here, without starting it."""
-    return {"CPU": study.resources.cpus or os.cpu_count() or 1, "GPU": _gpus()}
+    there, most = _gpus(), study.resources.gpus
+    return {"CPU": study.resources.cpus or os.cpu_count() or 1, "GPU": there if most is None else min(there, most)}
 
 
 def _gpus() -> int:
@@ -74,7 +83,8 @@ def too_little(needs: Needs, here: Mapping[str, float], study: Study) -> Iterato
     for kind, settings in {"CPU": _with_fewer_cpus, "GPU": _with_fewer_gpus}.items():
         there = here.get(kind, 0.0)
         if needs.total[kind] > there:
-            limit = " (resources.cpus)" if kind == "CPU" and study.resources.cpus else ""
+            limited = {"CPU": study.resources.cpus, "GPU": study.resources.gpus}[kind]
+            limit = f" (resources.{kind.lower()}s)" if limited else ""
             fitting = " and ".join(f"{key}={value:g}" for key, value in settings(needs, there).items())
             yield (
                 f"resources: {needs_in_words(needs, kind)} {'need' if needs.together else 'needs'} "
@@ -102,7 +112,7 @@ def _with_fewer_cpus(needs: Needs, here: float) -> dict[str, float]:
         changed["resources.train.cpus"], beside = each, each * parts
     left = here - beside if needs.together else here
     if needs.engine is not None and needs.engine.cpus > left:
-        changed["resources.engine.cpus"] = _rounded_down(left)
+        changed[f"{needs.where}.cpus"] = _rounded_down(left)
     return changed
 
 
@@ -114,7 +124,11 @@ def _with_fewer_gpus(needs: Needs, here: float) -> dict[str, float]:
     """Settings with which the GPUs suffice."""
     of_engine = needs.engine.gpus if needs.engine is not None else 0
     if not here or (needs.together and here < of_engine + needs.train.gpus):
-        parts = {"engine": of_engine, "train": needs.train.gpus}
-        return {f"resources.{part}.gpus": 0 for part, gpus in parts.items() if gpus}
-    room = here - of_engine if needs.together else here
-    return {"resources.train.workers": int(room // needs.train.gpus)}
+        parts = {f"{needs.where}.gpus": of_engine, "resources.train.gpus": needs.train.gpus}
+        return {key: 0 for key, gpus in parts.items() if gpus}
+    changed, room = {}, here - of_engine if needs.together else here
+    if of_engine > here:
+        changed[f"{needs.where}.gpus"] = 2 ** int(math.log2(here))  # Layers are shared by powers of two.
+    if needs.workers * needs.train.gpus > room:
+        changed["resources.train.workers"] = int(room // needs.train.gpus)
+    return changed

@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections import Counter
+from collections.abc import Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,7 +11,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from orchestrator.run.event_log import Event
+from orchestrator.plan.work import Expected
+from orchestrator.run.event_log import Event, News
+from orchestrator.run.pace import Pace
 
 LONG_WAIT = 60.0  # seconds for which a stage waits before the progress says for what
 SETTLED = 60.0  # seconds before which the pace, with the start of engines in it, says nothing of the remaining time
@@ -20,14 +23,17 @@ LINE_EVERY = 15.0  # seconds between two lines if the output is not a terminal
 class Progress:
     """Running and remaining stages, tokens per second and remaining time: a live table, or lines in a log."""
 
-    def __init__(self, console: Console, left: Counter[str]):
+    def __init__(self, console: Console, left: Counter[str], expected: Mapping[str, Expected] | None = None):
+        """`left`: how many stages of each kind are left; `expected`: how long each takes, by address."""
         self._console, self._left = console, Counter(left)
+        self._pace = Pace(expected or {})
         self._total = sum(left.values())
         self._waiting: dict[str, Event] = {}
         self._running: dict[str, Event] = {}
         self._done: Counter[str] = Counter()
-        self._seconds: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
+        self._shares: Mapping[str, float] = {}
+        self._dollars = 0.0
         self._started = self._last_line = time.time()
         self._live = Live(console=console, refresh_per_second=4) if console.is_terminal else None
 
@@ -43,9 +49,10 @@ class Progress:
         else:
             self._console.print(self._line(), soft_wrap=True)
 
-    def update(self, events: list[Event]) -> None:
-        """Add new events and show the progress."""
-        for event in events:
+    def update(self, news: News) -> None:
+        """Add news and show the progress."""
+        self._shares, self._dollars = news.shares, news.dollars
+        for event in news.events:
             if event.what == "waiting":
                 self._running.pop(event.address, None)  # Its process was lost.
                 self._waiting[event.address] = event
@@ -57,11 +64,12 @@ class Progress:
                 self._running.pop(event.address, None)
                 self._left[event.kind] -= 1
                 self._done[event.kind] += 1
-                self._seconds[event.kind] += event.seconds  # type: ignore[assignment]
+                self._pace.finish(event.address, event.seconds)
                 self._tokens[event.kind] += event.facts.get("tokens", 0)
             elif event.what == "failed":
                 self._waiting.pop(event.address, None)
                 self._running.pop(event.address, None)
+                self._pace.drop(event.address)
                 text = escape(f"{event.address} in {event.trial}: {event.message}")
                 self._console.print(f"[red]failed[/red] {text}", soft_wrap=True)
             elif event.what == "note":
@@ -76,23 +84,20 @@ class Progress:
             self._console.print(self._line(), soft_wrap=True)
 
     def _remaining(self) -> str:
-        done = sum(self._done.values())
         left = sum(n for n in self._left.values() if n > 0)
         if not left:
             return "nothing left"
-        if not done or time.time() - self._started < SETTLED:
+        if time.time() - self._started < SETTLED:
             return f"{left} left"
-        # Stages of a kind are alike: the mean duration of each kind, at the pace so far.
-        mean = {kind: self._seconds[kind] / n for kind, n in self._done.items() if n}
-        overall = sum(self._seconds.values()) / done
-        ahead = sum(n * mean.get(kind, overall) for kind, n in self._left.items() if n > 0)
-        behind = sum(self._seconds.values())
-        pace = behind / (time.time() - self._started)
-        return f"{left} left, about {duration(ahead / pace) if pace else '?'} remaining"
+        now = time.time()
+        running = {each.address: (now - each.time, self._shares.get(each.address)) for each in self._running.values()}
+        seconds = self._pace.remaining(now - self._started, running)
+        return f"{left} left" + (f", about {duration(seconds)} remaining" if seconds is not None else "")
 
     def _rate(self) -> str:
         sampled = self._tokens["sample"]
-        return f"{sampled / (time.time() - self._started):,.0f} tokens/s sampled"
+        spent = f"; {self._dollars:,.2f} US dollars spent" if self._dollars else ""
+        return f"{sampled / (time.time() - self._started):,.0f} tokens/s sampled{spent}"
 
     def _line(self) -> str:
         running = Counter(event.kind for event in self._running.values())

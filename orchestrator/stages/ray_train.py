@@ -131,6 +131,7 @@ def _callbacks(context: StageContext, notice: PreemptionNotice, process: Process
 
     return Callbacks(
         report=partial(artifacts.append_metrics, context),
+        advance=context.advance,
         save_checkpoint=partial(artifacts.publish_checkpoint, context),
         checkpoint_steps=runtime.checkpoints,
         resume_from=state,

@@ -275,6 +275,7 @@ def _generate(
         new = [Generation.of(left[place], chats[numbers[left[place]]], output) for place, output in chunk]
         template = next((output.template_digest for _, output in chunk if output.error is None), template)
         done |= {one.id: one for one in new}
+        context.advance(len(done), len(ids))
         kept = [one for one, (_, output) in zip(new, chunk, strict=True) if not output.ask_again]
         if kept and (len(done) < len(ids) or _too_many_failed(context, done.values())):
             context.append_partial(to_jsonl(kept))

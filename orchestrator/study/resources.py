@@ -1,7 +1,7 @@
 """Where a study runs, and how parallel, as its file declares it."""
 
 import math
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -47,39 +47,49 @@ class TrainResources(Settings):
 class EngineResources(Settings):
     """What one inference engine (vLLM) uses. An engine runs while it has work."""
 
-    HINTS: ClassVar[dict[str, str]] = {
-        "tensor_parallel_size": "is not supported: an engine has at most one GPU; replicas adds engines"
-    }
-
     cpus: float = Field(1, gt=0, description="CPUs of an engine")
-    gpus: int = Field(0, ge=0, description="GPUs of an engine: 0 or 1")
+    gpus: int = Field(0, ge=0, description="GPUs of an engine; several hold one model together, on one machine")
+    tensor_parallel_size: int | None = Field(
+        None, gt=0, description="processes that share each layer; GPUs divided by pipeline_parallel_size by default"
+    )
+    pipeline_parallel_size: int = Field(1, gt=0, description="groups of processes that share the layers out")
     replicas: int = Field(1, gt=0, description="the most engines of a model at once")
+    batch_invariant: bool = Field(
+        False, description="the same bits whatever runs beside a request (vLLM); slower, for GPUs from Hopper on"
+    )
     timeout_seconds: float = Field(
         1800,
         gt=0,
         description="seconds of one step (API: without a finished request) after which a hung engine is replaced",
     )
 
-    @field_validator("gpus")
-    @classmethod
-    def _at_most_one(cls, gpus: int) -> int:
-        if gpus > 1:
+    @property
+    def tensor_parallel(self) -> int:
+        return self.tensor_parallel_size or max(1, self.gpus // self.pipeline_parallel_size)
+
+    @model_validator(mode="after")
+    def _a_process_for_each_gpu(self) -> "EngineResources":
+        if self.batch_invariant and not self.gpus:
+            raise ValueError("batch_invariant has no effect without GPUs: set gpus, or leave it out")
+        if self.pipeline_parallel_size > 1 and not self.gpus:
+            raise ValueError("pipeline_parallel_size needs GPUs, since vLLM 0.29 fails with it on CPUs: set gpus")
+        processes = self.tensor_parallel * self.pipeline_parallel_size
+        if self.gpus not in (0, processes):
             raise ValueError(
-                f"an engine has at most one GPU, not {gpus}: there is no tensor parallelism; replicas adds engines"
+                f"gpus: {self.gpus} is not tensor_parallel_size {self.tensor_parallel} times pipeline_parallel_size "
+                f"{self.pipeline_parallel_size}: set gpus: {processes}"
             )
-        return gpus
+        return self
 
 
 class Resources(Settings):
     """Where a study runs, and how parallel. Nothing here changes a result."""
 
-    HINTS: ClassVar[dict[str, str]] = {
-        "gpus": "unknown key; GPUs are engine.gpus for each engine, and train.workers and train.gpus for each training"
-    }
     max_concurrent_trials: int = Field(
         4, gt=0, description="trials in progress at once; they wait for stages and need no CPU of their own"
     )
-    cpus: int | None = Field(None, gt=0, description="CPUs of a local Ray; all by default")
+    cpus: int | None = Field(None, gt=0, description="the most CPUs that the study uses at once; all by default")
+    gpus: int | None = Field(None, gt=0, description="the most GPUs that the study uses at once; all by default")
     retries: int = Field(2, ge=0, description="retries of a stage or trial whose process or node was lost")
     max_failed: float = Field(
         0.02,
@@ -89,3 +99,22 @@ class Resources(Settings):
     )
     train: TrainResources = Field(TrainResources(), description="what one training uses")
     engine: EngineResources = Field(EngineResources(), description="what one inference engine uses")
+    engines: dict[str, EngineResources] = Field(
+        {}, description="what the engines of some models use instead, by their keys in models; the rest as in engine"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_rest_as_in_engine(cls, given: Any) -> Any:
+        if isinstance(given, dict) and isinstance(given.get("engines"), dict):
+            engine = given.get("engine")
+            of_all = engine if isinstance(engine, dict) else {}
+            engines = {
+                name: {**of_all, **own} if isinstance(own, dict) else own for name, own in given["engines"].items()
+            }
+            return {**given, "engines": engines}
+        return given
+
+    def of_engine(self, name: str | None) -> EngineResources:
+        """What the engine with this name uses."""
+        return self.engines.get(name or "", self.engine)

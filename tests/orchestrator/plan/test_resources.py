@@ -8,6 +8,8 @@ import pytest
 from orchestrator.plan import resources
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.resources import Needs, needs_of, on_this_machine, too_little
+from orchestrator.run.allocation import Amount
+from orchestrator.run.engines import shares
 from orchestrator.study.resources import EngineResources, TrainResources
 from organisms import shipped
 
@@ -41,11 +43,34 @@ def test_a_training_that_samples_needs_its_engine_at_the_same_time(small):
     )
 
 
+def test_a_large_model_has_an_engine_of_its_own_size(small):
+    large = [*TWO_MODELS, "resources={engine: {gpus: 1, cpus: 2}, engines: {words: {gpus: 4}}, train: {gpus: 1}}"]
+    study = small(*large)
+    words = study.resources.of_engine("words")
+    assert (words.gpus, words.cpus, words.tensor_parallel, words.pipeline_parallel_size) == (4, 2, 4, 1)
+    assert study.resources.of_engine("student").gpus == 1
+    assert shares(study, ["words", "student"]) == {
+        "words": (Amount(cpus=2, gpus=4), 1),
+        "student": (Amount(cpus=2, gpus=1), 1),
+    }
+    (message,) = complaints(study, CPU=2, GPU=3)
+    assert message == (
+        "resources: an inference engine needs 4 GPUs at once, and there are 3: set resources.engines.words.gpus=2, or "
+        "use a cluster (--address)"
+    )
+    assert complaints(small(*large, "resources.engines.words.gpus=2"), CPU=2, GPU=3) == []
+    pipeline = small(*TWO_MODELS, "resources.engine={gpus: 8, pipeline_parallel_size: 2}").resources.engine
+    assert (pipeline.tensor_parallel, pipeline.pipeline_parallel_size) == (4, 2)
+
+
 def test_the_limit_of_a_study_is_named(small):
     study = small("resources={cpus: 1, train: {cpus: 2}}")
     assert on_this_machine(study)["CPU"] == 1
     (message,) = complaints(study, **on_this_machine(study))
     assert message.startswith("resources: a training needs 2 CPUs at once, and there are 1 (resources.cpus): ")
+    study = small(*TWO_MODELS, "resources={gpus: 1, engine: {gpus: 2}}")
+    (message,) = complaints(study, CPU=8, GPU=1)
+    assert "an inference engine needs 2 GPUs at once, and there are 1 (resources.gpus): " in message
 
 
 @pytest.mark.parametrize(

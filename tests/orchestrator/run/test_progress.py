@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from orchestrator.run.event_log import Event
+from orchestrator.plan.work import Expected
+from orchestrator.run.event_log import Event, News
 from orchestrator.run.progress import Progress, duration, time_split
 
 
@@ -44,7 +45,7 @@ def test_durations_are_readable(seconds, text):
 def test_a_note_of_a_trial_is_printed():
     out = io.StringIO()
     with Progress(Console(file=out, width=30), Counter(train=1)) as progress:
-        progress.update([Event("note", 0.0, "", "trial", "one", "budget [8] is skipped: too few samples")])
+        progress.update(News(events=[Event("note", 0.0, "", "trial", "one", "budget [8] is skipped: too few samples")]))
     assert "note budget [8] is skipped: too few samples" in out.getvalue()
 
 
@@ -56,9 +57,11 @@ def test_a_log_has_done_and_failed_stages():
         return Event(what, 0.0, address, address.split("/")[0], "trial-1", **more)
 
     with Progress(console, Counter(train=3, evaluate=1)) as progress:
-        progress.update([event("started", "train/a"), event("started", "train/b"), event("started", "train/c")])
-        progress.update([event("finished", "train/a", seconds=2.0, facts={"tokens": 5})])
-        progress.update([event("failed", "train/b", message="no memory"), event("not run", "evaluate/b")])
+        progress.update(
+            News(events=[event("started", "train/a"), event("started", "train/b"), event("started", "train/c")])
+        )
+        progress.update(News(events=[event("finished", "train/a", seconds=2.0, facts={"tokens": 5})]))
+        progress.update(News(events=[event("failed", "train/b", message="no memory"), event("not run", "evaluate/b")]))
     text = out.getvalue()
     assert "failed train/b in trial-1: no memory" in text
     assert "not run trial-1: needs evaluate/b, which failed" in text
@@ -70,7 +73,7 @@ def test_a_log_has_done_and_failed_stages():
 def test_names_are_not_markup(what):
     out = io.StringIO()
     with Progress(Console(file=out, width=200), Counter(train=1)) as progress:
-        progress.update([Event(what, 0.0, "train/[/b]", "train", "one.[/i].two", "[red]no memory[/b]")])
+        progress.update(News(events=[Event(what, 0.0, "train/[/b]", "train", "one.[/i].two", "[red]no memory[/b]")]))
     assert "one.[/i].two" in out.getvalue()
     assert "train/[/b]" in out.getvalue()
 
@@ -80,24 +83,32 @@ def test_stages_that_wait_for_resources_are_not_running():
     waiting = Event("waiting", time.time() - 360, "train/a", "train", "trial", "2 CPU, 1 GPU")
     soon = Event("waiting", time.time(), "train/b", "train", "trial", "2 CPU, 1 GPU")
     with Progress(Console(file=out, width=200, force_terminal=False), Counter(train=2)) as progress:
-        progress.update([soon])
+        progress.update(News(events=[soon]))
     assert "running nothing, waiting 1;" in out.getvalue()
     with Progress(Console(file=out, width=200, force_terminal=False), Counter(train=2)) as progress:
-        progress.update([waiting, soon])
+        progress.update(News(events=[waiting, soon]))
     assert "running nothing, waiting 2 (6 min 0 s for 2 CPU, 1 GPU);" in out.getvalue()
     with Progress(Console(file=out, width=200, force_terminal=False), Counter(train=2)) as progress:
-        progress.update([waiting, Event("started", time.time(), "train/a", "train", "trial")])
+        progress.update(News(events=[waiting, Event("started", time.time(), "train/a", "train", "trial")]))
     assert out.getvalue().count("running train 1;") == 1
 
 
 def test_the_remaining_time_is_told_once_the_pace_is_known(monkeypatch):
     times, out = [0.0], io.StringIO()
     monkeypatch.setattr("orchestrator.run.progress.time.time", lambda: times[-1])
-    progress = Progress(Console(file=out, width=200), Counter(train=3))
-    event = Event("finished", 0.0, "train/a", "train", "trial", seconds=30.0, facts={})
-    for now in (59.0, 75.0):
+    stage = Expected(group=("training", "student"), seconds=1.0, speed=None)
+    expected = {f"train/{name}": stage for name in "abc"}
+    progress = Progress(Console(file=out, width=200), Counter(train=3), expected)
+
+    def event(what, name, **more):
+        return Event(what, 60.0, f"train/{name}", "train", "trial", **more)
+
+    for now, what, share in ((59.0, event("finished", "a", seconds=30.0), 0.0), (75.0, event("started", "b"), 0.0),
+                             (90.0, event("started", "b"), 0.75)):  # fmt: skip
         times.append(now)
-        progress.update([event])
-    first, second = out.getvalue().splitlines()
+        progress.update(News(events=[what], shares={"train/b": share}))
+    first, second, third = out.getvalue().splitlines()
     assert first.endswith("2 left")
-    assert second.endswith("1 left, about 38 s remaining")
+    assert second.endswith("2 left, about 1 min 40 s remaining")  # 60 s at 45 s of work in 75 s
+    # b took 30 s for three quarters; a stage takes 34.3 s, of which 42.9 s are left, at 60 s of work in 90 s.
+    assert third.endswith("2 left, about 1 min 4 s remaining")
