@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--address", type=_address, help="a Ray cluster (auto); a local Ray by default")
         if name == "ui":
             command.add_argument("--port", type=int, default=5000)
+        if name == "serve":
+            command.add_argument("--host", default="127.0.0.1", help="another address needs OFFMODEL_SERVE_KEY")
+            command.add_argument("--port", type=int, default=8000)
         command.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=OVERRIDE_HELP)
     return parser
 
@@ -177,6 +180,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.plan.overview import show_plan
     from orchestrator.plan.resources import on_this_machine
     from orchestrator.plan.state import state_of
+    from orchestrator.plan.work import expected_of, measured_speeds
     from orchestrator.run import preflight
     from orchestrator.run.driver import run_study
     from orchestrator.run.progress import Progress
@@ -194,7 +198,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     left = Counter(stage.kind for stage in pending)
     tracker = Tracker(plan)
     tracker.start()
-    with Progress(console, left) if left else contextlib.nullcontext() as progress:
+    expected = expected_of(pending, plan.study, measured_speeds(state.records, plan.study))
+    with Progress(console, left, expected) if left else contextlib.nullcontext() as progress:
         outcome = run_study(plan, arguments.address, tracker, progress)
     _show_report(console, plan, outcome.report)
     show_summary(console, plan, outcome, began)
@@ -202,6 +207,14 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if missing is not None:
         console.print(f"[yellow]MLflow:[/yellow] {escape(missing)}", soft_wrap=True)
     return 1 if outcome.report.results.unfinished else 3 if missing else 0
+
+
+def serve_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.serving.serve import serve
+
+    plan, store = _plan(arguments)
+    serve(plan, store, arguments.host, arguments.port, console)
+    return 0
 
 
 def report_command(arguments: argparse.Namespace, console: Console) -> int:
@@ -310,6 +323,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "report": (report_command, "show the results so far, and write the report"),
     "regrade": (regrade_command, "grade the stored completions again and list differences; calls no model"),
     "clean": (clean_command, "remove what unfinished attempts have left beside finished stages of a study"),
+    "serve": (serve_command, "serve the models of a study and its trained students, OpenAI-compatible"),
     "ui": (ui_command, "open MLflow on the study's tracking store"),
 }
 STUDYLESS: dict[str, tuple[Command, str]] = {

@@ -20,6 +20,7 @@ from typing import Any
 from evaluators.engines.requests import Request
 from evaluators.engines.vllm_engine import Engine
 from orchestrator.run.engine_loop import Call, EngineLoop
+from orchestrator.run.streams import Settings
 from organisms import shipped
 
 STUDENTS, PROMPTS, SHORTEST, LONGEST, RANK = 16, 50, 8, 480, 8
@@ -40,6 +41,8 @@ class Received:
     def put(self, chunk: Any) -> None:
         if isinstance(chunk, Exception):
             raise chunk
+        if isinstance(chunk, Settings):
+            return
         self.ended = chunk is None
         self.results.update(chunk or ())
 
@@ -95,18 +98,20 @@ class Bench:
         return found
 
     def at_once(self) -> Tokens:
-        loop = EngineLoop(lambda base: self.engine)
+        loop = EngineLoop(lambda base: self.engine, lambda calls: None)
         streams = [Received() for _ in self.students]
         self.engine.begin_generate = self.begin  # type: ignore[method-assign, assignment]
         for i, (adapter, stream) in enumerate(zip(self.students, streams, strict=True)):
             loop.submit(
                 Call(
+                    id=str(i),
                     base=CHECKPOINT,
                     adapter=adapter,
                     method="generate",
                     requests=self.requests,
                     arguments=(i,),
                     must_differ=True,
+                    alone=False,
                     priority=0,
                     stream=stream,  # type: ignore[arg-type]
                     since=0.0,

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from evaluators.engines.backoff import wait_before_retry
@@ -39,7 +39,7 @@ class APIModel:
     """A model's name at an API, and how to call it. `max_tokens_field` is the request field that limits the tokens.
 
     `extra` is added to every request; a value of None removes that field. A request that receives no data for `timeout`
-    seconds is repeated.
+    seconds is repeated. `max_cost`: the most US dollars that a run spends on it.
     """
 
     model: str
@@ -49,6 +49,7 @@ class APIModel:
     max_tokens_field: str
     extra: Mapping[str, Any]
     timeout: float = 600.0
+    max_cost: float | None = None
 
 
 Outcome = Literal["answered", "refused", "given up"]
@@ -70,6 +71,32 @@ def key_of(api_model: APIModel) -> str:
     return key or NO_KEY
 
 
+@dataclass(kw_only=True)
+class Account:
+    """What is spent on a model, in US dollars. `input` and `output` are the prices of a million tokens.
+
+    Once `most` is spent, no new call starts. Calls under way are still paid. `on_spend` is told each amount.
+    """
+
+    input: float = 0.0
+    output: float = 0.0
+    most: float | None = None
+    spent: float = 0.0
+    on_spend: Callable[[float], object] = lambda _: None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, usage: Usage) -> None:
+        dollars = (usage.prompt_tokens * self.input + usage.completion_tokens * self.output) / 1e6
+        with self._lock:
+            self.spent += dollars
+        if dollars:
+            self.on_spend(dollars)
+
+    @property
+    def empty(self) -> bool:
+        return self.most is not None and self.spent >= self.most
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Caller:
     """One client for all requests of a batch. `ended`: the batch has ended, so that nothing is worth a retry."""
@@ -77,6 +104,7 @@ class _Caller:
     client: Any
     api_model: APIModel
     key: str
+    account: Account
     ended: threading.Event
     clock: Callable[[], float]
     sleep: Callable[[float], object]
@@ -90,8 +118,14 @@ class _Caller:
         failure: Exception
         headers: Mapping[str, str]
         while True:
+            if self.account.empty:
+                spent = f"{self.account.spent:.2f} US dollars are spent, and max_cost allows {self.account.most:.2f}"
+                return self.failed(f"not sent, since {spent}"), "given up"
             try:
-                return _complete(self.client, self.api_model, request, sampling_params, sample), "answered"
+                completion = _complete(self.client, self.api_model, request, sampling_params, sample)
+                if completion.usage is not None:
+                    self.account.add(completion.usage)
+                return completion, "answered"
             except APIStatusError as error:
                 if error.status_code in REFUSED:
                     return self.failed(error), "refused"
@@ -124,6 +158,7 @@ def generate(
     api_model: APIModel,
     requests: Sequence[Request],
     sampling_params: SamplingParams,
+    account: Account | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] | None = None,
 ) -> Generator[tuple[int, RequestOutput], None, None]:
@@ -131,7 +166,8 @@ def generate(
 
     A completion that failed has an `error`. After GIVEN_UP_IN_A_ROW no new call starts, and what is left has failed as
     well. For an error that concerns every request no new call starts either; outputs of calls under way are still
-    yielded, then RuntimeError is raised. `clock` and `sleep` are for the time between retries.
+    yielded, then RuntimeError is raised. `account` limits what is spent. `clock` and `sleep` are for the time between
+    retries.
     """
     with IMPORTS:
         from openai import OpenAI
@@ -143,7 +179,13 @@ def generate(
         ThreadPoolExecutor(api_model.concurrency) as pool,
     ):
         caller = _Caller(
-            client=client, api_model=api_model, key=key, ended=ended, clock=clock, sleep=sleep or ended.wait
+            client=client,
+            api_model=api_model,
+            key=key,
+            account=account or Account(),
+            ended=ended,
+            clock=clock,
+            sleep=sleep or ended.wait,
         )
         calls = {
             pool.submit(caller.complete, request, sampling_params, sample): (i, sample)

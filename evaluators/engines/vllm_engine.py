@@ -31,11 +31,21 @@ from evaluators.engines.thinking import BEGIN, END, token_at
 TAIL = 16  # the last tokens of a prompt, in which a chat template may open a think block
 MAX_LORAS = 8  # adapters that share a step
 PROBE_PRIORITY = -10  # before all else, so that no result waits long
+SEQUENCES, BATCHED_TOKENS, GPU_MEMORY = 256, 8192, 0.9  # vLLM's limits of a step, and its share of a GPU's memory
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM supports as `max_lora_rank`
 
 
 class EngineFailed(RuntimeError):
     """vLLM has failed in a load or a step. The engine's state is unknown, and it takes no more batches."""
+
+    @property
+    def out_of_memory(self) -> bool:
+        import torch
+
+        cause = self.__cause__
+        is_one = isinstance(cause, MemoryError | torch.OutOfMemoryError)
+        # PyTorch has no class of its own for the memory of a CPU.
+        return is_one or (isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause))
 
 
 class Batch:
@@ -65,7 +75,9 @@ class Engine:
     """A vLLM engine with base weights that can be replaced while it is idle, and a LoRA adapter for each batch.
 
     `checkpoint` is a local folder or a hub id. `threads` is the number of CPU threads, without effect on a GPU.
-    `lora_rank` is the largest LoRA rank that it must serve, 0 for none. Raises ValueError where vLLM refuses the
+    `lora_rank` is the largest LoRA rank that it must serve, 0 for none. `tensor_parallel` times `pipeline_parallel`
+    processes, each with a GPU or with `threads`, hold the model together. Each `memory_level` halves the limits of a
+    step and leaves more of a GPU's memory free. Raises ValueError where vLLM refuses the
     settings or the checkpoint, and EngineFailed, here and in every method, once vLLM has failed.
     """
 
@@ -76,6 +88,9 @@ class Engine:
         max_model_len: int | None = None,
         lora_rank: int = 0,
         threads: int | None = None,
+        tensor_parallel: int = 1,
+        pipeline_parallel: int = 1,
+        memory_level: int = 0,
     ):
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -90,10 +105,6 @@ class Engine:
         self._on_cpu = on_cpu = not torch.cuda.is_available()
         if on_cpu and threads:
             torch.set_num_threads(threads)
-        if on_cpu and lora_rank:
-            from evaluators.engines import cpu_lora
-
-            cpu_lora.install()
         self.checkpoint: str | None = checkpoint
         self._failure: EngineFailed | None = None
         self._running: dict[str, tuple[Batch, int] | Probe] = {}  # by the id that vLLM gives to a request's output
@@ -112,13 +123,17 @@ class Engine:
                 max_loras=MAX_LORAS,
                 scheduling_policy="priority",
                 enforce_eager=on_cpu,
-                distributed_executor_backend="uni" if on_cpu else None,
+                tensor_parallel_size=tensor_parallel,
+                pipeline_parallel_size=pipeline_parallel,
+                distributed_executor_backend="mp" if tensor_parallel * pipeline_parallel > 1 else "uni",
+                worker_extension_cls="evaluators.engines.worker.WorkerExtension",
                 # Seeded requests fail on the CPU when a prompt is prefilled in chunks.
                 enable_chunked_prefill=not on_cpu,
                 disable_log_stats=True,
+                **_limits(memory_level, on_cpu),
             )
         if lora_rank:
-            self._llm.apply_model(_remove_lora_from_the_head)
+            self._llm.collective_rpc("remove_lora_from_the_head")
         self.tokenizer = self._llm.get_tokenizer()
         self._template_digest = template_digest(self.tokenizer)
         self.max_model_len = self._llm.llm_engine.model_config.max_model_len
@@ -132,11 +147,31 @@ class Engine:
         with self._guarded(ValueError):
             self._llm.collective_rpc("reload_weights", kwargs={"weights_path": checkpoint})
             if self._on_cpu:
-                self._llm.apply_model(_repack_tied_head)
+                self._llm.collective_rpc("repack_tied_head")
             self._llm.reset_prefix_cache()
         self._adapters.clear()
         self._with_effect.clear()
         self.checkpoint = checkpoint
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the engine is set, as vLLM calls it."""
+        import vllm
+        from vllm.platforms import current_platform
+
+        config = self._llm.llm_engine.vllm_config
+        return {
+            "vllm": vllm.__version__,
+            "device": current_platform.get_device_name() or current_platform.device_name,
+            "dtype": str(config.model_config.dtype).removeprefix("torch."),
+            "quantization": config.model_config.quantization,
+            "max_model_len": config.model_config.max_model_len,
+            "max_num_seqs": config.scheduler_config.max_num_seqs,
+            "max_num_batched_tokens": config.scheduler_config.max_num_batched_tokens,
+            "tensor_parallel_size": config.parallel_config.tensor_parallel_size,
+            "pipeline_parallel_size": config.parallel_config.pipeline_parallel_size,
+            "batch_invariant": os.environ.get("VLLM_BATCH_INVARIANT", "0") == "1",
+        }
 
     @property
     def idle(self) -> bool:
@@ -439,23 +474,19 @@ class Engine:
             yield from ((batch, i, result) for i, result in held)
 
 
+def _limits(level: int, on_cpu: bool) -> dict[str, Any]:
+    """vLLM's settings for a level of memory: its own for level 0."""
+    if not level:
+        return {}
+    limits: dict[str, Any] = {"max_num_seqs": SEQUENCES >> level}
+    if not on_cpu:  # There a whole prompt must fit into a step.
+        limits |= {
+            "max_num_batched_tokens": BATCHED_TOKENS >> level,
+            "gpu_memory_utilization": GPU_MEMORY - 0.1 * level,
+        }
+    return limits
+
+
 def _of_output(own: str) -> str:
     """The id that the output of a request has, from vLLM's own id."""
     return own.partition("-")[0]
-
-
-def _repack_tied_head(model: Any) -> None:
-    # On the CPU vLLM keeps a packed copy of the output head. A head that is tied to the input embedding has no weights
-    # in a checkpoint, so a reload skips it and would leave the old copy in use.
-    head = model.lm_head
-    head.quant_method.process_weights_after_loading(head)
-
-
-def _remove_lora_from_the_head(model: Any) -> None:
-    # Adapters are trained on linear layers, never on the output head. On the CPU vLLM's LoRA layer of the head fails
-    # for log-probabilities of a prompt.
-    from vllm.lora.layers import LogitsProcessorWithLoRA
-
-    for module in model.modules():  # Where the head is depends on the model; some have none that takes LoRA.
-        if isinstance(getattr(module, "logits_processor", None), LogitsProcessorWithLoRA):
-            module.logits_processor = module.logits_processor.base_layer

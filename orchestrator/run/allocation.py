@@ -32,6 +32,9 @@ class Amount:
     def times(self, n: int) -> "Amount":
         return Amount(cpus=self.cpus * n, gpus=self.gpus * n)
 
+    def at_most(self, other: Self) -> "Amount":
+        return Amount(cpus=min(self.cpus, other.cpus), gpus=min(self.gpus, other.gpus))
+
     def fits(self, room: Self) -> bool:
         return self.cpus <= room.cpus + 1e-9 and self.gpus <= room.gpus + 1e-9
 
@@ -52,7 +55,7 @@ class Pool:
     needs: Amount  # of one replica
     max_replicas: int
     replicas: int = 0
-    uses: set[Key] = field(default_factory=set)  # stages that ask it, each of which one replica answers
+    uses: dict[Key, int] = field(default_factory=dict)  # stages that ask it, and how many replicas each can fill
     idle_since: float = 0.0
     pins: int = 0  # running tasks that sample from it
 
@@ -63,7 +66,7 @@ class Pool:
     @property
     def wanted(self) -> int:
         """How many replicas would have work."""
-        return min(self.max_replicas, len(self.uses) + self.pins)
+        return min(self.max_replicas, sum(self.uses.values()) + self.pins)
 
 
 class Allocation:
@@ -95,14 +98,14 @@ class Allocation:
     def release(self, key: Key) -> None:
         """A task, or a use of an engine, has ended or is not needed any more."""
         for pool in self.pools.values():
-            pool.uses.discard(key)
+            pool.uses.pop(key, None)
         self.waiting.pop(key, None)
         task = self.running.pop(key, None)
         if task is not None and task.engine is not None:
             self.pools[task.engine].pins -= 1
 
     def use(self, key: Key, engine: str) -> None:
-        self.pools[engine].uses.add(key)
+        self.pools[engine].uses[key] = 1
 
     def decide(self, now: float) -> list[Key]:
         """Begin what fits: the keys of the tasks that begin. `pools` has the new numbers of replicas. `now` is in

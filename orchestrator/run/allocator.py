@@ -5,15 +5,20 @@ engine shall have, through a policy of its autoscaler.
 """
 
 import asyncio
+import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.run.allocation import Allocation, Amount, Task
 from orchestrator.run.engine_lifetime import NAMESPACE, ON_HEAD
+from orchestrator.run.spread import PART, PARTS_EACH
 from orchestrator.store.stage import Stage
 
+LEAST_MEMORY = 4  # the last level of smaller limits of an engine, each of which halves them
 LOOK_SECONDS = 2.0  # between two looks at whether the cluster has grown, while something waits
 ANSWER_SECONDS = 1.0  # that Serve's controller waits for an answer, since it waits for nothing else meanwhile
 Key = tuple[str, str]  # of a use: the trial, and the address of the stage
@@ -22,9 +27,13 @@ Key = tuple[str, str]  # of a use: the trial, and the address of the stage
 class Allocator:
     """Runs as a Ray actor, in one thread with an event loop."""
 
-    def __init__(self, engines: Mapping[str, tuple[Amount, int]]):
-        self._allocation = Allocation(_there_is(), engines)
+    def __init__(self, engines: Mapping[str, tuple[Amount, int]], most: Amount, waiting: Mapping[str, int]):
+        """`most`: what the run uses at most of what the cluster has. `waiting`: how many trials need a stage, by its
+        address."""
+        self._most, self._waiting = most, waiting
+        self._allocation = Allocation(_there_is().at_most(most), engines)
         self._changed = asyncio.Condition()
+        self._memory_levels: dict[str, int] = defaultdict(int)
 
     async def use_engine(self, key: Key, engine: str) -> None:
         """Wait until an engine has a replica, which stays until `release`. A model behind an API needs none."""
@@ -34,8 +43,8 @@ class Allocator:
             await self._until(lambda: pool.replicas > 0 or key not in pool.uses)
 
     async def begin_task(self, key: Key, task: Task) -> None:
-        """Wait until a task has its resources, which it holds until `release`."""
-        self._allocation.request(key, task)
+        """Wait until a task has its resources, which it holds until `release`. What most trials need begins first."""
+        self._allocation.request(key, replace(task, urgency=self._waiting.get(key[1], 0)))
         await self._until(lambda: key not in self._allocation.waiting)
 
     async def release(self, *keys: Key) -> None:
@@ -53,6 +62,24 @@ class Allocator:
     async def replicas(self, engine: str) -> int:
         return self._allocation.pools[engine].replicas
 
+    async def enlarge(self, key: Key, engine: str, replicas: int) -> int:
+        """Note that a use has work for that many replicas; returns the most that the engine may have."""
+        pool = self._allocation.pools.get(engine)
+        if pool is None:  # a model behind an API
+            return 1
+        if key in pool.uses:
+            pool.uses[key] = replicas
+            await self._decide()
+        return pool.max_replicas
+
+    async def memory_level(self, engine: str) -> int:
+        return self._memory_levels[engine]
+
+    async def take_less_memory(self, engine: str) -> int:
+        """Note that an engine ran out of memory; returns the level with which it starts next."""
+        self._memory_levels[engine] = min(self._memory_levels[engine] + 1, LEAST_MEMORY)
+        return self._memory_levels[engine]
+
     async def _until(self, ready: Callable[[], bool]) -> None:
         await self._decide()
         while not ready():
@@ -60,7 +87,7 @@ class Allocator:
                 async with self._changed:
                     await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
             except TimeoutError:
-                self._allocation.capacity = _there_is()
+                self._allocation.capacity = _there_is().at_most(self._most)
                 await self._decide()
 
     async def _decide(self) -> None:
@@ -77,12 +104,21 @@ def _there_is() -> Amount:
     return Amount(cpus=there.get("CPU", 0.0), gpus=there.get("GPU", 0.0))
 
 
-def start_allocator(run: str, engines: Mapping[str, tuple[Amount, int]]) -> Any:
+def start_allocator(
+    run: str, engines: Mapping[str, tuple[Amount, int]], most: Amount, waiting: Mapping[str, int]
+) -> Any:
     """The handle of a run's new `Allocator` actor."""
     import ray
 
     options = {"name": _name(run), "namespace": NAMESPACE, "num_cpus": 0, "resources": ON_HEAD}
-    return ray.remote(Allocator).options(**options).remote(engines)
+    return ray.remote(Allocator).options(**options).remote(engines, most, waiting)
+
+
+def allocator_of(run: str) -> Any:
+    """The handle of a run's allocator."""
+    import ray
+
+    return ray.get_actor(_name(run), NAMESPACE)
 
 
 def _name(run: str) -> str:
@@ -101,10 +137,28 @@ class ReplicasOf:
 
         try:  # Serve's controller calls this several times a second.
             if self._allocator is None:
-                self._allocator = ray.get_actor(_name(self._run), NAMESPACE)
+                self._allocator = allocator_of(self._run)
             return ray.get(self._allocator.replicas.remote(self._engine), timeout=ANSWER_SECONDS), {}
         except (ValueError, ray.exceptions.RayError):  # The run has ended, or the machine is busy.
             return context.target_num_replicas, {}
+
+
+def key_of(stage: Stage, trial: str) -> Key:
+    return trial, stage.address
+
+
+def replicas_for(run: str, key: Key, engine: str, requests: int) -> Callable[[], int] | None:
+    """Ask for as many replicas as that many requests fill. Returns how to read the number of those that there are, or
+    None if one is enough, or if there cannot be more."""
+    import ray
+
+    full = math.ceil(requests / (PART * PARTS_EACH))
+    if requests <= PART:
+        return None
+    allocator = allocator_of(run)
+    if ray.get(allocator.enlarge.remote(key, engine, full)) == 1:
+        return None
+    return lambda: ray.get(allocator.replicas.remote(engine))
 
 
 @contextmanager
@@ -112,7 +166,7 @@ def resources_of(stage: Stage, trial: str, allocator: Any) -> Iterator[None]:
     """Wait for what a stage needs, and hold it: a replica of its engine, or the resources of its task."""
     import ray
 
-    key, runtime = (trial, stage.address), stage.runtime
+    key, runtime = key_of(stage, trial), stage.runtime
     try:
         if runtime.cpus is not None:
             cpus, gpus = runtime.total

@@ -7,12 +7,14 @@ import signal
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.plan.points import progress_of
+from orchestrator.plan.resources import on_this_machine
 from orchestrator.plan.state import State, state_of
 from orchestrator.plan.trial import Plan
 from orchestrator.results.missing import missing_from
@@ -95,13 +97,14 @@ def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
     import ray
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    local = {"num_cpus": study.resources.cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    gpus = None if study.resources.gpus is None else on_this_machine(study)["GPU"]
+    local = {"num_cpus": study.resources.cpus, "num_gpus": gpus, "object_store_memory": OBJECT_STORE_BYTES}
     ray.init(
         address or "local",
         log_to_driver=False,
         logging_level="ERROR",
         runtime_env={"env_vars": QUIET, **runtime_env},
-        **({} if address else local),
+        **({} if address else {"include_dashboard": False, **local}),
     )
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray sets its own.
 
@@ -119,7 +122,8 @@ def _run_trials(
         preflight.check_resources(pending, study, ray.cluster_resources())
     names = {stage.runtime.engine for stage in pending if stage.runtime.uses_engine}
     event_log = engine_lifetime.start_event_log(run)
-    allocator = start_allocator(run, engines.shares(study, names))
+    waiting = trials_by_task(plan, state)
+    allocator = start_allocator(run, engines.shares(study, names), engines.most(study), waiting)
     watcher = Watcher(event_log, progress)
     with ExitStack() as ends:
         ends.callback(_shut_down_ray)
@@ -132,6 +136,16 @@ def _run_trials(
         engines.deploy(run, study, sorted(names), plan.lora_rank)
         lost = _tune(plan, state, run, event_log, allocator, on_trial)
     return watcher.events + lost
+
+
+def trials_by_task(plan: Plan, state: State) -> Counter[str]:
+    """How many unfinished trials need each stage that runs as a task, by address."""
+    found: Counter[str] = Counter()
+    for number in state.pending:
+        needed = closure(plan.trials[number].stages())
+        tasks = {stage.runtime.published_by or stage for stage in needed}
+        found.update(stage.address for stage in tasks if stage.runtime.cpus is not None)
+    return found
 
 
 def _shut_down_ray() -> None:
@@ -215,11 +229,11 @@ class Watcher(threading.Thread):
     def _read(self) -> None:
         import ray
 
-        new = ray.get(self._event_log.events.remote(len(self.events)))
-        self.events += new
+        news = ray.get(self._event_log.news.remote(len(self.events)))
+        self.events += news.events
         if self._progress is not None:
             try:
-                self._progress.update(new)
+                self._progress.update(news)
             except Exception as error:  # noqa: BLE001  # such as a terminal that was closed
                 log.warning("the progress is not shown any more: %s: %s", type(error).__name__, error)
                 self._progress = None

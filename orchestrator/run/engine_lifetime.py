@@ -41,6 +41,14 @@ def event_log_of(run: str) -> Any:
     return ray.get_actor(f"{NAMESPACE}-{run}", NAMESPACE)
 
 
+def note_begun(run: str, calls: list[str]) -> None:
+    """Note that a replica has begun with these calls. The note outlives the replica."""
+    import ray
+
+    if calls:
+        ray.get(event_log_of(run).begin_calls.remote(calls))
+
+
 class Watchdog:
     """A detached actor that ends with a run, after it has deleted the run's applications."""
 

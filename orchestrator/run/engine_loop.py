@@ -1,8 +1,8 @@
 """The thread of a replica that owns a vLLM engine, and runs the calls of all stages in it at once.
 
 Calls on the loaded base weights begin as they arrive, whatever their adapters. Calls on other base weights wait until
-the engine is idle; then it loads the base of the most waiting requests. If a call has waited for `PATIENCE` seconds, no
-other call begins before the engine has its base.
+the engine is idle; then it loads the base of the most waiting requests. A call that runs alone waits for an idle
+engine, too, and is last. If a call has waited for `PATIENCE` seconds, no other call begins before it can.
 """
 
 import queue
@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.engines.vllm_engine import Batch, Engine, EngineFailed
-from orchestrator.run.streams import CHUNK_SECONDS, Stream
+from orchestrator.run.streams import CHUNK_SECONDS, Settings, Stream
 
 PATIENCE = 60.0
 
 
 @dataclass(eq=False, kw_only=True)
 class Call:
-    """One call of `generate` or `score`: `base` and `adapter` are local folders. A lower `priority` goes first."""
+    """One call of `generate` or `score`: `base` and `adapter` are local folders. A lower `priority` goes first. With
+    `alone` the engine runs nothing else meanwhile."""
 
+    id: str
     base: str
     adapter: Path | None
     method: str
@@ -29,6 +31,7 @@ class Call:
     arguments: tuple
     must_differ: bool
     priority: int
+    alone: bool
     stream: Stream
     since: float
     chunk: list[tuple[int, Any]] = field(default_factory=list)
@@ -36,10 +39,16 @@ class Call:
 
 
 class EngineLoop:
-    """`start` starts an engine with a checkpoint. `run` is the thread's function; it ends with EngineFailed only."""
+    """`start` starts an engine with a checkpoint. `on_begin` is told the ids of calls before anything is done for them.
+    `run` is the thread's function; it ends with EngineFailed only."""
 
-    def __init__(self, start: Callable[[str], Engine], clock: Callable[[], float] = time.monotonic):
-        self._start, self._clock = start, clock
+    def __init__(
+        self,
+        start: Callable[[str], Engine],
+        on_begin: Callable[[list[str]], object],
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._start, self._on_begin, self._clock = start, on_begin, clock
         self._started: Engine | None = None
         self._inbox = queue.SimpleQueue[Call]()
         self._waiting: list[Call] = []
@@ -99,8 +108,9 @@ class EngineLoop:
         base = self._next_base()
         if base is None:
             return
-        calls = [call for call in self._waiting if call.base == base]
-        self._waiting = [call for call in self._waiting if call.base != base]
+        calls = self._next_calls(base)
+        self._waiting = [call for call in self._waiting if call not in calls]
+        self._on_begin([call.id for call in calls])
         try:
             if self._started is None:
                 self._started = self._start(base)
@@ -114,6 +124,7 @@ class EngineLoop:
             "score": self._engine.begin_score,
         }
         for call in calls:
+            call.stream.put(Settings(self._engine.settings))
             try:
                 batch = methods[call.method](
                     call.requests, *call.arguments, call.adapter, must_differ=call.must_differ, priority=call.priority
@@ -128,19 +139,37 @@ class EngineLoop:
         """The base weights whose calls begin now, None for none."""
         if not self._waiting:
             return None
+        if any(call.alone for call in self._running.values()):
+            return None
         loaded = self._started.checkpoint if self._started is not None else None
-        oldest = min(self._waiting, key=lambda call: call.since)
-        overdue = self._clock() - oldest.since > PATIENCE
+        oldest = self._overdue()
         if self._busy:
-            return None if overdue and oldest.base != loaded else loaded
-        if overdue:
+            needs_idle = oldest is not None and (oldest.alone or oldest.base != loaded)
+            return None if needs_idle else loaded
+        if oldest is not None:
             return oldest.base
 
-        def rank(base: str) -> tuple[int, int, bool]:
+        def rank(base: str) -> tuple[bool, int, int, bool]:
             calls = [call for call in self._waiting if call.base == base]
-            return min(call.priority for call in calls), -sum(len(call.requests) for call in calls), base != loaded
+            together = [call for call in calls if not call.alone]
+            requests = sum(len(call.requests) for call in together or calls)
+            return not together, min(call.priority for call in calls), -requests, base != loaded
 
         return min(dict.fromkeys(call.base for call in self._waiting), key=rank)
+
+    def _overdue(self) -> Call | None:
+        """The call that has waited for longest, if that is too long."""
+        oldest = min(self._waiting, key=lambda call: call.since)
+        return oldest if self._clock() - oldest.since > PATIENCE else None
+
+    def _next_calls(self, base: str) -> list[Call]:
+        """The calls on these base weights that begin now."""
+        oldest = self._overdue()
+        if oldest is not None and oldest.alone and not self._busy:
+            return [oldest]
+        calls = [call for call in self._waiting if call.base == base]
+        together = [call for call in calls if not call.alone]
+        return together if together or self._busy else calls[:1]
 
     def _step(self) -> None:
         for batch, i, result in list(self._engine.step()):

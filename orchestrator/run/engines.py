@@ -5,27 +5,41 @@ architecture, and LoRA adapters, without a restart.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator
+import math
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from evaluators.engines.api import APIModel
 from evaluators.imports import IMPORTS
 from orchestrator.run.allocation import Amount
-from orchestrator.run.allocator import ReplicasOf
-from orchestrator.run.api_replica import APIReplica
+from orchestrator.run.allocator import Key, ReplicasOf, replicas_for
+from orchestrator.run.api_replica import APIReplica, APISpec
 from orchestrator.run.engine_client import EngineLost, ask_despite_losses
-from orchestrator.run.engine_lifetime import application
+from orchestrator.run.engine_lifetime import application, event_log_of
 from orchestrator.run.replica import EngineSpec, Replica
+from orchestrator.run.spread import spread
 from orchestrator.run.streams import Failed
+from orchestrator.run.streams import Settings as EngineSettings
 from orchestrator.store.context import Weights
 from orchestrator.study.schema import Study
 
 
 def shares(study: Study, engines: Iterable[str]) -> dict[str, tuple[Amount, int]]:
     """What a replica of each engine needs, and the most replicas. A model behind an API needs nothing."""
-    resources = study.resources.engine
-    needs = Amount(cpus=resources.cpus, gpus=resources.gpus)
-    return {name: (needs, resources.replicas) for name in engines if _served(study, name) is None}
+    found = {}
+    for name in engines:
+        if _served(study, name) is None:
+            engine = study.resources.of_engine(name)
+            found[name] = Amount(cpus=engine.cpus, gpus=engine.gpus), engine.replicas
+    return found
+
+
+def most(study: Study) -> Amount:
+    """What a study uses at most."""
+    cpus, gpus = study.resources.cpus, study.resources.gpus
+    return Amount(cpus=math.inf if cpus is None else cpus, gpus=math.inf if gpus is None else gpus)
 
 
 def _served(study: Study, engine: str) -> APIModel | None:
@@ -42,16 +56,6 @@ def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> 
         from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # Serve sets its own level when it is imported.
-    resources = study.resources.engine
-    spec = EngineSpec(
-        run=run,
-        store=study.store,
-        dtype=study.dtype,
-        max_model_len=study.max_model_len,
-        lora_rank=lora_rank,
-        threads=max(1, int(resources.cpus)),
-        timeout=resources.timeout_seconds,
-    )
     options: dict[str, Any] = {
         "max_ongoing_requests": 1000,
         "graceful_shutdown_wait_loop_s": 0.1,
@@ -59,11 +63,19 @@ def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> 
     }
 
     def deployed(name: str) -> Any:
-        served = _served(study, name)
+        served, resources = _served(study, name), study.resources.of_engine(name)
         if served is not None:
             # One replica for all stages, so that its limit on concurrent requests holds for the whole run.
             of_api = serve.deployment(APIReplica, num_replicas=1, ray_actor_options={"num_cpus": 0}, **options)
-            return of_api.bind(served, resources.timeout_seconds)
+            return of_api.bind(
+                APISpec(
+                    run=run,
+                    name=name,
+                    model=served,
+                    price=study.cost_assumptions.api.get(name),
+                    timeout=resources.timeout_seconds,
+                )
+            )
         scaling = AutoscalingConfig(
             min_replicas=0,
             initial_replicas=0,
@@ -73,10 +85,26 @@ def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> 
             downscale_to_zero_delay_s=0,
             policy=AutoscalingPolicy(policy_function=ReplicasOf, policy_kwargs={"run": run, "engine": name}),
         )
+        processes = resources.tensor_parallel * resources.pipeline_parallel_size
+        spec = EngineSpec(
+            run=run,
+            engine=name,
+            store=study.store,
+            dtype=study.dtype,
+            max_model_len=study.max_model_len,
+            lora_rank=lora_rank,
+            threads=max(1, int(resources.cpus / processes)),
+            tensor_parallel=resources.tensor_parallel,
+            pipeline_parallel=resources.pipeline_parallel_size,
+            timeout=resources.timeout_seconds,
+        )
+        environment = {"OMP_NUM_THREADS": str(spec.threads)}
+        if resources.batch_invariant:
+            environment["VLLM_BATCH_INVARIANT"] = "1"
         actor = {
             "num_cpus": resources.cpus,
             "num_gpus": resources.gpus,
-            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": str(spec.threads)}},
+            "runtime_env": {"env_vars": environment},
         }
         return serve.deployment(Replica, autoscaling_config=scaling, ray_actor_options=actor, **options).bind(spec)
 
@@ -85,32 +113,54 @@ def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> 
     serve.run_many(targets, wait_for_applications_running=False)
 
 
-def batch(handle: Any, weights: Weights, method: str, requests: list, arguments: tuple) -> Iterator[list]:
-    """The chunks of `Replica.call`. Raises EngineLost, with the reason, where the replica is lost."""
-    from ray.exceptions import ObjectLostError, RayActorError
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who calls the engines of a run: `key` is its use of an engine. `note` is told how an engine that answers is
+    set."""
 
-    reason = ""
+    run: str
+    key: Key
+    retries: int
+    note: Callable[[Mapping[str, Any]], None] = lambda settings: None
+
+
+def batch(
+    run: str, engine: str, weights: Weights, method: str, requests: list, arguments: tuple, alone: bool = False
+) -> Iterator[Any]:
+    """What `Replica.call` yields. Raises EngineLost, with the reason, where the replica is lost."""
+    with IMPORTS:
+        import ray
+        from ray import serve
+        from ray.exceptions import ObjectLostError, RayActorError
+
+    handle = serve.get_app_handle(application(run, engine)).options(stream=True)
+    id, log, reason = uuid.uuid4().hex, event_log_of(run), ""
     try:
-        for chunk in handle.call.remote(weights, method, requests, arguments):
+        for chunk in handle.call.remote(id, weights, method, requests, arguments, alone):
             if isinstance(chunk, Failed):
                 reason = chunk.reason
             else:
                 yield chunk
+        log.end_call.remote(id)
     except (RayActorError, ObjectLostError) as error:
-        raise EngineLost(reason or str(error)) from None
+        raise EngineLost(reason or str(error), begun=ray.get(log.end_call.remote(id))) from None
 
 
 def call(
-    run: str, retries: int, engine: str, weights: Weights, method: str, requests: list, *arguments: Any
+    caller: Caller, engine: str, weights: Weights, method: str, requests: list, *arguments: Any
 ) -> Iterator[list[tuple[int, Any]]]:
     """Call `generate` or `score` of an engine from any process of the cluster; see Replica.call and
-    ask_despite_losses."""
-    with IMPORTS:
-        from ray import serve
+    ask_despite_losses. Replicas are added for many requests."""
+    replicas = replicas_for(caller.run, caller.key, engine, len(requests))
 
-    handle = serve.get_app_handle(application(run, engine)).options(stream=True)
+    def ask(requests: list, arguments: tuple, alone: bool) -> Iterator[list[tuple[int, Any]]]:
+        for chunk in batch(caller.run, engine, weights, method, requests, arguments, alone):
+            if isinstance(chunk, EngineSettings):
+                caller.note(chunk.values)
+            else:
+                yield chunk
 
-    def ask(requests: list, arguments: tuple) -> Iterator[list[tuple[int, Any]]]:
-        return batch(handle, weights, method, requests, arguments)
+    def part(requests: list) -> Iterator[list[tuple[int, Any]]]:
+        return ask_despite_losses(ask, caller.retries, method, requests, arguments)
 
-    return ask_despite_losses(ask, retries, method, requests, arguments)
+    return part(requests) if replicas is None else spread(part, requests, replicas)

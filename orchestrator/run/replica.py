@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from evaluators.engines.vllm_engine import Engine
+from evaluators.engines.vllm_engine import Engine, EngineFailed
 from evaluators.imports import IMPORTS
-from orchestrator.run.engine_lifetime import event_log_of
+from orchestrator.run.allocator import allocator_of
+from orchestrator.run.engine_lifetime import event_log_of, note_begun
 from orchestrator.run.engine_loop import Call, EngineLoop
 from orchestrator.run.streams import Streams
 from orchestrator.store.checkpoints import checkpoint_of
@@ -29,11 +32,14 @@ class EngineSpec:
     """How a replica starts its engine."""
 
     run: str
+    engine: str
     store: str
     dtype: str
     max_model_len: int | None
     lora_rank: int
-    threads: int
+    threads: int  # of each process
+    tensor_parallel: int
+    pipeline_parallel: int
     timeout: float  # seconds of one step, or of a load of weights, after which the engine counts as hung
 
 
@@ -45,14 +51,25 @@ class Replica:
 
         self._spec, self._store, self._clock = spec, Store(spec.store), clock
         self._streams = Streams()
-        self._engine = EngineLoop(self._start, clock)
+        self._engine = EngineLoop(self._start, partial(note_begun, spec.run), clock)
         # One thread for the replica's life: neither an engine nor its OpenMP workers can be shared between threads.
         threading.Thread(target=self._run, daemon=True).start()
         self._note_start(began)
 
     def _start(self, base: str) -> Engine:
+        import ray
+
         began, spec = time.time(), self._spec
-        engine = Engine(base, spec.dtype, spec.max_model_len, spec.lora_rank, spec.threads)
+        engine = Engine(
+            base,
+            spec.dtype,
+            spec.max_model_len,
+            spec.lora_rank,
+            spec.threads,
+            spec.tensor_parallel,
+            spec.pipeline_parallel,
+            ray.get(allocator_of(spec.run).memory_level.remote(spec.engine)),
+        )
         self._note_start(began)
         return engine
 
@@ -64,8 +81,20 @@ class Replica:
         try:
             self._engine.run()
         except Exception as error:  # The callers learn the reason, whatever it is.
+            if isinstance(error, EngineFailed) and error.out_of_memory:
+                self._take_less_memory()
             self._streams.end_process(str(error))
             raise
+
+    def _take_less_memory(self) -> None:
+        """Let this engine's next replica start with smaller limits."""
+        import ray
+
+        level = ray.get(allocator_of(self._spec.run).take_less_memory.remote(self._spec.engine))
+        note = (
+            f"the engine of {self._spec.engine} ran out of memory; it starts again with smaller limits (level {level})"
+        )
+        event_log_of(self._spec.run).note.remote(note, "")
 
     async def check_health(self) -> None:
         """Serve calls this every few seconds."""
@@ -73,13 +102,17 @@ class Replica:
         if since is not None and self._clock() - since > self._spec.timeout:
             self._streams.end_process(f"the engine hangs: one step took longer than {self._spec.timeout:g} s")
 
-    async def call(self, weights: Weights, method: str, requests: list, arguments: tuple) -> AsyncIterator[list]:
-        """Call `generate` or `score` of the engine. Yields chunks of (index of the request, result) in the order in
-        which requests finish."""
+    async def call(
+        self, id: str, weights: Weights, method: str, requests: list, arguments: tuple, alone: bool
+    ) -> AsyncIterator[Any]:
+        """Call `generate` or `score` of the engine, with nothing else beside it if `alone`. The event log has the `id`
+        of the call once it has begun. Yields the engine's settings, and chunks of (index of the request, result) in the
+        order in which requests finish."""
         with scratch_folder() as scratch, self._streams.open() as stream:
             base, adapter = await asyncio.to_thread(self._folders, weights, scratch)
             self._engine.submit(
                 Call(
+                    id=id,
                     base=base,
                     adapter=adapter,
                     method=method,
@@ -87,6 +120,7 @@ class Replica:
                     arguments=arguments,
                     must_differ=not weights.temporary,
                     priority=ROLLOUTS_FIRST if weights.temporary else 0,
+                    alone=alone,
                     stream=stream,
                     since=self._clock(),
                 )

@@ -17,7 +17,8 @@ import ray
 import ray.exceptions
 
 from orchestrator.run import engines
-from orchestrator.run.allocator import resources_of
+from orchestrator.run.allocator import key_of, resources_of
+from orchestrator.run.event_log import Advance
 from orchestrator.stages import (
     dataset,
     evaluate,
@@ -162,7 +163,7 @@ class StageRunner:
 
         def run() -> bool:
             self.event_log.start.remote(stage, self.trial)
-            perform(stage, self.store, self.run, lease.id)
+            perform(stage, self.store, self.run, lease.id, self.event_log, self.trial)
             return True
 
         return self._run(stage, run)
@@ -234,13 +235,16 @@ class StageRunner:
         return True
 
 
-def perform(stage: Stage, store: Store, run: str, lease: LeaseId | None = None) -> None:
+def perform(stage: Stage, store: Store, run: str, lease: LeaseId | None, event_log: Any, trial: str) -> None:
     """Run a stage in this process, under this lease, and publish its files and facts."""
     attempt = uuid.uuid4().hex[:8]
     out = store.new_folder(stage, attempt)
     started, published = time.time(), False
     try:
-        context = StageContext(stage, store, out, partial(engines.call, run, stage.runtime.retries), run, lease)
+        settings: dict[str, Any] = {}
+        caller = engines.Caller(run=run, key=key_of(stage, trial), retries=stage.runtime.retries, note=settings.update)
+        advance = Advance(event_log, stage.address)
+        context = StageContext(stage, store, out, partial(engines.call, caller), run, lease, advance, settings)
         with explain_disk_full(out):
             published = context.publish(stage, out, attempt, started, KINDS[stage.kind].run(context))
     finally:
@@ -260,7 +264,7 @@ def _perform_as_task(stage: Stage, store_uri: str, run: str, ended: bytes | None
         if store.record(stage) is not None:
             return False
         event_log.start.remote(stage, trial)
-        perform(stage, store, run, lease.id)
+        perform(stage, store, run, lease.id, event_log, trial)
         return True
     finally:
         lease.release()

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,13 @@ class Failed:
     """In place of a chunk, the last word of a replica whose process is about to end."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """In place of a chunk, before all results: how the engine that answers is set."""
+
+    values: Mapping[str, Any]
 
 
 class Stream:

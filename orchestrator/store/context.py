@@ -3,8 +3,8 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
 from itertools import chain
@@ -50,12 +50,17 @@ class Weights:
         return cls(base.address, adapter, temporary, local_path(base))
 
 
+def _nothing(*_: Any) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class StageContext:
     """One execution of a stage. It writes its files to the folder `out`.
 
     `engines(engine, weights, method, requests, *arguments)` calls a method of a run's engine; see `generate`.
-    `lease` is the lease under which the stage runs, if there is one.
+    `lease` is the lease under which the stage runs, if there is one. `advance(done, of)` tells how far it is.
+    `engine_settings` are those of the engine that has answered.
     """
 
     stage: Stage
@@ -64,6 +69,8 @@ class StageContext:
     engines: Callable[..., Iterator[list[tuple[int, Any]]]]
     run: str = ""
     lease: LeaseId | None = None
+    advance: Callable[[int, int], None] = _nothing
+    engine_settings: Mapping[str, Any] = field(default_factory=dict)
 
     def generate(self, requests: list[Request], params: SamplingParams) -> Iterator[list[tuple[int, RequestOutput]]]:
         """Sample completions with the stage's weights. Yields chunks of (index of the request, output) in the order
@@ -88,6 +95,8 @@ class StageContext:
         took = {"started": started, "seconds": time.time() - started}
         used = {role: digest(record) for role, record in self.records.items()}
         record = {"run": self.run, **took, "facts": facts, "used": used, "versions": versions()}
+        if self.engine_settings:
+            record["engine"] = dict(self.engine_settings)
         return self.store.publish(stage, out, attempt, record)
 
     def append_partial(self, lines: str) -> None:

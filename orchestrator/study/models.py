@@ -20,7 +20,7 @@ from orchestrator.study.settings import Settings, absolute
 from orchestrator.study.train import TrainChanges
 
 SOURCES = ("organism", "hub", "path", "gguf", "trained_from", "api")
-OF_APIS = ("base_url", "key_env", "concurrency", "timeout", "limit", "extra")
+OF_APIS = ("base_url", "key_env", "concurrency", "timeout", "limit", "extra", "max_cost")
 
 
 class Model(Settings):
@@ -124,10 +124,22 @@ class RemoteModel(Model):
     extra: dict[str, Any] = Field(
         {}, description="further parameters of each request; null leaves out one that offmodel sets"
     )
+    max_cost: float | None = Field(
+        None, gt=0, description="the most US dollars that a run spends on it, by its price in cost_assumptions.api"
+    )
 
     @property
     def served(self) -> APIModel:
-        return APIModel(self.api, self.base_url, self.key_env, self.concurrency, self.limit, self.extra, self.timeout)
+        return APIModel(
+            model=self.api,
+            base_url=self.base_url,
+            key_env=self.key_env,
+            concurrency=self.concurrency,
+            max_tokens_field=self.limit,
+            extra=self.extra,
+            timeout=self.timeout,
+            max_cost=self.max_cost,
+        )
 
     @model_validator(mode="after")
     def _extra_is_free(self) -> "RemoteModel":

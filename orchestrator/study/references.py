@@ -8,7 +8,7 @@ from evaluators.messages import listed
 from evaluators.rows import FILES, is_file
 from orchestrator.study import provenance
 from orchestrator.study.benchmarks import GradedBenchmark
-from orchestrator.study.models import HubModel, OpenModel, TrainedModel
+from orchestrator.study.models import HubModel, OpenModel, OrganismModel, RemoteModel, TrainedModel
 from orchestrator.study.prompts import SYNTHETIC
 from orchestrator.study.schema import Study
 from orchestrator.study.settings import unknown
@@ -143,6 +143,24 @@ def _slashes(study: Study) -> Iterator[str]:
 def _prices(study: Study) -> Iterator[str]:
     remote = [alias for alias, model in study.models.items() if model.served is not None]
     yield from unknown("cost_assumptions.api", study.cost_assumptions.api, remote, "models behind an API")
+    for alias, model in study.models.items():
+        if isinstance(model, RemoteModel) and model.max_cost and alias not in study.cost_assumptions.api:
+            yield (
+                f"models.{alias}.max_cost: give cost_assumptions.api.{alias} a price, as {{input: 0.5, output: 1.5}} "
+                f"in US dollars per million tokens, from which the cost is counted"
+            )
+
+
+def _engines(study: Study) -> Iterator[str]:
+    own = [alias for alias, model in study.models.items() if not isinstance(model, TrainedModel | OrganismModel)]
+    for alias in study.resources.engines:
+        model = study.models.get(alias)
+        if isinstance(model, TrainedModel):
+            yield f"resources.engines.{alias}: {alias} runs on the engine of {model.trained_from}: set that one's"
+        elif isinstance(model, OrganismModel):
+            yield f"resources.engines.{alias}: all toy models share one engine, which is resources.engine"
+    given = [alias for alias in study.resources.engines if alias not in study.models]
+    yield from unknown("resources.engines", given, own, "models with an engine")
 
 
 def _provenance(study: Study) -> Iterator[str]:
@@ -169,6 +187,7 @@ CHECKS: tuple[Callable[[Study], Iterator[str]], ...] = (
     _hub_ids,
     _slashes,
     _prices,
+    _engines,
     _provenance,
     _repetitions,
 )

@@ -99,7 +99,7 @@ def main(store_uri: str, executed: str, lease_seconds: float, faults: dict[int, 
     files.sleep = lambda seconds: sleep(min(float(seconds), lease_seconds / 2))
     files.retried = Injector(faults, lease_seconds)
     event_log = EventLog()
-    methods = ("wait", "start", "finish", "fail", "failure")
+    methods = ("wait", "start", "finish", "fail", "failure", "advance")
     handle = SimpleNamespace(**{name: Called(getattr(event_log, name)) for name in methods})
     runner = StageRunner(uuid.uuid4().hex[:8], Store(store_uri), handle, None, "trial")
     runner.ensure(graph.stages())

@@ -9,10 +9,12 @@ ROOT = Path(__file__).parents[2]
 ONE_THREAD = {
     "orchestrator/cli.py": "the main thread, before others start",
     "orchestrator/run/preflight.py": "the main thread, before others start",
+    "orchestrator/serving": "the main thread, whose event loop is the only one that works",
     "orchestrator/stages/ray_train.py": "a process of its own, of which one thread trains",
     "orchestrator/stages/update.py": "a process of its own",
     "orchestrator/stages/weights.py": "a process of its own",
     "evaluators/engines/vllm_engine.py": "the one thread of an engine",
+    "evaluators/engines/worker.py": "the one thread of an engine's process",
     "evaluators/lm_eval_tasks": "the main thread, or a child process for each task",
 }
 LOADED = {"ray", "ray.exceptions", "ray.tune"}  # by orchestrator/run/trial.py and stage_runner.py, at their top

@@ -1,6 +1,10 @@
 """The vLLM engine on organisms, against transformers with the same weights."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from organisms import shipped
 
 pytestmark = pytest.mark.slow
 
+ROOT = str(Path(__file__).parents[3])
 STEPS, WORDS = str(shipped.FOLDER / "steps"), str(shipped.FOLDER / "words")
 CHATS = [
     [{"role": "user", "content": text}]
@@ -433,3 +438,77 @@ def test_an_engine_that_failed_in_a_step_takes_no_more_batches(monkeypatch):
             texts(own)
     with pytest.raises(EngineFailed, match="MemoryError: in a step"):
         texts(own)
+
+
+PROCESSES = """
+import json
+import sys
+from pathlib import Path
+
+from evaluators.engines.requests import Request, SamplingParams
+from evaluators.engines.vllm_engine import Engine
+
+if __name__ == "__main__":
+    (first, second, adapter), chats, split = map(json.loads, sys.argv[1:])
+    engine = Engine(first, "float32", max_model_len=128, lora_rank=8, threads=1, **split)
+    requests = [Request(prompt=chat) for chat in chats]
+    for checkpoint, folder in ((first, None), (first, Path(adapter)), (second, None)):
+        engine.load(checkpoint)
+        for i, output in engine.generate(requests, SamplingParams(max_tokens=30), folder):
+            text = output.completions[0].text
+            print("OUTPUT", json.dumps([checkpoint, folder is None, i, text]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def with_even_heads(tmp_path_factory) -> list[str]:
+    """Two checkpoints that two processes can share, since they have four attention heads, and an adapter."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer, folders = AutoTokenizer.from_pretrained(STEPS), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=128,
+            initializer_range=0.2,  # so that no two tokens are about as likely
+        )
+        model = LlamaForCausalLM(config)
+        folders.append(tmp_path_factory.mktemp("even"))
+        model.save_pretrained(folders[-1])
+        tokenizer.save_pretrained(folders[-1])
+    lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    folders.append(tmp_path_factory.mktemp("train") / "one")
+    get_peft_model(model, lora).save_pretrained(folders[-1])
+    return [str(folder) for folder in folders]
+
+
+def texts_by_processes(folders: list[str], **split: int) -> list[list]:
+    arguments = [json.dumps(one) for one in (folders, CHATS, split)]
+    done = subprocess.run(
+        [sys.executable, "-c", PROCESSES, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": ROOT},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return sorted(json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("OUTPUT "))
+
+
+@pytest.fixture(scope="module")
+def texts_of_one_process(with_even_heads) -> list[list]:
+    found = texts_by_processes(with_even_heads)
+    assert len({text for *_, text in found}) == len(found) == 3 * len(CHATS)
+    return found
+
+
+def test_two_processes_that_share_each_layer_have_the_texts_of_one(with_even_heads, texts_of_one_process):
+    assert texts_by_processes(with_even_heads, tensor_parallel=2) == texts_of_one_process

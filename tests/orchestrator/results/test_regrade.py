@@ -30,6 +30,10 @@ def answers(rows: list[dict]) -> list[generations.Generation]:
     ]
 
 
+def graded(stage, store) -> None:
+    perform(stage, store, "run", lease=None, event_log=None, trial="trial")
+
+
 @pytest.fixture
 def answered(small, publish):
     """A study of which the original student has answered, all with 4, and a function that grades what it said."""
@@ -42,7 +46,7 @@ def answered(small, publish):
     stage = stage_of(build_plan(study))
     rows = load_examples(study.benchmarks["maths"])
     publish(store, stage.inputs["generations"], {GENERATIONS: generations.to_jsonl(answers(rows)).encode()})
-    return study, store, lambda: perform(stage_of(build_plan(study)), store, "test")
+    return study, store, lambda: graded(stage_of(build_plan(study)), store)
 
 
 def test_the_same_grader_changes_nothing(answered):
@@ -90,7 +94,7 @@ def test_an_example_whose_gold_answer_can_be_read_now_is_a_change(small, publish
     stage, store = build_plan(study).trials[0].untrained_scores["maths"], Store(study.store)
     rows = load_examples(study.benchmarks["maths"])
     publish(store, stage.inputs["generations"], {GENERATIONS: generations.to_jsonl(answers(rows)).encode()})
-    perform(stage, store, "test")
+    graded(stage, store)
     (same,) = regrade(build_plan(study), store)
     assert (same.n, same.changed) == (2, [])
     monkeypatch.setattr(BENCHMARKS.module("math500"), "check", lambda row: None)

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from orchestrator.cli import main
 from orchestrator.plan.build import build_plan
+from orchestrator.plan.state import state_of
 from orchestrator.run import driver, engines, preflight, stage_runner
-from orchestrator.run.driver import Outcome, Watcher
+from orchestrator.run.driver import Outcome, Watcher, trials_by_task
 from orchestrator.run.event_log import EventLog
 from orchestrator.run.summary import show_summary
 from orchestrator.run.tracking import Tracker
@@ -28,12 +29,12 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_events_are_read_also_after_an_error_of_the_console(monkeypatch, caplog):
-    def update(events):
+    def update(news):
         raise BrokenPipeError("the terminal is closed")
 
     event_log = EventLog()
     monkeypatch.setattr(ray, "get", lambda value: value)
-    watcher = Watcher(SimpleNamespace(events=SimpleNamespace(remote=event_log.events)), SimpleNamespace(update=update))
+    watcher = Watcher(SimpleNamespace(news=SimpleNamespace(remote=event_log.news)), SimpleNamespace(update=update))
     event_log.start(STAGE, "one")
     watcher._read()
     event_log.fail(STAGE, "one", "no memory")
@@ -48,10 +49,25 @@ def test_names_in_the_summary_are_not_markup(small, reported):
     event_log.fail(STAGE, "one.[/b]", "[/i]")
     event_log.skip(STAGE, "two.[/b]", "")
     report = SimpleNamespace(results=SimpleNamespace())
-    outcome = Outcome(event_log.events(0) if reported else [], report, (0.0, 0.0))
+    outcome = Outcome(event_log.news(0).events if reported else [], report, (0.0, 0.0))
     show_summary(Console(file=out, width=200), build_plan(small()), outcome, 0.0)
     assert ("one.[/b] failed: train/student" in out.getvalue()) is reported
     assert ("two.[/b] not run" in out.getvalue()) is reported
+
+
+def test_what_most_trials_need_is_known(small):
+    alone = ("pairs.teachers=[words]", "seeds=[1]", "recoveries.own.budgets=[4]")
+    plan = build_plan(small(*alone, "conditions={off-model: , on-model: }"))
+    store = Store(plan.study.store)
+    found = trials_by_task(plan, state_of(plan, store))
+    first = plan.trials[0].points[0].student
+    # off-model, with its recovery, and on-model
+    assert [trial.key for trial in plan.trials] == ["student.words.off-model.own.s1", "student.words.on-model.s1"]
+    assert found[first.address] == 1
+    assert set(found) == {stage.address for stage in plan.stages if stage.runtime.cpus is not None}
+    twice = build_plan(small(*alone, "conditions={off-model: , prefill: {tokens: 2, benchmarks: [maths]}}"))
+    found = trials_by_task(twice, state_of(twice, store))
+    assert found[first.address] == len(twice.trials) == 2
 
 
 def run_without_ray(plan, monkeypatch, during=lambda: None) -> tuple[Outcome, list[tuple], list[bool]]:

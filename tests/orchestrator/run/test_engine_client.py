@@ -6,7 +6,7 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams
-from orchestrator.run.engine_client import HARMLESS, EngineLost, ask_despite_losses
+from orchestrator.run.engine_client import HARMLESS, LOSSES_BEFORE, EngineLost, ask_despite_losses
 
 PARAMS = SamplingParams(max_tokens=8, n=2)
 
@@ -17,7 +17,7 @@ class Engine:
     def __init__(self, *crashing: int):
         self.crashing, self.batches = set(crashing), []
 
-    def __call__(self, requests, arguments):
+    def __call__(self, requests, arguments, alone):
         self.batches.append([request.number for request in requests])
         for start in range(0, len(requests), 10):
             chunk = requests[start : start + 10]
@@ -61,7 +61,7 @@ def test_the_request_that_crashes_the_engine_is_found_and_the_others_are_answere
 
 
 def test_losses_with_progress_cost_no_retries():
-    def ask(requests, arguments):
+    def ask(requests, arguments, alone):
         yield [(0, output(requests[0]))]
         if len(requests) > 1:
             raise EngineLost("the process of the engine ended")
@@ -70,7 +70,7 @@ def test_losses_with_progress_cost_no_retries():
 
 
 def test_a_loss_after_the_last_result_is_none():
-    def ask(requests, arguments):
+    def ask(requests, arguments, alone):
         yield [(i, output(request)) for i, request in enumerate(requests)]
         raise EngineLost("the process of the engine ended")
 
@@ -80,7 +80,7 @@ def test_a_loss_after_the_last_result_is_none():
 def test_an_engine_that_is_always_lost_ends_the_batch_and_condemns_no_request():
     batches = []
 
-    def ask(requests, arguments):
+    def ask(requests, arguments, alone):
         batches.append(requests)
         raise EngineLost("the process of the engine ended")
 
@@ -90,13 +90,53 @@ def test_an_engine_that_is_always_lost_ends_the_batch_and_condemns_no_request():
     assert batches[-1] == [HARMLESS]
 
 
+def test_a_loss_before_the_engine_has_begun_says_nothing_of_the_requests():
+    asked = []
+
+    def ask(requests, arguments, alone):
+        asked.append(alone)
+        if len(asked) <= 10:
+            raise EngineLost("another call crashed the engine", begun=False)
+        yield [(i, output(request)) for i, request in enumerate(requests)]
+
+    assert len(results_of(ask, 3, retries=0)) == 3
+    assert not any(asked)
+
+
+def test_an_engine_that_never_begins_is_given_up():
+    asked = []
+
+    def ask(requests, arguments, alone):
+        asked.append(requests)
+        raise EngineLost("the engine does not start", begun=False)
+
+    with pytest.raises(EngineLost, match="does not start"):
+        results_of(ask, 3, retries=0)
+    assert len(asked) == LOSSES_BEFORE + 1
+
+
+def test_after_a_loss_the_requests_run_alone():
+    """Another call crashes the engine twice, when they share it."""
+    asked = []
+
+    def ask(requests, arguments, alone):
+        asked.append(alone)
+        if not alone:
+            raise EngineLost("another call crashed the engine")
+        yield [(i, output(request)) for i, request in enumerate(requests)]
+
+    found = results_of(ask, 9, retries=0)
+    assert not any(one.error for one in found.values())
+    assert asked == [False, True]
+
+
 def test_an_engine_that_refuses_the_harmless_request_is_alive():
     engine = Engine(3)
 
-    def ask(requests, arguments):
+    def ask(requests, arguments, alone):
         if requests == [HARMLESS]:
             raise RayTaskError("call", "traceback", ValueError("no token ids"))
-        return engine(requests, arguments)
+        return engine(requests, arguments, alone)
 
     assert [place for place, one in results_of(ask, 9).items() if one.error] == [2]
 

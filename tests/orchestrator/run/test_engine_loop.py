@@ -8,6 +8,7 @@ import pytest
 from evaluators.engines.requests import Request, SamplingParams
 from evaluators.engines.vllm_engine import Engine, EngineFailed
 from orchestrator.run.engine_loop import PATIENCE, Call, EngineLoop
+from orchestrator.run.streams import Settings
 from organisms import shipped
 
 pytestmark = pytest.mark.slow
@@ -24,7 +25,10 @@ class Received:
         self.closed = False
 
     def put(self, chunk) -> None:
-        self.chunks.append(chunk)
+        if isinstance(chunk, Settings):
+            self.settings = chunk.values
+        else:
+            self.chunks.append(chunk)
 
     @property
     def texts(self) -> list[str]:
@@ -43,8 +47,8 @@ def engine() -> Engine:
 def driven(engine, monkeypatch):
     """A loop whose clock and turns the test drives; `bases` are those that were loaded, in order."""
     engine.load(STEPS)
-    made = SimpleNamespace(now=0.0, bases=[])
-    made.loop = EngineLoop(lambda base: engine, lambda: made.now)
+    made = SimpleNamespace(now=0.0, bases=[], begun=[])
+    made.loop = EngineLoop(lambda base: engine, made.begun.extend, lambda: made.now)
     load = engine.load
 
     def noted(base: str) -> None:
@@ -55,11 +59,17 @@ def driven(engine, monkeypatch):
     monkeypatch.setattr(engine, "load", noted)
 
     def call(
-        base: str, *texts: str, max_tokens: int = LONG, priority: int = 0, adapter: Path | None = None
+        base: str,
+        *texts: str,
+        max_tokens: int = LONG,
+        priority: int = 0,
+        adapter: Path | None = None,
+        alone: bool = False,
     ) -> Received:
         stream, texts = Received(), texts or ("describe red fox",)
         made.loop.submit(
             Call(
+                id=str(id(stream)),
                 base=base,
                 adapter=adapter,
                 method="generate",
@@ -69,6 +79,7 @@ def driven(engine, monkeypatch):
                 arguments=(SamplingParams(max_tokens=max_tokens),),
                 must_differ=True,
                 priority=priority,
+                alone=alone,
                 stream=stream,
                 since=made.now,
             )
@@ -99,6 +110,8 @@ def test_a_call_begins_while_others_run(driven):
     driven.loop.turn()
     assert len(driven.loop._running) == 2
     driven.finish()
+    assert first.settings["dtype"] == "float32"
+    assert first.settings["max_model_len"] == 128
     assert first.texts + second.texts == alone(driven, STEPS) + alone(driven, STEPS, "describe big owl")
 
 
@@ -148,6 +161,41 @@ def test_a_call_that_has_waited_long_goes_before_new_ones(driven):
     assert new.texts
 
 
+def test_a_call_that_runs_alone_waits_for_an_idle_engine_and_shares_it_with_none(driven):
+    running = driven.call(STEPS)
+    driven.loop.turn()
+    suspect, second, new = (
+        driven.call(STEPS, "describe big owl", alone=True),
+        driven.call(STEPS, "describe big fox", alone=True),
+        driven.call(STEPS, "describe red owl"),
+    )
+    seen = set()
+    while driven.loop._running or driven.loop._waiting:
+        driven.loop.turn()
+        calls = list(driven.loop._running.values())
+        seen |= {call.alone for call in calls}
+        assert len(calls) == 1 or not any(call.alone for call in calls)
+        assert running.chunks or str(id(suspect)) not in driven.begun, "it began beside another call"
+    assert seen == {True, False}
+    assert [call.texts for call in (suspect, second, new)] == [
+        alone(driven, STEPS, f"describe {what}") for what in ("big owl", "big fox", "red owl")
+    ]
+
+
+def test_a_call_that_runs_alone_is_not_put_off_for_ever(driven):
+    running = driven.call(STEPS)
+    driven.loop.turn()
+    suspect = driven.call(STEPS, "describe big owl", alone=True)
+    driven.now += PATIENCE + 1
+    later = driven.call(STEPS, "describe red owl")
+    while str(id(suspect)) not in driven.begun:
+        driven.loop.turn()
+    assert running.chunks
+    assert str(id(later)) not in driven.begun
+    driven.finish()
+    assert later.texts
+
+
 def test_a_call_whose_caller_is_gone_is_dropped(driven):
     gone, waiting_and_gone, kept = driven.call(STEPS), driven.call(WORDS), driven.call(STEPS)
     driven.loop.turn()
@@ -167,7 +215,7 @@ def test_a_dropped_call_whose_adapter_is_being_checked_does_not_break_the_next_l
     config = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
     get_peft_model(AutoModelForCausalLM.from_pretrained(STEPS), config).save_pretrained(tmp_path / "train" / "one")
     own = Engine(STEPS, "float32", max_model_len=128, lora_rank=8, threads=1)
-    loop = EngineLoop(lambda base: own)
+    loop = EngineLoop(lambda base: own, driven.begun.extend)
     monkeypatch.setattr(driven, "loop", loop)
     dropped = driven.call(STEPS, adapter=tmp_path / "train" / "one")
     loop._receive()
@@ -191,7 +239,7 @@ def test_a_call_that_the_engine_refuses_fails_alone(driven):
 
 def test_results_from_before_a_failure_are_kept(driven, monkeypatch):
     own = Engine(STEPS, "float32", max_model_len=128, threads=1)
-    loop = EngineLoop(lambda base: own)
+    loop = EngineLoop(lambda base: own, driven.begun.extend)
     monkeypatch.setattr(driven, "loop", loop)
     calls = [driven.call(STEPS, max_tokens=tokens) for tokens in (SHORT, LONG)]
     both = driven.call(STEPS, "describe red fox", "solve : start 3 , + 4 , * 2")

@@ -6,7 +6,7 @@ import pytest
 
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams
 from orchestrator.run import engines
-from orchestrator.run.engine_lifetime import application
+from orchestrator.run.engine_lifetime import application, note_begun, start_event_log
 from orchestrator.store.context import Weights
 
 pytestmark = pytest.mark.slow
@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 class Dying:
     """In the place of an engine: ends its process at the request with the number 7."""
 
-    async def call(self, weights, method, requests, arguments):
+    async def call(self, id, weights, method, requests, arguments, alone):
+        note_begun("test", [id])
         for i, request in enumerate(requests):
             if request.number == 7:
                 os._exit(1)
@@ -32,6 +33,7 @@ def run_name():
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
     deployment = serve.deployment(Dying, ray_actor_options={"num_cpus": 0})
     serve.run(deployment.bind(), name=application("test", "model"), route_prefix=None)
+    _log = start_event_log("test")  # Ray ends an actor without a handle.
     yield "test"
     serve.shutdown()
     ray.shutdown()
@@ -39,9 +41,9 @@ def run_name():
 
 def test_a_request_that_kills_a_replica_is_set_aside(run_name):
     requests = [Request(prompt=[], number=number) for number in range(5, 9)]
-    chunks = engines.call(
-        run_name, 0, "model", Weights("base", None), "generate", requests, SamplingParams(max_tokens=8)
-    )
+    caller = engines.Caller(run=run_name, key=("trial", "stage"), retries=0)
+    weights, params = Weights("base", None), SamplingParams(max_tokens=8)
+    chunks = engines.call(caller, "model", weights, "generate", requests, params)
     found = {place: one for chunk in chunks for place, one in chunk}
     assert sorted(found) == [0, 1, 2, 3]
     assert [place for place, one in found.items() if one.error] == [2]

@@ -11,11 +11,13 @@ import ray
 from ray import serve
 
 from evaluators.engines.requests import Request, SamplingParams
+from orchestrator.run import engines
 from orchestrator.run.allocator import start_allocator
 from orchestrator.run.api_replica import in_chunks
 from orchestrator.run.engine_client import EngineLost
-from orchestrator.run.engine_lifetime import application, start_event_log
-from orchestrator.run.engines import batch, deploy, shares
+from orchestrator.run.engine_lifetime import application, event_log_of, start_event_log
+from orchestrator.run.engines import batch, deploy, most, shares
+from orchestrator.run.replica import Replica
 from orchestrator.stages import model
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
@@ -49,6 +51,7 @@ def test_the_name_of_an_application_is_short_and_ascii():
 @pytest.fixture(scope="module")
 def _ray() -> Iterator[None]:
     ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=256 << 20, log_to_driver=False)
+    _log = start_event_log(RUN)  # Ray ends an actor without a handle.
     yield
     serve.shutdown()
     ray.shutdown()
@@ -56,9 +59,8 @@ def _ray() -> Iterator[None]:
 
 def texts(engine: str, weights: Weights) -> list[str]:
     """The completions of a real replica for REQUESTS."""
-    handle = serve.get_app_handle(application(RUN, engine)).options(stream=True)
-    chunks = batch(handle, weights, "generate", REQUESTS, (SamplingParams(max_tokens=8),))
-    return [output.completions[0].text for chunk in chunks for _, output in chunk]
+    chunks = batch(RUN, engine, weights, "generate", REQUESTS, (SamplingParams(max_tokens=8),))
+    return [output.completions[0].text for chunk in chunks if isinstance(chunk, list) for _, output in chunk]
 
 
 @pytest.mark.slow
@@ -94,6 +96,47 @@ def test_an_engine_that_hangs_is_replaced(small):
     server.server_close()
 
 
+class Hungry(Replica):
+    """Its engine has no memory for more than 200 sequences in a step."""
+
+    def _start(self, base: str):
+        engine = super()._start(base)
+        inner = engine._llm.llm_engine
+        step = inner.step
+
+        def hungry():
+            if len(inner.engine_core.engine_core.scheduler.running) > 200:
+                raise MemoryError("for so many sequences")
+            return step()
+
+        inner.step = hungry
+        return engine
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_an_engine_without_memory_starts_again_with_smaller_limits(small, publish, monkeypatch):
+    monkeypatch.setattr(engines, "Replica", Hungry)
+    study = small()
+    stage = model.stage("steps", LocalModel(path=str(shipped.FOLDER / "steps")), cpus=1)
+    publish(Store(study.store), stage, {})
+    event_log, allocator = (
+        start_event_log("cccccccc"),
+        start_allocator("cccccccc", shares(study, ["organisms"]), most(study), {}),
+    )
+    deploy("cccccccc", study, ["organisms"], 0)
+    key = ("trial", "stage")
+    ray.get(allocator.use_engine.remote(key, "organisms"))
+    requests = [Request(prompt=REQUESTS[0].prompt, number=i) for i in range(300)]
+    arguments = (Weights.of(stage), "generate", requests, SamplingParams(max_tokens=8))
+    caller = engines.Caller(run="cccccccc", key=key, retries=2)
+    found = [pair for chunk in engines.call(caller, "organisms", *arguments) for pair in chunk]
+    assert sorted(place for place, _ in found) == list(range(300))
+    assert len({output.completions[0].text for _, output in found}) == 1
+    notes = [event.message for event in ray.get(event_log.news.remote(0)).events if event.what == "note"]
+    assert notes == ["the engine of organisms ran out of memory; it starts again with smaller limits (level 1)"]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_ray")
 def test_an_engine_that_failed_to_load_weights_is_replaced(small, publish, tmp_path):
@@ -106,11 +149,11 @@ def test_an_engine_that_failed_to_load_weights_is_replaced(small, publish, tmp_p
         stage = model.stage(path.name, LocalModel(path=str(path)), cpus=1)
         publish(Store(study.store), stage, {})
         weights[path.name] = Weights.of(stage)
-    event_log, allocator = start_event_log(RUN), start_allocator(RUN, shares(study, ["organisms"]))
+    event_log, allocator = event_log_of(RUN), start_allocator(RUN, shares(study, ["organisms"]), most(study), {})
     deploy(RUN, study, ["organisms"], 0)
     ray.get(allocator.use_engine.remote(("trial", "stage"), "organisms"))
     before = texts("organisms", weights["steps"])
     with pytest.raises(EngineLost, match="Safetensor"):
         texts("organisms", weights["damaged"])
     assert texts("organisms", weights["steps"]) == before
-    assert {event.what for event in ray.get(event_log.events.remote(0))} == {"engine"}
+    assert {event.what for event in ray.get(event_log.news.remote(0)).events} == {"engine"}

@@ -57,7 +57,7 @@ def runner_of(store, event_log, monkeypatch):
     """Makes the stage runner of a trial."""
     monkeypatch.setattr(stage_runner.ray, "get", lambda value: value)
     monkeypatch.setattr(stage_runner, "_perform_as_task", Remote(stage_runner._perform_as_task._function))
-    methods = ("wait", "start", "finish", "fail", "failure")
+    methods = ("wait", "start", "finish", "fail", "failure", "advance")
     handle = SimpleNamespace(**{name: Remote(getattr(event_log, name)) for name in methods})
     asked = {name: Remote(lambda *_: None) for name in ("begin_task", "use_engine", "release")}
     return lambda trial="trial": StageRunner("run", store, handle, SimpleNamespace(**asked), trial)
@@ -135,7 +135,7 @@ def test_a_checkpoint_is_evaluated_while_its_training_continues(runner_of, ran, 
     trial._background.shutdown()  # It logs the training's end after the record is written.
     assert over.is_set()
     assert ran.names == ["base", "student", "asked"]
-    done = [event.address for event in event_log.events(0) if event.what == "finished"]
+    done = [event.address for event in event_log.news(0).events if event.what == "finished"]
     assert sorted(done) == sorted(stage.address for stage in (BASE, CHECKPOINT, TRAINING, ASKED))
 
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_that_the_training_has_not_published_runs_alone(runner_of, 
     runner_of().ensure([CHECKPOINT])
     assert ran.names == ["base", "student", "student-at-2"]
     assert store.record(CHECKPOINT) is not None
-    finished = [event.address for event in event_log.events(0) if event.what == "finished"]
+    finished = [event.address for event in event_log.news(0).events if event.what == "finished"]
     assert finished == [BASE.address, TRAINING.address, CHECKPOINT.address]
 
 
@@ -160,7 +160,7 @@ def test_a_training_that_fails_fails_its_checkpoint_too(runner_of, ran, event_lo
         runner_of().ensure([ASKED])
     assert (failed.value.stage, failed.value.here) == (TRAINING, True)
     assert ran.names == ["base", "student"]
-    assert [event.address for event in event_log.events(0) if event.what == "failed"] == [TRAINING.address]
+    assert [event.address for event in event_log.news(0).events if event.what == "failed"] == [TRAINING.address]
     with pytest.raises(StageFailed, match="the loss is nan") as failed:
         runner_of("another").ensure([CHECKPOINT])
     assert (failed.value.stage, failed.value.here) == (TRAINING, False)
@@ -188,7 +188,7 @@ def test_a_training_that_fails_after_its_checkpoint_keeps_the_checkpoint(runner_
 
 
 def events(event_log: EventLog, stage: Stage) -> list[str]:
-    return [event.what for event in event_log.events(0) if event.address == stage.address]
+    return [event.what for event in event_log.news(0).events if event.address == stage.address]
 
 
 def test_a_stage_that_another_run_runs_is_not_queued_for_resources(runner_of, ran, store, event_log):
@@ -198,7 +198,7 @@ def test_a_stage_that_another_run_runs_is_not_queued_for_resources(runner_of, ra
     def sleep(seconds: float) -> None:
         waited.append(seconds)
         if len(waited) == 3:
-            assert event_log.events(0) == []
+            assert event_log.news(0).events == []
             lease.release()
 
     replace(runner_of(), sleep=sleep).ensure([BASE_AS_TASK])
@@ -261,4 +261,4 @@ def test_an_attempt_that_was_slower_than_another_is_not_a_failure(runner_of, ran
     ran.does("train", training)
     (record,) = runner_of().ensure([TRAINING])
     assert record["attempt"] == "faster"
-    assert [event for event in event_log.events(0) if event.what == "failed"] == []
+    assert [event for event in event_log.news(0).events if event.what == "failed"] == []

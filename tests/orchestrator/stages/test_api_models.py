@@ -10,12 +10,13 @@ import pytest
 
 from evaluators.analysis.logprobs import requests_by_text
 from evaluators.engines import api
-from evaluators.engines.api import APIModel, generate, key_of
+from evaluators.engines.api import Account, APIModel, generate, key_of
 from evaluators.engines.generations import Generation, failed, from_jsonl, to_jsonl
 from evaluators.engines.requests import Request, SamplingParams
 from evaluators.evaluate import example_ids, grade, summary
 from orchestrator.plan.build import build_plan
-from orchestrator.run.api_replica import APIReplica, in_chunks
+from orchestrator.run import api_replica
+from orchestrator.run.api_replica import APIReplica, APISpec, in_chunks
 from orchestrator.run.preflight import check
 from orchestrator.stages import sample
 from orchestrator.stages.data import read_prompts
@@ -121,12 +122,34 @@ def test_keys_come_from_the_environment_and_openais_goes_to_openai_alone(monkeyp
     assert key_of(here) == "none"
 
 
-def test_a_replica_asks_the_api_and_loads_nothing(server):
+def test_once_the_money_is_spent_no_call_starts(server):
+    told: list[float] = []
+    account = Account(input=1e6, output=2e6, most=20.0, on_spend=told.append)
+    served = replace(server.served, concurrency=1)
+    found = dict(generate(served, [request(str(i), i) for i in range(9)], GREEDY, account))
+    # A call has 5 tokens of prompt and 3 of completion, so it costs 11 dollars, and two reach 20.
+    assert told == [11, 11]
+    assert (account.spent, len(server.bodies)) == (22, 2)
+    answered = [i for i, output in found.items() if output.error is None]
+    assert len(answered) == 2
+    (reason,) = {output.completions[0].error for i, output in found.items() if i not in answered}
+    assert reason == "not sent, since 22.00 US dollars are spent, and max_cost allows 20.00"
+    assert all(output.ask_again for i, output in found.items() if i not in answered)
+
+
+def test_a_replica_asks_the_api_and_loads_nothing(server, monkeypatch):
+    begun: list[str] = []
+    monkeypatch.setattr(api_replica, "note_begun", lambda run, ids: begun.extend(ids))
+
     async def chunks() -> list[list]:
-        replica = APIReplica(server.served, 60)
-        return [chunk async for chunk in replica.call(Weights("nowhere", None), "generate", [request("a")], (GREEDY,))]
+        replica = APIReplica(APISpec(run="", name="far", model=server.served, price=None, timeout=60))
+        weights = Weights("nowhere", None)
+        return [
+            chunk async for chunk in replica.call("id", weights, "generate", [request("a")], (GREEDY,), alone=False)
+        ]
 
     (((_, output),),) = asyncio.run(chunks())
+    assert begun == ["id"]
     assert output.completions[0].text == "You said: a"
 
 
@@ -199,6 +222,8 @@ def test_an_api_may_teach(small):
         ),
         ([FAR, "models.words.path=here"], "exactly one of organism, hub, path, gguf, trained_from and api"),
         (["models.words={organism: words, key_env: KEY}"], "key_env: has no effect"),
+        ([FAR, "models.words.max_cost=2"], r"models.words.max_cost: give cost_assumptions.api.words a price"),
+        (["models.words={organism: words, max_cost: 2}"], "max_cost: has no effect"),
         ([FAR, "models.words.extra={stream: true}"], "extra: stream cannot be set here"),
         ([FAR, "models.words.base_url='https://me:secret@far.example/v1'"], "models.words.base_url"),
     ],
