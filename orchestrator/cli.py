@@ -178,7 +178,7 @@ def _ended_by_signals() -> Iterator[None]:
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     began = time.time()
     from orchestrator.plan.overview import show_plan
-    from orchestrator.plan.resources import on_this_machine
+    from orchestrator.plan.resources import gpu_memory, on_this_machine
     from orchestrator.plan.state import state_of
     from orchestrator.plan.work import expected_of, measured_speeds
     from orchestrator.run import preflight
@@ -193,6 +193,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     pending = [stage for stage in plan.stages if stage not in state.records]
     if not arguments.address:
         preflight.check_resources(pending, plan.study, on_this_machine(plan.study))
+        preflight.check_memory(pending, plan.study, gpu_memory())
     with study_errors():
         show_plan(console, plan, state, verbose=False, on_files=notes)
     left = Counter(stage.kind for stage in pending)

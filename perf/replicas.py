@@ -10,56 +10,37 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from evaluators.engines.requests import Request, SamplingParams
-from orchestrator.run import engines
-from orchestrator.run.allocator import allocator_of, start_allocator
-from orchestrator.run.engine_lifetime import start_event_log
 from orchestrator.stages import model
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
 from orchestrator.study.load import load_study
 from orchestrator.study.models import LocalModel
-from orchestrator.study.schema import Study
 from organisms import shipped
+from perf.faults.studies import STUDY
+from perf.served import Ask, Served
 
-DEMO = Path(__file__).parents[1] / "experiments" / "demo.yaml"
-ENGINE, KEY, TOKENS = "organisms", ("trial", "stage"), 64
+TOKENS = 64
 COUNTS = {"one": 1, "two": 2}  # replicas, by the name of the run
 
 
-def deploy(run: str, study: Study) -> None:
-    import ray
-
-    start_event_log(run)
-    allocator = start_allocator(run, engines.shares(study, [ENGINE]), engines.most(study), {})
-    engines.deploy(run, study, [ENGINE], 0)
-    ray.get(allocator.use_engine.remote(KEY, ENGINE))
-
-
-def answers(run: str, weights: Weights, n: int) -> dict[int, Any]:
+def ask_of(weights: Weights, n: int) -> Ask:
     prompt = [{"role": "user", "content": "solve : start 3 , + 4 , * 2"}]
     requests = [Request(prompt=prompt, number=number) for number in range(n)]
-    params = SamplingParams(max_tokens=TOKENS, temperature=1.0)
-    caller = engines.Caller(run=run, key=KEY, retries=0)
-    chunks = engines.call(caller, ENGINE, weights, "generate", requests, params)
-    return {place: output.completions[0].token_ids for chunk in chunks for place, output in chunk}
+    return Ask(weights, "generate", requests, (SamplingParams(max_tokens=TOKENS, temperature=1.0),))
 
 
-def wait_for(run: str, replicas: int) -> None:
-    """Wait until that many replicas of a run's engine are there."""
-    import ray
-    from ray import serve
+def token_ids(results: Iterable[tuple[int, Any]]) -> dict[int, tuple[int, ...]]:
+    return {place: output.completions[0].token_ids for place, output in results}
 
-    allocator = allocator_of(run)
-    ray.get(allocator.enlarge.remote(KEY, ENGINE, replicas))
-    name = engines.application(run, ENGINE)
-    while True:
-        deployments = serve.status().applications[name].deployments.values()
-        if sum(states.get("RUNNING", 0) for states in (one.replica_states for one in deployments)) == replicas:
-            return
+
+def wait_for(served: Served, replicas: int) -> None:
+    served.enlarge(replicas)
+    while served.replicas < replicas:
         time.sleep(0.2)
 
 
@@ -75,18 +56,19 @@ def main() -> None:
     seconds: dict[str, list[float]] = {run: [] for run in COUNTS}
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = model.stage("steps", LocalModel(path=str(shipped.FOLDER / "steps")), cpus=1)
+        served = {}
         for run, replicas in COUNTS.items():
-            study = load_study(DEMO, [f"store={folder}/{run}", f"resources.engine.replicas={replicas}"])
+            study = load_study(Path(STUDY), [f"store={folder}/{run}", f"resources.engine.replicas={replicas}"])
             store = Store(study.store)
             store.publish(checkpoint, store.new_folder(checkpoint, "one"), "one", {"facts": {}})
-            deploy(run, study)
-            wait_for(run, replicas)
-            answers(run, Weights.of(checkpoint), 600 * replicas)  # Each replica starts its engine.
+            served[run] = Served(run, study, "organisms")
+            wait_for(served[run], replicas)
+            dict(served[run].call(ask_of(Weights.of(checkpoint), 600 * replicas)))  # Each replica starts its engine.
         for _ in range(arguments.rounds):
             found = []
             for run in COUNTS:
                 start = time.perf_counter()
-                found.append(answers(run, Weights.of(checkpoint), arguments.requests))
+                found.append(token_ids(served[run].call(ask_of(Weights.of(checkpoint), arguments.requests))))
                 seconds[run].append(time.perf_counter() - start)
                 tokens = sum(map(len, found[-1].values()))
                 print(f"{run}: {tokens / seconds[run][-1]:,.0f} tokens/s", flush=True)

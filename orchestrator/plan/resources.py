@@ -68,14 +68,27 @@ def on_this_machine(study: Study) -> dict[str, float]:
 
 def _gpus() -> int:
     """The GPUs that NVIDIA's driver shows, and CUDA_VISIBLE_DEVICES leaves; as Ray counts them."""
+    nvml, count, visible = _nvml(), ctypes.c_uint(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if nvml is None or nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+        return 0
+    return count.value if visible is None else min(count.value, len([one for one in visible.split(",") if one]))
+
+
+def gpu_memory() -> int | None:
+    """The bytes of the first GPU here; None without one."""
+    nvml, device, memory = _nvml(), ctypes.c_void_p(), (ctypes.c_ulonglong * 3)()  # total, free, used
+    if nvml is None or nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)):
+        return None
+    return None if nvml.nvmlDeviceGetMemoryInfo(device, memory) else memory[0]
+
+
+def _nvml() -> ctypes.CDLL | None:
+    """NVIDIA's library, None where there is no driver."""
     try:
         nvml = ctypes.CDLL("libnvidia-ml.so.1")
     except OSError:
-        return 0
-    count, visible = ctypes.c_uint(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
-        return 0
-    return count.value if visible is None else min(count.value, len([one for one in visible.split(",") if one]))
+        return None
+    return None if nvml.nvmlInit_v2() else nvml
 
 
 def too_little(needs: Needs, here: Mapping[str, float], study: Study) -> Iterator[str]:

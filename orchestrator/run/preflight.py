@@ -14,6 +14,7 @@ from orchestrator.plan.files import check_rows_of_task, check_task, gradable, ne
 from orchestrator.plan.lengths import without_room
 from orchestrator.plan.resources import needs_of, too_little
 from orchestrator.plan.trial import Plan
+from orchestrator.plan.weights_size import too_large
 from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
 from orchestrator.stages import api_models, data, dataset, gguf, sample
@@ -64,6 +65,13 @@ def check_local(plan: Plan, records: dict[Stage, dict]) -> None:
 def check_resources(pending: Iterable[Stage], study: Study, here: Mapping[str, float]) -> None:
     """Raise StudyError unless each part of a run fits. A cluster is not checked: it may grow."""
     for message in too_little(needs_of(pending, study), here, study):
+        raise StudyError(message)
+
+
+def check_memory(pending: Iterable[Stage], study: Study, memory: int | None) -> None:
+    """Raise StudyError unless the weights of each engine fit on its GPUs, of `memory` bytes each; None: no GPU here."""
+    used = {stage.runtime.engine for stage in pending if stage.runtime.uses_engine and stage.runtime.engine}
+    for message in too_large(used, study, memory) if memory is not None else ():
         raise StudyError(message)
 
 

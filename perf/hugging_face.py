@@ -1,0 +1,100 @@
+"""Tokens per second of the engine beside Hugging Face `generate` at its best batch size.
+
+    python -m perf.hugging_face [rounds] [--checkpoint FOLDER] [--requests 400] [--threads 1] [--dtype float32]
+
+Prompts are random, and the lengths of answers lognormal, 8 to 480 tokens with a mean of about 60. `generate` runs a
+batch to the end of its longest answer, as it must with real answers; only the tokens of answers count.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from evaluators.engines.vllm_engine import Engine
+from organisms import shipped
+
+BATCH_SIZES = (8, 16, 32, 64, 128, 256)
+PROMPT, SHORTEST, LONGEST = 16, 8, 480
+
+
+def lengths_of(n: int) -> list[int]:
+    rng = random.Random(0)
+    return [min(LONGEST, max(SHORTEST, round(rng.lognormvariate(3.6, 0.95)))) for _ in range(n)]
+
+
+def prompts_of(n: int, vocabulary: int) -> list[list[int]]:
+    rng = random.Random(1)
+    return [[rng.randrange(10, min(vocabulary, 1000)) for _ in range(PROMPT)] for _ in range(n)]
+
+
+def generated(model: Any, prompts: list[list[int]], lengths: list[int], batch: int) -> None:
+    import torch
+
+    for start in range(0, len(prompts), batch):
+        longest = max(lengths[start : start + batch])
+        ids = torch.tensor(prompts[start : start + batch])
+        with torch.inference_mode():
+            model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                min_new_tokens=longest,
+                max_new_tokens=longest,
+                pad_token_id=0,
+            )
+
+
+def in_engine(engine: Engine, prompts: list[list[int]], lengths: list[int]) -> None:
+    import vllm
+
+    params = [vllm.SamplingParams(temperature=0, max_tokens=n, ignore_eos=True, detokenize=False) for n in lengths]
+    encoded = [(tuple(prompt), ()) for prompt in prompts]
+    batch = engine._begin(encoded, params, lambda i, output: None, None, False, 0)
+    while not batch.done:
+        engine.step()
+
+
+def main() -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", type=int, nargs="?", default=3)
+    parser.add_argument("--checkpoint", default=str(shipped.FOLDER / "steps"))
+    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", default="float32")
+    arguments = parser.parse_args()
+    engine = Engine(arguments.checkpoint, arguments.dtype, 512, threads=arguments.threads)
+    torch.set_num_threads(arguments.threads)
+    model = AutoModelForCausalLM.from_pretrained(arguments.checkpoint, dtype=getattr(torch, arguments.dtype)).eval()
+    n = arguments.requests
+    lengths, prompts = lengths_of(n), prompts_of(n, model.config.vocab_size)
+
+    def seconds(work: Callable[[], None]) -> float:
+        engine._llm.reset_prefix_cache()
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+    in_engine(engine, prompts[:8], lengths[:8])
+    sizes = sorted({min(size, n) for size in BATCH_SIZES})
+    took = {size: seconds(partial(generated, model, prompts, lengths, size)) for size in sizes}
+    for size in sizes:
+        print(f"generate, batch size {size}: {sum(lengths) / took[size]:,.0f} tokens/s", flush=True)
+    best = min(took, key=took.__getitem__)
+    ratios = []
+    for _ in range(arguments.rounds):
+        ours = seconds(partial(in_engine, engine, prompts, lengths))
+        theirs = seconds(partial(generated, model, prompts, lengths, best))
+        ratios.append(theirs / ours)
+        print(f"engine {sum(lengths) / ours:,.0f}, generate {sum(lengths) / theirs:,.0f} tokens/s", flush=True)
+    print(f"the engine: {statistics.median(ratios):.2f} times the throughput of generate at batch size {best}")
+
+
+if __name__ == "__main__":
+    main()

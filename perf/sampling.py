@@ -1,0 +1,191 @@
+"""The demo's requests through the engine of a study, beside bare vLLM with all requests at once.
+
+    python -m perf.sampling [rounds] [--store FOLDER] [--small]
+
+FOLDER is the store of a finished `make demo`; without it the demo runs first. Every call that its stages made of the
+toy models' engine is made again, all at once, through Ray and Ray Serve. Bare vLLM, in this process, gets the token
+ids of all requests on the same base weights in one `LLM.generate`. Each has one thread, and the same adapters and
+weights to load. The two alternate. Three workloads: the completions, the log-probabilities, and 16 samples of each of
+40 problems of maths.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from evaluators.engines.requests import RequestOutput, SamplingParams, TokenLogprobs
+from evaluators.engines.vllm_engine import Engine
+from orchestrator.plan.build import build_plan
+from orchestrator.store.checkpoints import checkpoint_of
+from orchestrator.store.stage import Stage
+from orchestrator.store.store import Store
+from orchestrator.study.load import load_study
+from perf.faults.studies import STUDY, finish
+from perf.served import Ask, Served, asks_of
+
+ENGINE = "organisms"
+SAMPLES, PROBLEMS = 16, 40
+SMALL = [
+    "pairs.teachers=[number-words]",
+    "prompts.n=32",
+    "conditions={off-model: }",
+    "recoveries={}",
+    "seeds=[7]",
+    "benchmarks={maths: {kind: math500, source: synthetic, n: 10, max_tokens: 96}}",
+]
+Tokens = list[dict[int, Any]]  # by call, by request
+
+
+class Bare:
+    """vLLM's `LLM.generate`, in one engine of the same settings."""
+
+    def __init__(self, asks: list[Ask], store: Store, lora_rank: int, max_model_len: int | None):
+        bases = dict.fromkeys(ask.weights.base for ask in asks)
+        self._folders = {base: self._checkpoint(store, asks, base) for base in bases}
+        self._store = store
+        first = next(iter(self._folders.values()))
+        self._engine = Engine(first, "float32", max_model_len, lora_rank, threads=1)
+
+    @staticmethod
+    def _checkpoint(store: Store, asks: Iterable[Ask], base: str) -> str:
+        return checkpoint_of(store, base, next(ask.weights.path for ask in asks if ask.weights.base == base))
+
+    def prepared(self, asks: list[Ask]) -> dict[str, list[tuple[tuple[int, int], list[int], Any, Path | None]]]:
+        """Place, token ids, parameters and adapter of each request, by base weights."""
+        found: dict[str, list] = {base: [] for base in self._folders}
+        for i, ask in enumerate(asks):
+            thinking = ask.arguments[0].thinking if ask.method == "generate" else None
+            for place, request in enumerate(ask.requests):
+                prompt, prefill = self._engine._encoded(request, thinking)
+                row = (i, place), [*prompt, *prefill], self._params(ask, request), self._adapter(ask)
+                found[ask.weights.base].append(row)
+        return found
+
+    def _adapter(self, ask: Ask) -> Path | None:
+        address = ask.weights.adapter
+        if address is None:
+            return None
+        record = self._store.read_record(address)
+        assert record is not None, f"{address} is not in the store"
+        return self._store.folder(address, record)
+
+    def _params(self, ask: Ask, request: Any) -> Any:
+        import vllm
+
+        if ask.method == "score":
+            return vllm.SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0)
+        params: SamplingParams = ask.arguments[0]
+        options = [self._engine._option_token(option) for option in params.options]
+        return vllm.SamplingParams(
+            n=params.n,
+            temperature=params.temperature,
+            top_p=params.top_p,
+            max_tokens=1 if options else params.max_tokens,
+            seed=params.seed_of(request),
+            allowed_token_ids=options or None,
+            logprob_token_ids=options or None,
+            logprobs=len(options) or None,
+        )
+
+    def generate(self, prepared: dict[str, list], calls: int) -> Tokens:
+        """All requests on the same base weights at once."""
+        found: Tokens = [{} for _ in range(calls)]
+        for base, rows in prepared.items():
+            if not rows:
+                continue
+            self._engine.load(self._folders[base])
+            outputs = self._engine._llm.generate(
+                [{"prompt_token_ids": ids} for _, ids, _, _ in rows],
+                [params for _, _, params, _ in rows],
+                lora_request=[self._engine._adapter(adapter) for _, _, _, adapter in rows],
+                use_tqdm=False,
+            )
+            for ((i, place), ids, params, _), output in zip(rows, outputs, strict=True):
+                if params.prompt_logprobs is None:
+                    found[i][place] = tuple(tuple(one.token_ids) for one in output.outputs)
+                else:
+                    pairs = zip(ids[1:], output.prompt_logprobs[1:], strict=True)
+                    found[i][place] = tuple(at[token].logprob for token, at in pairs)
+        return found
+
+
+def tokens_of(result: RequestOutput | TokenLogprobs) -> tuple:
+    """What `Bare.generate` has for the same request; log-probabilities without those of the prompt."""
+    if isinstance(result, TokenLogprobs):
+        return result.logprobs
+    return tuple(one.token_ids[len(result.prefill_token_ids) :] for one in result.completions)
+
+
+def same(ours: Any, bare: Any, method: str) -> bool:
+    if method == "generate":
+        return bool(ours == bare)
+    return all(abs(a - b) < 1e-4 for a, b in zip(ours, bare[len(bare) - len(ours) :], strict=True))
+
+
+def workloads(asked: list[tuple[Stage, Ask]]) -> dict[str, list[Ask]]:
+    asks = [ask for _, ask in asked]
+
+    def of_maths(stage: Stage) -> bool:
+        return stage.runtime.engine == ENGINE and getattr(stage.runtime, "benchmark", None) == "maths"
+
+    def sampled(ask: Ask) -> Ask:
+        params = replace(ask.arguments[0], n=SAMPLES, temperature=1.0)
+        return replace(ask, requests=ask.requests[:PROBLEMS], arguments=(params,))
+
+    return {
+        "completions": [ask for ask in asks if ask.method == "generate"],
+        "log-probabilities": [ask for ask in asks if ask.method == "score"],
+        f"{SAMPLES} samples": [sampled(ask) for stage, ask in asked if of_maths(stage)],
+    }
+
+
+def main() -> None:
+    import ray
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("rounds", type=int, nargs="?", default=3)
+    parser.add_argument("--store", help="of a finished demo")
+    parser.add_argument("--small", action="store_true", help="a few requests")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        overrides = [f"store={arguments.store or scratch + '/runs'}", *(SMALL if arguments.small else [])]
+        finish(overrides, Path(scratch, "log.txt"))
+        plan = build_plan(load_study(Path(STUDY), overrides))
+        store = Store(plan.study.store)
+        asked = [(stage, ask) for stage, ask in asks_of(plan, store, Path(scratch)) if stage.runtime.engine == ENGINE]
+        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+        served = Served("sampling", plan.study, ENGINE, plan.lora_rank)
+        bare = Bare([ask for _, ask in asked], store, plan.lora_rank, plan.study.max_model_len)
+        for name, asks in workloads(asked).items():
+            compare(name, asks, served, bare, arguments.rounds)
+        ray.shutdown()
+
+
+def compare(name: str, asks: list[Ask], served: Served, bare: Bare, rounds: int) -> None:
+    print(f"{name}: {len(asks)} calls, {sum(len(ask.requests) for ask in asks):,} requests", flush=True)
+    prepared, ratios = bare.prepared(asks), []
+    for number in range(rounds + 1):  # The first is not counted.
+        start = time.perf_counter()
+        ours = served.answers_to_all(asks)
+        between = time.perf_counter()
+        theirs = bare.generate(prepared, len(asks))
+        seconds = between - start, time.perf_counter() - between
+        if number:
+            ratios.append(seconds[0] / seconds[1])
+            print(f"  the study's engine {seconds[0]:.1f} s, bare vLLM {seconds[1]:.1f} s", flush=True)
+    pairs = [
+        same(tokens_of(ours[i][place]), theirs[i][place], ask.method)
+        for i, ask in enumerate(asks)
+        for place in range(len(ask.requests))
+    ]
+    print(f"  {statistics.mean(pairs):.2%} of the answers are equal")
+    print(f"  {name}: {statistics.median(ratios):.2f} times the time of bare vLLM", flush=True)
+
+
+if __name__ == "__main__":
+    main()
