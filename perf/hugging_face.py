@@ -16,14 +16,10 @@ from typing import Any
 
 from evaluators.engines.vllm_engine import Engine
 from organisms import shipped
+from perf.students import answer_lengths
 
 BATCH_SIZES = (8, 16, 32, 64, 128, 256)
-PROMPT, SHORTEST, LONGEST = 16, 8, 480
-
-
-def lengths_of(n: int) -> list[int]:
-    rng = random.Random(0)
-    return [min(LONGEST, max(SHORTEST, round(rng.lognormvariate(3.6, 0.95)))) for _ in range(n)]
+PROMPT = 16  # tokens
 
 
 def prompts_of(n: int, vocabulary: int) -> list[list[int]]:
@@ -73,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     model = AutoModelForCausalLM.from_pretrained(arguments.checkpoint, dtype=getattr(torch, arguments.dtype)).eval()
     n = arguments.requests
-    lengths, prompts = lengths_of(n), prompts_of(n, model.config.vocab_size)
+    lengths, prompts = answer_lengths(n), prompts_of(n, model.config.vocab_size)
 
     def seconds(work: Callable[[], None]) -> float:
         engine._llm.reset_prefix_cache()

@@ -23,10 +23,18 @@ from orchestrator.run.engine_loop import Call, EngineLoop
 from orchestrator.run.streams import Settings
 from organisms import shipped
 
-STUDENTS, PROMPTS, SHORTEST, LONGEST, RANK = 16, 50, 8, 480, 8
+STUDENTS, PROMPTS, RANK = 16, 50, 8
 CHECKPOINT = str(shipped.FOLDER / "steps")
 ONE_BY_ONE, AT_ONCE, BARE = "one student after the other", "all students at once", "bare vLLM, all at once"
 Tokens = dict[tuple[int, int], tuple[int, ...]]  # by student and prompt
+
+
+def answer_lengths(
+    n: int, mean: float = 3.6, deviation: float = 0.95, shortest: int = 8, longest: int = 480
+) -> list[int]:
+    """Lognormal numbers of tokens, from the mean and the deviation of their logarithm."""
+    rng = random.Random(0)
+    return [min(longest, max(shortest, round(rng.lognormvariate(mean, deviation)))) for _ in range(n)]
 
 
 class Received:
@@ -68,10 +76,8 @@ class Bench:
 
         self.engine = Engine(CHECKPOINT, "float32", 512, RANK, threads=1)
         self.students = students
-        rng = random.Random(0)
-        lengths = [
-            min(LONGEST, max(SHORTEST, round(rng.lognormvariate(3.6, 0.95)))) for _ in students for _ in range(prompts)
-        ]
+        lengths = answer_lengths(len(students) * prompts)
+        rng = random.Random(1)
         ids = [[rng.randrange(10, 100) for _ in range(16)] for _ in range(prompts)]
         self.requests = [Request(prompt=tuple(row), number=i) for i, row in enumerate(ids)]
         self.params = {

@@ -12,12 +12,11 @@ bfloat16 has 6.5 ms for 8 sequences (buildkite.com/vllm/performance-benchmark, b
 H200 both ways take longer by a like factor.
 """
 
-import random
 from collections import Counter, deque
 
 import numpy as np
 
-from perf.students import PROMPTS, STUDENTS
+from perf.students import PROMPTS, STUDENTS, answer_lengths
 
 SEQUENCES, ADAPTERS = 256, 8
 STEP_MS = {1: 4.63, 5: 4.58, 25: 5.19, 50: 5.91, 100: 7.57, 150: 9.81, 200: 12.65, 250: 16.1}
@@ -49,13 +48,9 @@ def seconds(waiting: list[tuple[int, int]]) -> float:
 def main() -> None:
     print("| lengths of answers | one after the other | all at once | ratio |")
     print("|---|---|---|---|")
-    for name, (mean, deviation, shortest, longest) in LENGTHS.items():
-        rng = random.Random(0)
-        answers = [
-            (student, min(longest, max(shortest, round(rng.lognormvariate(mean, deviation)))))
-            for student in range(STUDENTS)
-            for _ in range(PROMPTS)
-        ]
+    for name, shape in LENGTHS.items():
+        lengths = answer_lengths(STUDENTS * PROMPTS, *shape)
+        answers = [(i // PROMPTS, length) for i, length in enumerate(lengths)]
         alone = sum(seconds([one for one in answers if one[0] == student]) for student in range(STUDENTS))
         together = seconds(answers)
         print(f"| {name} | {alone:,.0f} s | {together:,.0f} s | {alone / together:.2f} |")

@@ -295,3 +295,10 @@ def test_every_path_into_the_repository_exists(page):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("target", ["demo", "demo-full", "demo-real"])
+def test_the_studies_that_make_runs_can_be_planned(target):
+    printed = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True).stdout
+    (command,) = (line for line in printed.replace("\\\n", " ").splitlines() if "offmodel run" in line)
+    assert main(["plan", *shlex.split(command)[2:]]) == 0
