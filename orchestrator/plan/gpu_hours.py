@@ -59,7 +59,10 @@ def lines(costs: GpuHours, study: Study, verbose: bool = False) -> Iterator[str]
         if costs.measured:
             of = "from the times of the stages that are done"
             unit = "GPU hours" if on_gpus(study) else "hours of engines and trainings on CPUs"
-        yield f"Estimated: {total} {unit} ({parts}), {of}."
+        on_cpus = (
+            "" if on_gpus(study) or costs.measured else " CPUs take far longer; a run says how long after a few stages."
+        )
+        yield f"Estimated: {total} {unit} ({parts}), {of}.{on_cpus}"
     for alias, (read, written) in sorted(costs.tokens.items()):
         price = study.cost_assumptions.api.get(alias)
         paid = "no price is declared (cost_assumptions.api)"

@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from evaluators.benchmarks import BENCHMARKS
 from evaluators.engines.chat_template import SWITCH, Chat
@@ -50,7 +51,8 @@ def check(plan: Plan, store: Store, records: dict[Stage, dict]) -> list[str]:
         asked = {alias: model for alias, model in plan.study.models.items() if alias in to_ask}
         for alias, model in asked.items():
             api_models.check_key(alias, model)
-        _check_hub({alias: model for alias, model in asked.items() if isinstance(model, HubModel)})
+        hub = {alias: model for alias, model in asked.items() if isinstance(model, HubModel)}
+        _check_hub(hub, _computed_with(plan, records))
         _check_models(plan, records, texts, scratch)
         _check_weights(plan, store, records)
         return list(notes_on_skipped(plan.study, _pending_benchmarks(plan, records)))
@@ -117,6 +119,9 @@ def _check_models(plan: Plan, records: dict[Stage, dict], texts: dict[str, list[
         if folder is not None:
             folders[alias] = folder
             _check_tokens(plan, alias, folder, texts)
+    computed_with = _computed_with(plan, records)
+    for alias, folder in folders.items():
+        _check_not_quantised(alias, json.loads((folder / "config.json").read_text()), computed_with)
     _check_chat_templates(plan, records, folders)
     _check_thinking(plan.study, folders)
     _check_target_modules(plan, folders)
@@ -204,7 +209,7 @@ def _vocabulary(folder: Path | None) -> dict[str, int] | None:
     return Tokenizer.from_file(str(folder / "tokenizer.json")).get_vocab()
 
 
-def _check_hub(models: dict[str, HubModel]) -> None:
+def _check_hub(models: dict[str, HubModel], computed_with: Collection[str]) -> None:
     """The hub has these models, and lets this user read them. Where it cannot be asked, their stages ask again."""
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -225,6 +230,25 @@ def _check_hub(models: dict[str, HubModel]) -> None:
             return
         if not any(file.rfilename.endswith(".safetensors") for file in found.siblings or ()):
             raise StudyError(f"{where} has no weights in safetensors, the only format that is loaded")
+        _check_not_quantised(alias, found.config or {}, computed_with)
+
+
+def _computed_with(plan: Plan, records: dict[Stage, dict]) -> set[str]:
+    """The models whose weights pending stages train, change or compare, other than by an engine."""
+    pending = [stage for stage in plan.stages if stage not in records and stage.kind in ("train", "weights")]
+    needed = {one for stage in pending for one in stage.inputs.values() if one.kind == "model"}
+    return {stage.runtime.engine for stage in needed if stage.runtime.engine is not None}
+
+
+def _check_not_quantised(alias: str, config: Mapping[str, Any], computed_with: Collection[str]) -> None:
+    """vLLM serves quantised weights; trainings need the others. `config` is that of the checkpoint."""
+    quantised = config.get("quantization_config")
+    if quantised and alias in computed_with:
+        raise StudyError(
+            f"models.{alias}: its weights are quantised ({quantised.get('quant_method', 'unknown method')}), so it can "
+            f"be a teacher, which vLLM serves, but cannot be trained or compared by its logits: use its unquantised "
+            f"checkpoint"
+        )
 
 
 def _check_model(alias: str, model: Model, scratch: Path) -> Path | None:

@@ -298,7 +298,8 @@ def test_the_readme_is_short():
 
 
 @pytest.mark.parametrize("target", ["demo", "demo-full", "demo-real"])
-def test_the_studies_that_make_runs_can_be_planned(target):
+def test_the_studies_that_make_runs_can_be_planned(target, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
     printed = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True).stdout
     (command,) = (line for line in printed.replace("\\\n", " ").splitlines() if "offmodel run" in line)
-    assert main(["plan", *shlex.split(command)[2:]]) == 0
+    assert not run_cli(monkeypatch, ["plan", *shlex.split(command)[2:]]), capsys.readouterr().err

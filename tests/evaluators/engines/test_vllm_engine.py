@@ -15,6 +15,7 @@ from evaluators.engines.chat_template import EMPTY_THINKING, encode
 from evaluators.engines.requests import Request, RequestOutput, SamplingParams
 from evaluators.engines.vllm_engine import Engine, EngineFailed
 from organisms import shipped
+from tests.quantised import write_quantised
 
 pytestmark = pytest.mark.slow
 
@@ -512,3 +513,17 @@ def texts_of_one_process(with_even_heads) -> list[list]:
 
 def test_two_processes_that_share_each_layer_have_the_texts_of_one(with_even_heads, texts_of_one_process):
     assert texts_by_processes(with_even_heads, tensor_parallel=2) == texts_of_one_process
+
+
+def test_quantised_weights_are_served_as_they_are(engine, tmp_path):
+    quantised = Engine(str(write_quantised(tmp_path / "quantised")), "float32", max_model_len=128, threads=1)
+    assert quantised.settings["quantization"] == "compressed-tensors"
+    engine.load(STEPS)
+    requests = [Request(prompt=[{"role": "user", "content": f"solve : start {i} , + 4 , * 2"}]) for i in range(1, 9)]
+    scores = []
+    for one in (engine, quantised):
+        prefill = "let us compute . 3 + 4 = 7"
+        scored = dict(one.score([replace(request, prefill=prefill) for request in requests]))
+        scores.append([logprob for i in sorted(scored) for logprob in scored[i].logprobs])
+    difference = max(abs(first - second) for first, second in zip(*scores, strict=True))
+    assert 0 < difference < 0.5  # nats; eight bits are close to the original, and not equal to it

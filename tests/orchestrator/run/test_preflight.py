@@ -236,6 +236,24 @@ def test_a_model_folder_without_safetensors(small, tmp_path):
     assert f"models.student: {folder} has no weights in safetensors" in refused(small(f"models.student={folder}"))
 
 
+def test_quantised_weights_are_served_and_not_trained(small, tmp_path, hub):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(shipped.FOLDER / "steps", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8"}
+    (folder / "config.json").write_text(json.dumps(config))
+    message = refused(small(f"models.student={folder}"))
+    assert message.startswith("models.student: its weights are quantised (fp8), so it can be a teacher")
+    preflight(small(f"models.words={folder}"))
+    compared = small(f"models.terse={folder}", "train.objective=on_policy_distillation", "recoveries={}")
+    assert "models.terse: its weights are quantised" in refused(compared)
+    siblings = [{"rfilename": "model.safetensors"}]
+    on_the_hub = {"id": "org/student", "siblings": siblings, "config": {"quantization_config": {"quant_method": "awq"}}}
+    hub["/api/models/org/student/revision/main"] = (200, "", on_the_hub)
+    hub["/api/models/org/student/auth-check"] = (200, "", {})
+    assert "models.student: its weights are quantised (awq)" in refused(small("models.student=org/student"))
+
+
 def test_a_model_folder_without_a_tokenizer(small, tmp_path):
     folder = tmp_path / "checkpoint"
     shutil.copytree(shipped.FOLDER / "steps", folder)
