@@ -41,7 +41,7 @@ def main() -> None:
     for word in rest:  # argparse does not take overrides that follow an option.
         if word.startswith("-"):
             parser.error(f"there is no option {word}")
-        if arguments.command in STUDYLESS:
+        if arguments.command in (*STUDYLESS, *JOBS):
             parser.error(f"{arguments.command} takes no arguments, not {word}")
     if rest:
         arguments.overrides = [*arguments.overrides, *rest]
@@ -62,11 +62,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('offmodel')}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, (act, text) in {**COMMANDS, **STUDYLESS}.items():
+    for name, (act, text) in {**COMMANDS, **STUDYLESS, **JOBS}.items():
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(act=act)
         if name in STUDYLESS:
             continue
+        if name in (*JOBS, "submit"):
+            command.add_argument("--address", required=True, help="the cluster's dashboard, as http://127.0.0.1:8265")
+        if name in JOBS:
+            command.add_argument("job", nargs="?" if name == "status" else None, help="the id that submit printed")
+            continue
+        if name == "submit":
+            command.add_argument("--no-wait", action="store_true", help="end once the job is submitted")
         command.add_argument("study", help="a study file")
         if name == "plan":
             command.add_argument("--verbose", action="store_true", help="print all assumptions of the cost estimate")
@@ -295,6 +302,30 @@ def clean_command(arguments: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def submit_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.jobs.commands import submit
+
+    return submit(arguments.study, arguments.overrides, arguments.address, not arguments.no_wait, console)
+
+
+def status_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.jobs.commands import status
+
+    return status(arguments.job, arguments.address, console)
+
+
+def logs_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.jobs.commands import logs
+
+    return logs(arguments.job, arguments.address, console)
+
+
+def stop_command(arguments: argparse.Namespace, console: Console) -> int:
+    from orchestrator.jobs.commands import stop
+
+    return stop(arguments.job, arguments.address, console)
+
+
 def ui_command(arguments: argparse.Namespace, console: Console) -> int:
     from orchestrator.run.tracking import tracking_uri
 
@@ -325,6 +356,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "regrade": (regrade_command, "grade the stored completions again and list differences; calls no model"),
     "clean": (clean_command, "remove what unfinished attempts have left beside finished stages of a study"),
     "serve": (serve_command, "serve the models of a study and its trained students, OpenAI-compatible"),
+    "submit": (submit_command, "run a study as a job on a Ray cluster, from another machine"),
     "ui": (ui_command, "open MLflow on the study's tracking store"),
 }
 STUDYLESS: dict[str, tuple[Command, str]] = {
@@ -333,6 +365,11 @@ STUDYLESS: dict[str, tuple[Command, str]] = {
         "list conditions, recoveries, objectives, measures and benchmarks, with options and sources",
     ),
     "schema": (schema_command, "print the JSON schema of study files, for editors (yaml-language-server)"),
+}
+JOBS: dict[str, tuple[Command, str]] = {
+    "status": (status_command, "list the studies that were submitted to a Ray cluster, or show one"),
+    "logs": (logs_command, "show and follow the output of a submitted study"),
+    "stop": (stop_command, "stop a submitted study; submitted again, it continues"),
 }
 
 if __name__ == "__main__":

@@ -61,7 +61,19 @@ def _line(at: Any, mark: str = "start_mark") -> str:
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
-    """Read a study file and apply `key.subkey=value` overrides (values in YAML). Raises StudyError."""
+    """Read a study file, apply `key.subkey=value` overrides (values in YAML), and validate it. Raises StudyError."""
+    try:
+        study = Study.model_validate(read_study(path, overrides))
+        found = list(mistakes_in(study))
+    except ValidationError as error:
+        found = mistakes(error, "")
+    if found:
+        raise StudyError("\n".join(f"{path}: {line}" for line in found))
+    return study
+
+
+def read_study(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """What a study file says, with overrides, before it is validated. Raises StudyError."""
     try:
         content = Path(path).read_bytes()
         text = content.decode()
@@ -77,14 +89,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         raise StudyError(f"{path}: a study is a mapping of keys to values; see experiments/ for examples")
     for override in overrides:
         _override(data, override)
-    try:
-        study = Study.model_validate(data)
-        found = list(mistakes_in(study))
-    except ValidationError as error:
-        found = mistakes(error, "")
-    if found:
-        raise StudyError("\n".join(f"{path}: {line}" for line in found))
-    return study
+    return data
 
 
 def _parsed(text: str, where: str) -> Any:
