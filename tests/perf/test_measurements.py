@@ -70,6 +70,29 @@ def test_students():
     assert len(re.findall(r"^all students at once: [\d.]+ times the throughput of ", printed, re.MULTILINE)) == 2
 
 
+def test_students_on_a_gpu():
+    rows = start("students_on_gpu").splitlines()[2:]
+    assert len(rows) == 2
+    assert all(re.fullmatch(r"\| .+ tokens \| [\d,]+ s \| [\d,]+ s \| \d\.\d\d \|", row) for row in rows)
+
+
+def test_hugging_face():
+    printed = start("hugging_face", "1", "--requests", "12")
+    assert len(re.findall(r"^generate, batch size \d+: [\d,]+ tokens/s$", printed, re.MULTILINE)) == 2
+    assert re.search(r"^the engine: [\d.]+ times the throughput of generate at batch size \d+$", printed, re.MULTILINE)
+
+
+def test_sampling():
+    printed = start("sampling", "1", "--small")
+    assert re.findall(r"^(.+): \d+ calls, \d+ requests$", printed, re.MULTILINE) == [
+        "completions",
+        "log-probabilities",
+        "16 samples",
+    ]
+    equal = re.findall(r"^  ([\d.]+)% of the answers are equal$", printed, re.MULTILINE)
+    assert all(float(share) > 99 for share in equal)  # float32 rounds differently in other batches
+
+
 def test_the_share_of_the_peak():
     printed = start("train", "--mfu", "--shape", "tiny")
     assert len(re.findall(r"on (CPU|NVIDIA.*): [\d,]+ tokens/s, [\d.e-]+ TFLOP/s", printed)) == 2
