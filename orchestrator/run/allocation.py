@@ -14,6 +14,7 @@ from typing import Any, Self
 
 Key = Any  # identifies a task, or a use of an engine; hashable
 IDLE_SECONDS = 20.0  # Ending an engine for less would cost more than waiting.
+UNUSED_SECONDS = 300.0  # after which an idle engine ends though nothing waits for its resources: its node may end then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +42,17 @@ class Amount:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A stage that runs as a task of its own. `engine`: the one that it samples from while it runs."""
+    """A stage that runs as a task of its own, in `processes` that may be on several nodes. `engine`: the one that it
+    samples from while it runs."""
 
-    needs: Amount
+    process: Amount
+    processes: int = 1
     engine: str | None = None
     urgency: int = 0  # how many trials wait for it
+
+    @property
+    def needs(self) -> Amount:
+        return self.process.times(self.processes)
 
 
 @dataclass(kw_only=True)
@@ -92,6 +99,24 @@ class Allocation:
             left -= pool.needs.times(pool.replicas)
         return left
 
+    def wanted_of(self, most: Amount) -> list[Amount]:
+        """What all that runs, waits or would have work needs, up to `most` in all; each has to be on one node."""
+        tasks = [*self.running.values(), *sorted(self.waiting.values(), key=lambda task: -task.urgency)]
+        parts = [pool.needs for pool in self.pools.values() for _ in range(pool.wanted)]
+        parts += [task.process for task in tasks for _ in range(task.processes)]
+        parts += [self.pools[name].needs for name in self._engines_to_start()]
+        found, total = [], Amount()
+        for part in parts:
+            if (total + part).fits(most):
+                found.append(part)
+                total += part
+        return found
+
+    def _engines_to_start(self) -> set[str]:
+        """The engines from which waiting tasks sample, and which nothing else uses."""
+        named = {task.engine for task in self.waiting.values() if task.engine is not None}
+        return {name for name in named if not self.pools[name].wanted}
+
     def request(self, key: Key, task: Task) -> None:
         self.waiting[key] = task
 
@@ -114,6 +139,8 @@ class Allocation:
         for pool in self.pools.values():
             if pool.used:
                 pool.idle_since = now
+            elif now - pool.idle_since > UNUSED_SECONDS:
+                pool.replicas = 0
         for pool in sorted(self.pools.values(), key=lambda pool: -len(pool.uses)):
             if pool.used and not pool.replicas and self._make_room(pool.needs):
                 pool.replicas = 1

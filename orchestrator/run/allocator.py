@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.run.allocation import Allocation, Amount, Task
+from orchestrator.run.demand import ask
 from orchestrator.run.engine_lifetime import NAMESPACE, ON_HEAD
 from orchestrator.run.spread import PART, PARTS_EACH
 from orchestrator.store.stage import Stage
 
 LEAST_MEMORY = 4  # the last level of smaller limits of an engine, each of which halves them
-LOOK_SECONDS = 2.0  # between two looks at whether the cluster has grown, while something waits
+LOOK_SECONDS = 2.0  # between two looks at what the cluster has
 ANSWER_SECONDS = 1.0  # that Serve's controller waits for an answer, since it waits for nothing else meanwhile
 Key = tuple[str, str]  # of a use: the trial, and the address of the stage
 
@@ -27,13 +28,21 @@ Key = tuple[str, str]  # of a use: the trial, and the address of the stage
 class Allocator:
     """Runs as a Ray actor, in one thread with an event loop."""
 
-    def __init__(self, engines: Mapping[str, tuple[Amount, int]], most: Amount, waiting: Mapping[str, int]):
+    def __init__(
+        self,
+        run: str,
+        engines: Mapping[str, tuple[Amount, int]],
+        most: Amount,
+        waiting: Mapping[str, int],
+        may_grow: bool,
+    ):
         """`most`: what the run uses at most of what the cluster has. `waiting`: how many trials need a stage, by its
-        address."""
-        self._most, self._waiting = most, waiting
+        address. `may_grow`: whether an autoscaler may add nodes, and end them."""
+        self._run, self._most, self._waiting, self._may_grow = run, most, waiting, may_grow
         self._allocation = Allocation(_there_is().at_most(most), engines)
         self._changed = asyncio.Condition()
         self._memory_levels: dict[str, int] = defaultdict(int)
+        self._looking: asyncio.Task | None = None
 
     async def use_engine(self, key: Key, engine: str) -> None:
         """Wait until an engine has a replica, which stays until `release`. A model behind an API needs none."""
@@ -81,14 +90,27 @@ class Allocator:
         return self._memory_levels[engine]
 
     async def _until(self, ready: Callable[[], bool]) -> None:
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._look())
         await self._decide()
         while not ready():
-            try:
-                async with self._changed:
-                    await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
-            except TimeoutError:
+            async with self._changed:
+                await self._changed.wait()
+            if self._looking.done():
+                self._looking.result()  # Raises what has ended it.
+
+    async def _look(self) -> None:
+        """From time to time, look at what the cluster has, and ask its autoscaler for what the run needs."""
+        try:
+            while True:
                 self._allocation.capacity = _there_is().at_most(self._most)
                 await self._decide()
+                if self._may_grow:
+                    ask(self._run, self._allocation.wanted_of(self._most))
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            async with self._changed:
+                self._changed.notify_all()
 
     async def _decide(self) -> None:
         self._allocation.decide(time.monotonic())
@@ -105,13 +127,17 @@ def _there_is() -> Amount:
 
 
 def start_allocator(
-    run: str, engines: Mapping[str, tuple[Amount, int]], most: Amount, waiting: Mapping[str, int]
+    run: str,
+    engines: Mapping[str, tuple[Amount, int]],
+    most: Amount,
+    waiting: Mapping[str, int],
+    may_grow: bool = False,
 ) -> Any:
     """The handle of a run's new `Allocator` actor."""
     import ray
 
     options = {"name": _name(run), "namespace": NAMESPACE, "num_cpus": 0, "resources": ON_HEAD}
-    return ray.remote(Allocator).options(**options).remote(engines, most, waiting)
+    return ray.remote(Allocator).options(**options).remote(run, engines, most, waiting, may_grow)
 
 
 def allocator_of(run: str) -> Any:
@@ -169,8 +195,12 @@ def resources_of(stage: Stage, trial: str, allocator: Any) -> Iterator[None]:
     key, runtime = key_of(stage, trial), stage.runtime
     try:
         if runtime.cpus is not None:
-            cpus, gpus = runtime.total
-            task = Task(needs=Amount(cpus=cpus, gpus=gpus), engine=runtime.engine if runtime.uses_engine else None)
+            (cpus, gpus), processes = runtime.total, runtime.processes
+            task = Task(
+                process=Amount(cpus=cpus / processes, gpus=gpus / processes),
+                processes=processes,
+                engine=runtime.engine if runtime.uses_engine else None,
+            )
             ray.get(allocator.begin_task.remote(key, task))
         elif runtime.uses_engine:
             ray.get(allocator.use_engine.remote(key, runtime.engine))

@@ -21,11 +21,13 @@ from orchestrator.results.missing import missing_from
 from orchestrator.results.report import Report, write_report
 from orchestrator.run import engine_lifetime, engines, preflight
 from orchestrator.run.allocator import start_allocator
+from orchestrator.run.demand import withdraw
 from orchestrator.run.engine_lifetime import ON_HEAD
 from orchestrator.run.event_log import Event
 from orchestrator.run.progress import Progress
 from orchestrator.run.tracking import Tracker
 from orchestrator.run.trial import run_trial
+from orchestrator.run.watchdog import start_watchdog
 from orchestrator.store.stage import closure
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
@@ -123,12 +125,14 @@ def _run_trials(
     names = {stage.runtime.engine for stage in pending if stage.runtime.uses_engine}
     event_log = engine_lifetime.start_event_log(run)
     waiting = trials_by_task(plan, state)
-    allocator = start_allocator(run, engines.shares(study, names), engines.most(study), waiting)
+    shares, most = engines.shares(study, names), engines.most(study)
+    allocator = start_allocator(run, shares, most, waiting, may_grow=address is not None)
     watcher = Watcher(event_log, progress)
     with ExitStack() as ends:
         ends.callback(_shut_down_ray)
         if address:  # A local Ray ends its engines itself.
-            engine_lifetime.start_watchdog(run)
+            start_watchdog(run)
+            ends.callback(withdraw, run)
             engine_lifetime.delete_applications_of_ended_runs()
             ends.callback(engine_lifetime.delete_applications, run)
         watcher.start()

@@ -1,14 +1,12 @@
 """The engines of a run end with its driver, however that ends.
 
 Serve keeps applications when the driver that deployed them ends. A run is alive as long as its event log, a named actor
-that Ray ends together with the driver. A watchdog deletes the applications of its run once that is gone. It may be lost
-as well, so each run also deletes the applications of earlier runs that have ended.
+that Ray ends together with the driver. A watchdog (watchdog.py) deletes the applications of its run once that is gone.
+It may be lost as well, so each run also deletes the applications of earlier runs that have ended.
 """
 
 import hashlib
 import re
-import threading
-import time
 from typing import Any
 
 from evaluators.imports import IMPORTS
@@ -17,7 +15,6 @@ from orchestrator.run.event_log import EventLog
 # Keeps an actor on the head node, which is not a spot node.
 ON_HEAD = {"node:__internal_head__": 1e-3}
 NAMESPACE = "offmodel"
-LOOK_SECONDS = 1.0  # between two looks of a watchdog
 
 
 def application(run: str, engine: str) -> str:
@@ -49,34 +46,6 @@ def note_begun(run: str, calls: list[str]) -> None:
         ray.get(event_log_of(run).begin_calls.remote(calls))
 
 
-class Watchdog:
-    """A detached actor that ends with a run, after it has deleted the run's applications."""
-
-    def __init__(self, run: str):
-        threading.Thread(target=self._watch, args=(run,), daemon=True).start()
-
-    def _watch(self, run: str) -> None:
-        import ray
-
-        while run in _alive():
-            time.sleep(LOOK_SECONDS)
-        try:
-            delete_applications(run)
-        finally:
-            ray.kill(ray.get_actor(_watchdog(run), NAMESPACE))
-
-
-def _watchdog(run: str) -> str:
-    return f"watchdog-{run}"
-
-
-def start_watchdog(run: str) -> None:
-    import ray
-
-    options = {"lifetime": "detached", "name": _watchdog(run), "namespace": NAMESPACE, "max_restarts": -1}
-    ray.remote(Watchdog).options(num_cpus=0, resources=ON_HEAD, **options).remote(run)
-
-
 def delete_applications(run: str) -> None:
     """Delete a run's applications and wait until their processes have ended."""
     with IMPORTS:
@@ -93,13 +62,13 @@ def delete_applications_of_ended_runs() -> None:
     with IMPORTS:
         from ray import serve
 
-    alive = _alive()
+    running = alive()
     for name in serve.status().applications:
-        if _run(name) not in {None, *alive}:
+        if _run(name) not in {None, *running}:
             serve.delete(name, _blocking=False)
 
 
-def _alive() -> set[str]:
+def alive() -> set[str]:
     """The runs whose event log is there."""
     import ray
 

@@ -102,6 +102,10 @@ class TrainRuntime(Runtime):
         return self.resources.workers == 1 and not self.resources.zero
 
     @property
+    def processes(self) -> int:
+        return self.resources.workers
+
+    @property
     def total(self) -> tuple[float, float]:
         return self.resources.workers * self.resources.cpus, self.resources.workers * self.resources.gpus
 

@@ -38,6 +38,11 @@ class Runtime:
     published_by: "Stage | None" = None
 
     @property
+    def processes(self) -> int:
+        """The number of processes, which may be on several nodes."""
+        return 1
+
+    @property
     def total(self) -> tuple[float, float]:
         """The CPUs and GPUs of the task and of all processes that it starts."""
         return self.cpus or 0.0, self.gpus

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from orchestrator.run.allocation import IDLE_SECONDS, Allocation, Amount, Task
+from orchestrator.run.allocation import IDLE_SECONDS, UNUSED_SECONDS, Allocation, Amount, Task
 
 ONE = Amount(cpus=1)
 
@@ -49,7 +49,7 @@ class Simulation:
             if stage.name not in self.begun and all(needed.name in self.done for needed in stage.after):
                 self.begun.add(stage.name)
                 if stage.needs is not None:
-                    task = Task(needs=stage.needs, engine=stage.engine, urgency=len(stage.after))
+                    task = Task(process=stage.needs, engine=stage.engine, urgency=len(stage.after))
                     self.allocation.request(stage.name, task)
                 else:
                     self.allocation.use(stage.name, stage.engine)
@@ -143,7 +143,7 @@ def test_an_idle_engine_stays_until_something_else_needs_its_resources():
     allocation.release("call of a")
     assert allocation.decide(1) == []
     assert allocation.pools["a"].replicas == 1
-    allocation.request("task", Task(needs=ONE))
+    allocation.request("task", Task(process=ONE))
     assert allocation.decide(2) == ["task"]
     assert allocation.pools["a"].replicas == 0
 
@@ -154,7 +154,7 @@ def test_the_engine_that_has_been_idle_for_longest_ends_first():
         allocation.use(f"call of {name}", name)
         allocation.decide(now)
         allocation.release(f"call of {name}")
-    allocation.request("task", Task(needs=ONE))
+    allocation.request("task", Task(process=ONE))
     allocation.decide(3)
     assert [pool.replicas for pool in allocation.pools.values()] == [0, 1]
 
@@ -162,10 +162,10 @@ def test_the_engine_that_has_been_idle_for_longest_ends_first():
 def test_while_something_works_an_engine_ends_after_it_has_been_idle_for_a_while():
     allocation = Allocation(ONE.times(2), {"a": (ONE, 1)})
     allocation.use("call of a", "a")
-    allocation.request("first", Task(needs=ONE))
+    allocation.request("first", Task(process=ONE))
     assert allocation.decide(0) == ["first"]
     allocation.release("call of a")
-    allocation.request("second", Task(needs=ONE))
+    allocation.request("second", Task(process=ONE))
     assert allocation.decide(IDLE_SECONDS - 1) == []
     assert allocation.pools["a"].replicas == 1
     assert allocation.decide(IDLE_SECONDS) == ["second"]
@@ -178,14 +178,14 @@ def test_no_engine_ends_for_a_task_that_would_still_not_fit():
     allocation.use("call of b", "b")
     allocation.decide(0)
     allocation.release("call of b")
-    allocation.request("task", Task(needs=ONE.times(2)))
+    allocation.request("task", Task(process=ONE.times(2)))
     assert allocation.decide(1) == []
     assert allocation.pools["b"].replicas == 1
 
 
 def test_several_uses_get_more_replicas_of_what_is_left():
     allocation = Allocation(ONE.times(4), {"a": (ONE, 3)})
-    allocation.request("task", Task(needs=ONE.times(2)))
+    allocation.request("task", Task(process=ONE.times(2)))
     for call in range(2):
         allocation.use(call, "a")
     assert allocation.decide(0) == ["task"]
@@ -200,7 +200,7 @@ def test_several_uses_get_more_replicas_of_what_is_left():
 def test_a_training_that_samples_begins_with_its_engine_and_keeps_it():
     allocation = Allocation(ONE.times(2), {"a": (ONE, 1), "b": (ONE, 1)})
     for i in range(2):
-        allocation.request(i, Task(needs=ONE, engine="a"))
+        allocation.request(i, Task(process=ONE, engine="a"))
     assert allocation.decide(0) == [0]
     allocation.use("call of b", "b")
     assert allocation.decide(1) == []
@@ -213,8 +213,35 @@ def test_a_training_that_samples_begins_with_its_engine_and_keeps_it():
 def test_what_most_trials_wait_for_begins_first():
     allocation = Allocation(ONE, {})
     for urgency in (1, 3, 2):
-        allocation.request(urgency, Task(needs=ONE, urgency=urgency))
+        allocation.request(urgency, Task(process=ONE, urgency=urgency))
     assert allocation.decide(0) == [3]
     allocation.release(2)
     allocation.release(3)
     assert allocation.decide(1) == [1]
+
+
+def test_what_a_run_wants_is_what_runs_waits_or_would_have_work_on_single_nodes():
+    allocation = Allocation(Amount(), {"a": (ONE, 2), "idle": (ONE, 1), "sampled": (Amount(gpus=2), 1)})
+    allocation.use("use", "a")
+    allocation.request("training", Task(process=Amount(gpus=1), processes=3))
+    allocation.request("rollouts", Task(process=Amount(cpus=4), engine="sampled", urgency=1))
+    assert allocation.wanted_of(Amount(cpus=100, gpus=100)) == [
+        ONE,
+        Amount(cpus=4),
+        *[Amount(gpus=1)] * 3,
+        Amount(gpus=2),
+    ]
+    assert allocation.wanted_of(Amount(cpus=5, gpus=2)) == [ONE, Amount(cpus=4), *[Amount(gpus=1)] * 2]
+    allocation.release("use")
+    assert ONE not in allocation.wanted_of(Amount(cpus=100, gpus=100))
+
+
+def test_an_engine_that_nothing_uses_ends_though_nothing_waits_for_its_resources():
+    allocation = Allocation(ONE, {"a": (ONE, 1)})
+    allocation.use("use", "a")
+    allocation.decide(0.0)
+    allocation.release("use")
+    allocation.decide(UNUSED_SECONDS)
+    assert allocation.pools["a"].replicas == 1
+    allocation.decide(UNUSED_SECONDS + 1)
+    assert allocation.pools["a"].replicas == 0

@@ -15,7 +15,7 @@ from orchestrator.study.models import OrganismModel
 
 pytestmark = pytest.mark.slow
 
-ONE = Task(needs=Amount(cpus=1))
+ONE = Task(process=Amount(cpus=1))
 WAITING = {"needed by three": 3, "needed by one": 1}
 NO_LIMIT = Amount(cpus=math.inf, gpus=math.inf)
 SOON = 5.0  # seconds, in which what can begin begins
@@ -62,7 +62,7 @@ def test_what_most_trials_need_begins_first(allocator):
 def test_a_study_gets_no_more_than_its_limit():
     limited = start_allocator("dddddddd", {}, Amount(cpus=0.5, gpus=math.inf), {})
     assert waits(limited.begin_task.remote(("a", "first"), ONE))
-    ray.get(limited.begin_task.remote(("b", "half"), Task(needs=Amount(cpus=0.5))), timeout=SOON)
+    ray.get(limited.begin_task.remote(("b", "half"), Task(process=Amount(cpus=0.5))), timeout=SOON)
     ray.kill(limited)
 
 

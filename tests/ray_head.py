@@ -1,0 +1,124 @@
+"""The head of a Ray cluster as a process of its own, with or without an autoscaler whose nodes are raylets here."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+
+BIN = Path(sys.executable).parent
+PATIENCE = 240.0  # seconds
+PORTS = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "ray-client-server-port")
+
+
+@dataclass(frozen=True)
+class Head:
+    address: str  # of the GCS
+    dashboard: str
+    environment: Mapping[str, str]
+
+    def offmodel(self, *arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
+        command, env = [BIN / "offmodel", *arguments], {**self.environment, **environment}
+        return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def head(
+    folder: Path, *, cpus: int, token: str | None = None, workers: Mapping[str, Any] | None = None
+) -> Iterator[Head]:
+    """A head, whose processes end with the test. `workers`: the node types that its autoscaler may start, as in
+    `available_node_types` of cluster.yaml."""
+    ports = {name: free_port() for name in PORTS}
+    address = f"127.0.0.1:{ports['port']}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
+    command = [str(BIN / "ray"), "start", "--head", "--block", f"--num-cpus={cpus}", "--object-store-memory=268435456"]
+    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={folder / 'ray'}"]
+    command += [f"--{name}={port}" for name, port in ports.items()]
+    if workers is not None:
+        config = folder / "autoscaling.json"
+        config.write_text(json.dumps(autoscaling(cpus, workers, address)))
+        command.append(f"--autoscaling-config={config}")
+        environment |= {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1"}
+        environment |= dict.fromkeys(("RAY_CLOUD_INSTANCE_ID", "RAY_OVERRIDE_NODE_ID_FOR_TESTING"), FAKE_HEAD_NODE_ID)
+    log = folder / "head.txt"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+    try:
+        wait(lambda: answers(ports["dashboard-port"]), lambda: process.poll() is not None, log.read_text)
+        yield Head(address, f"http://127.0.0.1:{ports['dashboard-port']}", environment)
+    finally:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        family += [one for one in psutil.process_iter() if str(folder / "ray") in " ".join(_command(one))]
+        for one in dict.fromkeys(family):
+            _kill(one)
+        psutil.wait_procs(family, timeout=30)
+
+
+def autoscaling(cpus: int, workers: Mapping[str, Any], address: str) -> dict[str, Any]:
+    """The configuration of an autoscaler of which each node is a raylet on this machine."""
+    module = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
+    return {
+        "cluster_name": "test",
+        "max_workers": sum(one["max_workers"] for one in workers.values()),
+        "idle_timeout_minutes": 0.1,
+        "provider": {
+            "type": "external",
+            "module": module,
+            "launch_multiple": True,
+            "head_node_id": FAKE_HEAD_NODE_ID,
+            "gcs_address": address,
+            "disable_node_updaters": True,
+            "disable_launch_config_check": True,
+            "foreground_node_launch": True,
+        },
+        "head_node_type": "ray.head.default",
+        "available_node_types": {
+            **workers,
+            "ray.head.default": {"resources": {"CPU": cpus}, "node_config": {}, "max_workers": 0},
+        },
+        "auth": {},
+        "file_mounts": {},
+        "setup_commands": [],
+    }
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait(until: Callable[[], bool], ended: Callable[[], bool], text: Callable[[], str]) -> None:
+    last = time.monotonic() + PATIENCE
+    while not until():
+        assert not ended(), text()
+        assert time.monotonic() < last, text()
+        time.sleep(0.5)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return []
+
+
+def _kill(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGKILL)
