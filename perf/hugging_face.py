@@ -48,8 +48,7 @@ def in_engine(engine: Engine, prompts: list[list[int]], lengths: list[int]) -> N
     import vllm
 
     params = [vllm.SamplingParams(temperature=0, max_tokens=n, ignore_eos=True, detokenize=False) for n in lengths]
-    encoded = [(tuple(prompt), ()) for prompt in prompts]
-    batch = engine._begin(encoded, params, lambda i, output: None, None, False, 0)
+    batch = engine._begin(prompts, params, lambda i, output: None, None, False, 0)
     while not batch.done:
         engine.step()
 
