@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.plan.build import build_plan
+from orchestrator.run.driver import start_ray
 from orchestrator.store.checkpoints import checkpoint_of
 from orchestrator.store.store import Store
 from orchestrator.study.load import load_study
@@ -78,6 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         overrides = [f"store={arguments.store or scratch + '/runs'}"]
         finish(overrides, Path(scratch, "log.txt"))
+        overrides.append("resources.cpus=1")
         plan = build_plan(load_study(Path(STUDY), overrides))
         store = Store(plan.study.store)
         by_student: dict[str, list[Ask]] = defaultdict(list)
@@ -88,7 +90,7 @@ def main() -> None:
         assert len(students) == STUDENTS, "the demo has fewer students"
         for _ in range(arguments.rounds):
             start = time.perf_counter()
-            ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+            start_ray(None, plan.study)
             Served("starts", plan.study, ENGINE, plan.lora_rank).answers_to_all(
                 [ask for asks in students for ask in asks]
             )

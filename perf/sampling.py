@@ -21,6 +21,7 @@ from typing import Any
 from evaluators.engines.requests import RequestOutput, SamplingParams, TokenLogprobs
 from evaluators.engines.vllm_engine import Engine
 from orchestrator.plan.build import build_plan
+from orchestrator.run.driver import start_ray
 from orchestrator.store.checkpoints import checkpoint_of
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
@@ -156,10 +157,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         overrides = [f"store={arguments.store or scratch + '/runs'}", *(SMALL if arguments.small else [])]
         finish(overrides, Path(scratch, "log.txt"))
+        overrides.append("resources.cpus=1")
         plan = build_plan(load_study(Path(STUDY), overrides))
         store = Store(plan.study.store)
         asked = [(stage, ask) for stage, ask in asks_of(plan, store, Path(scratch)) if stage.runtime.engine == ENGINE]
-        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+        start_ray(None, plan.study)
         served = Served("sampling", plan.study, ENGINE, plan.lora_rank)
         bare = Bare([ask for _, ask in asked], store, plan.lora_rank, plan.study.max_model_len)
         for name, asks in workloads(asked[:: arguments.every]).items():
