@@ -31,7 +31,7 @@ from evaluators.engines.thinking import BEGIN, END, token_at
 TAIL = 16  # the last tokens of a prompt, in which a chat template may open a think block
 CACHED_PROMPTS = 20_000
 MAX_LORAS = 8  # adapters that share a step
-PROBE_PRIORITY = -10  # before all else, so that no result waits long
+CACHED_LORAS = 32  # adapters in the memory of the CPU, from which a step takes them
 SEQUENCES, BATCHED_TOKENS, GPU_MEMORY = 256, 8192, 0.9  # vLLM's limits of a step, and its share of a GPU's memory
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM supports as `max_lora_rank`
 
@@ -134,6 +134,7 @@ class Engine:
                 enable_lora=lora_rank > 0,
                 max_lora_rank=next((rank for rank in LORA_RANKS if rank >= lora_rank), lora_rank),
                 max_loras=MAX_LORAS,
+                max_cpu_loras=CACHED_LORAS,
                 scheduling_policy="priority",
                 enforce_eager=on_cpu,
                 tensor_parallel_size=tensor_parallel,
@@ -329,12 +330,13 @@ class Engine:
         if not prompts:
             return batch
         lora = self._adapter(adapter)
+        if lora is not None and must_differ and lora.lora_name not in self._with_effect:
+            batch.held = []
+            # In line with the batch: earlier, it would load an adapter that has to be loaded again for the batch.
+            self._probe(lora, priority).batches.append(batch)
         ids = self._add(prompts, params, lora, priority)
         batch.left = dict(enumerate(ids))
         self._running |= {_of_output(each): (batch, i) for i, each in batch.left.items()}
-        if lora is not None and must_differ and lora.lora_name not in self._with_effect:
-            batch.held = []
-            self._probe(lora).batches.append(batch)
         return batch
 
     def _add(self, prompts: list[list[int]], params: list, lora: Any, priority: int) -> list[str]:
@@ -460,7 +462,7 @@ class Engine:
                 f"{self._lora_rank or 'no adapters'}: start it with lora_rank={rank}"
             )
 
-    def _probe(self, adapter: Any) -> Probe:
+    def _probe(self, adapter: Any, priority: int) -> Probe:
         """The running probe of an adapter: an engine that ignored it would make every student look undegraded."""
         import vllm
 
@@ -469,7 +471,7 @@ class Engine:
             params = vllm.SamplingParams(temperature=0, max_tokens=1, logprobs=5)
             prompt = encode(self.tokenizer, [{"role": "user", "content": "solve"}])
             for lora in (None, adapter):
-                (own,) = self._add([prompt], [params], lora, PROBE_PRIORITY)
+                (own,) = self._add([prompt], [params], lora, priority)
                 self._running[_of_output(own)] = probe
         return self._probes[adapter.lora_name]
 
