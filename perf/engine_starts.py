@@ -70,6 +70,7 @@ def alone(asks: list[Ask], store: Store, rank: int, max_model_len: int | None, f
 
 def main() -> None:
     import ray
+    from ray import serve
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rounds", type=int, nargs="?", default=3)
@@ -95,6 +96,7 @@ def main() -> None:
                 [ask for asks in students for ask in asks]
             )
             together = time.perf_counter() - start
+            serve.shutdown()
             ray.shutdown()
             start = time.perf_counter()
             for asks in students:
