@@ -1,6 +1,6 @@
 """Eight trained students on four benchmarks: the engine of a study, beside an engine start for each student.
 
-    python -m perf.engine_starts [rounds] [--store FOLDER]
+    python -m perf.engine_starts [--store FOLDER]
 
 FOLDER is the store of a finished `make demo`; without it the demo runs first. The time of the study's engine includes
 the start of Ray, of Ray Serve and of the engine. The other way is a process for each student that starts vLLM with the
@@ -10,7 +10,6 @@ adapter and generates for all four benchmarks, as a script for one model does. O
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -69,14 +68,9 @@ def alone(asks: list[Ask], store: Store, rank: int, max_model_len: int | None, f
 
 
 def main() -> None:
-    import ray
-    from ray import serve
-
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rounds", type=int, nargs="?", default=3)
     parser.add_argument("--store", help="of a finished demo")
     arguments = parser.parse_args()
-    ratios = []
     with tempfile.TemporaryDirectory() as scratch:
         overrides = [f"store={arguments.store or scratch + '/runs'}"]
         finish(overrides, Path(scratch, "log.txt"))
@@ -89,22 +83,17 @@ def main() -> None:
                 by_student[ask.weights.adapter].append(ask)
         students = [asks for asks in by_student.values() if len(asks) == BENCHMARKS][:STUDENTS]
         assert len(students) == STUDENTS, "the demo has fewer students"
-        for _ in range(arguments.rounds):
-            start = time.perf_counter()
-            start_ray(None, plan.study)
-            Served("starts", plan.study, ENGINE, plan.lora_rank).answers_to_all(
-                [ask for asks in students for ask in asks]
-            )
-            together = time.perf_counter() - start
-            serve.shutdown()
-            ray.shutdown()
-            start = time.perf_counter()
-            for asks in students:
-                alone(asks, store, plan.lora_rank, plan.study.max_model_len, Path(scratch))
-            one_by_one = time.perf_counter() - start
-            ratios.append(one_by_one / together)
-            print(f"one engine for all {together:.1f} s, one for each student {one_by_one:.1f} s", flush=True)
-    print(f"one engine for all: {statistics.median(ratios):.2f} times as fast")
+        start = time.perf_counter()
+        for asks in students:
+            alone(asks, store, plan.lora_rank, plan.study.max_model_len, Path(scratch))
+        one_by_one = time.perf_counter() - start
+        start = time.perf_counter()
+        start_ray(None, plan.study)
+        served = Served("starts", plan.study, ENGINE, plan.lora_rank)
+        served.answers_to_all([ask for asks in students for ask in asks])
+        together = time.perf_counter() - start
+    print(f"one engine for each student {one_by_one:.1f} s, one for all {together:.1f} s", flush=True)
+    print(f"one engine for all: {one_by_one / together:.2f} times as fast")
 
 
 if __name__ == "__main__":
