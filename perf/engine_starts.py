@@ -1,6 +1,6 @@
 """Eight trained students on four benchmarks: the engine of a study, beside an engine start for each student.
 
-    python -m perf.engine_starts [--store FOLDER]
+    python -m perf.engine_starts [--store FOLDER] [--small]
 
 FOLDER is the store of a finished `make demo`; without it the demo runs first. The time of the study's engine includes
 the start of Ray, of Ray Serve and of the engine. The other way is a process for each student that starts vLLM with the
@@ -24,6 +24,7 @@ from orchestrator.store.checkpoints import checkpoint_of
 from orchestrator.store.store import Store
 from orchestrator.study.load import load_study
 from perf.faults.studies import STUDY, finish
+from perf.sampling import SMALL
 from perf.served import Ask, Served, asks_of
 
 ENGINE, STUDENTS, BENCHMARKS = "organisms", 8, 4
@@ -70,9 +71,11 @@ def alone(asks: list[Ask], store: Store, rank: int, max_model_len: int | None, f
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", help="of a finished demo")
+    parser.add_argument("--small", action="store_true", help="one student on one benchmark")
     arguments = parser.parse_args()
+    number, benchmarks = (1, 1) if arguments.small else (STUDENTS, BENCHMARKS)
     with tempfile.TemporaryDirectory() as scratch:
-        overrides = [f"store={arguments.store or scratch + '/runs'}"]
+        overrides = [f"store={arguments.store or scratch + '/runs'}", *(SMALL if arguments.small else [])]
         finish(overrides, Path(scratch, "log.txt"))
         overrides.append("resources.cpus=1")
         plan = build_plan(load_study(Path(STUDY), overrides))
@@ -81,8 +84,8 @@ def main() -> None:
         for stage, ask in asks_of(plan, store, Path(scratch)):
             if stage.kind == "sample" and stage.settings.prefill is None and ask.weights.adapter is not None:
                 by_student[ask.weights.adapter].append(ask)
-        students = [asks for asks in by_student.values() if len(asks) == BENCHMARKS][:STUDENTS]
-        assert len(students) == STUDENTS, "the demo has fewer students"
+        students = [asks for asks in by_student.values() if len(asks) == benchmarks][:number]
+        assert len(students) == number, "the demo has fewer students"
         start = time.perf_counter()
         for asks in students:
             alone(asks, store, plan.lora_rank, plan.study.max_model_len, Path(scratch))
