@@ -1,6 +1,6 @@
 """Eight trained students on four benchmarks: the engine of a study, beside an engine start for each student.
 
-    python -m perf.engine_starts [rounds] [--store FOLDER]
+    python -m perf.engine_starts [--store FOLDER] [--small]
 
 FOLDER is the store of a finished `make demo`; without it the demo runs first. The time of the study's engine includes
 the start of Ray, of Ray Serve and of the engine. The other way is a process for each student that starts vLLM with the
@@ -10,7 +10,6 @@ adapter and generates for all four benchmarks, as a script for one model does. O
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.plan.build import build_plan
+from orchestrator.run.driver import start_ray
 from orchestrator.store.checkpoints import checkpoint_of
 from orchestrator.store.store import Store
 from orchestrator.study.load import load_study
 from perf.faults.studies import STUDY, finish
+from perf.sampling import SMALL
 from perf.served import Ask, Served, asks_of
 
 ENGINE, STUDENTS, BENCHMARKS = "organisms", 8, 4
@@ -68,39 +69,34 @@ def alone(asks: list[Ask], store: Store, rank: int, max_model_len: int | None, f
 
 
 def main() -> None:
-    import ray
-
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("rounds", type=int, nargs="?", default=3)
     parser.add_argument("--store", help="of a finished demo")
+    parser.add_argument("--small", action="store_true", help="one student on one benchmark")
     arguments = parser.parse_args()
-    ratios = []
+    number, benchmarks = (1, 1) if arguments.small else (STUDENTS, BENCHMARKS)
     with tempfile.TemporaryDirectory() as scratch:
-        overrides = [f"store={arguments.store or scratch + '/runs'}"]
+        overrides = [f"store={arguments.store or scratch + '/runs'}", *(SMALL if arguments.small else [])]
         finish(overrides, Path(scratch, "log.txt"))
+        overrides.append("resources.cpus=1")
         plan = build_plan(load_study(Path(STUDY), overrides))
         store = Store(plan.study.store)
         by_student: dict[str, list[Ask]] = defaultdict(list)
         for stage, ask in asks_of(plan, store, Path(scratch)):
             if stage.kind == "sample" and stage.settings.prefill is None and ask.weights.adapter is not None:
                 by_student[ask.weights.adapter].append(ask)
-        students = [asks for asks in by_student.values() if len(asks) == BENCHMARKS][:STUDENTS]
-        assert len(students) == STUDENTS, "the demo has fewer students"
-        for _ in range(arguments.rounds):
-            start = time.perf_counter()
-            ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-            Served("starts", plan.study, ENGINE, plan.lora_rank).answers_to_all(
-                [ask for asks in students for ask in asks]
-            )
-            together = time.perf_counter() - start
-            ray.shutdown()
-            start = time.perf_counter()
-            for asks in students:
-                alone(asks, store, plan.lora_rank, plan.study.max_model_len, Path(scratch))
-            one_by_one = time.perf_counter() - start
-            ratios.append(one_by_one / together)
-            print(f"one engine for all {together:.1f} s, one for each student {one_by_one:.1f} s", flush=True)
-    print(f"one engine for all: {statistics.median(ratios):.2f} times as fast")
+        students = [asks for asks in by_student.values() if len(asks) == benchmarks][:number]
+        assert len(students) == number, "the demo has fewer students"
+        start = time.perf_counter()
+        for asks in students:
+            alone(asks, store, plan.lora_rank, plan.study.max_model_len, Path(scratch))
+        one_by_one = time.perf_counter() - start
+        start = time.perf_counter()
+        start_ray(None, plan.study)
+        served = Served("starts", plan.study, ENGINE, plan.lora_rank)
+        served.answers_to_all([ask for asks in students for ask in asks])
+        together = time.perf_counter() - start
+    print(f"one engine for each student {one_by_one:.1f} s, one for all {together:.1f} s", flush=True)
+    print(f"one engine for all: {one_by_one / together:.2f} times as fast")
 
 
 if __name__ == "__main__":

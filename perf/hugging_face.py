@@ -1,6 +1,6 @@
 """Tokens per second of the engine beside Hugging Face `generate` at its best batch size.
 
-    python -m perf.hugging_face [rounds] [--checkpoint FOLDER] [--requests 400] [--threads 1] [--dtype float32]
+    python -m perf.hugging_face [rounds] [--checkpoint FOLDER] [--requests 256] [--threads 1] [--dtype float32]
 
 Prompts are random, and the lengths of answers lognormal, 8 to 480 tokens with a mean of about 60. `generate` runs a
 batch to the end of its longest answer, as it must with real answers; only the tokens of answers count.
@@ -18,7 +18,7 @@ from evaluators.engines.vllm_engine import Engine
 from organisms import shipped
 from perf.students import answer_lengths
 
-BATCH_SIZES = (8, 16, 32, 64, 128, 256)
+BATCH_SIZES = (16, 32, 64, 128, 256)
 PROMPT = 16  # tokens
 
 
@@ -48,8 +48,7 @@ def in_engine(engine: Engine, prompts: list[list[int]], lengths: list[int]) -> N
     import vllm
 
     params = [vllm.SamplingParams(temperature=0, max_tokens=n, ignore_eos=True, detokenize=False) for n in lengths]
-    encoded = [(tuple(prompt), ()) for prompt in prompts]
-    batch = engine._begin(encoded, params, lambda i, output: None, None, False, 0)
+    batch = engine._begin(prompts, params, lambda i, output: None, None, False, 0)
     while not batch.done:
         engine.step()
 
@@ -61,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rounds", type=int, nargs="?", default=3)
     parser.add_argument("--checkpoint", default=str(shipped.FOLDER / "steps"))
-    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--requests", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
@@ -79,8 +78,9 @@ def main() -> None:
 
     in_engine(engine, prompts[:8], lengths[:8])
     sizes = sorted({min(size, n) for size in BATCH_SIZES})
-    took = {size: seconds(partial(generated, model, prompts, lengths, size)) for size in sizes}
+    took = {}
     for size in sizes:
+        took[size] = seconds(partial(generated, model, prompts, lengths, size))
         print(f"generate, batch size {size}: {sum(lengths) / took[size]:,.0f} tokens/s", flush=True)
     best = min(took, key=took.__getitem__)
     ratios = []

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluators.engines.requests import Request, SamplingParams
+from orchestrator.run.driver import start_ray
 from orchestrator.stages import model
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=4000)
     arguments = parser.parse_args()
     # The replicas that do not answer are idle, and take no time.
-    ray.init("local", num_cpus=sum(COUNTS.values()), include_dashboard=False, log_to_driver=False)
+    start_ray(None, load_study(Path(STUDY), [f"resources.cpus={sum(COUNTS.values())}"]))
     seconds: dict[str, list[float]] = {run: [] for run in COUNTS}
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = model.stage("steps", LocalModel(path=str(shipped.FOLDER / "steps")), cpus=1)

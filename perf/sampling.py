@@ -1,6 +1,6 @@
 """The demo's requests through the engine of a study, beside bare vLLM with all requests at once.
 
-    python -m perf.sampling [rounds] [--store FOLDER] [--small]
+    python -m perf.sampling [rounds] [--store FOLDER] [--every 4] [--small]
 
 FOLDER is the store of a finished `make demo`; without it the demo runs first. Every call that its stages made of the
 toy models' engine is made again, all at once, through Ray and Ray Serve. Bare vLLM, in this process, gets the token
@@ -21,6 +21,7 @@ from typing import Any
 from evaluators.engines.requests import RequestOutput, SamplingParams, TokenLogprobs
 from evaluators.engines.vllm_engine import Engine
 from orchestrator.plan.build import build_plan
+from orchestrator.run.driver import start_ray
 from orchestrator.store.checkpoints import checkpoint_of
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
@@ -61,8 +62,8 @@ class Bare:
         for i, ask in enumerate(asks):
             thinking = ask.arguments[0].thinking if ask.method == "generate" else None
             for place, request in enumerate(ask.requests):
-                prompt, prefill = self._engine._encoded(request, thinking)
-                row = (i, place), [*prompt, *prefill], self._params(ask, request), self._adapter(ask)
+                ids = self._engine._encoded(request, thinking).ids
+                row = (i, place), ids, self._params(ask, request), self._adapter(ask)
                 found[ask.weights.base].append(row)
         return found
 
@@ -150,18 +151,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("rounds", type=int, nargs="?", default=3)
     parser.add_argument("--store", help="of a finished demo")
+    parser.add_argument("--every", type=int, default=1, help="make every such call only; 1: all")
     parser.add_argument("--small", action="store_true", help="a few requests")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         overrides = [f"store={arguments.store or scratch + '/runs'}", *(SMALL if arguments.small else [])]
         finish(overrides, Path(scratch, "log.txt"))
+        overrides.append("resources.cpus=1")
         plan = build_plan(load_study(Path(STUDY), overrides))
         store = Store(plan.study.store)
         asked = [(stage, ask) for stage, ask in asks_of(plan, store, Path(scratch)) if stage.runtime.engine == ENGINE]
-        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+        start_ray(None, plan.study)
         served = Served("sampling", plan.study, ENGINE, plan.lora_rank)
         bare = Bare([ask for _, ask in asked], store, plan.lora_rank, plan.study.max_model_len)
-        for name, asks in workloads(asked).items():
+        for name, asks in workloads(asked[:: arguments.every]).items():
             compare(name, asks, served, bare, arguments.rounds)
         ray.shutdown()
 

@@ -91,9 +91,9 @@ class Bench:
 
     def begin(self, requests: list[Request], student: int, adapter: Path, must_differ: bool, priority: int) -> Any:
         """As `Engine.begin_generate`, with a length for each request."""
-        encoded = [(request.prompt, ()) for request in requests]
+        prompts = [list(request.prompt) for request in requests]
         result = lambda i, output: tuple(output.outputs[0].token_ids)  # noqa: E731
-        return self.engine._begin(encoded, self.params[student], result, adapter, must_differ, priority)  # type: ignore[arg-type]
+        return self.engine._begin(prompts, self.params[student], result, adapter, must_differ, priority)  # type: ignore[arg-type]
 
     def one_by_one(self) -> Tokens:
         found: Tokens = {}

@@ -13,9 +13,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evaluators.engines.chat_template import (
     EMPTY_THINKING,
@@ -29,8 +29,9 @@ from evaluators.engines.requests import Completion, Request, RequestOutput, Samp
 from evaluators.engines.thinking import BEGIN, END, token_at
 
 TAIL = 16  # the last tokens of a prompt, in which a chat template may open a think block
+CACHED_PROMPTS = 20_000
 MAX_LORAS = 8  # adapters that share a step
-PROBE_PRIORITY = -10  # before all else, so that no result waits long
+CACHED_LORAS = 32  # adapters in the memory of the CPU, from which a step takes them
 SEQUENCES, BATCHED_TOKENS, GPU_MEMORY = 256, 8192, 0.9  # vLLM's limits of a step, and its share of a GPU's memory
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM supports as `max_lora_rank`
 
@@ -46,6 +47,18 @@ class EngineFailed(RuntimeError):
         is_one = isinstance(cause, MemoryError | torch.OutOfMemoryError)
         # PyTorch has no class of its own for the memory of a CPU.
         return is_one or (isinstance(cause, RuntimeError) and "can't allocate memory" in str(cause))
+
+
+class Encoded(NamedTuple):
+    """The token ids of a request. `opens_think_block`: the prompt ends inside a `<think>` block."""
+
+    prompt: tuple[int, ...]
+    prefill: tuple[int, ...]
+    opens_think_block: bool
+
+    @property
+    def ids(self) -> list[int]:
+        return [*self.prompt, *self.prefill]
 
 
 class Batch:
@@ -121,6 +134,7 @@ class Engine:
                 enable_lora=lora_rank > 0,
                 max_lora_rank=next((rank for rank in LORA_RANKS if rank >= lora_rank), lora_rank),
                 max_loras=MAX_LORAS,
+                max_cpu_loras=CACHED_LORAS,
                 scheduling_policy="priority",
                 enforce_eager=on_cpu,
                 tensor_parallel_size=tensor_parallel,
@@ -135,6 +149,7 @@ class Engine:
         if lora_rank:
             self._llm.collective_rpc("remove_lora_from_the_head")
         self.tokenizer = self._llm.get_tokenizer()
+        self._prompt_of = lru_cache(CACHED_PROMPTS)(self._prompt)  # Students answer the same prompts.
         self._template_digest = template_digest(self.tokenizer)
         self.max_model_len = self._llm.llm_engine.model_config.max_model_len
 
@@ -233,8 +248,8 @@ class Engine:
         import vllm
 
         encoded = [self._encoded(request, sampling_params.thinking) for request in requests]
-        for request, (prompt, prefill) in zip(requests, encoded, strict=True):
-            self._check_fits(request, len(prompt) + len(prefill))
+        for request, each in zip(requests, encoded, strict=True):
+            self._check_fits(request, len(each.ids))
         options = [self._option_token(option) for option in sampling_params.options]
         # vLLM matches stop strings in text without special tokens, so special tokens are passed as ids.
         special = self.tokenizer.get_added_vocab()
@@ -260,16 +275,16 @@ class Engine:
 
         def result(i: int, output: Any) -> RequestOutput:
             assert len(output.outputs) == sampling_params.n, "vLLM dropped samples"
-            prompt, prefill = encoded[i]
+            prompt, prefill, opens_think_block = encoded[i]
             return RequestOutput(
                 prompt_token_ids=prompt,
                 prefill_token_ids=prefill,
                 completions=tuple(self._completion(prefill, o, sampling_params, options) for o in output.outputs),
-                prompt_opens_think_block=self._opens_think_block(requests[i], prompt, sampling_params.thinking),
+                prompt_opens_think_block=opens_think_block,
                 template_digest=self._template_digest,
             )
 
-        return self._begin(encoded, params, result, adapter, must_differ, priority)
+        return self._begin([each.ids for each in encoded], params, result, adapter, must_differ, priority)
 
     def begin_score(
         self, requests: Sequence[Request], adapter: Path | None = None, must_differ: bool = True, priority: int = 0
@@ -282,15 +297,15 @@ class Engine:
 
         decode = partial(self.tokenizer.decode, skip_special_tokens=True)
         encoded = [
-            (prompt, prefill[: self.max_model_len - 1 - len(prompt)])  # vLLM always samples one token.
-            for prompt, prefill in map(self._encoded, requests)
+            each._replace(prefill=each.prefill[: self.max_model_len - 1 - len(each.prompt)])  # It samples one token.
+            for each in map(self._encoded, requests)
         ]
         params = [
             vllm.SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=0, detokenize=False) for _ in requests
         ]
 
         def result(i: int, output: Any) -> TokenLogprobs:
-            prompt, prefill = encoded[i]
+            prompt, prefill, _ = encoded[i]
             logprobs = [at[token] for token, at in zip(prefill, output.prompt_logprobs[len(prompt) :], strict=True)]
             start = requests[i].answer_start
             return TokenLogprobs(
@@ -300,11 +315,11 @@ class Engine:
                 answer_start=None if start is None else token_at(prefill, start, decode),
             )
 
-        return self._begin(encoded, params, result, adapter, must_differ, priority)
+        return self._begin([each.ids for each in encoded], params, result, adapter, must_differ, priority)
 
     def _begin(
         self,
-        encoded: Sequence[tuple[tuple[int, ...], tuple[int, ...]]],
+        prompts: list[list[int]],
         params: list,
         result: Callable[[int, Any], Any],
         adapter: Path | None,
@@ -312,15 +327,16 @@ class Engine:
         priority: int,
     ) -> Batch:
         batch = Batch(result)
-        if not encoded:
+        if not prompts:
             return batch
         lora = self._adapter(adapter)
-        ids = self._add([[*prompt, *prefill] for prompt, prefill in encoded], params, lora, priority)
-        batch.left = dict(enumerate(ids))
-        self._running |= {_of_output(each): (batch, i) for i, each in batch.left.items()}
         if lora is not None and must_differ and lora.lora_name not in self._with_effect:
             batch.held = []
-            self._probe(lora).batches.append(batch)
+            # In line with the batch: earlier, it would load an adapter that has to be loaded again for the batch.
+            self._probe(lora, priority).batches.append(batch)
+        ids = self._add(prompts, params, lora, priority)
+        batch.left = dict(enumerate(ids))
+        self._running |= {_of_output(each): (batch, i) for i, each in batch.left.items()}
         return batch
 
     def _add(self, prompts: list[list[int]], params: list, lora: Any, priority: int) -> list[str]:
@@ -362,21 +378,33 @@ class Engine:
         if own and self._failure is None:
             self._llm.llm_engine.abort_request(own, internal=True)
 
-    def _encoded(self, request: Request, thinking: Thinking | None = None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The token ids of a request's prompt and prefill. Raises ValueError for a prompt that fills the context."""
+    def _encoded(self, request: Request, thinking: Thinking | None = None) -> Encoded:
+        """Raises ValueError for a prompt that fills the context."""
         if isinstance(request.prompt, tuple):
-            prompt = request.prompt
+            prompt, opens = request.prompt, self._ends_in_think_block(request.prompt)
         else:
-            prompt = tuple(encode(self.tokenizer, request.prompt, thinking=thinking))
+            chat = tuple(tuple(message.items()) for message in request.prompt)
+            prompt, opens = self._prompt_of(chat, thinking, self.tokenizer.chat_template)
         prefill = request.prefill
         if thinking == "empty":
             assert not prefill, "a completion begins with an empty think block or with a prefill, not with both"
-            opens = self._opens_think_block(request, prompt, thinking)
             prefill = EMPTY_THINKING.removeprefix(BEGIN) if opens else EMPTY_THINKING
         if isinstance(prefill, str):
             prefill = tuple(encode_answer(self.tokenizer, prefill, add_special_tokens=False))
         self._check_fits(request, len(prompt))
-        return prompt, prefill
+        return Encoded(prompt, prefill, opens)
+
+    def _prompt(self, chat: tuple, thinking: Thinking | None, template: str) -> tuple[tuple[int, ...], bool]:
+        """The token ids of a chat, given as the items of its messages, and whether they end inside a think block."""
+        messages = [dict(items) for items in chat]
+        prompt = tuple(encode(self.tokenizer, messages, thinking=thinking))
+        # A tag in these tokens may be of the user's text.
+        opens = self._ends_in_think_block(prompt) and opens_think_block(self.tokenizer, messages, thinking)
+        return prompt, opens
+
+    def _ends_in_think_block(self, prompt: tuple[int, ...]) -> bool:
+        tail = self.tokenizer.decode(prompt[-TAIL:])
+        return bool(tail.rfind(BEGIN) > tail.rfind(END))
 
     def _check_fits(self, request: Request, tokens: int) -> None:
         if tokens >= self.max_model_len:
@@ -386,21 +414,15 @@ class Engine:
                 f"completion in the context of {self.max_model_len}: shorten the prompt or raise max_model_len"
             )
 
-    def _opens_think_block(self, request: Request, prompt: tuple[int, ...], thinking: Thinking | None) -> bool:
-        tail = self.tokenizer.decode(prompt[-TAIL:])
-        if tail.rfind(BEGIN) <= tail.rfind(END):
-            return False
-        # The tag may be of the user's text.
-        return isinstance(request.prompt, tuple) or opens_think_block(self.tokenizer, request.prompt, thinking)
-
     def _completion(
         self, prefill: tuple[int, ...], output: Any, sampling_params: SamplingParams, options: list[int]
     ) -> Completion:
         # Decoded as a whole: vLLM's incremental text keeps the space that some tokenizers put before the first word.
         ids = (*prefill, *output.token_ids)
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
-        begin = len(self.tokenizer.decode(prefill, skip_special_tokens=True))  # A prefill may contain a stop string.
         for stop in sampling_params.stop:
+            # A prefill may contain a stop string.
+            begin = len(self.tokenizer.decode(prefill, skip_special_tokens=True))
             text = text[:begin] + text[begin:].partition(stop)[0]
         return Completion(
             token_ids=ids,
@@ -440,7 +462,7 @@ class Engine:
                 f"{self._lora_rank or 'no adapters'}: start it with lora_rank={rank}"
             )
 
-    def _probe(self, adapter: Any) -> Probe:
+    def _probe(self, adapter: Any, priority: int) -> Probe:
         """The running probe of an adapter: an engine that ignored it would make every student look undegraded."""
         import vllm
 
@@ -449,7 +471,7 @@ class Engine:
             params = vllm.SamplingParams(temperature=0, max_tokens=1, logprobs=5)
             prompt = encode(self.tokenizer, [{"role": "user", "content": "solve"}])
             for lora in (None, adapter):
-                (own,) = self._add([prompt], [params], lora, PROBE_PRIORITY)
+                (own,) = self._add([prompt], [params], lora, priority)
                 self._running[_of_output(own)] = probe
         return self._probes[adapter.lora_name]
 

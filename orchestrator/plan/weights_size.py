@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from evaluators.imports import IMPORTS
 from orchestrator.plan.resources import counted
 from orchestrator.study.models import HubModel, LocalModel, Model, TrainedModel
 from orchestrator.study.schema import Study
@@ -41,7 +42,8 @@ def elements_of(model: Model, study: Study) -> dict[str, int]:
         return elements_in(Path(model.path))
     if not isinstance(model, HubModel):
         return {}
-    import huggingface_hub
+    with IMPORTS:
+        import huggingface_hub
 
     try:
         found = huggingface_hub.model_info(model.hub, revision=model.revision)

@@ -96,11 +96,16 @@ def _measurement(name: str, place: tuple[Point, str], by_seed: BySeed, reader: S
     measure, (point, benchmark) = MEASURES.module(name), place
     trial = next(iter(by_seed.values()))[0]
     stages_S = [stages for _, stages in by_seed.values()]
-    own = {model: trial.untrained_stages(model, name, benchmark) or stages_S[0] for model in measure.UNTRAINED_MODELS}
+    # The stages of a point have the values of the untrained models too, for a measure that these have no stages of.
+    own = {
+        model: trial.untrained_stages(model, name, benchmark) if name in trial.untrained[model] else stages_S[0]
+        for model in measure.UNTRAINED_MODELS
+    }
     untrained = {
         model: measure.values(reader, stages, model)
         for model, stages in own.items()
-        if all(stage in reader.records for stage in stages)  # The teacher's evaluation may have failed.
+        # The teacher's evaluation may have failed, and a data set has none.
+        if stages and all(stage in reader.records for stage in stages)
     }
     numbers = _numbers(name, stages_S, reader, untrained)
     return Measurement(point=point, benchmark=benchmark, seeds=list(by_seed), **numbers)

@@ -169,7 +169,9 @@ class EngineLoop:
             return [oldest]
         calls = [call for call in self._waiting if call.base == base]
         together = [call for call in calls if not call.alone]
-        return together if together or self._busy else calls[:1]
+        if not together and not self._busy:
+            return calls[:1]
+        return sorted(together, key=lambda call: str(call.adapter))  # A step holds few adapters.
 
     def _step(self) -> None:
         for batch, i, result in list(self._engine.step()):

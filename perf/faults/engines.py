@@ -19,6 +19,7 @@ import psutil
 
 from evaluators.engines.requests import Request, SamplingParams
 from orchestrator.run import engines
+from orchestrator.run.driver import start_ray
 from orchestrator.run.replica import Replica
 from orchestrator.stages import model
 from orchestrator.store.context import Weights
@@ -103,7 +104,7 @@ def main() -> None:
     prompt = [{"role": "user", "content": "solve : start 3 , + 4 , * 2"}]
     requests = [Request(prompt=prompt, number=number) for number in range(n)]
     os.environ["OFFMODEL_POISON"] = str(poison)
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+    start_ray(None, load_study(Path(STUDY), ["resources.cpus=1"]))
     calm: dict[int, tuple[int, ...]] = {}
     bad = 0
     with tempfile.TemporaryDirectory() as folder:

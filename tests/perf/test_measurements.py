@@ -40,6 +40,28 @@ def test_faults_of_stores():
     assert printed.startswith("4 histories from seed 0: 0 with violations; faults: ")
 
 
+def test_faults_of_engines():
+    printed = start("faults.engines", "4")
+    assert (
+        len(re.findall(r": 4 requests, each answered once, 4 as undisturbed, errors: none$", printed, re.MULTILINE))
+        == 3
+    )
+    assert re.search(
+        r"^a request kills its engine: 4 requests, each answered once, 3 as undisturbed", printed, re.MULTILINE
+    )
+
+
+def test_replicas():
+    printed = start("replicas", "1", "--requests", "100")
+    assert "100.0% of the answers are equal" in printed
+    assert re.search(r"^two replicas: [\d.]+ times the throughput of one$", printed, re.MULTILINE)
+
+
+def test_engine_starts():
+    printed = start("engine_starts", "--small")
+    assert re.search(r"^one engine for all: [\d.]+ times as fast$", printed, re.MULTILINE)
+
+
 def test_faults_of_two_drivers():
     seed = str(random.SystemRandom().randrange(10**9))
     printed = start("faults.drivers", "1", seed)

@@ -124,6 +124,12 @@ def test_scores_and_changes_are_over_all_seeds(read):
     assert results.scores[2].change.value == pytest.approx(-1 / 8)
 
 
+def test_a_teacher_that_is_not_evaluated_has_no_score(read):
+    results = read(ALL_RIGHT, "evaluate_teachers=false")
+    assert [row.teacher for row in results.scores] == [None] * 4
+    assert [row.untrained for row in results.scores] == [1.0] * 4
+
+
 def test_requests_that_failed_are_shown_as_a_share(read, small):
     results = read({**ALL_RIGHT, (1, 0): "+!!+"})
     assert results.scores[0].diagnostics["failed"] == 2 / 8
