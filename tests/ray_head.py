@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +21,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 BIN = Path(sys.executable).parent
 PATIENCE = 240.0  # seconds
 PORTS = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "ray-client-server-port")
+COMMANDS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def head(
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
     command = [str(BIN / "ray"), "start", "--head", "--block", f"--num-cpus={cpus}", "--object-store-memory=268435456"]
-    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={folder / 'ray'}"]
+    scratch = tempfile.mkdtemp(prefix="head")  # The path of a socket has at most 107 bytes.
+    command += ["--node-ip-address=127.0.0.1", "--dashboard-host=127.0.0.1", f"--temp-dir={scratch}"]
     command += [f"--{name}={port}" for name, port in ports.items()]
     if workers is not None:
         config = folder / "autoscaling.json"
@@ -64,11 +68,11 @@ def head(
         wait(lambda: answers(ports["dashboard-port"]), lambda: process.poll() is not None, log.read_text)
         yield Head(address, f"http://127.0.0.1:{ports['dashboard-port']}", environment)
     finally:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        family += [one for one in psutil.process_iter() if str(folder / "ray") in " ".join(_command(one))]
+        family = [one for one in psutil.process_iter() if one.pid == process.pid or scratch in " ".join(_command(one))]
         for one in dict.fromkeys(family):
             _kill(one)
         psutil.wait_procs(family, timeout=30)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def autoscaling(cpus: int, workers: Mapping[str, Any], address: str) -> dict[str, Any]:
@@ -95,7 +99,8 @@ def autoscaling(cpus: int, workers: Mapping[str, Any], address: str) -> dict[str
         },
         "auth": {},
         "file_mounts": {},
-        "setup_commands": [],
+        "cluster_synced_files": [],
+        **{f"{name}_commands": [] for name in COMMANDS},
     }
 
 
