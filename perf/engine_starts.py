@@ -18,16 +18,12 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.plan.build import build_plan
 from orchestrator.run.driver import start_ray
-from orchestrator.store.checkpoints import checkpoint_of
+from orchestrator.store.checkpoints import adapter_of, checkpoint_of
 from orchestrator.store.store import Store
-from orchestrator.study.load import load_study
-from perf.faults.studies import STUDY, finish
-from perf.sampling import SMALL
-from perf.served import Ask, Served, asks_of
+from perf.served import Ask, Served, asks_of, finished_demo
 
-ENGINE, STUDENTS, BENCHMARKS = "organisms", 8, 4
+STUDENTS, BENCHMARKS = 8, 4
 ALONE = """
 import json, sys, vllm
 from vllm.lora.request import LoRARequest
@@ -50,11 +46,9 @@ def alone(asks: list[Ask], store: Store, rank: int, max_model_len: int | None, f
     """One process with an engine for one student."""
     weights = asks[0].weights
     assert weights.adapter is not None, "a trained student has an adapter"
-    record = store.read_record(weights.adapter)
-    assert record is not None, f"{weights.adapter} is not in the store"
     job = {
         "checkpoint": checkpoint_of(store, weights.base, weights.path),
-        "adapter": str(store.folder(weights.adapter, record)),
+        "adapter": str(adapter_of(store, weights.adapter)),
         "rank": rank,
         "max_model_len": max_model_len,
         "benchmarks": [([one.prompt for one in ask.requests], params_of(ask)) for ask in asks],
@@ -75,10 +69,7 @@ def main() -> None:
     arguments = parser.parse_args()
     number, benchmarks = (1, 1) if arguments.small else (STUDENTS, BENCHMARKS)
     with tempfile.TemporaryDirectory() as scratch:
-        overrides = [f"store={arguments.store or scratch + '/runs'}", *(SMALL if arguments.small else [])]
-        finish(overrides, Path(scratch, "log.txt"))
-        overrides.append("resources.cpus=1")
-        plan = build_plan(load_study(Path(STUDY), overrides))
+        plan = finished_demo(arguments.store, arguments.small, Path(scratch))
         store = Store(plan.study.store)
         by_student: dict[str, list[Ask]] = defaultdict(list)
         for stage, ask in asks_of(plan, store, Path(scratch)):
@@ -92,7 +83,7 @@ def main() -> None:
         one_by_one = time.perf_counter() - start
         start = time.perf_counter()
         start_ray(None, plan.study)
-        served = Served("starts", plan.study, ENGINE, plan.lora_rank)
+        served = Served("starts", plan.study, plan.lora_rank)
         served.answers_to_all([ask for asks in students for ask in asks])
         together = time.perf_counter() - start
     print(f"one engine for each student {one_by_one:.1f} s, one for all {together:.1f} s", flush=True)

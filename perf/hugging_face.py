@@ -50,7 +50,7 @@ def in_engine(engine: Engine, prompts: list[list[int]], lengths: list[int]) -> N
     params = [vllm.SamplingParams(temperature=0, max_tokens=n, ignore_eos=True, detokenize=False) for n in lengths]
     batch = engine._begin(prompts, params, lambda i, output: None, None, False, 0)
     while not batch.done:
-        engine.step()
+        list(engine.step())  # a generator
 
 
 def main() -> None:

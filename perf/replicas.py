@@ -11,28 +11,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from evaluators.engines.requests import Request, SamplingParams
 from orchestrator.run.driver import start_ray
-from orchestrator.stages import model
-from orchestrator.store.context import Weights
-from orchestrator.store.store import Store
-from orchestrator.study.load import load_study
-from orchestrator.study.models import LocalModel
-from organisms import shipped
-from perf.faults.studies import STUDY
-from perf.served import Ask, Served
+from perf.served import Served, demo, demo_with_checkpoint, seeded_samples
 
-TOKENS = 64
 COUNTS = {"one": 1, "two": 2}  # replicas, by the name of the run
-
-
-def ask_of(weights: Weights, n: int) -> Ask:
-    prompt = [{"role": "user", "content": "solve : start 3 , + 4 , * 2"}]
-    requests = [Request(prompt=prompt, number=number) for number in range(n)]
-    return Ask(weights, "generate", requests, (SamplingParams(max_tokens=TOKENS, temperature=1.0),))
 
 
 def token_ids(results: Iterable[tuple[int, Any]]) -> dict[int, tuple[int, ...]]:
@@ -53,23 +37,19 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=4000)
     arguments = parser.parse_args()
     # The replicas that do not answer are idle, and take no time.
-    start_ray(None, load_study(Path(STUDY), [f"resources.cpus={sum(COUNTS.values())}"]))
+    start_ray(None, demo(f"resources.cpus={sum(COUNTS.values())}"))
     seconds: dict[str, list[float]] = {run: [] for run in COUNTS}
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = model.stage("steps", LocalModel(path=str(shipped.FOLDER / "steps")), cpus=1)
         served = {}
         for run, replicas in COUNTS.items():
-            study = load_study(Path(STUDY), [f"store={folder}/{run}", f"resources.engine.replicas={replicas}"])
-            store = Store(study.store)
-            store.publish(checkpoint, store.new_folder(checkpoint, "one"), "one", {"facts": {}})
-            served[run] = Served(run, study, "organisms")
+            served[run] = Served(run, demo_with_checkpoint(f"{folder}/{run}", f"resources.engine.replicas={replicas}"))
             wait_for(served[run], replicas)
-            dict(served[run].call(ask_of(Weights.of(checkpoint), 600 * replicas)))  # Each replica starts its engine.
+            dict(served[run].call(seeded_samples(600 * replicas)))  # Each replica starts its engine.
         for _ in range(arguments.rounds):
             found = []
             for run in COUNTS:
                 start = time.perf_counter()
-                found.append(token_ids(served[run].call(ask_of(Weights.of(checkpoint), arguments.requests))))
+                found.append(token_ids(served[run].call(seeded_samples(arguments.requests))))
                 seconds[run].append(time.perf_counter() - start)
                 tokens = sum(map(len, found[-1].values()))
                 print(f"{run}: {tokens / seconds[run][-1]:,.0f} tokens/s", flush=True)

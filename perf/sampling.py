@@ -20,25 +20,13 @@ from typing import Any
 
 from evaluators.engines.requests import RequestOutput, SamplingParams, TokenLogprobs
 from evaluators.engines.vllm_engine import Engine
-from orchestrator.plan.build import build_plan
 from orchestrator.run.driver import start_ray
-from orchestrator.store.checkpoints import checkpoint_of
+from orchestrator.store.checkpoints import adapter_of, checkpoint_of
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
-from orchestrator.study.load import load_study
-from perf.faults.studies import STUDY, finish
-from perf.served import Ask, Served, asks_of
+from perf.served import ENGINE, Ask, Served, asks_of, finished_demo
 
-ENGINE = "organisms"
 SAMPLES, PROBLEMS = 16, 40
-SMALL = [
-    "pairs.teachers=[number-words]",
-    "prompts.n=32",
-    "conditions={off-model: }",
-    "recoveries={}",
-    "seeds=[7]",
-    "benchmarks={maths: {kind: math500, source: synthetic, n: 10, max_tokens: 96}}",
-]
 Tokens = list[dict[int, Any]]  # by call, by request
 
 
@@ -68,12 +56,7 @@ class Bare:
         return found
 
     def _adapter(self, ask: Ask) -> Path | None:
-        address = ask.weights.adapter
-        if address is None:
-            return None
-        record = self._store.read_record(address)
-        assert record is not None, f"{address} is not in the store"
-        return self._store.folder(address, record)
+        return None if ask.weights.adapter is None else adapter_of(self._store, ask.weights.adapter)
 
     def _params(self, ask: Ask, request: Any) -> Any:
         import vllm
@@ -132,7 +115,7 @@ def workloads(asked: list[tuple[Stage, Ask]]) -> dict[str, list[Ask]]:
     asks = [ask for _, ask in asked]
 
     def of_maths(stage: Stage) -> bool:
-        return stage.runtime.engine == ENGINE and getattr(stage.runtime, "benchmark", None) == "maths"
+        return stage.kind == "sample" and stage.runtime.benchmark == "maths"
 
     def sampled(ask: Ask) -> Ask:
         params = replace(ask.arguments[0], n=SAMPLES, temperature=1.0)
@@ -155,14 +138,11 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a few requests")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        overrides = [f"store={arguments.store or scratch + '/runs'}", *(SMALL if arguments.small else [])]
-        finish(overrides, Path(scratch, "log.txt"))
-        overrides.append("resources.cpus=1")
-        plan = build_plan(load_study(Path(STUDY), overrides))
+        plan = finished_demo(arguments.store, arguments.small, Path(scratch))
         store = Store(plan.study.store)
         asked = [(stage, ask) for stage, ask in asks_of(plan, store, Path(scratch)) if stage.runtime.engine == ENGINE]
         start_ray(None, plan.study)
-        served = Served("sampling", plan.study, ENGINE, plan.lora_rank)
+        served = Served("sampling", plan.study, plan.lora_rank)
         bare = Bare([ask for _, ask in asked], store, plan.lora_rank, plan.study.max_model_len)
         for name, asks in workloads(asked[:: arguments.every]).items():
             compare(name, asks, served, bare, arguments.rounds)

@@ -37,8 +37,8 @@ class Progress:
 def train(job: TrainJob, process: ProcessConfig | None = None, callbacks: Callbacks | None = None) -> dict[str, Any]:
     """Fine-tune a student and save it into `job.out`; returns figures of the training. Every process calls it.
 
-    Raises ValueError for rows, weights and settings that cannot be used, and FloatingPointError, with the step, its
-    rows and the settings, for a loss or a gradient that is not finite.
+    Raises ValueError for rows, weights and settings that cannot be used. Raises FloatingPointError for a loss or a
+    gradient that is not finite, with the step, its rows and the settings.
     """
     process, callbacks, settings = process or ProcessConfig(), callbacks or Callbacks(), job.settings
     _check(job)

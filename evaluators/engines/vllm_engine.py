@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,7 +168,7 @@ class Engine:
         self._with_effect.clear()
         self.checkpoint = checkpoint
 
-    @property
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """How the engine is set, as vLLM calls it."""
         import vllm
@@ -249,7 +249,7 @@ class Engine:
 
         encoded = [self._encoded(request, sampling_params.thinking) for request in requests]
         for request, each in zip(requests, encoded, strict=True):
-            self._check_fits(request, len(each.ids))
+            self._check_fits(request, len(each.prompt) + len(each.prefill))
         options = [self._option_token(option) for option in sampling_params.options]
         # vLLM matches stop strings in text without special tokens, so special tokens are passed as ids.
         special = self.tokenizer.get_added_vocab()
@@ -395,7 +395,8 @@ class Engine:
         return Encoded(prompt, prefill, opens)
 
     def _prompt(self, chat: tuple, thinking: Thinking | None, template: str) -> tuple[tuple[int, ...], bool]:
-        """The token ids of a chat, given as the items of its messages, and whether they end inside a think block."""
+        """The token ids of a chat, given as the items of its messages, and whether they end inside a think block. The
+        template is an argument since results are cached by their arguments."""
         messages = [dict(items) for items in chat]
         prompt = tuple(encode(self.tokenizer, messages, thinking=thinking))
         # A tag in these tokens may be of the user's text.

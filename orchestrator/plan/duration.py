@@ -43,18 +43,18 @@ def duration(pending: Collection[Stage], hours: Mapping[Stage, float], width: Ma
     for stage in reversed(order):
         behind[stage] = hours.get(stage, 0.0) + max((behind[one] for one in followers[stage]), default=0.0)
     place = {stage: i for i, stage in enumerate(order)}
+    taken = {stage: width[stage] if hours.get(stage) else 0 for stage in order}
     ready = [(-behind[stage], place[stage]) for stage in order if not missing[stage]]
     heapq.heapify(ready)
     running: list[tuple[float, int]] = []
     now, free = 0.0, gpus
     while ready or running:
-        while ready and (not hours.get(order[ready[0][1]]) or width[order[ready[0][1]]] <= free):
+        while ready and taken[order[ready[0][1]]] <= free:
             _, i = heapq.heappop(ready)
-            stage = order[i]
-            free -= width[stage] if hours.get(stage) else 0
-            heapq.heappush(running, (now + hours.get(stage, 0.0), i))
+            free -= taken[order[i]]
+            heapq.heappush(running, (now + hours.get(order[i], 0.0), i))
         now, i = heapq.heappop(running)
-        free += width[order[i]] if hours.get(order[i]) else 0
+        free += taken[order[i]]
         for one in followers[order[i]]:
             missing[one] -= 1
             if not missing[one]:

@@ -14,12 +14,13 @@ from orchestrator.store.stage import Stage
 from orchestrator.study.schema import Study
 
 MILLION = 1e6
+ON_CPUS = "hours of engines and trainings on CPUs"
 
 
 @dataclass
 class GpuHours:
-    """Hours of one GPU by kind of work, those of each stage, input and output tokens by model behind an API, models of
-    unknown size, and the speeds that were used."""
+    """Hours of one GPU by kind of work and by stage. `tokens`: input and output by model behind an API. `unpriced`:
+    models of unknown size. `measured`: the speeds that were used."""
 
     hours: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     by_stage: dict[Stage, float] = field(default_factory=lambda: defaultdict(float))
@@ -54,15 +55,12 @@ def lines(costs: GpuHours, study: Study, verbose: bool = False) -> Iterator[str]
         return
     if costs.hours:
         parts = ", ".join(f"{what} {_rounded(hours)}" for what, hours in costs.hours.items() if hours)
-        total, of = _rounded(sum(costs.hours.values())), "by assumptions (plan --verbose prints them)"
-        unit = "GPU hours"
+        unit, of = "GPU hours", "by assumptions (plan --verbose prints them)."
         if costs.measured:
-            of = "from the times of the stages that are done"
-            unit = "GPU hours" if on_gpus(study) else "hours of engines and trainings on CPUs"
-        on_cpus = (
-            "" if on_gpus(study) or costs.measured else " CPUs take far longer; a run says how long after a few stages."
-        )
-        yield f"Estimated: {total} {unit} ({parts}), {of}.{on_cpus}"
+            unit, of = unit if on_gpus(study) else ON_CPUS, "from the times of the stages that are done."
+        elif not on_gpus(study):
+            of += " CPUs take far longer; a run says how long after a few stages."
+        yield f"Estimated: {_rounded(sum(costs.hours.values()))} {unit} ({parts}), {of}"
     for alias, (read, written) in sorted(costs.tokens.items()):
         price = study.cost_assumptions.api.get(alias)
         paid = "no price is declared (cost_assumptions.api)"

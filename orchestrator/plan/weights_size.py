@@ -1,19 +1,20 @@
 """Whether the weights of the models fit into the memory of the GPUs that their engines use."""
 
-import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from evaluators.engines.vllm_engine import GPU_MEMORY
 from evaluators.imports import IMPORTS
 from orchestrator.plan.resources import counted
+from orchestrator.store.checkpoints import tensors_in
 from orchestrator.study.models import HubModel, LocalModel, Model, TrainedModel
 from orchestrator.study.schema import Study
 
 BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 CAST = {"F64", "F32", "F16", "BF16"}  # served in the study's dtype; quantised weights keep theirs
 STORED = {"I64": 8, "I32": 4, "I16": 2, "U64": 8, "U32": 4, "U16": 2}  # the others have one byte
-OF_MEMORY = 0.9  # vLLM's share of a GPU's memory, for weights and KV cache
 GB = 1e9
 
 
@@ -22,19 +23,15 @@ def served_bytes(elements: Mapping[str, int], dtype: str) -> int:
     return sum(count * (BYTES[dtype] if kind in CAST else STORED.get(kind, 1)) for kind, count in elements.items())
 
 
-def elements_in(folder: Path) -> dict[str, int]:
+def elements_in(folder: Path) -> Counter[str]:
     """The number of elements of a checkpoint by dtype; reads no weights."""
-    found: dict[str, int] = {}
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                found[tensor["dtype"]] = found.get(tensor["dtype"], 0) + math.prod(tensor["shape"])
+    found: Counter[str] = Counter()
+    for _, dtype, shape in tensors_in(folder):
+        found[dtype] += math.prod(shape)
     return found
 
 
-def elements_of(model: Model, study: Study) -> dict[str, int]:
+def elements_of(model: Model, study: Study) -> Mapping[str, int]:
     """The same of a model on this machine or on the hub; empty where it cannot be known without loading it."""
     if isinstance(model, TrainedModel):
         return elements_of(study.models[model.trained_from], study)
@@ -54,7 +51,7 @@ def elements_of(model: Model, study: Study) -> dict[str, int]:
 
 def too_large(names: Iterable[str], study: Study, memory: int) -> Iterator[str]:
     """A line for each of these models whose weights do not fit on its engine's GPUs, of `memory` bytes each."""
-    room = OF_MEMORY * memory
+    room = GPU_MEMORY * memory
     for name in sorted(names):
         engine, model = study.resources.of_engine(name), study.models.get(name)
         if model is None or not engine.gpus:
@@ -64,7 +61,7 @@ def too_large(names: Iterable[str], study: Study, memory: int) -> Iterator[str]:
             enough = 2 ** math.ceil(math.log2(size / room))  # Layers are shared by powers of two.
             yield (
                 f"models.{name}: its weights have {size / GB:,.1f} GB in {study.dtype}, and vLLM uses {room / GB:,.1f} "
-                f"GB of a GPU here ({OF_MEMORY:.0%} of {memory / GB:,.1f}), so they do not fit on "
+                f"GB of a GPU here ({GPU_MEMORY:.0%} of {memory / GB:,.1f}), so they do not fit on "
                 f"{counted(engine.gpus, 'GPU')}: set resources.engines.{name}.gpus={enough}, or use a cluster "
                 f"(--address)"
             )

@@ -20,6 +20,7 @@ from orchestrator.plan.workload import beyond_the_data
 from orchestrator.run import tracking
 from orchestrator.stages import api_models, data, dataset, gguf, sample
 from orchestrator.stages.model import GGUFCheckpoint
+from orchestrator.store.checkpoints import tensors_in
 from orchestrator.store.stage import Stage, closure
 from orchestrator.store.store import Store
 from orchestrator.study.benchmarks import Benchmark, GradedBenchmark, LmEvalBenchmark
@@ -337,17 +338,12 @@ def _check_target_modules(plan: Plan, folders: Mapping[str, Path]) -> None:
 
 
 def _matrices(folder: Path) -> set[str]:
-    """The modules of a checkpoint whose weights are a matrix, as those of linear layers are; reads no weights."""
-    found = set()
-    for path in folder.glob("*.safetensors"):
-        with path.open("rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        found |= {
-            name.removesuffix(".weight")
-            for name, tensor in header.items()
-            if name.endswith(".weight") and len(tensor["shape"]) == 2
-        }
-    return found
+    """The modules of a checkpoint whose weights are a matrix, as those of linear layers are."""
+    return {
+        name.removesuffix(".weight")
+        for name, _, shape in tensors_in(folder)
+        if name.endswith(".weight") and len(shape) == 2
+    }
 
 
 def _check_tokens(plan: Plan, alias: str, folder: Path, texts: dict[str, list[str]]) -> None:

@@ -18,7 +18,7 @@ from orchestrator.run.allocator import allocator_of
 from orchestrator.run.engine_lifetime import event_log_of, note_begun
 from orchestrator.run.engine_loop import Call, EngineLoop
 from orchestrator.run.streams import Streams
-from orchestrator.store.checkpoints import checkpoint_of
+from orchestrator.store.checkpoints import adapter_of, checkpoint_of
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
 from orchestrator.store.temporary import fetch_temporary
@@ -138,6 +138,4 @@ class Replica:
             return checkpoint_of(self._store, weights.base, weights.path), temporary
         if weights.adapter is None:
             return checkpoint_of(self._store, weights.base, weights.path), None
-        record = self._store.read_record(weights.adapter)
-        assert record is not None, f"{weights.adapter} is not in the store"
-        return checkpoint_of(self._store, weights.base, weights.path), self._store.folder(weights.adapter, record)
+        return checkpoint_of(self._store, weights.base, weights.path), adapter_of(self._store, weights.adapter)

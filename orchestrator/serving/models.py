@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestrator.plan.trial import EvaluationPoint, Plan, Trial
 from orchestrator.stages.builder import Builder
-from orchestrator.store.checkpoints import checkpoint_of, local_path
+from orchestrator.store.checkpoints import adapter_of, checkpoint_of, local_path
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
 
@@ -68,9 +68,7 @@ def folders(models: list[ServedModel], store: Store) -> Iterator[tuple[str, str]
     """The names of adapters, each with its local folder."""
     for model in models:
         if model.adapter is not None:
-            record = store.record(model.adapter)
-            assert record is not None, "only finished students are served"
-            yield model.name, str(store.folder(model.adapter.address, record))
+            yield model.name, str(adapter_of(store, model.adapter.address))
 
 
 def checkpoint(model: ServedModel, store: Store) -> str:

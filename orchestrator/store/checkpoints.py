@@ -1,5 +1,7 @@
 """The folders of checkpoints, for transformers and vLLM; local ones are those whose content the study has planned."""
 
+import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -60,6 +62,22 @@ def checkpoint_of(store: Store, address: str, path: str | None) -> str:
     if folder_checksums(Path(path)) != settings["sha256"]:
         raise has_changed(path)
     return path
+
+
+def adapter_of(store: Store, address: str) -> Path:
+    """The local folder of a LoRA adapter, by the address of the finished stage that has it."""
+    record = store.read_record(address)
+    assert record is not None, f"{address} is not in the store"
+    return store.folder(address, record)
+
+
+def tensors_in(folder: Path) -> Iterator[tuple[str, str, list[int]]]:
+    """The name, dtype and shape of each tensor of a checkpoint, by the headers of its safetensors; reads no weights."""
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header.pop("__metadata__", None)
+        yield from ((name, tensor["dtype"], tensor["shape"]) for name, tensor in header.items())
 
 
 def has_changed(path: str | Path) -> ValueError:

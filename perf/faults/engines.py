@@ -12,23 +12,15 @@ import signal
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-from evaluators.engines.requests import Request, SamplingParams
 from orchestrator.run import engines
 from orchestrator.run.driver import start_ray
 from orchestrator.run.replica import Replica
-from orchestrator.stages import model
-from orchestrator.store.context import Weights
-from orchestrator.store.store import Store
-from orchestrator.study.load import load_study
-from orchestrator.study.models import LocalModel
-from organisms import shipped
-from perf.faults.studies import STUDY
-from perf.served import Ask, Served
+from perf.faults.studies import command_of, send
+from perf.served import Served, demo, demo_with_checkpoint, seeded_samples
 
 SEQUENCES = 200  # for more in one step there is no memory
 
@@ -74,18 +66,11 @@ def killed(results: Iterator[tuple[int, Any]], half: int) -> Iterator[tuple[int,
     """The results, of which the second half come after the replica's process was killed."""
     for number, pair in enumerate(results):
         if number == half:
-            replicas = [p for p in psutil.process_iter() if "ray::ServeReplica" in " ".join(_command(p))]
+            family = psutil.Process().children(recursive=True)
+            replicas = [one for one in family if "ray::ServeReplica" in " ".join(command_of(one))]
             assert replicas, "there is no replica to kill"
-            for replica in replicas:
-                replica.send_signal(signal.SIGKILL)
+            send(replicas, signal.SIGKILL)
         yield pair
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return []
 
 
 def main() -> None:
@@ -101,22 +86,15 @@ def main() -> None:
         "a request kills its engine": (Poisoned, undisturbed),
         "an engine has too little memory": (Hungry, undisturbed),
     }
-    prompt = [{"role": "user", "content": "solve : start 3 , + 4 , * 2"}]
-    requests = [Request(prompt=prompt, number=number) for number in range(n)]
     os.environ["OFFMODEL_POISON"] = str(poison)
-    start_ray(None, load_study(Path(STUDY), ["resources.cpus=1"]))
+    start_ray(None, demo("resources.cpus=1"))
     calm: dict[int, tuple[int, ...]] = {}
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = model.stage("steps", LocalModel(path=str(shipped.FOLDER / "steps")), cpus=1)
-        ask = Ask(Weights.of(checkpoint), "generate", requests, (SamplingParams(max_tokens=64, temperature=1.0),))
         for number, (name, (replica, disturb)) in enumerate(cases.items()):
-            study = load_study(Path(STUDY), [f"store={folder}/{number}"])
-            store = Store(study.store)
-            store.publish(checkpoint, store.new_folder(checkpoint, "one"), "one", {"facts": {}})
             engines.Replica = replica  # type: ignore[misc]
-            served = Served(f"case{number}", study, "organisms")
-            pairs = list(disturb(served.call(ask, retries=2), n // 2))
+            served = Served(f"case{number}", demo_with_checkpoint(f"{folder}/{number}"))
+            pairs = list(disturb(served.call(seeded_samples(n), retries=2), n // 2))
             served.end()
             times = Counter(place for place, _ in pairs)
             errors = {place: output.error for place, output in pairs if output.error is not None}

@@ -77,13 +77,14 @@ def kill_all(driver: subprocess.Popen) -> int:
     """Send SIGKILL to a driver and all its descendants; returns their number."""
     process = psutil.Process(driver.pid)
     family = [process, *process.children(recursive=True)]
-    _send(family, signal.SIGKILL)
+    send(family, signal.SIGKILL)
     psutil.wait_procs(family, timeout=30)
     driver.wait()
     return len(family)
 
 
-def _send(processes: list[psutil.Process], number: signal.Signals) -> None:
+def send(processes: list[psutil.Process], number: signal.Signals) -> None:
+    """Send a signal to those processes that still run."""
     for process in processes:
         try:
             process.send_signal(number)
@@ -115,14 +116,14 @@ def disturb(history: History, overrides: list[str], store: Path, log: Path, done
     driver = start(overrides, log, mark)
     while len(records(store)) < done and driver.poll() is None:
         time.sleep(0.1)
-    victims = [p for p in processes_of(mark) if VICTIMS[history.victim] in " ".join(_command(p))]
+    victims = [p for p in processes_of(mark) if VICTIMS[history.victim] in " ".join(command_of(p))]
     before = records(store)
     if history.victim != "all":
         victims = victims[:1]
-    _send(victims, signal.Signals[history.signal])
+    send(victims, signal.Signals[history.signal])
     if history.signal == "SIGSTOP":
         time.sleep(STOPPED)
-        _send(victims, signal.SIGCONT)
+        send(victims, signal.SIGCONT)
     try:
         history.status = driver.wait(PATIENCE)
     except subprocess.TimeoutExpired:
@@ -133,7 +134,8 @@ def disturb(history: History, overrides: list[str], store: Path, log: Path, done
     return before
 
 
-def _command(process: psutil.Process) -> list[str]:
+def command_of(process: psutil.Process) -> list[str]:
+    """Its words; none if it has ended."""
     try:
         return process.cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
@@ -145,8 +147,8 @@ def _left_running(mark: str) -> list[str]:
     until = time.monotonic() + LINGERING
     while (left := processes_of(mark)) and time.monotonic() < until:
         time.sleep(0.5)
-    found = [f"{' '.join(_command(process))[:60]!r} runs on after its driver" for process in left]
-    _send(left, signal.SIGKILL)
+    found = [f"{' '.join(command_of(process))[:60]!r} runs on after its driver" for process in left]
+    send(left, signal.SIGKILL)
     return found
 
 

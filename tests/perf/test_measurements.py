@@ -99,7 +99,7 @@ def test_students_on_a_gpu():
 
 
 def test_hugging_face():
-    printed = start("hugging_face", "1", "--requests", "12")
+    printed = start("hugging_face", "1", "--requests", "20")
     assert len(re.findall(r"^generate, batch size \d+: [\d,]+ tokens/s$", printed, re.MULTILINE)) == 2
     assert re.search(r"^the engine: [\d.]+ times the throughput of generate at batch size \d+$", printed, re.MULTILINE)
 
