@@ -5,8 +5,9 @@
 FOLDER is the store of a finished `make demo`; without it the demo runs first. Every call that its stages made of the
 toy models' engine is made again, all at once, through Ray and Ray Serve. Bare vLLM, in this process, gets the token
 ids of all requests on the same base weights in one `LLM.generate`. Each has one thread, and the same adapters and
-weights to load. The two alternate. Three workloads: the completions, the log-probabilities, and 16 samples of each of
-40 problems of maths.
+weights to load. The two alternate. Besides the wall time it compares the CPU time of the process with the engine, which
+other load on the machine changes less. Three workloads: the completions, the log-probabilities, and 16 samples of each
+of 40 problems of maths.
 """
 
 import argparse
@@ -151,23 +152,33 @@ def main() -> None:
 
 def compare(name: str, asks: list[Ask], served: Served, bare: Bare, rounds: int) -> None:
     print(f"{name}: {len(asks)} calls, {sum(len(ask.requests) for ask in asks):,} requests", flush=True)
-    prepared, ratios = bare.prepared(asks), []
+    prepared, wall, cpu = bare.prepared(asks), [], []
     for number in range(rounds + 1):  # The first is not counted.
-        start = time.perf_counter()
+        began = time.perf_counter(), served.cpu_seconds
         ours = served.answers_to_all(asks)
-        between = time.perf_counter()
+        between = time.perf_counter(), served.cpu_seconds, time.process_time()
         theirs = bare.generate(prepared, len(asks))
-        seconds = between - start, time.perf_counter() - between
+        seconds = between[0] - began[0], time.perf_counter() - between[0]
+        busy = between[1] - began[1], time.process_time() - between[2]
         if number:
-            ratios.append(seconds[0] / seconds[1])
-            print(f"  the study's engine {seconds[0]:.1f} s, bare vLLM {seconds[1]:.1f} s", flush=True)
+            wall.append(seconds[0] / seconds[1])
+            cpu.append(busy[0] / busy[1])
+            print(
+                f"  the study's engine {seconds[0]:.1f} s ({busy[0]:.1f} s of CPU time), "
+                f"bare vLLM {seconds[1]:.1f} s ({busy[1]:.1f} s)",
+                flush=True,
+            )
     pairs = [
         same(tokens_of(ours[i][place]), theirs[i][place], ask.method)
         for i, ask in enumerate(asks)
         for place in range(len(ask.requests))
     ]
     print(f"  {statistics.mean(pairs):.2%} of the answers are equal")
-    print(f"  {name}: {statistics.median(ratios):.2f} times the time of bare vLLM", flush=True)
+    print(
+        f"  {name}: {statistics.median(wall):.2f} times the time of bare vLLM, "
+        f"{statistics.median(cpu):.2f} times the CPU time",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

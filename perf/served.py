@@ -8,6 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from evaluators.engines.requests import Request, SamplingParams
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.trial import Plan
@@ -23,7 +25,7 @@ from orchestrator.study.load import load_study
 from orchestrator.study.models import LocalModel
 from orchestrator.study.schema import Study
 from organisms import shipped
-from perf.faults.studies import STUDY, finish
+from perf.faults.studies import STUDY, command_of, finish
 
 KEY = ("trial", "stage")  # the use of the engine by all calls of a comparison
 ENGINE = "organisms"
@@ -114,6 +116,13 @@ class Served:
 
         deployments = serve.status().applications[application(self._run, ENGINE)].deployments.values()
         return sum(deployment.replica_states.get("RUNNING", 0) for deployment in deployments)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The CPU time that the processes of its replicas have used."""
+        name = f"ServeReplica:{application(self._run, ENGINE)}:"
+        replicas = [p for p in psutil.Process().children(recursive=True) if name in " ".join(command_of(p))]
+        return sum(sum(p.cpu_times()[:2]) for p in replicas)
 
     def enlarge(self, replicas: int) -> None:
         """Ask for that many replicas."""

@@ -54,7 +54,8 @@ def test_faults_of_engines():
 def test_replicas():
     printed = start("replicas", "1", "--requests", "100")
     assert "100.0% of the answers are equal" in printed
-    assert re.search(r"^two replicas: [\d.]+ times the throughput of one$", printed, re.MULTILINE)
+    ratios = re.findall(r"^two (.+): [\d.]+ times the throughput of one$", printed, re.MULTILINE)
+    assert ratios == ["of a study", "without Ray"]
 
 
 def test_engine_starts():
@@ -111,6 +112,9 @@ def test_sampling():
         "log-probabilities",
         "16 samples",
     ]
+    cpu = re.findall(r"bare vLLM, ([\d.]+) times the CPU time$", printed, re.MULTILINE)
+    assert len(cpu) == 3
+    assert all(float(ratio) > 0 for ratio in cpu), "the CPU time of the replica was not found"
     equal = re.findall(r"^  ([\d.]+)% of the answers are equal$", printed, re.MULTILINE)
     assert all(float(share) > 99 for share in equal)  # float32 rounds differently in other batches
 
