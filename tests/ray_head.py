@@ -50,6 +50,7 @@ def head(
     ports = {name: free_port() for name in PORTS}
     address = f"127.0.0.1:{ports['port']}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    environment["PATH"] = f"{BIN}:{environment['PATH']}"  # as in a terminal with the virtual environment
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
     command = [str(BIN / "ray"), "start", "--head", "--block", f"--num-cpus={cpus}", "--object-store-memory=268435456"]
     scratch = tempfile.mkdtemp(prefix="head")  # The path of a socket has at most 107 bytes.
@@ -65,7 +66,9 @@ def head(
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
-        wait(lambda: answers(ports["dashboard-port"]), lambda: process.poll() is not None, log.read_text)
+        wait(
+            lambda: "This command will now block" in log.read_text(), lambda: process.poll() is not None, log.read_text
+        )
         yield Head(address, f"http://127.0.0.1:{ports['dashboard-port']}", environment)
     finally:
         family = [one for one in psutil.process_iter() if one.pid == process.pid or scratch in " ".join(_command(one))]
@@ -102,11 +105,6 @@ def autoscaling(cpus: int, workers: Mapping[str, Any], address: str) -> dict[str
         "cluster_synced_files": [],
         **{f"{name}_commands": [] for name in COMMANDS},
     }
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait(until: Callable[[], bool], ended: Callable[[], bool], text: Callable[[], str]) -> None:

@@ -2,6 +2,7 @@
 say what to do."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from evaluators.imports import IMPORTS
 from orchestrator.study.settings import StudyError
 
+CHATTY = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)  # They log each upload and connection.
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -16,9 +21,12 @@ ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 def explained(address: str) -> Iterator[None]:
     """Explain what Ray raises where a cluster does not answer, or refuses."""
     import requests
+    from ray.exceptions import AuthenticationError
 
     try:
         yield
+    except AuthenticationError as error:
+        raise StudyError(_refused(address)) from error
     except (ConnectionError, requests.exceptions.RequestException) as error:
         message = str(error)
         if "401" in message or "403" in message or "Unauthorized" in message:
@@ -51,6 +59,8 @@ def connect(address: str) -> Any:
     with IMPORTS:
         from ray.job_submission import JobSubmissionClient
 
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     with explained(address):
         return JobSubmissionClient(address)
 

@@ -63,12 +63,20 @@ def _show(client: Any, id: str, address: str, console: Console) -> int:
     try:
         with explained(address):
             status = follow(client, id, lambda text: print(text, end="", flush=True))
-            message = client.get_job_info(id).message
+            reason = _reason(client.get_job_info(id).message)
     except KeyboardInterrupt:
         console.print(f"\n{_what_next(id, address)}", soft_wrap=True, markup=False)
         return 130
-    console.print(f"{id}: {status.lower()}{'' if status == 'SUCCEEDED' else f' ({message})'}", markup=False)
+    console.print(f"{id}: {status.lower()}{'' if status == 'SUCCEEDED' else f' ({reason})'}", markup=False)
     return EXIT[status]
+
+
+def _reason(message: str | None) -> str:
+    """Why a job has ended, from Ray's message, which repeats the end of the output."""
+    reason = (message or "Ray gave no reason").partition(", last available logs")[0]
+    if reason.endswith("exit code 127"):
+        return f"{reason}: offmodel is not on the PATH of the cluster's head"
+    return reason
 
 
 def status(id: str | None, address: str, console: Console) -> int:

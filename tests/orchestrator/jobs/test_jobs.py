@@ -1,6 +1,10 @@
-"""Studies as jobs on a Ray cluster that a token protects: the head is a process of its own, as on a real cluster."""
+"""Studies as jobs on a Ray cluster as in cluster.yaml: a token protects it, its head has no CPUs, and an autoscaler adds
+nodes, which are raylets on this machine."""
 
+import json
 import re
+import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +14,23 @@ import yaml
 
 from orchestrator.store.store import Store
 from tests.conftest import SMALL
-from tests.ray_head import PATIENCE, Head, free_port, head
+from tests.ray_head import BIN, PATIENCE, Head, free_port, head, wait
 
 pytestmark = pytest.mark.slow
 
 TOKEN, WRONG = "a" * 64, "b" * 64
+WORKERS = {"worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
+NODES = """
+import json, ray
+ray.init("auto", logging_level="ERROR", log_to_driver=False)
+print(json.dumps([node["Resources"] for node in ray.nodes() if node["Alive"]]))
+"""
 TINY = [
     "pairs.teachers=[words]",
     "prompts={source: synthetic, n: 16}",
     "conditions={off-model: }",
     "recoveries={}",
-    "seeds=[1]",
+    "seeds=[1, 2]",
     "train.max_steps=2",
     "benchmarks={maths: {kind: math500, source: synthetic, n: 4, max_tokens: 16}}",
 ]
@@ -28,8 +38,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[Head]:
-    """A head that the test starts with a token."""
-    with head(tmp_path_factory.mktemp("head"), cpus=2, token=TOKEN) as started:
+    with head(tmp_path_factory.mktemp("head"), cpus=0, token=TOKEN, workers=WORKERS) as started:
         yield started
 
 
@@ -41,17 +50,44 @@ def desk(tmp_path) -> Path:
     return tmp_path
 
 
-def test_a_study_is_submitted_followed_and_submitted_again(cluster, desk):
-    first = cluster.offmodel("submit", "small.yaml", "--address", cluster.dashboard, *TINY, folder=desk)
+def workers_of(cluster: Head) -> int:
+    """How many nodes with CPUs there are."""
+    environment = {**cluster.environment, "RAY_ADDRESS": cluster.address}
+    found = subprocess.run([BIN / "python", "-c", NODES], env=environment, capture_output=True, text=True, check=True)
+    return sum(bool(node.get("CPU")) for node in json.loads(found.stdout.splitlines()[-1]))
+
+
+def submit(cluster: Head, desk: Path, *options: str) -> subprocess.CompletedProcess:
+    return cluster.offmodel("submit", "small.yaml", "--address", cluster.dashboard, *options, *TINY, folder=desk)
+
+
+def id_of(submitted: subprocess.CompletedProcess) -> str:
+    (id,) = re.findall(r"^Submitted as (\S+): small.yaml$", submitted.stdout, re.MULTILINE)
+    return str(id)
+
+
+def test_a_submitted_study_grows_the_cluster_from_its_head_alone_and_leaves_it_so(cluster, desk):
+    assert workers_of(cluster) == 0
+    ended: list[subprocess.CompletedProcess] = []
+    thread = threading.Thread(target=lambda: ended.append(submit(cluster, desk)))
+    thread.start()
+    most = 0
+    while thread.is_alive():
+        most = max(most, workers_of(cluster))
+        thread.join(timeout=2)
+    (first,) = ended
     assert first.returncode == 0, first.stdout + first.stderr
     assert "Cells: score" in first.stdout
-    (id,) = re.findall(r"^Submitted as (\S+): small.yaml$", first.stdout, re.MULTILINE)
+    id = id_of(first)
     assert f"{id}: succeeded" in first.stdout
+    assert most == 2
+    wait(lambda: workers_of(cluster) == 0, lambda: False, lambda: "the nodes do not end")
     listed = cluster.offmodel("status", "--address", cluster.dashboard).stdout
     assert re.search(rf"^{id} +\S+ +succeeded", listed, re.MULTILINE)
     assert "Cells: score" in cluster.offmodel("logs", id, "--address", cluster.dashboard).stdout
-    again = cluster.offmodel("submit", "small.yaml", "--address", cluster.dashboard, *TINY, folder=desk)
-    assert re.search(r"Executed: 0 model, .* 0 train", again.stdout), again.stdout
+    again = submit(cluster, desk)
+    assert "small: 2 trials, 2 done" in again.stdout
+    assert "Executed" not in again.stdout
 
 
 def test_a_wrong_token_is_refused(cluster, desk):
@@ -63,11 +99,8 @@ def test_a_wrong_token_is_refused(cluster, desk):
     assert WRONG not in refused.stderr + refused.stdout
 
 
-def test_a_stopped_study_continues_when_it_is_submitted_again(cluster, desk):
-    submitted = cluster.offmodel(
-        "submit", "small.yaml", "--no-wait", "--address", cluster.dashboard, *TINY, folder=desk
-    )
-    (id,) = re.findall(r"^Submitted as (\S+):", submitted.stdout, re.MULTILINE)
+def test_a_stopped_study_continues_when_ray_job_submits_it_again(cluster, desk):
+    id = id_of(submit(cluster, desk, "--no-wait"))
     store, until = Store(str(desk / "runs")), time.monotonic() + PATIENCE
     while not store.records_of_kind("sample"):
         assert time.monotonic() < until, cluster.offmodel("logs", id, "--address", cluster.dashboard).stdout
@@ -77,9 +110,12 @@ def test_a_stopped_study_continues_when_it_is_submitted_again(cluster, desk):
     logs = cluster.offmodel("logs", id, "--address", cluster.dashboard)
     assert logs.returncode == 130
     assert f"{id}: stopped" in logs.stdout
-    finished = cluster.offmodel("submit", "small.yaml", "--address", cluster.dashboard, *TINY, folder=desk)
+    command = [BIN / "ray", "job", "submit", "--address", cluster.dashboard, "--working-dir", "."]
+    command += ["--", "offmodel", "run", "small.yaml", "--address", "auto", *TINY]
+    finished = subprocess.run(command, env=cluster.environment, cwd=desk, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout
-    assert not re.search(r"Executed: 1 model", finished.stdout), finished.stdout
+    assert "Cells: score" in finished.stdout
+    assert not re.search(r"Executed: [1-9]\d* model", finished.stdout), finished.stdout
 
 
 def test_what_does_not_answer_is_named(cluster):
