@@ -1,5 +1,5 @@
-"""Studies as jobs on a Ray cluster as in cluster.yaml: a token protects it, its head has no CPUs, and an autoscaler adds
-nodes, which are raylets on this machine."""
+"""Studies as jobs on a Ray cluster as in cluster.yaml: a token protects it, its head has no CPUs, and an autoscaler
+adds nodes, which are raylets on this machine."""
 
 import json
 import re
