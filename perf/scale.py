@@ -72,7 +72,7 @@ def use_empty_stages() -> None:
     kinds.update({kind: EmptyStage(kind) for kind in FACTS})
 
 
-def make_study(trials: int, store: str) -> Study:
+def make_study(trials: int, store: str, train_cpus: float = 1.0) -> Study:
     """A study with this many trials: off-model SFT over students, teachers and seeds, with one benchmark."""
     seeds = min(MOST_SEEDS, trials // TEACHERS)
     students = [f"student-{i}" for i in range(trials // (seeds * TEACHERS))]
@@ -89,7 +89,8 @@ def make_study(trials: int, store: str) -> Study:
             "conditions": {"off-model": None},
             "benchmarks": {"maths": {"kind": "math500", "source": "synthetic", "n": 10}},
             "seeds": list(range(seeds)),
-            "resources": {"engine": {"cpus": 0.01}},  # No engine is started, but each takes its share.
+            # No engine is started, but each takes its share.
+            "resources": {"engine": {"cpus": 0.01}, "train": {"cpus": train_cpus}},
         }
     )
 

@@ -14,7 +14,7 @@ import yaml
 
 from orchestrator.store.store import Store
 from tests.conftest import SMALL
-from tests.ray_head import BIN, PATIENCE, Head, free_port, head, wait
+from perf.ray_head import BIN, PATIENCE, Head, free_port, head, wait
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,5 @@
-"""The head of a Ray cluster as a process of its own, with or without an autoscaler whose nodes are raylets here."""
+"""The head of a Ray cluster as a process of its own, with or without an autoscaler whose nodes are raylets here. The
+tests use it, too."""
 
 import json
 import os
@@ -30,8 +31,16 @@ class Head:
     dashboard: str
     environment: Mapping[str, str]
 
+    @property
+    def workers(self) -> list[psutil.Process]:
+        """The raylets of the nodes that the autoscaler has started, oldest first."""
+        port = self.address.rpartition(":")[2]
+        raylets = [p for p in psutil.process_iter(["name"]) if p.info["name"] == "raylet"]
+        own = [p for p in raylets if any(part.endswith(f":{port}") for part in _command(p))]
+        return sorted(own, key=lambda process: process.create_time())[1:]  # The first is the head's.
+
     def offmodel(self, *arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
-        command, env = [BIN / "offmodel", *arguments], {**self.environment, **environment}
+        command, env = [str(BIN / "offmodel"), *arguments], {**self.environment, **environment}
         return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
 
 
