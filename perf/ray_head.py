@@ -3,6 +3,7 @@ tests use it, too."""
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -45,9 +46,12 @@ class Head:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port that nothing listens on, outside the ranges from which Ray's workers and the system take theirs."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("0.0.0.0", port))
+            return port
 
 
 @contextmanager
