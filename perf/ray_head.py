@@ -64,6 +64,7 @@ def head(
     address = f"127.0.0.1:{ports['port']}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     environment["PATH"] = f"{BIN}:{environment['PATH']}"  # as in a terminal with the virtual environment
+    environment["PYTHONPATH"] = str(Path(__file__).parents[1])  # Nodes find perf, which is not installed.
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
     command = [str(BIN / "ray"), "start", "--head", "--block", f"--num-cpus={cpus}", "--object-store-memory=268435456"]
     scratch = tempfile.mkdtemp(prefix="head")  # The path of a socket has at most 107 bytes.

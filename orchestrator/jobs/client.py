@@ -20,8 +20,9 @@ ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 @contextmanager
 def explained(address: str) -> Iterator[None]:
     """Explain what Ray raises where a cluster does not answer, or refuses."""
-    import requests
-    from ray.exceptions import AuthenticationError
+    with IMPORTS:
+        import requests
+        from ray.exceptions import AuthenticationError
 
     try:
         yield

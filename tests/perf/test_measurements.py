@@ -99,6 +99,11 @@ def test_students_on_a_gpu():
     assert all(re.fullmatch(r"\| .+ tokens \| [\d,]+ s \| [\d,]+ s \| \d\.\d\d \|", row) for row in rows)
 
 
+def test_autoscaling():
+    printed = start("autoscaling", "--seconds", "1", "--workers", "1")
+    assert "20 trainings of 1 s on up to 1 workers, and none at the end" in printed
+
+
 def test_hugging_face():
     printed = start("hugging_face", "1", "--requests", "20")
     assert len(re.findall(r"^generate, batch size \d+: [\d,]+ tokens/s$", printed, re.MULTILINE)) == 2

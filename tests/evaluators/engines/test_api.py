@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from queue import SimpleQueue
 
 import pytest
 
@@ -90,18 +91,18 @@ def test_a_malformed_reply_is_asked_for_again(server, reply, headers):
 
 
 def test_a_reply_that_does_not_come_is_asked_for_again(server):
-    asked_again, in_time = threading.Event(), []
+    asked_again, in_time = threading.Event(), SimpleQueue[bool]()
 
     def replies(body, nth):
         if nth == 1:
-            in_time.append(asked_again.wait(30))
+            in_time.put(asked_again.wait(30))
         asked_again.set()
         return 200, chat(body)
 
     server.replies = replies
     (output,) = outputs_of(server, clock=Clock(), timeout=1)
     assert output.completions[0].text == "You said: prompt 0"
-    assert in_time == [True]
+    assert in_time.get(timeout=30)
 
 
 def test_a_rate_limit_is_waited_for(server):
