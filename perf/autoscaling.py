@@ -19,10 +19,9 @@ from typing import Any
 
 from orchestrator.plan.build import build_plan
 from orchestrator.run import driver, stage_runner
-from orchestrator.run.tracking import Tracker
 from orchestrator.store.context import StageContext
 from perf.ray_head import Head, head, wait
-from perf.scale import EmptyStage, make_study, pending, use_empty_stages
+from perf.scale import EmptyStage, make_study, pending, run, use_empty_stages
 
 TRIALS = 20
 CPUS, OF_TRAINING = 2, 1.5  # of a worker: the rest is for engines, which are not started
@@ -82,8 +81,6 @@ def main() -> None:
     parser.add_argument("--lose", action="store_true")
     arguments = parser.parse_args()
     types = {"worker": {"resources": {"CPU": CPUS}, "node_config": {}, "max_workers": arguments.workers}}
-    engines: Any = driver.engines
-    engines.deploy = lambda *_: None  # No stage calls an engine.
     setup = sleeping_trainings(arguments.seconds)
     setup()
     os.environ["RAY_AUTH_MODE"] = "disabled"
@@ -94,15 +91,12 @@ def main() -> None:
         nodes.start()
         if arguments.lose:
             threading.Thread(target=lose_a_worker, args=(cluster, arguments.seconds), daemon=True).start()
-        plan = build_plan(study)
-        tracker = Tracker(plan)
-        tracker.start()
         start = time.monotonic()
-        driver.run_study(plan, cluster.address, tracker, None)
+        run(study, cluster.address)
         makespan = time.monotonic() - start
-        assert tracker.finish() is None
+        plan = build_plan(study)
         assert pending(plan) == 0, "a trial is not done"
-        wait(lambda: nodes.now == 0, lambda: False, lambda: "the nodes do not end")
+        wait(lambda: nodes.now == 0, lambda: "the nodes do not end")
         nodes.ended = True
         trainings = sum(stage.kind == "train" for stage in plan.stages)
     work = trainings * arguments.seconds

@@ -20,6 +20,8 @@ from typing import Any
 import psutil
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
+from perf.processes import command_of, send
+
 BIN = Path(sys.executable).parent
 PATIENCE = 240.0  # seconds
 PORTS = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "ray-client-server-port")
@@ -37,7 +39,7 @@ class Head:
         """The raylets of the nodes that the autoscaler has started, oldest first."""
         port = self.address.rpartition(":")[2]
         raylets = [p for p in psutil.process_iter(["name"]) if p.info["name"] == "raylet"]
-        own = [p for p in raylets if any(part.endswith(f":{port}") for part in _command(p))]
+        own = [p for p in raylets if any(part.endswith(f":{port}") for part in command_of(p))]
         return sorted(own, key=lambda process: process.create_time())[1:]  # The first is the head's.
 
     def offmodel(self, *arguments: str, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess:
@@ -81,13 +83,12 @@ def head(
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
         wait(
-            lambda: "This command will now block" in log.read_text(), lambda: process.poll() is not None, log.read_text
+            lambda: "This command will now block" in log.read_text(), log.read_text, lambda: process.poll() is not None
         )
         yield Head(address, f"http://127.0.0.1:{ports['dashboard-port']}", environment)
     finally:
-        family = [one for one in psutil.process_iter() if one.pid == process.pid or scratch in " ".join(_command(one))]
-        for one in dict.fromkeys(family):
-            _kill(one)
+        family = [p for p in psutil.process_iter() if p.pid == process.pid or scratch in " ".join(command_of(p))]
+        send(family, signal.SIGKILL)
         psutil.wait_procs(family, timeout=30)
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -121,21 +122,10 @@ def autoscaling(cpus: int, workers: Mapping[str, Any], address: str) -> dict[str
     }
 
 
-def wait(until: Callable[[], bool], ended: Callable[[], bool], text: Callable[[], str]) -> None:
+def wait(until: Callable[[], bool], text: Callable[[], str], ended: Callable[[], bool] = lambda: False) -> None:
+    """Wait for `PATIENCE` at most, or until it cannot come any more; `text` says why it did not."""
     last = time.monotonic() + PATIENCE
     while not until():
         assert not ended(), text()
         assert time.monotonic() < last, text()
         time.sleep(0.5)
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return []
-
-
-def _kill(process: psutil.Process) -> None:
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(signal.SIGKILL)

@@ -14,7 +14,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,22 +150,25 @@ def main() -> None:
         ray.shutdown()
 
 
+def timed(work: Callable[[], Tokens], cpu_clock: Callable[[], float]) -> tuple[Tokens, float, float]:
+    """The result of some work, its wall time, and its time on a clock of the CPU, in seconds."""
+    start, of_cpu = time.perf_counter(), cpu_clock()
+    result = work()
+    return result, time.perf_counter() - start, cpu_clock() - of_cpu
+
+
 def compare(name: str, asks: list[Ask], served: Served, bare: Bare, rounds: int) -> None:
     print(f"{name}: {len(asks)} calls, {sum(len(ask.requests) for ask in asks):,} requests", flush=True)
     prepared, wall, cpu = bare.prepared(asks), [], []
     for number in range(rounds + 1):  # The first is not counted.
-        began = time.perf_counter(), served.cpu_seconds
-        ours = served.answers_to_all(asks)
-        between = time.perf_counter(), served.cpu_seconds, time.process_time()
-        theirs = bare.generate(prepared, len(asks))
-        seconds = between[0] - began[0], time.perf_counter() - between[0]
-        busy = between[1] - began[1], time.process_time() - between[2]
+        ours, seconds, busy = timed(lambda: served.answers_to_all(asks), lambda: served.cpu_seconds)
+        theirs, of_bare, busy_bare = timed(lambda: bare.generate(prepared, len(asks)), time.process_time)
         if number:
-            wall.append(seconds[0] / seconds[1])
-            cpu.append(busy[0] / busy[1])
+            wall.append(seconds / of_bare)
+            cpu.append(busy / busy_bare)
             print(
-                f"  the study's engine {seconds[0]:.1f} s ({busy[0]:.1f} s of CPU time), "
-                f"bare vLLM {seconds[1]:.1f} s ({busy[1]:.1f} s)",
+                f"  the study's engine {seconds:.1f} s ({busy:.1f} s of CPU time), "
+                f"bare vLLM {of_bare:.1f} s ({busy_bare:.1f} s)",
                 flush=True,
             )
     pairs = [

@@ -67,9 +67,11 @@ class EmptyStage:
 
 
 def use_empty_stages() -> None:
-    """Replace the stages that work; Ray calls this in every process that it starts."""
+    """Replace the stages that work, and deploy no engine; Ray calls this in every process that it starts."""
     kinds: Any = stage_runner.KINDS
     kinds.update({kind: EmptyStage(kind) for kind in FACTS})
+    engines: Any = driver.engines
+    engines.deploy = lambda *_: None
 
 
 def make_study(trials: int, store: str, train_cpus: float = 1.0) -> Study:
@@ -103,13 +105,14 @@ def pending(plan: Plan) -> int:
     return len(state.pending)
 
 
-def run(study: Study) -> None:
-    """What `offmodel run` does, without its output."""
+def run(study: Study, address: str | None = None) -> None:
+    """What `offmodel run` does, without its output, on the Ray that this process is connected to. `address`: of its
+    cluster, None for a local Ray."""
     plan = build_plan(study)
     pending(plan)
     tracker = Tracker(plan)
     tracker.start()
-    driver.run_study(plan, None, tracker, None)
+    driver.run_study(plan, address, tracker, None)
     assert tracker.finish() is None
 
 
@@ -122,8 +125,6 @@ def timed(what: str, function: Callable, *arguments: object) -> None:
 
 def main(trials: int = 1000) -> None:
     """Print the figures."""
-    engines: Any = driver.engines
-    engines.deploy = lambda *_: None  # No stage calls an engine.
     use_empty_stages()
     with tempfile.TemporaryDirectory() as folder:
         study = make_study(trials, str(Path(folder, "store")))

@@ -25,7 +25,8 @@ from orchestrator.study.load import load_study
 from orchestrator.study.models import LocalModel
 from orchestrator.study.schema import Study
 from organisms import shipped
-from perf.faults.studies import STUDY, command_of, finish
+from perf.faults.studies import STUDY, finish
+from perf.processes import command_of
 
 KEY = ("trial", "stage")  # the use of the engine by all calls of a comparison
 ENGINE = "organisms"

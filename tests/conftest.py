@@ -31,6 +31,15 @@ benchmarks:
 seeds: [1, 2]
 dtype: float32
 """
+# Overrides of SMALL: one teacher, one condition, and as little work as there can be.
+TINY = [
+    "pairs.teachers=[words]",
+    "prompts={source: synthetic, n: 16}",
+    "conditions={off-model: }",
+    "recoveries={}",
+    "train.max_steps=2",
+    "benchmarks={maths: {kind: math500, source: synthetic, n: 4, max_tokens: 16}}",
+]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

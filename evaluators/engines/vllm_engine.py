@@ -347,15 +347,16 @@ class Engine:
 
         if self._failure is not None:
             raise self._failure
-        ids: list[str] = []
+        vllm_engine, ids = self._llm.llm_engine, list[str]()
         try:
             for prompt, each in zip(prompts, params, strict=True):
                 each.output_kind, each.skip_clone = RequestOutputKind.FINAL_ONLY, True
                 number = str(next(self._llm.request_counter))
-                add = self._llm.llm_engine.add_request
-                ids.append(add(number, tokens_input(prompt), each, lora_request=lora, priority=priority))
-        except ValueError:
-            self._llm.llm_engine.abort_request(ids, internal=True)
+                ids.append(
+                    vllm_engine.add_request(number, tokens_input(prompt), each, lora_request=lora, priority=priority)
+                )
+        except Exception:
+            vllm_engine.abort_request(ids, internal=True)
             raise
         return ids
 

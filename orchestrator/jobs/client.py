@@ -10,10 +10,8 @@ from typing import Any
 from evaluators.imports import IMPORTS
 from orchestrator.study.settings import StudyError
 
-CHATTY = (
-    "ray.dashboard.modules.dashboard_sdk",
-    "ray.dashboard.modules.job.sdk",
-)  # They log each upload and connection.
+# They log each upload and connection.
+CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -26,29 +24,20 @@ def explained(address: str) -> Iterator[None]:
 
     try:
         yield
-    except AuthenticationError as error:
-        raise StudyError(_refused(address)) from error
+    except AuthenticationError as error:  # for the statuses 401 and 403
+        raise StudyError(
+            f"{address} refuses this token: set RAY_AUTH_MODE=token, and have the cluster's token in ~/.ray/auth_token "
+            f"or RAY_AUTH_TOKEN"
+        ) from error
     except (ConnectionError, requests.exceptions.RequestException) as error:
-        message = str(error)
-        if "401" in message or "403" in message or "Unauthorized" in message:
-            raise StudyError(_refused(address)) from error
         raise StudyError(
             f"{address} does not answer: give the address of the cluster's dashboard, as http://127.0.0.1:8265 after "
             f"`ray dashboard cluster.yaml`"
         ) from error
     except RuntimeError as error:
-        if "401" in str(error) or "403" in str(error):
-            raise StudyError(_refused(address)) from error
-        if "404" in str(error) or "does not exist" in str(error):
-            raise StudyError(f"{address}: {_last_line(str(error))}: `offmodel status` lists the jobs") from error
-        raise StudyError(f"{address}: {_last_line(str(error))}") from error
-
-
-def _refused(address: str) -> str:
-    return (
-        f"{address} refuses this token: set RAY_AUTH_MODE=token, and have the cluster's token in ~/.ray/auth_token or "
-        f"RAY_AUTH_TOKEN"
-    )
+        text = str(error)
+        hint = ": `offmodel status` lists the jobs" if "status code 404" in text or "does not exist" in text else ""
+        raise StudyError(f"{address}: {_last_line(text)}{hint}") from error
 
 
 def _last_line(text: str) -> str:

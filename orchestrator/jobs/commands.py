@@ -99,7 +99,7 @@ def status(id: str | None, address: str, console: Console) -> int:
         )
     console.print(table)
     if id and jobs[0].message:
-        console.print(jobs[0].message, soft_wrap=True, markup=False)
+        console.print(_reason(jobs[0].message), soft_wrap=True, markup=False)
     return 0
 
 

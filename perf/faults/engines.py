@@ -19,7 +19,7 @@ import psutil
 from orchestrator.run import engines
 from orchestrator.run.driver import start_ray
 from orchestrator.run.replica import Replica
-from perf.faults.studies import command_of, send
+from perf.processes import command_of, send
 from perf.served import Served, demo, demo_with_checkpoint, seeded_samples
 
 SEQUENCES = 200  # for more in one step there is no memory

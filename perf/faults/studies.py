@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.store.store import Store
+from perf.processes import command_of, send
 
 STUDY = "experiments/demo.yaml"
 MARK = "OFFMODEL_HISTORY"  # an environment variable that all processes of a history inherit
@@ -83,15 +84,6 @@ def kill_all(driver: subprocess.Popen) -> int:
     return len(family)
 
 
-def send(processes: list[psutil.Process], number: signal.Signals) -> None:
-    """Send a signal to those processes that still run."""
-    for process in processes:
-        try:
-            process.send_signal(number)
-        except psutil.NoSuchProcess:
-            continue
-
-
 def records(store: Path) -> dict[str, str]:
     """Every record in a store, by its path."""
     return {str(path.relative_to(store)): path.read_text() for path in store.glob("*/*/record.json")}
@@ -132,14 +124,6 @@ def disturb(history: History, overrides: list[str], store: Path, log: Path, done
         history.violations.append(f"there was no {history.victim} when {done} stages were done")
     history.violations += _left_running(mark)
     return before
-
-
-def command_of(process: psutil.Process) -> list[str]:
-    """Its words; none if it has ended."""
-    try:
-        return process.cmdline()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return []
 
 
 def _left_running(mark: str) -> list[str]:

@@ -106,7 +106,7 @@ def test_autoscaling():
 
 def test_hugging_face():
     printed = start("hugging_face", "1", "--requests", "20")
-    assert len(re.findall(r"^generate, batch size \d+: [\d,]+ tokens/s$", printed, re.MULTILINE)) == 2
+    assert len(re.findall(r"^generate, batch size \d+: [\d,]+ tokens/s$", printed, re.MULTILINE)) == 4
     assert re.search(r"^the engine: [\d.]+ times the throughput of generate at batch size \d+$", printed, re.MULTILINE)
 
 

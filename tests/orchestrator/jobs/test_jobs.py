@@ -11,20 +11,11 @@ import yaml
 
 from orchestrator.store.store import Store
 from perf.ray_head import BIN, PATIENCE, Head, free_port, head
-from tests.conftest import SMALL
+from tests.conftest import SMALL, TINY
 
 pytestmark = pytest.mark.slow
 
 TOKEN, WRONG = "a" * 64, "b" * 64
-TINY = [
-    "pairs.teachers=[words]",
-    "prompts={source: synthetic, n: 16}",
-    "conditions={off-model: }",
-    "recoveries={}",
-    "seeds=[1]",
-    "train.max_steps=2",
-    "benchmarks={maths: {kind: math500, source: synthetic, n: 4, max_tokens: 16}}",
-]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +33,9 @@ def desk(tmp_path) -> Path:
 
 
 def submit(cluster: Head, desk: Path, *options: str) -> subprocess.CompletedProcess:
-    return cluster.offmodel("submit", "small.yaml", "--address", cluster.dashboard, *options, *TINY, folder=desk)
+    return cluster.offmodel(
+        "submit", "small.yaml", "--address", cluster.dashboard, *options, *TINY, "seeds=[1]", folder=desk
+    )
 
 
 def id_of(submitted: subprocess.CompletedProcess) -> str:
@@ -66,7 +59,7 @@ def test_a_study_is_submitted_followed_and_submitted_again(cluster, desk):
 
 def test_a_wrong_token_is_refused(cluster, desk):
     refused = cluster.offmodel(
-        "submit", "small.yaml", "--address", cluster.dashboard, *TINY, folder=desk, RAY_AUTH_TOKEN=WRONG
+        "submit", "small.yaml", "--address", cluster.dashboard, *TINY, "seeds=[1]", folder=desk, RAY_AUTH_TOKEN=WRONG
     )
     assert refused.returncode == 2
     assert f"{cluster.dashboard} refuses this token: set RAY_AUTH_MODE=token" in refused.stderr
@@ -85,7 +78,7 @@ def test_a_stopped_study_continues_when_ray_job_submits_it_again(cluster, desk):
     assert logs.returncode == 130
     assert f"{id}: stopped" in logs.stdout
     command = [BIN / "ray", "job", "submit", "--address", cluster.dashboard, "--working-dir", "."]
-    command += ["--", "offmodel", "run", "small.yaml", "--address", "auto", *TINY]
+    command += ["--", "offmodel", "run", "small.yaml", "--address", "auto", *TINY, "seeds=[1]"]
     finished = subprocess.run(command, env=cluster.environment, cwd=desk, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout
     assert "Cells: score" in finished.stdout

@@ -1,26 +1,16 @@
 """A study on a real autoscaler, whose nodes are raylets on this machine: the head has no CPUs, as in cluster.yaml."""
 
-import subprocess
-import threading
+import concurrent.futures
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 
 from perf.ray_head import head, wait
-from tests.conftest import SMALL
+from tests.conftest import SMALL, TINY
 
 pytestmark = pytest.mark.slow
-
-TINY = [
-    "pairs.teachers=[words]",
-    "prompts={source: synthetic, n: 16}",
-    "conditions={off-model: }",
-    "recoveries={}",
-    "seeds=[1, 2]",
-    "train.max_steps=2",
-    "benchmarks={maths: {kind: math500, source: synthetic, n: 4, max_tokens: 16}}",
-]
 
 
 def test_a_study_grows_a_cluster_from_its_head_alone_and_leaves_it_so(tmp_path: Path):
@@ -29,17 +19,15 @@ def test_a_study_grows_a_cluster_from_its_head_alone_and_leaves_it_so(tmp_path: 
     types = {"worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 2}}
     with head(tmp_path, cpus=0, workers=types) as cluster:
         assert len(cluster.workers) == 0
-        ended: list[subprocess.CompletedProcess] = []
-        run = lambda: ended.append(  # noqa: E731
-            cluster.offmodel("run", "small.yaml", "--address", cluster.address, *TINY, folder=tmp_path)
-        )
-        thread = threading.Thread(target=run)
-        thread.start()
+        arguments = ["run", "small.yaml", "--address", cluster.address, *TINY, "seeds=[1, 2]"]
         most = 0
-        while thread.is_alive():
-            most = max(most, len(cluster.workers))
-            thread.join(timeout=1)
-        assert ended[0].returncode == 0, ended[0].stdout + ended[0].stderr
-        assert "Cells: score" in ended[0].stdout
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(cluster.offmodel, *arguments, folder=tmp_path)
+            while not running.done():
+                most = max(most, len(cluster.workers))
+                concurrent.futures.wait([running], timeout=1)
+        ended = running.result()
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert "Cells: score" in ended.stdout
         assert most == 2
-        wait(lambda: len(cluster.workers) == 0, lambda: False, lambda: "the nodes do not end")
+        wait(lambda: len(cluster.workers) == 0, lambda: "the nodes do not end")
