@@ -17,7 +17,7 @@ from orchestrator.run.allocation import Amount
 from orchestrator.run.allocator import Key, ReplicasOf, replicas_for
 from orchestrator.run.api_replica import APIReplica, APISpec
 from orchestrator.run.engine_client import EngineLost, ask_despite_losses
-from orchestrator.run.engine_lifetime import application, event_log_of
+from orchestrator.run.engine_lifetime import ON_HEAD, application, event_log_of
 from orchestrator.run.replica import EngineSpec, Replica
 from orchestrator.run.spread import spread
 from orchestrator.run.streams import Failed
@@ -63,10 +63,13 @@ def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> 
     }
 
     def deployed(name: str) -> Any:
+        actor: dict[str, Any]
         served, resources = _served(study, name), study.resources.of_engine(name)
         if served is not None:
-            # One replica for all stages, so that its limit on concurrent requests holds for the whole run.
-            of_api = serve.deployment(APIReplica, num_replicas=1, ray_actor_options={"num_cpus": 0}, **options)
+            # One replica for all stages, so that its limit on concurrent requests holds for the whole run. On the head,
+            # since it would keep any other node from being idle.
+            actor = {"num_cpus": 0, "resources": ON_HEAD}
+            of_api = serve.deployment(APIReplica, num_replicas=1, ray_actor_options=actor, **options)
             return of_api.bind(
                 APISpec(
                     run=run,
@@ -131,7 +134,7 @@ def batch(
     with IMPORTS:
         import ray
         from ray import serve
-        from ray.exceptions import ObjectLostError, RayActorError
+        from ray.exceptions import ObjectLostError, OutOfMemoryError, RayActorError
 
     handle = serve.get_app_handle(application(run, engine)).options(stream=True)
     id, log, reason = uuid.uuid4().hex, event_log_of(run), ""
@@ -142,7 +145,7 @@ def batch(
             else:
                 yield chunk
         log.end_call.remote(id)
-    except (RayActorError, ObjectLostError) as error:
+    except (RayActorError, ObjectLostError, OutOfMemoryError) as error:  # The last if Ray has ended the process.
         raise EngineLost(reason or str(error), begun=ray.get(log.end_call.remote(id))) from None
 
 

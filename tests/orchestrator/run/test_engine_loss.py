@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from ray.exceptions import OutOfMemoryError
+
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams
 from orchestrator.run import engines
 from orchestrator.run.engine_lifetime import application, note_begun, start_event_log
@@ -13,17 +15,20 @@ pytestmark = pytest.mark.slow
 
 
 class Dying:
-    """In the place of an engine: ends its process at the request with the number 7."""
+    """In the place of an engine: ends its process at the request with the number 7. At 17 it fails as a replica does
+    that Ray has ended since its node is short of memory."""
 
     async def call(self, id, weights, method, requests, arguments, alone):
         note_begun("test", [id])
         for i, request in enumerate(requests):
             if request.number == 7:
                 os._exit(1)
+            if request.number == 17:
+                raise OutOfMemoryError("the node is short of memory")
             yield [(i, RequestOutput(completions=(Completion(text=str(request.number), truncated=False),)))]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run_name():
     """The name of a run whose engine `model` is served."""
     import ray
@@ -39,8 +44,9 @@ def run_name():
     ray.shutdown()
 
 
-def test_a_request_that_kills_a_replica_is_set_aside(run_name):
-    requests = [Request(prompt=[], number=number) for number in range(5, 9)]
+@pytest.mark.parametrize("first", [5, 15])
+def test_a_request_that_kills_a_replica_is_set_aside(run_name, first):
+    requests = [Request(prompt=[], number=number) for number in range(first, first + 4)]
     caller = engines.Caller(run=run_name, key=("trial", "stage"), retries=0)
     weights, params = Weights("base", None), SamplingParams(max_tokens=8)
     chunks = engines.call(caller, "model", weights, "generate", requests, params)
