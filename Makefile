@@ -42,7 +42,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m perf.scale
+	$(BIN)/python -m perf.scale --trials 1000
 
 graph: $(VENV)/.installed-dev
 	$(BIN)/python -m perf.import_graph

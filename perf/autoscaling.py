@@ -2,7 +2,7 @@
 
     python -m perf.autoscaling [--seconds 30] [--workers 4] [--lose]
 
-A training sleeps for that many seconds, and other stages are empty, as in perf/scale.py. All else is real: Ray, its
+A training sleeps for that many seconds, and other stages are empty (perf/empty_stages.py). All else is real: Ray, its
 autoscaler, the allocator, leases, Ray Tune and MLflow. Each node is a raylet on this machine (perf/ray_head.py). The
 ideal makespan is the trainings' time over the workers, or one training if that is longer. With `--lose` a worker is
 killed in the middle of its training.
@@ -20,8 +20,8 @@ from typing import Any
 from orchestrator.plan.build import build_plan
 from orchestrator.run import driver, stage_runner
 from orchestrator.store.context import StageContext
+from perf.empty_stages import EmptyStage, make_study, pending, run, use_empty_stages
 from perf.ray_head import Head, head, wait
-from perf.scale import EmptyStage, make_study, pending, run, use_empty_stages
 
 TRIALS = 20
 CPUS, OF_TRAINING = 2, 1.5  # of a worker: the rest is for engines, which are not started

@@ -1,143 +1,135 @@
-"""What a study of 1,000 trials costs when its stages do nothing: plan, run and cached re-run, in seconds.
+"""What studies of 100 to 10,000 trials cost when their stages do nothing: time and memory of plan, run, cached run and
+report.
 
-Everything else is real: Ray, Ray Tune, leases and records in the store, MLflow and the report. No engine is started.
+    python -m perf.scale [--trials 100 1000 10000] [--benchmarks 1] [--figure FILE]
 
-    python -m perf.scale [trials]     # a multiple of 20
+Each step has a process of its own, whose peak memory is reported. The exponent is the slope of a line through the
+logarithms: 1 if a step grows with the number of trials, 2 if with its square. Numbers of trials are multiples of 20.
 """
 
-import sys
+import argparse
+import os
+import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import ray
 
-from evaluators.engines.generations import Generation, to_jsonl
-from evaluators.engines.requests import Completion
-from evaluators.evaluate import Graded, summary
-from evaluators.grading.verdict import Verdict
 from orchestrator.plan.build import build_plan
-from orchestrator.plan.state import state_of
-from orchestrator.plan.trial import Plan
-from orchestrator.run import driver, preflight, stage_runner
-from orchestrator.run.tracking import Tracker
-from orchestrator.stages import evaluate, sample, train
-from orchestrator.store.context import StageContext
+from orchestrator.results.report import write_report
+from orchestrator.run import driver
 from orchestrator.store.store import Store
 from orchestrator.study.schema import Study
-
-TEACHERS, MOST_SEEDS = 20, 5
-GENERATIONS = [
-    Generation(
-        id=str(i),
-        prompt=[{"role": "user", "content": ""}],
-        completions=(Completion(token_ids=(1,), text="", truncated=False),),
-    )
-    for i in range(2)
-]
-GRADES = [
-    Graded(id=str(i), group={}, score=float(i), verdicts=(Verdict(score=float(i), parsed=True),)) for i in range(2)
-]
-# Of each kind of stage: the facts that it returns, and the files that its readers need.
-FACTS: dict[str, dict[str, Any]] = {
-    "model": {},
-    "sample": {"n": 2, "tokens": 0, "truncated": 0.0},
-    "train": {"tokens": 0},
-    "evaluate": {**summary(GENERATIONS, GRADES), "figures": {}},
-}
-FILES = {
-    "sample": {sample.GENERATIONS: to_jsonl(GENERATIONS)},
-    "train": {train.STEPS: '{"step": 0, "loss": 1.0}\n'},
-    "evaluate": {evaluate.GRADES: to_jsonl(GRADES)},
-}
+from perf.empty_stages import make_study, pending, run, use_empty_stages
 
 
-class EmptyStage:
-    """Takes the place of a module of `orchestrator.stages`: it writes what its readers need, and does nothing else."""
-
-    def __init__(self, kind: str):
-        self._kind = kind
-
-    def run(self, context: StageContext) -> dict:
-        for name, text in FILES.get(self._kind, {}).items():
-            (context.out / name).write_text(text)
-        return FACTS[self._kind]
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    seconds: float
+    mib: float  # the peak of the process
 
 
-def use_empty_stages() -> None:
-    """Replace the stages that work, and deploy no engine; Ray calls this in every process that it starts."""
-    kinds: Any = stage_runner.KINDS
-    kinds.update({kind: EmptyStage(kind) for kind in FACTS})
-    engines: Any = driver.engines
-    engines.deploy = lambda *_: None
+def plan(study: Study) -> float:
+    """The seconds until the plan is known, with the checks before a run."""
+    start = time.perf_counter()
+    pending(build_plan(study))
+    return time.perf_counter() - start
 
 
-def make_study(trials: int, store: str, train_cpus: float = 1.0) -> Study:
-    """A study with this many trials: off-model SFT over students, teachers and seeds, with one benchmark."""
-    seeds = min(MOST_SEEDS, trials // TEACHERS)
-    students = [f"student-{i}" for i in range(trials // (seeds * TEACHERS))]
-    teachers = [f"teacher-{i}" for i in range(TEACHERS)]
-    return Study.model_validate(
-        {
-            "name": "scale",
-            "store": store,
-            "models": {name: f"someone/{name}" for name in students + teachers},
-            "pairs": {"students": students, "teachers": teachers},
-            "prompts": {"source": "synthetic", "n": 10},
-            "sampling": {"max_tokens": 8},
-            "train": {"learning_rate": 1e-3},
-            "conditions": {"off-model": None},
-            "benchmarks": {"maths": {"kind": "math500", "source": "synthetic", "n": 10}},
-            "seeds": list(range(seeds)),
-            # No engine is started, but each takes its share.
-            "resources": {"engine": {"cpus": 0.01}, "train": {"cpus": train_cpus}},
-        }
-    )
-
-
-def pending(plan: Plan) -> int:
-    """The number of trials that are not done; the checks before a run are part of it."""
-    store = Store(plan.study.store)
-    state = state_of(plan, store)
-    preflight.check(plan, store, state.records)
-    return len(state.pending)
-
-
-def run(study: Study, address: str | None = None) -> None:
-    """What `offmodel run` does, without its output, on the Ray that this process is connected to. `address`: of its
-    cluster, None for a local Ray."""
-    plan = build_plan(study)
-    pending(plan)
-    tracker = Tracker(plan)
-    tracker.start()
-    driver.run_study(plan, address, tracker, None)
-    assert tracker.finish() is None
-
-
-def timed(what: str, function: Callable, *arguments: object) -> None:
-    """Call a function and print how long it took."""
-    started = time.perf_counter()
-    function(*arguments)
-    print(f"{what}: {time.perf_counter() - started:.1f} s", flush=True)
-
-
-def main(trials: int = 1000) -> None:
-    """Print the figures."""
+def first_run(study: Study) -> float:
+    """The seconds of a run from nothing, without the start of Ray."""
     use_empty_stages()
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # Ray's processes find perf, which is not installed.
+    driver.start_ray(None, study, worker_process_setup_hook=use_empty_stages)
+    start = time.perf_counter()
+    run(study)
+    seconds = time.perf_counter() - start
+    ray.shutdown()
+    assert pending(build_plan(study)) == 0, "a trial is not done"
+    return seconds
+
+
+def cached_run(study: Study) -> float:
+    start = time.perf_counter()
+    run(study)
+    return time.perf_counter() - start
+
+
+def report(study: Study) -> float:
+    start = time.perf_counter()
+    write_report(build_plan(study), Store(study.store))
+    return time.perf_counter() - start
+
+
+STEPS = {"plan": plan, "run": first_run, "cached run": cached_run, "report": report}
+
+
+def cost(step: str, study: Study) -> Cost:
+    """What a step costs in a process that does nothing else."""
+    seconds = STEPS[step](study)
+    return Cost(seconds=seconds, mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def costs(trials: int, benchmarks: int) -> dict[str, Cost]:
+    """The costs of a study by step."""
     with tempfile.TemporaryDirectory() as folder:
-        study = make_study(trials, str(Path(folder, "store")))
-        plan = build_plan(study)
-        print(f"{len(plan.trials)} trials, {len(plan.stages)} distinct stages")
-        timed("plan", lambda: pending(build_plan(study)))
-        timed("start Ray", lambda: driver.start_ray(None, study, worker_process_setup_hook=use_empty_stages))
-        timed("run", run, study)
-        ray.shutdown()
-        assert len(plan.trials) == trials
-        assert pending(plan) == 0, "a trial is not done"
-        timed("cached re-run", run, study)
+        study = make_study(trials, str(Path(folder, "store")), benchmarks=benchmarks)
+        made, found = build_plan(study), {}
+        assert len(made.trials) == trials
+        print(f"{trials:,} trials, {len(made.stages):,} distinct stages", flush=True)
+        for step in STEPS:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                found[step] = process.submit(cost, step, study).result()
+            print(f"  {step}: {found[step].seconds:.1f} s, {found[step].mib:,.0f} MiB", flush=True)
+    return found
+
+
+def exponent(trials: Sequence[int], values: Sequence[float]) -> float:
+    """The power of the number of trials with which the values grow."""
+    return float(np.polyfit(np.log(trials), np.log(values), 1)[0])
+
+
+def draw(trials: Sequence[int], found: Sequence[dict[str, Cost]], path: str) -> None:
+    """Time and memory by number of trials, with a dotted line of exponent 1."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for panel, what in zip(panels, ("seconds", "mib"), strict=True):
+        for step in STEPS:
+            values = [getattr(each[step], what) for each in found]
+            panel.plot(trials, values, marker="o", label=f"{step} ({exponent(trials, values):.2f})")
+        panel.set(xscale="log", yscale="log", xlabel="trials", ylabel={"seconds": "seconds", "mib": "peak MiB"}[what])
+        panel.legend(title="step (exponent)", fontsize="small")
+    first = found[0]["run"].seconds
+    panels[0].plot(trials, [first * n / trials[0] for n in trials], ":", color="grey")
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 10_000])
+    parser.add_argument("--benchmarks", type=int, default=1)
+    parser.add_argument("--figure", help="a PNG file to draw")
+    arguments = parser.parse_args()
+    found = [costs(trials, arguments.benchmarks) for trials in arguments.trials]
+    if len(found) > 1:
+        for step in STEPS:
+            of_time, of_memory = (
+                exponent(arguments.trials, [getattr(each[step], what) for each in found]) for what in ("seconds", "mib")
+            )
+            print(f"{step}: exponent {of_time:.2f} of time, {of_memory:.2f} of memory")
+    if arguments.figure:
+        draw(arguments.trials, found, arguments.figure)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

@@ -20,11 +20,14 @@ def start(module: str, *arguments: str) -> str:
     return done.stdout
 
 
-def test_scale():
-    printed = start("scale", "20")
-    assert printed.startswith("20 trials, ")
-    # Ray may warn of its worker processes in between.
-    assert re.findall(r"^(.+): [\d.]+ s$", printed, re.MULTILINE) == ["plan", "start Ray", "run", "cached re-run"]
+def test_scale(tmp_path):
+    printed = start("scale", "--trials", "20", "40", "--figure", str(tmp_path / "scale.png"))
+    for trials in (20, 40):
+        assert f"{trials} trials, " in printed
+    steps = re.findall(r"^  (.+): [\d.]+ s, [\d,]+ MiB$", printed, re.MULTILINE)
+    assert steps == ["plan", "run", "cached run", "report"] * 2
+    assert re.findall(r"^(.+): exponent -?[\d.]+ of time", printed, re.MULTILINE) == steps[:4]
+    assert (tmp_path / "scale.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_faults_of_studies():

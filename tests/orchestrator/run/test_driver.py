@@ -20,7 +20,7 @@ from orchestrator.run.summary import show_summary
 from orchestrator.run.tracking import Tracker
 from orchestrator.store.stage import Stage
 from orchestrator.store.store import Store
-from perf import scale
+from perf import empty_stages
 from tests.orchestrator.results.test_results import failed_late, publish_evaluation
 
 STAGE = Stage("train", 1, "student", {})
@@ -116,7 +116,7 @@ def test_a_trial_that_ends_at_a_late_point_is_logged_with_its_finished_points(sm
 def test_a_trial_whose_process_is_lost_is_tried_again(tmp_path, monkeypatch):
     def lose_a_trial():
         """In every process: stages do nothing, but the first one ends the process of its trial."""
-        scale.use_empty_stages()
+        empty_stages.use_empty_stages()
         model = stage_runner.KINDS["model"]
 
         def run(context):
@@ -131,7 +131,7 @@ def test_a_trial_whose_process_is_lost_is_tried_again(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))  # The processes of Ray import perf.
     monkeypatch.setattr(engines, "deploy", lambda *_: None)
     monkeypatch.setattr(preflight, "check", lambda *_: None)
-    study = scale.make_study(20, str(tmp_path / "runs"))
+    study = empty_stages.make_study(20, str(tmp_path / "runs"))
     resources = study.resources.model_copy(update={"retries": 1, "max_concurrent_trials": 1})
     plan = build_plan(study.model_copy(update={"resources": resources}))
     driver.start_ray(None, plan.study, worker_process_setup_hook=lose_a_trial)

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from ray.exceptions import OutOfMemoryError
 
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams
