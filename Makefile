@@ -21,8 +21,11 @@ demo-real: $(VENV)/.installed
 demo-full: $(VENV)/.installed
 	$(BIN)/offmodel run experiments/demo.yaml name=demo-full train.tuning=full train.learning_rate=4.0e-4
 
+# An engine's memory is freed when its process ends, so no process runs all of the tests.
 test: test-fast
-	$(BIN)/python -m pytest tests -m slow
+	$(BIN)/python -m pytest tests/evaluators -m slow
+	$(BIN)/python -m pytest tests --ignore=tests/evaluators --ignore=tests/perf -m slow
+	$(BIN)/python -m pytest tests/perf -m slow
 
 # Without the tests that start engines, Ray or training in several processes. Two processes take about as long.
 TRAINER_TESTS := tests/end_to_end tests/evaluators tests/organisms tests/test_fuzz.py tests/trainers

@@ -3,17 +3,10 @@
 Each trial has one run, whatever fails and whoever else writes.
 """
 
-import contextlib
 import multiprocessing
 import os
 import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import tempfile
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +24,7 @@ from orchestrator.run.tracking import PATIENCE, Tracker, tracking_uri
 from orchestrator.stages.train import STEPS
 from orchestrator.store.leases import LeaseRequest
 from orchestrator.store.store import Store
+from tests.tracking_server import TrackingServer, postgresql
 
 pytestmark = pytest.mark.slow
 
@@ -354,57 +348,11 @@ def test_two_processes_may_create_the_database_at_the_same_time(done, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def postgresql() -> Iterator[str]:
-    """The URI of a PostgreSQL database."""
-    folder = Path(tempfile.mkdtemp(prefix="offmodel-postgresql-"))
-    user = []
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root.
-        user = ["runuser", "-u", "postgres", "--"]
-        shutil.chown(folder, "postgres")
-    port = free_port()
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    control = [*user, "pg_ctl", "-D", f"{folder}/data", "-w", "-l", f"{folder}/log"]
-    subprocess.run([*user, "initdb", "-D", f"{folder}/data", "-U", "mlflow", "-A", "trust"], check=True, cwd=folder)
-    subprocess.run([*control, "-o", options, "start"], check=True, cwd=folder)
-    yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, cwd=folder)
-    shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-class Server:
-    """A tracking server that can be killed and started again."""
-
-    def __init__(self, database: str, artifacts: Path):
-        self._port, self._process = free_port(), None
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self._command = [sys.executable, "-m", "mlflow", "server", "--port", str(self._port), "--workers", "1"]
-        self._command += ["--backend-store-uri", database, "--artifacts-destination", str(artifacts)]
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, start_new_session=True)
-        while True:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.uri}/health", timeout=5):
-                return
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                raise AssertionError(f"the server has ended with {self._process.wait(timeout=0.2)}")
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
-@pytest.fixture(scope="module")
-def server(postgresql, tmp_path_factory) -> Iterator[Server]:
-    server = Server(postgresql, tmp_path_factory.mktemp("artifacts"))
-    server.start()
-    yield server
-    server.kill()
+def server(tmp_path_factory) -> Iterator[TrackingServer]:
+    with postgresql() as database:
+        server = TrackingServer(database, str(tmp_path_factory.mktemp("artifacts")))
+        with server.running():
+            yield server
 
 
 def test_two_processes_may_write_to_a_tracking_server_at_the_same_time(done, server):
