@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("study", help="a study file")
         if name == "plan":
             command.add_argument("--verbose", action="store_true", help="print all assumptions of the cost estimate")
+            command.add_argument("--cluster", type=Path, metavar="FILE", help="a cluster.yaml: predict time and nodes")
         if name == "explain":
             command.add_argument("--stage", default="", metavar="KIND/NAME", help=STAGE_HELP)
             command.add_argument("--settings", action="store_true", help="print the study with all defaults filled in")
@@ -145,7 +146,7 @@ def plan_command(arguments: argparse.Namespace, console: Console) -> int:
         preflight.check_local(plan, state.records)
     with study_errors():
         notes = notes_on_skipped(plan.study, local_benchmarks(plan.study))
-        show_plan(console, plan, state, arguments.verbose, notes)
+        show_plan(console, plan, state, arguments.verbose, notes, arguments.cluster)
     pending = [stage for stage in plan.stages if stage not in state.records]
     for line in unchecked(pending, plan.study):
         console.print(line, markup=False, soft_wrap=True)

@@ -3,12 +3,14 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
 from evaluators.benchmarks import BENCHMARKS
+from orchestrator.plan.cluster import on_cluster
 from orchestrator.plan.duration import expected
 from orchestrator.plan.gpu_hours import gpu_hours_of, lines
 from orchestrator.plan.resources import Needs, counted, needs_of
@@ -28,9 +30,16 @@ from orchestrator.study.train import OF_LORA
 COLUMNS = ("without sharing", "distinct", "done", "to run", "completions", "tokens at most")
 
 
-def show_plan(console: Console, plan: Plan, state: State, verbose: bool, on_files: Iterable[str] = ()) -> None:
-    """Print what a run of this plan will do, with notes on its files. Raises ValueError for rows of local files that
-    cannot be read."""
+def show_plan(
+    console: Console,
+    plan: Plan,
+    state: State,
+    verbose: bool,
+    on_files: Iterable[str] = (),
+    cluster: Path | None = None,
+) -> None:
+    """Print what a run of this plan will do, with notes on its files; `cluster` is the file of one that it may run on.
+    Raises ValueError for rows of local files that cannot be read, and for a cluster's file that is none."""
     study = plan.study
     pending = [stage for stage in plan.stages if stage not in state.records]
     costs = gpu_hours_of(pending, study, measured_speeds(state.records, study))
@@ -38,7 +47,10 @@ def show_plan(console: Console, plan: Plan, state: State, verbose: bool, on_file
         f"[bold]{study.name}[/bold]: {len(plan.trials)} trials, {len(plan.trials) - len(state.pending)} done; "
         f"results in {escape(_shown(study.store))}"
     )
-    for line in (gpus_at_once(needs_of(pending, study)), *expected(pending, study, costs)):
+    lead = [gpus_at_once(needs_of(pending, study)), *expected(pending, study, costs)]
+    if cluster is not None:
+        lead += on_cluster(cluster, pending, study, costs)
+    for line in lead:
         console.print(line, markup=False, soft_wrap=True)
     console.print(_table(plan, state, pending))
     notes = [

@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator.run.allocation import Allocation, Amount, Task
 from orchestrator.run.demand import ask
 from orchestrator.run.engine_lifetime import NAMESPACE, ON_HEAD
+from orchestrator.run.nodes import NodeTimes, NodeUse, nodes_of_the_cluster
 from orchestrator.run.spread import PART, PARTS_EACH
 from orchestrator.store.stage import Stage
 
@@ -43,6 +44,7 @@ class Allocator:
         self._changed = asyncio.Condition()
         self._memory_levels: dict[str, int] = defaultdict(int)
         self._looking: asyncio.Task | None = None
+        self._nodes = NodeTimes()
 
     async def use_engine(self, key: Key, engine: str) -> None:
         """Wait until an engine has a replica, which stays until `release`. A model behind an API needs none."""
@@ -89,6 +91,10 @@ class Allocator:
         self._memory_levels[engine] = min(self._memory_levels[engine] + 1, LEAST_MEMORY)
         return self._memory_levels[engine]
 
+    async def node_uses(self) -> dict[str, NodeUse]:
+        """How the run has used the nodes so far, by their type. Empty on a cluster that cannot grow."""
+        return self._nodes.uses
+
     async def _until(self, ready: Callable[[], bool]) -> None:
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
@@ -106,6 +112,7 @@ class Allocator:
                 self._allocation.capacity = _there_is().at_most(self._most)
                 await self._decide()
                 if self._may_grow:
+                    self._nodes.look(nodes_of_the_cluster(), time.monotonic())
                     ask(self._run, self._allocation.wanted_of(self._most))
                 await asyncio.sleep(LOOK_SECONDS)
         finally:

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from orchestrator.run.allocator import start_allocator
 from orchestrator.run.demand import withdraw
 from orchestrator.run.engine_lifetime import ON_HEAD
 from orchestrator.run.event_log import Event
+from orchestrator.run.nodes import NodeUse
 from orchestrator.run.progress import Progress
 from orchestrator.run.tracking import Tracker
 from orchestrator.run.trial import run_trial
@@ -54,9 +55,11 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `reporting` has the Unix times at which the report was begun and finished."""
+    """How a run ended. `nodes`: how it used those of a cluster, by their type. `reporting` has the Unix times at which
+    the report was begun and finished."""
 
     events: list[Event]
+    nodes: Mapping[str, NodeUse]
     report: Report
     reporting: tuple[float, float]
 
@@ -83,16 +86,16 @@ def run_study(plan: Plan, address: str | None, tracker: Tracker, progress: Progr
 
     for number in sorted(set(range(len(plan.trials))) - set(state.pending)):
         track(number)
-    events: list[Event] = []
+    events, nodes = list[Event](), dict[str, NodeUse]()
     if state.pending:
-        events = _run_trials(plan, state, address, track, progress)
+        events, nodes = _run_trials(plan, state, address, track, progress)
     started = time.time()
     report = write_report(plan, store)
     reporting = (started, time.time())
     for number in state.pending:  # Another run may have finished what failed here.
         track(number, missing_from(report.results, plan.trials[number].key))
     tracker.report(report.files, complete=not report.results.unfinished)
-    return Outcome(events, report, reporting)
+    return Outcome(events, nodes, report, reporting)
 
 
 def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
@@ -115,7 +118,7 @@ def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
 
 def _run_trials(
     plan: Plan, state: State, address: str | None, on_trial: Callable[[int], None], progress: Progress | None
-) -> list[Event]:
+) -> tuple[list[Event], dict[str, NodeUse]]:
     import ray
 
     study, run = plan.study, uuid.uuid4().hex[:8]
@@ -141,7 +144,8 @@ def _run_trials(
         ends.callback(watcher.finish)
         engines.deploy(run, study, sorted(names), plan.lora_rank)
         lost = _tune(plan, state, run, event_log, allocator, on_trial)
-    return watcher.events + lost
+        nodes = ray.get(allocator.node_uses.remote())
+    return watcher.events + lost, nodes
 
 
 def trials_by_task(plan: Plan, state: State) -> Counter[str]:

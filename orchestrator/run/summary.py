@@ -2,12 +2,14 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
 
 from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.plan.trial import Plan
 from orchestrator.run.driver import Outcome
+from orchestrator.run.nodes import NodeUse
 from orchestrator.run.progress import duration, time_split
 
 ON_ENGINES = ("sample", "logprobs")  # kinds of stages that wait for an engine
@@ -33,6 +35,14 @@ def show_summary(console: Console, plan: Plan, outcome: Outcome, began: float) -
     parts = sorted(split.items(), key=lambda part: part[0] == "orchestration")
     shares = ", ".join(f"{kind} {seconds:.1f} s ({seconds / (end - began):.0%})" for kind, seconds in parts)
     console.print(f"Wall time {duration(end - began)}: {shares}", soft_wrap=True)
+    if outcome.nodes:
+        console.print(f"Nodes during the run: {'; '.join(_nodes(outcome.nodes))}", soft_wrap=True, markup=False)
+
+
+def _nodes(uses: Mapping[str, NodeUse]) -> Iterator[str]:
+    for type, use in uses.items():
+        idle = "" if use.idle_seconds is None else f", {use.idle_seconds / max(use.seconds, 1e-9):.0%} of it idle"
+        yield f"{use.most} {type} at most, {use.seconds / 3600:.2g} node hours{idle}"
 
 
 def _intervals(outcome: Outcome) -> list[tuple[str, float, float]]:

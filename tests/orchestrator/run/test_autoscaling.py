@@ -1,6 +1,7 @@
 """A study on a real autoscaler, whose nodes are raylets on this machine: the head has no CPUs, as in cluster.yaml."""
 
 import concurrent.futures
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def test_a_cluster_grows_for_a_training_on_two_nodes_and_shrinks_to_its_head(tmp
         assert ended.returncode == 0, ended.stdout + ended.stderr
         assert "Cells: score" in ended.stdout
         assert most == 2
+        assert re.search(r"; 2 worker at most, [\d.]+ node hours, \d+% of it idle$", ended.stdout, re.MULTILINE)
         wait(lambda: len(cluster.workers) == 0, lambda: "the nodes do not end")
         ended = cluster.offmodel("run", str(path), *TWO_WORKERS, f"store={tmp_path / 'one'}", "resources.cpus=2")
         assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -16,6 +16,7 @@ from orchestrator.plan.state import state_of
 from orchestrator.run import driver, engines, preflight, stage_runner
 from orchestrator.run.driver import Outcome, Watcher, trials_by_task
 from orchestrator.run.event_log import EventLog
+from orchestrator.run.nodes import NodeUse
 from orchestrator.run.summary import show_summary
 from orchestrator.run.tracking import Tracker
 from orchestrator.store.stage import Stage
@@ -49,8 +50,10 @@ def test_names_in_the_summary_are_not_markup(small, reported):
     event_log.fail(STAGE, "one.[/b]", "[/i]")
     event_log.skip(STAGE, "two.[/b]", "")
     report = SimpleNamespace(results=SimpleNamespace())
-    outcome = Outcome(event_log.news(0).events if reported else [], report, (0.0, 0.0))
+    nodes = {"gpu [x]": NodeUse(seconds=7200, idle_seconds=720, most=3)}
+    outcome = Outcome(event_log.news(0).events if reported else [], nodes, report, (0.0, 0.0))
     show_summary(Console(file=out, width=200), build_plan(small()), outcome, 0.0)
+    assert "Nodes during the run: 3 gpu [x] at most, 2 node hours, 10% of it idle\n" in out.getvalue()
     assert ("one.[/b] failed: train/student" in out.getvalue()) is reported
     assert ("two.[/b] not run" in out.getvalue()) is reported
 
@@ -80,7 +83,7 @@ def run_without_ray(plan, monkeypatch, during=lambda: None) -> tuple[Outcome, li
 
     def trials(*_):
         during()
-        return [], None
+        return [], {}
 
     monkeypatch.setattr(driver, "_run_trials", trials)
     return driver.run_study(plan, None, tracker, None), logged, reports
