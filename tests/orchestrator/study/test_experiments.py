@@ -1,6 +1,7 @@
 """The shipped study files: each is planned without the hub, and its values have a provenance."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
