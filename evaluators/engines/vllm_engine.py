@@ -26,14 +26,11 @@ from evaluators.engines.chat_template import (
     template_digest,
 )
 from evaluators.engines.requests import Completion, Request, RequestOutput, SamplingParams, TokenLogprobs
+from evaluators.engines.split import ALONE, Split, settings_of_vllm
 from evaluators.engines.thinking import BEGIN, END, token_at
 
 TAIL = 16  # the last tokens of a prompt, in which a chat template may open a think block
 CACHED_PROMPTS = 20_000
-MAX_LORAS = 8  # adapters that share a step
-CACHED_LORAS = 32  # adapters in the memory of the CPU, from which a step takes them
-SEQUENCES, BATCHED_TOKENS, GPU_MEMORY = 256, 8192, 0.9  # vLLM's limits of a step, and its share of a GPU's memory
-LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM supports as `max_lora_rank`
 
 
 class EngineFailed(RuntimeError):
@@ -88,10 +85,10 @@ class Engine:
     """A vLLM engine with base weights that can be replaced while it is idle, and a LoRA adapter for each batch.
 
     `checkpoint` is a local folder or a hub id. `threads` is the number of CPU threads, without effect on a GPU.
-    `lora_rank` is the largest LoRA rank that it must serve, 0 for none. `tensor_parallel` times `pipeline_parallel`
-    processes, each with a GPU or with `threads`, hold the model together. Each `memory_level` halves the limits of a
-    step and leaves more of a GPU's memory free. Raises ValueError where vLLM refuses the
-    settings or the checkpoint, and EngineFailed, here and in every method, once vLLM has failed.
+    `lora_rank` is the largest LoRA rank that it must serve, 0 for none. `split`: the processes, each with a GPU or with
+    `threads`, that hold the model together. Each `memory_level` halves the limits of a step and leaves more of a GPU's
+    memory free. Raises ValueError where vLLM refuses the settings or the checkpoint, and EngineFailed, here and in
+    every method, once vLLM has failed.
     """
 
     def __init__(
@@ -101,23 +98,14 @@ class Engine:
         max_model_len: int | None = None,
         lora_rank: int = 0,
         threads: int | None = None,
-        tensor_parallel: int = 1,
-        pipeline_parallel: int = 1,
+        split: Split = ALONE,
         memory_level: int = 0,
     ):
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        if threads:
-            os.environ["OMP_NUM_THREADS"] = str(threads)
-            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-            os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+        settings = settings_of_vllm(checkpoint, dtype, max_model_len, lora_rank, threads, split, memory_level)
         import torch
         import vllm
 
-        self._on_cpu = on_cpu = not torch.cuda.is_available()
-        if on_cpu and threads:
-            torch.set_num_threads(threads)
+        self._on_cpu = not torch.cuda.is_available()
         self.checkpoint: str | None = checkpoint
         self._failure: EngineFailed | None = None
         self._running: dict[str, tuple[Batch, int] | Probe] = {}  # by the id that vLLM gives to a request's output
@@ -127,25 +115,7 @@ class Engine:
         self._lora_rank = lora_rank
         self._adapter_ids = itertools.count(1)  # Never reused: vLLM identifies a loaded adapter by its id.
         with self._guarded(ValueError):
-            self._llm = vllm.LLM(
-                model=checkpoint,
-                dtype=dtype,
-                max_model_len=max_model_len,
-                enable_lora=lora_rank > 0,
-                max_lora_rank=next((rank for rank in LORA_RANKS if rank >= lora_rank), lora_rank),
-                max_loras=MAX_LORAS,
-                max_cpu_loras=CACHED_LORAS,
-                scheduling_policy="priority",
-                enforce_eager=on_cpu,
-                tensor_parallel_size=tensor_parallel,
-                pipeline_parallel_size=pipeline_parallel,
-                distributed_executor_backend="mp" if tensor_parallel * pipeline_parallel > 1 else "uni",
-                worker_extension_cls="evaluators.engines.worker.WorkerExtension",
-                # Seeded requests fail on the CPU when a prompt is prefilled in chunks.
-                enable_chunked_prefill=not on_cpu,
-                disable_log_stats=True,
-                **_limits(memory_level, on_cpu),
-            )
+            self._llm = vllm.LLM(**settings)
         if lora_rank:
             self._llm.collective_rpc("remove_lora_from_the_head")
         self.tokenizer = self._llm.get_tokenizer()
@@ -508,19 +478,6 @@ class Engine:
         for batch in probe.batches:
             held, batch.held = batch.held or [], None
             yield from ((batch, i, result) for i, result in held)
-
-
-def _limits(level: int, on_cpu: bool) -> dict[str, Any]:
-    """vLLM's settings for a level of memory: its own for level 0."""
-    if not level:
-        return {}
-    limits: dict[str, Any] = {"max_num_seqs": SEQUENCES >> level}
-    if not on_cpu:  # There a whole prompt must fit into a step.
-        limits |= {
-            "max_num_batched_tokens": BATCHED_TOKENS >> level,
-            "gpu_memory_utilization": GPU_MEMORY - 0.1 * level,
-        }
-    return limits
 
 
 def _of_output(own: str) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from evaluators.engines.vllm_engine import GPU_MEMORY
+from evaluators.engines.split import GPU_MEMORY
 from evaluators.imports import IMPORTS
 from orchestrator.plan.resources import counted
 from orchestrator.store.checkpoints import tensors_in

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluators.engines.api import APIModel
+from evaluators.engines.split import Split
 from evaluators.imports import IMPORTS
 from orchestrator.run.allocation import Amount
 from orchestrator.run.allocator import Key, ReplicasOf, replicas_for
@@ -88,7 +89,12 @@ def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> 
             downscale_to_zero_delay_s=0,
             policy=AutoscalingPolicy(policy_function=ReplicasOf, policy_kwargs={"run": run, "engine": name}),
         )
-        processes = resources.tensor_parallel * resources.pipeline_parallel_size
+        split = Split(
+            tensor_parallel=resources.tensor_parallel,
+            pipeline_parallel=resources.pipeline_parallel_size,
+            nodes=resources.nodes,
+        )
+        each = Amount(cpus=resources.cpus / split.nodes, gpus=resources.gpus / split.nodes)
         spec = EngineSpec(
             run=run,
             engine=name,
@@ -96,20 +102,20 @@ def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> 
             dtype=study.dtype,
             max_model_len=study.max_model_len,
             lora_rank=lora_rank,
-            threads=max(1, int(resources.cpus / processes)),
-            tensor_parallel=resources.tensor_parallel,
-            pipeline_parallel=resources.pipeline_parallel_size,
+            threads=max(1, int(resources.cpus / resources.processes)),
+            split=split,
+            each=each,
             timeout=resources.timeout_seconds,
         )
         environment = {"OMP_NUM_THREADS": str(spec.threads)}
         if resources.batch_invariant:
             environment["VLLM_BATCH_INVARIANT"] = "1"
-        actor = {
-            "num_cpus": resources.cpus,
-            "num_gpus": resources.gpus,
-            "runtime_env": {"env_vars": environment},
-        }
-        return serve.deployment(Replica, autoscaling_config=scaling, ray_actor_options=actor, **options).bind(spec)
+        actor = {"num_cpus": each.cpus, "num_gpus": each.gpus, "runtime_env": {"env_vars": environment}}
+        of_engine = serve.deployment(Replica, autoscaling_config=scaling, ray_actor_options=actor, **options)
+        if split.nodes > 1:
+            bundles = [{"CPU": each.cpus, "GPU": each.gpus}] * split.nodes
+            of_engine = of_engine.options(placement_group_bundles=bundles, placement_group_strategy="PACK")
+        return of_engine.bind(spec)
 
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR"})
     targets = [serve.RunTarget(deployed(name), name=application(run, name), route_prefix=None) for name in engines]

@@ -9,19 +9,20 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from evaluators.engines.split import Split
 from evaluators.engines.vllm_engine import Engine, EngineFailed
 from evaluators.imports import IMPORTS
+from orchestrator.run.allocation import Amount
 from orchestrator.run.allocator import allocator_of
 from orchestrator.run.engine_lifetime import event_log_of, note_begun
 from orchestrator.run.engine_loop import Call, EngineLoop
+from orchestrator.run.local_weights import local_weights
+from orchestrator.run.other_nodes import OtherNodes
 from orchestrator.run.streams import Streams
-from orchestrator.store.checkpoints import adapter_of, checkpoint_of
 from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
-from orchestrator.store.temporary import fetch_temporary
 from trainers.scratch import scratch_folder
 
 ROLLOUTS_FIRST = -1  # the priority of requests for which a training waits
@@ -38,8 +39,8 @@ class EngineSpec:
     max_model_len: int | None
     lora_rank: int
     threads: int  # of each process
-    tensor_parallel: int
-    pipeline_parallel: int
+    split: Split
+    each: Amount  # what each of its nodes gives
     timeout: float  # seconds of one step, or of a load of weights, after which the engine counts as hung
 
 
@@ -51,6 +52,7 @@ class Replica:
 
         self._spec, self._store, self._clock = spec, Store(spec.store), clock
         self._streams = Streams()
+        self._others = OtherNodes(spec.store, spec.split.nodes, spec.each)
         self._engine = EngineLoop(self._start, partial(note_begun, spec.run), clock)
         # One thread for the replica's life: neither an engine nor its OpenMP workers can be shared between threads.
         threading.Thread(target=self._run, daemon=True).start()
@@ -60,16 +62,16 @@ class Replica:
         import ray
 
         began, spec = time.time(), self._spec
-        engine = Engine(
-            base,
-            spec.dtype,
-            spec.max_model_len,
-            spec.lora_rank,
-            spec.threads,
-            spec.tensor_parallel,
-            spec.pipeline_parallel,
-            ray.get(allocator_of(spec.run).memory_level.remote(spec.engine)),
-        )
+        settings = {
+            "checkpoint": base,
+            "dtype": spec.dtype,
+            "max_model_len": spec.max_model_len,
+            "lora_rank": spec.lora_rank,
+            "threads": spec.threads,
+            "split": spec.split,
+            "memory_level": ray.get(allocator_of(spec.run).memory_level.remote(spec.engine)),
+        }
+        engine = Engine(**{**settings, "split": self._others.start(settings)})
         self._note_start(began)
         return engine
 
@@ -101,6 +103,8 @@ class Replica:
         since = self._engine.busy_since
         if since is not None and self._clock() - since > self._spec.timeout:
             self._streams.end_process(f"the engine hangs: one step took longer than {self._spec.timeout:g} s")
+        if await asyncio.to_thread(self._others.lost):
+            self._streams.end_process("a node of the engine is lost")
 
     async def call(
         self, id: str, weights: Weights, method: str, requests: list, arguments: tuple, alone: bool
@@ -109,7 +113,8 @@ class Replica:
         of the call once it has begun. Yields the engine's settings, and chunks of (index of the request, result) in the
         order in which requests finish."""
         with scratch_folder() as scratch, self._streams.open() as stream:
-            base, adapter = await asyncio.to_thread(self._folders, weights, scratch)
+            base, adapter = await asyncio.to_thread(local_weights, self._store, weights, scratch)
+            await asyncio.to_thread(self._others.fetch, weights, scratch)
             self._engine.submit(
                 Call(
                     id=id,
@@ -125,17 +130,8 @@ class Replica:
                     since=self._clock(),
                 )
             )
-            async for chunk in stream.chunks():
-                yield chunk
-
-    def _folders(self, weights: Weights, scratch: Path) -> tuple[str, Path | None]:
-        """Local folders of checkpoint and adapter. A temporary folder keeps its name, by which vLLM knows it."""
-        if weights.temporary:
-            path = weights.adapter or weights.base
-            temporary = fetch_temporary(self._store, path, scratch / path.rsplit("/", 1)[-1])
-            if weights.adapter is None:
-                return str(temporary), None
-            return checkpoint_of(self._store, weights.base, weights.path), temporary
-        if weights.adapter is None:
-            return checkpoint_of(self._store, weights.base, weights.path), None
-        return checkpoint_of(self._store, weights.base, weights.path), adapter_of(self._store, weights.adapter)
+            try:
+                async for chunk in stream.chunks():
+                    yield chunk
+            finally:
+                self._others.forget(scratch)

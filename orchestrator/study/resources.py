@@ -48,11 +48,12 @@ class EngineResources(Settings):
     """What one inference engine (vLLM) uses. An engine runs while it has work."""
 
     cpus: float = Field(1, gt=0, description="CPUs of an engine")
-    gpus: int = Field(0, ge=0, description="GPUs of an engine; several hold one model together, on one machine")
+    gpus: int = Field(0, ge=0, description="GPUs of an engine; several hold one model together")
     tensor_parallel_size: int | None = Field(
         None, gt=0, description="processes that share each layer; GPUs divided by pipeline_parallel_size by default"
     )
     pipeline_parallel_size: int = Field(1, gt=0, description="groups of processes that share the layers out")
+    nodes: int = Field(1, gt=0, description="machines that an engine may be spread over; each has an equal part of it")
     replicas: int = Field(1, gt=0, description="the most engines of a model at once")
     batch_invariant: bool = Field(
         False, description="the same bits whatever runs beside a request (vLLM); slower, for GPUs from Hopper on"
@@ -67,17 +68,26 @@ class EngineResources(Settings):
     def tensor_parallel(self) -> int:
         return self.tensor_parallel_size or max(1, self.gpus // self.pipeline_parallel_size)
 
+    @property
+    def processes(self) -> int:
+        """Those that hold one model together."""
+        return self.tensor_parallel * self.pipeline_parallel_size
+
     @model_validator(mode="after")
     def _a_process_for_each_gpu(self) -> "EngineResources":
         if self.batch_invariant and not self.gpus:
             raise ValueError("batch_invariant has no effect without GPUs: set gpus, or leave it out")
         if self.pipeline_parallel_size > 1 and not self.gpus:
             raise ValueError("pipeline_parallel_size needs GPUs, since vLLM 0.29 fails with it on CPUs: set gpus")
-        processes = self.tensor_parallel * self.pipeline_parallel_size
-        if self.gpus not in (0, processes):
+        if self.gpus not in (0, self.processes):
             raise ValueError(
                 f"gpus: {self.gpus} is not tensor_parallel_size {self.tensor_parallel} times pipeline_parallel_size "
-                f"{self.pipeline_parallel_size}: set gpus: {processes}"
+                f"{self.pipeline_parallel_size}: set gpus: {self.processes}"
+            )
+        if self.processes % self.nodes:
+            raise ValueError(
+                f"nodes: {self.processes} processes (tensor_parallel_size times pipeline_parallel_size) cannot be "
+                f"shared equally by {self.nodes} machines: set nodes to a divisor of {self.processes}"
             )
         return self
 

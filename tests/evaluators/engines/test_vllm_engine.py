@@ -15,6 +15,8 @@ from evaluators.engines.chat_template import EMPTY_THINKING, encode
 from evaluators.engines.requests import Request, RequestOutput, SamplingParams
 from evaluators.engines.vllm_engine import Engine, EngineFailed
 from organisms import shipped
+from perf.ray_head import free_port
+from tests.even_heads import write_with_even_heads
 from tests.quantised import write_quantised
 
 pytestmark = pytest.mark.slow
@@ -447,11 +449,12 @@ import sys
 from pathlib import Path
 
 from evaluators.engines.requests import Request, SamplingParams
+from evaluators.engines.split import Split
 from evaluators.engines.vllm_engine import Engine
 
 if __name__ == "__main__":
     (first, second, adapter), chats, split = map(json.loads, sys.argv[1:])
-    engine = Engine(first, "float32", max_model_len=128, lora_rank=8, threads=1, **split)
+    engine = Engine(first, "float32", max_model_len=128, lora_rank=8, threads=1, split=Split(**split))
     requests = [Request(prompt=chat) for chat in chats]
     for checkpoint, folder in ((first, None), (first, Path(adapter)), (second, None)):
         engine.load(checkpoint)
@@ -461,33 +464,23 @@ if __name__ == "__main__":
 """
 
 
+PART = """
+import sys
+
+from evaluators.engines.split import Split, hold_a_part, settings_of_vllm
+
+if __name__ == "__main__":
+    split = Split(tensor_parallel=2, nodes=2, rank=1, port=int(sys.argv[2]))
+    hold_a_part(settings_of_vllm(sys.argv[1], "float32", 128, 8, 1, split, 0))
+"""
+
+
 @pytest.fixture(scope="module")
 def with_even_heads(tmp_path_factory) -> list[str]:
-    """Two checkpoints that two processes can share, since they have four attention heads, and an adapter."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer, folders = AutoTokenizer.from_pretrained(STEPS), []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        config = LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=128,
-            initializer_range=0.2,  # so that no two tokens are about as likely
-        )
-        model = LlamaForCausalLM(config)
-        folders.append(tmp_path_factory.mktemp("even"))
-        model.save_pretrained(folders[-1])
-        tokenizer.save_pretrained(folders[-1])
-    lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM", init_lora_weights=False)
+    """Two checkpoints that two processes can share, and an adapter."""
+    folders = [tmp_path_factory.mktemp("even") for _ in range(2)]
     folders.append(tmp_path_factory.mktemp("train") / "one")
-    get_peft_model(model, lora).save_pretrained(folders[-1])
+    write_with_even_heads(*folders)
     return [str(folder) for folder in folders]
 
 
@@ -513,6 +506,14 @@ def texts_of_one_process(with_even_heads) -> list[list]:
 
 def test_two_processes_that_share_each_layer_have_the_texts_of_one(with_even_heads, texts_of_one_process):
     assert texts_by_processes(with_even_heads, tensor_parallel=2) == texts_of_one_process
+
+
+def test_two_machines_that_hold_a_part_each_have_the_texts_of_one(with_even_heads, texts_of_one_process):
+    port = free_port()
+    part = [sys.executable, "-c", PART, with_even_heads[0], str(port)]
+    with subprocess.Popen(part, env=os.environ | {"PYTHONPATH": ROOT, "VLLM_HOST_IP": "127.0.0.1"}) as other:
+        assert texts_by_processes(with_even_heads, tensor_parallel=2, nodes=2, port=port) == texts_of_one_process
+        other.kill()
 
 
 def test_quantised_weights_are_served_as_they_are(engine, tmp_path):
