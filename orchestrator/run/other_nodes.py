@@ -69,11 +69,15 @@ class OtherNodes:
         ]
         return split
 
-    def fetch(self, weights: Weights, scratch: Path) -> None:
-        """Have the weights on each node, in the same folders as here."""
+    def fetch(self, weights: Weights, scratch: Path) -> bool:
+        """Have the weights on each node, in the same folders as here. False if a part has ended."""
         import ray
 
-        ray.get([part.fetch.remote(weights, scratch) for part in self._parts])
+        try:
+            ray.get([part.fetch.remote(weights, scratch) for part in self._parts])
+        except ray.exceptions.RayActorError:
+            return False
+        return True
 
     def forget(self, scratch: Path) -> None:
         """Remove the folder of temporary weights from each node."""

@@ -25,6 +25,7 @@ from orchestrator.store.context import Weights
 from orchestrator.store.store import Store
 from trainers.scratch import scratch_folder
 
+NODE_LOST = "a node of the engine is lost"
 ROLLOUTS_FIRST = -1  # the priority of requests for which a training waits
 
 
@@ -104,7 +105,7 @@ class Replica:
         if since is not None and self._clock() - since > self._spec.timeout:
             self._streams.end_process(f"the engine hangs: one step took longer than {self._spec.timeout:g} s")
         if await asyncio.to_thread(self._others.lost):
-            self._streams.end_process("a node of the engine is lost")
+            self._streams.end_process(NODE_LOST)
 
     async def call(
         self, id: str, weights: Weights, method: str, requests: list, arguments: tuple, alone: bool
@@ -114,22 +115,24 @@ class Replica:
         order in which requests finish."""
         with scratch_folder() as scratch, self._streams.open() as stream:
             base, adapter = await asyncio.to_thread(local_weights, self._store, weights, scratch)
-            await asyncio.to_thread(self._others.fetch, weights, scratch)
-            self._engine.submit(
-                Call(
-                    id=id,
-                    base=base,
-                    adapter=adapter,
-                    method=method,
-                    requests=requests,
-                    arguments=arguments,
-                    must_differ=not weights.temporary,
-                    priority=ROLLOUTS_FIRST if weights.temporary else 0,
-                    alone=alone,
-                    stream=stream,
-                    since=self._clock(),
+            if not await asyncio.to_thread(self._others.fetch, weights, scratch):
+                self._streams.end_process(NODE_LOST)
+            else:
+                self._engine.submit(
+                    Call(
+                        id=id,
+                        base=base,
+                        adapter=adapter,
+                        method=method,
+                        requests=requests,
+                        arguments=arguments,
+                        must_differ=not weights.temporary,
+                        priority=ROLLOUTS_FIRST if weights.temporary else 0,
+                        alone=alone,
+                        stream=stream,
+                        since=self._clock(),
+                    )
                 )
-            )
             try:
                 async for chunk in stream.chunks():
                     yield chunk

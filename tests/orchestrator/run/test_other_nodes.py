@@ -14,6 +14,7 @@ from orchestrator.run.allocator import start_allocator
 from orchestrator.run.engine_client import EngineLost
 from orchestrator.run.engine_lifetime import delete_applications, start_event_log
 from orchestrator.run.engines import batch, deploy, most, shares
+from orchestrator.run.replica import NODE_LOST
 from orchestrator.stages import model
 from orchestrator.store.context import Weights
 from orchestrator.store.stage import Runtime, Stage
@@ -71,7 +72,7 @@ def test_an_engine_on_two_nodes_has_the_texts_of_one_and_survives_the_loss_of_a_
         answers[run] = [texts(run, each) for each in weights]
         for part in parts():
             part.kill()
-            with pytest.raises(EngineLost):
+            with pytest.raises(EngineLost, match=NODE_LOST):
                 texts(run, weights[0])
             assert texts(run, weights[0]) == answers[run][0]
         free = ray.available_resources().get("CPU", 0.0)
