@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=str(shipped.FOLDER / "steps"))
     parser.add_argument("--requests", type=int, default=256)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=BATCH_SIZES, help="of generate, to try")
     arguments = parser.parse_args()
     engine = Engine(arguments.checkpoint, arguments.dtype, 512, threads=1)
     torch.set_num_threads(1)
@@ -77,7 +78,7 @@ def main() -> None:
         return time.process_time() - start
 
     in_engine(engine, prompts[:8], lengths[:8])
-    sizes = sorted({min(size, n) for size in BATCH_SIZES})
+    sizes = sorted({min(size, n) for size in arguments.batch_sizes})
     took = {}
     for size in sizes:
         took[size] = seconds(partial(generated, model, prompts, lengths, size))
