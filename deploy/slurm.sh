@@ -34,19 +34,23 @@ address=$(hostname --all-ip-addresses | cut --delimiter=' ' --fields=1)
 export RAY_AUTH_MODE=token
 [[ -e ~/.ray/auth_token ]] || ray get-auth-token --generate > /dev/null
 
-# Seconds that the machines wait for each other. Ray's default of 30 is too short to import it from a busy file system.
+# Seconds that the machines wait for each other. Ray's default of 30 is too short for a busy file system.
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 
 # symmetric-run exits with 0 if Ray does not start, so the study's own exit status goes through a file.
 status=$(mktemp)
 
-# srun does not take --cpus-per-task from sbatch.
+trap 'scontrol requeue "$SLURM_JOB_ID"' USR1 # It interrupts the first wait.
+
+# Where Slurm does not track processes by cgroups, a preempted job may leave Ray processes, and Ray would refuse to start.
+srun ray stop --force > /dev/null
+
+# srun does not take --cpus-per-task from sbatch. Where a machine cannot join, all stop (--kill-on-bad-exit). Where Ray
+# crashes later, the study goes on with the other machines (--wait).
 # shellcheck disable=SC2016
-srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 \
+srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 --wait=0 \
   ray symmetric-run --address="$address:6379" --min-nodes="$SLURM_JOB_NUM_NODES" --num-cpus="$SLURM_CPUS_PER_TASK" -- \
   bash -c 'offmodel run "$@" --address auto; echo $? > "$0"' "$status" "$@" &
 step=$!
-
-trap 'scontrol requeue "$SLURM_JOB_ID"' USR1 # It interrupts the first wait.
 wait "$step" || wait "$step" || true
 exit "$(grep . "$status" || echo 1)"

@@ -1,4 +1,4 @@
-"""deploy/Dockerfile: its instructions, what it copies, and that its versions are those of the project. Builds nothing."""
+"""deploy/Dockerfile: its instructions, what it copies and its versions, which are the project's. Builds nothing."""
 
 import re
 import tomllib
@@ -54,7 +54,9 @@ def versions(file: str) -> dict[str, str]:
     return pinned
 
 
-CPU, GPU, STORE = map(versions, ("requirements-cpu.txt", "deploy/requirements-gpu.txt", "deploy/requirements-store.txt"))
+CPU, GPU, STORE = map(
+    versions, ("requirements-cpu.txt", "deploy/requirements-gpu.txt", "deploy/requirements-store.txt")
+)
 
 
 def unmet(requirements: list[str], installed: dict[str, str]) -> list[str]:
