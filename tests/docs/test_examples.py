@@ -34,7 +34,7 @@ NOTEBOOK = ROOT / "docs" / "log.md"  # Its dated entries keep the names of their
 PAGES = [page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")] if page != NOTEBOOK]
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 PRINTED = re.compile(r"<!-- printed by: offmodel (.*?) -->\n```\w*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-FOLDERS = ("orchestrator", "trainers", "evaluators", "organisms", "experiments", "perf", "tests", "docs")
+FOLDERS = ("orchestrator", "trainers", "evaluators", "organisms", "experiments", "perf", "tests", "docs", "deploy")
 PLACEHOLDER = "study.yaml"  # the reader's own study
 
 
