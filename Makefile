@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo demo-full demo-real install test test-fast test-fast-trainers test-fast-others check bench graph docs clean
+.PHONY: demo demo-full demo-real install test test-slow-engines test-slow-others test-fast test-fast-trainers \
+	test-fast-others check bench graph docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/offmodel run experiments/demo.yaml
@@ -21,11 +22,18 @@ demo-real: $(VENV)/.installed
 demo-full: $(VENV)/.installed
 	$(BIN)/offmodel run experiments/demo.yaml name=demo-full train.tuning=full train.learning_rate=4.0e-4
 
-# An engine's memory is freed when its process ends, so no process runs all of the tests.
+# An engine's memory is freed when its process ends, so no process runs all of the slow tests. Two at a time take less
+# time, since the tests wait for many starts.
+ENGINE_TESTS := tests/evaluators tests/organisms tests/perf tests/trainers
 test: test-fast
-	$(BIN)/python -m pytest tests/evaluators -m slow
-	$(BIN)/python -m pytest tests --ignore=tests/evaluators --ignore=tests/perf -m slow
+	+$(MAKE) --no-print-directory --jobs=2 test-slow-engines test-slow-others
+
+test-slow-engines:
+	$(BIN)/python -m pytest $(ENGINE_TESTS:tests/perf=) -m slow
 	$(BIN)/python -m pytest tests/perf -m slow
+
+test-slow-others:
+	$(BIN)/python -m pytest tests $(ENGINE_TESTS:%=--ignore=%) -m slow
 
 # Without the tests that start engines, Ray or training in several processes. Two processes take about as long.
 TRAINER_TESTS := tests/end_to_end tests/evaluators tests/organisms tests/test_fuzz.py tests/trainers

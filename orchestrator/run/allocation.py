@@ -55,16 +55,35 @@ class Task:
         return self.process.times(self.processes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Replicas:
+    """What a replica of an engine needs, in equal parts that may be on several `nodes`, and the most replicas."""
+
+    needs: Amount
+    most: int = 1
+    nodes: int = 1
+
+    @property
+    def parts(self) -> list[Amount]:
+        """What a replica needs, each on one node."""
+        part = Amount(cpus=self.needs.cpus / self.nodes, gpus=self.needs.gpus / self.nodes)
+        return [part] * self.nodes
+
+
 @dataclass(kw_only=True)
 class Pool:
     """The replicas of one engine."""
 
-    needs: Amount  # of one replica
-    max_replicas: int
+    may: Replicas
     replicas: int = 0
     uses: dict[Key, int] = field(default_factory=dict)  # stages that ask it, and how many replicas each can fill
     idle_since: float = 0.0
     pins: int = 0  # running tasks that sample from it
+
+    @property
+    def needs(self) -> Amount:
+        """What one replica needs."""
+        return self.may.needs
 
     @property
     def used(self) -> bool:
@@ -73,17 +92,17 @@ class Pool:
     @property
     def wanted(self) -> int:
         """How many replicas would have work."""
-        return min(self.max_replicas, sum(self.uses.values()) + self.pins)
+        return min(self.may.most, sum(self.uses.values()) + self.pins)
 
 
 class Allocation:
     """The state of a run. Its methods note what happens; `decide` then says what begins."""
 
-    def __init__(self, capacity: Amount, engines: Mapping[str, tuple[Amount, int]]):
-        """`engines`: by name, what a replica needs and the most replicas. Those that leave room for as much again start
-        before there is work, while the trials start."""
+    def __init__(self, capacity: Amount, engines: Mapping[str, Replicas]):
+        """`engines`: by name. Those of which a replica leaves room for as much again start before there is work, while
+        the trials start."""
         self.capacity = capacity
-        self.pools = {name: Pool(needs=needs, max_replicas=most) for name, (needs, most) in engines.items()}
+        self.pools = {name: Pool(may=may) for name, may in engines.items()}
         self.waiting: dict[Key, Task] = {}  # in the order of their requests
         self.running: dict[Key, Task] = {}
         self._now = 0.0
@@ -102,9 +121,9 @@ class Allocation:
     def wanted_of(self, most: Amount) -> list[Amount]:
         """What all that runs, waits or would have work needs, up to `most` in all; each has to be on one node."""
         tasks = [*self.running.values(), *sorted(self.waiting.values(), key=lambda task: -task.urgency)]
-        parts = [pool.needs for pool in self.pools.values() for _ in range(pool.wanted)]
+        parts = [part for pool in self.pools.values() for part in pool.may.parts * pool.wanted]
         parts += [task.process for task in tasks for _ in range(task.processes)]
-        parts += [self.pools[name].needs for name in self._engines_to_start()]
+        parts += [part for name in self._engines_to_start() for part in self.pools[name].may.parts]
         found, total = [], Amount()
         for part in parts:
             if (total + part).fits(most):

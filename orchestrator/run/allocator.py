@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.run.allocation import Allocation, Amount, Task
+from orchestrator.run.allocation import Allocation, Amount, Replicas, Task
 from orchestrator.run.demand import ask
 from orchestrator.run.engine_lifetime import NAMESPACE, ON_HEAD
 from orchestrator.run.nodes import NodeTimes, NodeUse, nodes_of_the_cluster
@@ -32,7 +32,7 @@ class Allocator:
     def __init__(
         self,
         run: str,
-        engines: Mapping[str, tuple[Amount, int]],
+        engines: Mapping[str, Replicas],
         most: Amount,
         waiting: Mapping[str, int],
         may_grow: bool,
@@ -81,7 +81,7 @@ class Allocator:
         if key in pool.uses:
             pool.uses[key] = replicas
             await self._decide()
-        return pool.max_replicas
+        return pool.may.most
 
     async def memory_level(self, engine: str) -> int:
         return self._memory_levels[engine]
@@ -135,7 +135,7 @@ def _there_is() -> Amount:
 
 def start_allocator(
     run: str,
-    engines: Mapping[str, tuple[Amount, int]],
+    engines: Mapping[str, Replicas],
     most: Amount,
     waiting: Mapping[str, int],
     may_grow: bool = False,

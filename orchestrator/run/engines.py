@@ -14,7 +14,7 @@ from typing import Any
 from evaluators.engines.api import APIModel
 from evaluators.engines.split import Split
 from evaluators.imports import IMPORTS
-from orchestrator.run.allocation import Amount
+from orchestrator.run.allocation import Amount, Replicas
 from orchestrator.run.allocator import Key, ReplicasOf, replicas_for
 from orchestrator.run.api_replica import APIReplica, APISpec
 from orchestrator.run.engine_client import EngineLost, ask_despite_losses
@@ -27,13 +27,14 @@ from orchestrator.store.context import Weights
 from orchestrator.study.schema import Study
 
 
-def shares(study: Study, engines: Iterable[str]) -> dict[str, tuple[Amount, int]]:
-    """What a replica of each engine needs, and the most replicas. A model behind an API needs nothing."""
+def shares(study: Study, engines: Iterable[str]) -> dict[str, Replicas]:
+    """The replicas that each engine may have. A model behind an API needs nothing."""
     found = {}
     for name in engines:
         if _served(study, name) is None:
             engine = study.resources.of_engine(name)
-            found[name] = Amount(cpus=engine.cpus, gpus=engine.gpus), engine.replicas
+            needs = Amount(cpus=engine.cpus, gpus=engine.gpus)
+            found[name] = Replicas(needs=needs, most=engine.replicas, nodes=engine.nodes)
     return found
 
 

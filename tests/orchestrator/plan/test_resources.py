@@ -8,7 +8,7 @@ import pytest
 from orchestrator.plan import resources
 from orchestrator.plan.build import build_plan
 from orchestrator.plan.resources import Needs, needs_of, on_this_machine, too_little
-from orchestrator.run.allocation import Amount
+from orchestrator.run.allocation import Amount, Replicas
 from orchestrator.run.engines import shares
 from orchestrator.study.resources import EngineResources, TrainResources
 from organisms import shipped
@@ -50,8 +50,8 @@ def test_a_large_model_has_an_engine_of_its_own_size(small):
     assert (words.gpus, words.cpus, words.tensor_parallel, words.pipeline_parallel_size) == (4, 2, 4, 1)
     assert study.resources.of_engine("student").gpus == 1
     assert shares(study, ["words", "student"]) == {
-        "words": (Amount(cpus=2, gpus=4), 1),
-        "student": (Amount(cpus=2, gpus=1), 1),
+        "words": Replicas(needs=Amount(cpus=2, gpus=4)),
+        "student": Replicas(needs=Amount(cpus=2, gpus=1)),
     }
     (message,) = complaints(study, CPU=2, GPU=3)
     assert message == (
@@ -59,6 +59,8 @@ def test_a_large_model_has_an_engine_of_its_own_size(small):
         "use a cluster (--address)"
     )
     assert complaints(small(*large, "resources.engines.words.gpus=2"), CPU=2, GPU=3) == []
+    spread = small(*large, "resources.engines.words.nodes=2")
+    assert shares(spread, ["words"])["words"].parts == [Amount(cpus=1, gpus=2)] * 2
     pipeline = small(*TWO_MODELS, "resources.engine={gpus: 8, pipeline_parallel_size: 2}").resources.engine
     assert (pipeline.tensor_parallel, pipeline.pipeline_parallel_size) == (4, 2)
 

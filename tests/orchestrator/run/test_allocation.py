@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from orchestrator.run.allocation import IDLE_SECONDS, UNUSED_SECONDS, Allocation, Amount, Task
+from orchestrator.run.allocation import IDLE_SECONDS, UNUSED_SECONDS, Allocation, Amount, Replicas, Task
 
 ONE = Amount(cpus=1)
 
@@ -26,7 +26,7 @@ class Stage:
 class Simulation:
     """Runs stages in simulated time. Requests make progress only while their engine has a replica."""
 
-    def __init__(self, stages: list[Stage], capacity: Amount, engines: dict[str, tuple[Amount, int]]):
+    def __init__(self, stages: list[Stage], capacity: Amount, engines: dict[str, Replicas]):
         self.allocation = Allocation(capacity, engines)
         self.stages, self.done, self.begun = stages, set[str](), set[str]()
         self.now, self.events, self.order = 0.0, [], count()
@@ -87,7 +87,9 @@ def random_run(seed: int) -> Simulation:
     capacity = Amount(cpus=cpus, gpus=gpus)
     shares = [0.5, 1] + [n for n in (2, 4) if n <= gpus] if gpus else [0]
     engines = {
-        f"engine {i}": (Amount(cpus=rng.choice([0.5, 1]), gpus=rng.choice(shares)), rng.choice([1, 1, 2, 4]))
+        f"engine {i}": Replicas(
+            needs=Amount(cpus=rng.choice([0.5, 1]), gpus=rng.choice(shares)), most=rng.choice([1, 1, 2, 4])
+        )
         for i in range(rng.randint(1, 6))
     }
     stages: list[Stage] = []
@@ -96,7 +98,7 @@ def random_run(seed: int) -> Simulation:
         name, seconds, engine = f"stage {i}", rng.expovariate(0.1), rng.choice(list(engines))
         needs = Amount(cpus=rng.choice([0.25, 1, cpus]), gpus=rng.choice([0, *shares]))
         kind = rng.choice(["requests", "requests", "task", "samples as it trains"])
-        if kind == "samples as it trains" and not (needs + engines[engine][0]).fits(capacity):
+        if kind == "samples as it trains" and not (needs + engines[engine].needs).fits(capacity):
             kind = "task"
         if kind == "requests":
             stage = Stage(name=name, seconds=seconds, engine=engine, after=after)
@@ -118,26 +120,30 @@ def samples(n: int, engine: str) -> list[Stage]:
 
 
 def test_engines_that_leave_room_start_before_there_is_work():
-    allocation = Allocation(ONE.times(3), {"a": (ONE, 1), "b": (ONE, 1), "c": (ONE, 1)})
+    allocation = Allocation(
+        ONE.times(3), {"a": Replicas(needs=ONE), "b": Replicas(needs=ONE), "c": Replicas(needs=ONE)}
+    )
     assert [pool.replicas for pool in allocation.pools.values()] == [1, 1, 0]
 
 
 def test_an_engine_finishes_its_work_before_another_one_takes_its_gpu():
     gpu = Amount(gpus=1)
-    run = Simulation(samples(5, "a") + samples(5, "b"), gpu, {"a": (gpu, 1), "b": (gpu, 1)})
+    run = Simulation(samples(5, "a") + samples(5, "b"), gpu, {"a": Replicas(needs=gpu), "b": Replicas(needs=gpu)})
     run.run()
     assert run.starts == 2
 
 
 def test_with_room_for_both_engines_work_at_once():
     gpu = Amount(gpus=1)
-    run = Simulation(samples(5, "a") + samples(5, "b"), gpu.times(2), {"a": (gpu, 1), "b": (gpu, 1)})
+    run = Simulation(
+        samples(5, "a") + samples(5, "b"), gpu.times(2), {"a": Replicas(needs=gpu), "b": Replicas(needs=gpu)}
+    )
     run.run()
     assert run.now == 1.0
 
 
 def test_an_idle_engine_stays_until_something_else_needs_its_resources():
-    allocation = Allocation(ONE, {"a": (ONE, 1)})
+    allocation = Allocation(ONE, {"a": Replicas(needs=ONE)})
     allocation.use("call of a", "a")
     assert allocation.decide(0) == []
     allocation.release("call of a")
@@ -149,7 +155,7 @@ def test_an_idle_engine_stays_until_something_else_needs_its_resources():
 
 
 def test_the_engine_that_has_been_idle_for_longest_ends_first():
-    allocation = Allocation(ONE.times(2), {"a": (ONE, 1), "b": (ONE, 1)})
+    allocation = Allocation(ONE.times(2), {"a": Replicas(needs=ONE), "b": Replicas(needs=ONE)})
     for now, name in enumerate(("a", "b")):
         allocation.use(f"call of {name}", name)
         allocation.decide(now)
@@ -160,7 +166,7 @@ def test_the_engine_that_has_been_idle_for_longest_ends_first():
 
 
 def test_while_something_works_an_engine_ends_after_it_has_been_idle_for_a_while():
-    allocation = Allocation(ONE.times(2), {"a": (ONE, 1)})
+    allocation = Allocation(ONE.times(2), {"a": Replicas(needs=ONE)})
     allocation.use("call of a", "a")
     allocation.request("first", Task(process=ONE))
     assert allocation.decide(0) == ["first"]
@@ -173,7 +179,7 @@ def test_while_something_works_an_engine_ends_after_it_has_been_idle_for_a_while
 
 
 def test_no_engine_ends_for_a_task_that_would_still_not_fit():
-    allocation = Allocation(ONE.times(2), {"a": (ONE, 1), "b": (ONE, 1)})
+    allocation = Allocation(ONE.times(2), {"a": Replicas(needs=ONE), "b": Replicas(needs=ONE)})
     allocation.use("call of a", "a")
     allocation.use("call of b", "b")
     allocation.decide(0)
@@ -184,7 +190,7 @@ def test_no_engine_ends_for_a_task_that_would_still_not_fit():
 
 
 def test_several_uses_get_more_replicas_of_what_is_left():
-    allocation = Allocation(ONE.times(4), {"a": (ONE, 3)})
+    allocation = Allocation(ONE.times(4), {"a": Replicas(needs=ONE, most=3)})
     allocation.request("task", Task(process=ONE.times(2)))
     for call in range(2):
         allocation.use(call, "a")
@@ -198,7 +204,7 @@ def test_several_uses_get_more_replicas_of_what_is_left():
 
 
 def test_a_training_that_samples_begins_with_its_engine_and_keeps_it():
-    allocation = Allocation(ONE.times(2), {"a": (ONE, 1), "b": (ONE, 1)})
+    allocation = Allocation(ONE.times(2), {"a": Replicas(needs=ONE), "b": Replicas(needs=ONE)})
     for i in range(2):
         allocation.request(i, Task(process=ONE, engine="a"))
     assert allocation.decide(0) == [0]
@@ -221,7 +227,14 @@ def test_what_most_trials_wait_for_begins_first():
 
 
 def test_what_a_run_wants_is_what_runs_waits_or_would_have_work_on_single_nodes():
-    allocation = Allocation(Amount(), {"a": (ONE, 2), "idle": (ONE, 1), "sampled": (Amount(gpus=2), 1)})
+    allocation = Allocation(
+        Amount(),
+        {
+            "a": Replicas(needs=ONE, most=2),
+            "idle": Replicas(needs=ONE),
+            "sampled": Replicas(needs=Amount(gpus=4), nodes=2),
+        },
+    )
     allocation.use("use", "a")
     allocation.request("training", Task(process=Amount(gpus=1), processes=3))
     allocation.request("rollouts", Task(process=Amount(cpus=4), engine="sampled", urgency=1))
@@ -229,7 +242,7 @@ def test_what_a_run_wants_is_what_runs_waits_or_would_have_work_on_single_nodes(
         ONE,
         Amount(cpus=4),
         *[Amount(gpus=1)] * 3,
-        Amount(gpus=2),
+        *[Amount(gpus=2)] * 2,
     ]
     assert allocation.wanted_of(Amount(cpus=5, gpus=2)) == [ONE, Amount(cpus=4), *[Amount(gpus=1)] * 2]
     allocation.release("use")
@@ -237,7 +250,7 @@ def test_what_a_run_wants_is_what_runs_waits_or_would_have_work_on_single_nodes(
 
 
 def test_an_engine_that_nothing_uses_ends_though_nothing_waits_for_its_resources():
-    allocation = Allocation(ONE, {"a": (ONE, 1)})
+    allocation = Allocation(ONE, {"a": Replicas(needs=ONE)})
     allocation.use("use", "a")
     allocation.decide(0.0)
     allocation.release("use")

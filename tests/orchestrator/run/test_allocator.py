@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import ray
 
-from orchestrator.run.allocation import Amount, Task
+from orchestrator.run.allocation import Amount, Replicas, Task
 from orchestrator.run.allocator import LEAST_MEMORY, ReplicasOf, replicas_for, resources_of, start_allocator
 from orchestrator.run.spread import PART, PARTS_EACH
 from orchestrator.stages import model
@@ -30,7 +30,7 @@ def _ray() -> Iterator[None]:
 
 @pytest.fixture
 def allocator(_ray):
-    handle = start_allocator("bbbbbbbb", {"organisms": (Amount(cpus=1), 1)}, NO_LIMIT, WAITING)
+    handle = start_allocator("bbbbbbbb", {"organisms": Replicas(needs=Amount(cpus=1))}, NO_LIMIT, WAITING)
     ray.get(handle.replicas.remote("organisms"))  # It has started.
     yield handle
     ray.kill(handle)
@@ -69,7 +69,7 @@ def test_a_study_gets_no_more_than_its_limit():
 def test_a_large_batch_asks_for_more_replicas(allocator):
     assert ray.get(allocator.enlarge.remote(("a", "sample"), "organisms", 3)) == 1
     assert ray.get(allocator.enlarge.remote(("a", "sample"), "far", 3)) == 1
-    wide = start_allocator("eeeeeeee", {"organisms": (Amount(cpus=0.25), 3)}, NO_LIMIT, {})
+    wide = start_allocator("eeeeeeee", {"organisms": Replicas(needs=Amount(cpus=0.25), most=3)}, NO_LIMIT, {})
     ray.get(wide.use_engine.remote(("a", "sample"), "organisms"), timeout=SOON)
     assert ray.get(wide.replicas.remote("organisms")) == 1
     assert ray.get(wide.enlarge.remote(("a", "sample"), "organisms", 2)) == 3

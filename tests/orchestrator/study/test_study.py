@@ -61,6 +61,7 @@ PROBLEMS = "rl_problems={kind: math500, source: synthetic, n: 6, max_tokens: 8}"
         ),
         ("resources.engine={gpus: 3, pipeline_parallel_size: 2}", ["gpus: 3 is not", "set gpus: 2"]),
         ("resources.engine.pipeline_parallel_size=2", ["pipeline_parallel_size needs GPUs", "fails with it on CPUs"]),
+        ("resources.engine={gpus: 4, nodes: 3}", ["nodes: 4 processes", "by 3 machines: set nodes to a divisor of 4"]),
         ("resources.engine.batch_invariant=true", ["batch_invariant has no effect without GPUs"]),
         ("resources.engines={steps: {gpus: 2}}", ["resources.engines", "steps"]),
         ("resources.engines={student: {gpus: 2}}", ["resources.engines.student: all toy models share one engine"]),
