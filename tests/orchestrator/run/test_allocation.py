@@ -62,7 +62,7 @@ class Simulation:
             self._schedule(self.by_name[name])
         for name, pool in self.allocation.pools.items():
             self.starts += max(0, pool.replicas - before[name])
-            assert pool.replicas <= pool.max_replicas
+            assert pool.replicas <= pool.may.most
             assert pool.replicas or not pool.pins, "a training that samples has lost its engine"
             if before[name] and not pool.replicas:
                 assert not pool.uses, "an engine with work was stopped"
