@@ -13,21 +13,20 @@ Everything but the record and its attempt is removed when the stage is finished.
 worker that was wrongly taken for dead cannot damage its successor's files.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from orchestrator.store.cache import cached
 from orchestrator.store.files import Files, StoreError, sync
 from orchestrator.store.stage import Stage
 from orchestrator.study.load import without_secrets
-from trainers.scratch import new_scratch_folder, scratch_folder
+from trainers.scratch import new_scratch_folder
 
 RECORD, COMPLETE, FAILURE = "record.json", "complete", "failure.txt"
 LEASES = ("lease-", "queue-")  # beginnings of names; whoever holds one removes it
@@ -147,24 +146,15 @@ class Store(Files):
             log.warning("%s/%s: files stay (%s): run offmodel clean", self.uri, stage.address, error)
 
     def folder(self, address: str, record: dict[str, Any]) -> Path:
-        """A local folder with a finished stage's files. Those of a remote store are downloaded once per machine.
+        """A local folder with a finished stage's files. A remote store's are downloaded once per machine (cache.py).
 
         Raises StoreError for a file whose checksum is not that of the record.
         """
         if self.is_local:
             return Path(self.root, address, record["attempt"])
-        root = Path(os.environ.get("OFFMODEL_CACHE", Path.home() / ".cache" / "offmodel"))
-        cache = root / hashlib.sha256(self.uri.encode()).hexdigest()[:10] / address / record["attempt"]
-        if not cache.exists():
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            with scratch_folder(root) as scratch:
-                download = scratch / "files"  # The scratch folder itself is for this user alone.
-                download.mkdir()
-                self._fetch(address, record, download)
-                with contextlib.suppress(OSError):  # Another process of this machine was first.
-                    download.rename(cache)
-            assert cache.exists()
-        return cache
+        path = f"{hashlib.sha256(self.uri.encode()).hexdigest()[:10]}/{address}/{record['attempt']}"
+        size = sum(file["bytes"] for file in record["files"].values())
+        return cached(path, size, lambda into: self._fetch(address, record, into))
 
     def _fetch(self, address: str, record: dict[str, Any], into: Path) -> None:
         for name, expected in record["files"].items():

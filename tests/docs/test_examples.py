@@ -167,9 +167,10 @@ def test_every_offmodel_command_is_understood(command, desk, monkeypatch, capsys
     assert [option for option in options if option not in usage] == []
     if name in ("conditions", "schema", *JOBS) or not words:
         return
-    study = [word for word in words if word.endswith(".yaml")]
+    cluster = ["--cluster", str(ROOT / words[words.index("--cluster") + 1])] if "--cluster" in words else []
+    study = [word for word in words if word.endswith(".yaml")][:1]
     overrides = [word for word in words if "=" in word and not word.startswith(("--", "store=s3:"))]
-    assert not run_cli(monkeypatch, ["plan", *study, *overrides]), capsys.readouterr().err
+    assert not run_cli(monkeypatch, ["plan", *study, *cluster, *overrides]), capsys.readouterr().err
 
 
 def run_cli(monkeypatch, arguments: list[str]) -> int:
