@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from orchestrator.plan.duration import Span, hours_and_gpus, in_words, schedule
 from orchestrator.plan.gpu_hours import GpuHours
 from orchestrator.store.stage import Stage
@@ -42,8 +44,6 @@ class Prediction:
 
 def node_types(path: Path) -> list[NodeType]:
     """The types with GPUs that a cluster's file has, without its head. Raises ValueError for a file that is none."""
-    import yaml
-
     try:
         config: Any = yaml.safe_load(path.read_text())
         most, head = config.get("max_workers", math.inf), config["head_node_type"]

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evaluators.imports import IMPORTS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
@@ -46,7 +48,9 @@ class NodeTimes:
 def nodes_of_the_cluster() -> list[Node]:
     """The nodes that there are now."""
     import ray
-    from ray._private.state import available_resources_per_node  # a developer API, without a public name
+
+    with IMPORTS:
+        from ray._private.state import available_resources_per_node  # a developer API, without a public name
 
     free = available_resources_per_node()
     return [

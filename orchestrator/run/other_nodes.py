@@ -46,7 +46,9 @@ class OtherNodes:
         if nodes == 1:
             return
         import ray
-        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        with IMPORTS:
+            from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         group = ray.util.get_current_placement_group()
         for bundle in range(1, nodes):

@@ -13,6 +13,7 @@ ONE_THREAD = {
     "orchestrator/stages/ray_train.py": "a process of its own, of which one thread trains",
     "orchestrator/stages/update.py": "a process of its own",
     "orchestrator/stages/weights.py": "a process of its own",
+    "evaluators/engines/split.py": "the one thread of an engine",
     "evaluators/engines/vllm_engine.py": "the one thread of an engine",
     "evaluators/engines/worker.py": "the one thread of an engine's process",
     "evaluators/lm_eval_tasks": "the main thread, or a child process for each task",
