@@ -34,9 +34,9 @@ class CostAssumptions(Settings):
     answer_share: float = Field(0.5, gt=0, le=1, description="mean length of a completion as a share of its max_tokens")
     # An Alpaca prompt or a problem, with its chat template.
     prompt_tokens: float = Field(150.0, gt=0, description="mean length of a prompt in tokens")
-    # The machine boots, and pulls an image of some 15 GB.
+    # The machine boots, and pulls an image that holds torch and vLLM.
     node_start_minutes: float = Field(
-        5.0, ge=0, description="minutes from the launch of a cluster's node until it works (plan --cluster)"
+        10.0, ge=0, description="minutes from the launch of a cluster's node until it works (plan --cluster)"
     )
 
     def __str__(self) -> str:

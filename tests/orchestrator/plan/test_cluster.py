@@ -63,7 +63,7 @@ def test_a_plan_says_what_it_needs_of_a_cluster(small, tmp_path):
     costs = gpu_hours_of(plan.stages, study)
     (line,) = on_cluster(CLUSTER, plan.stages, study, costs)
     assert line.startswith("On cluster.yaml: ")
-    assert "5 min to start, 20 min until an idle node ends" in line
+    assert "10 min to start, 20 min until an idle node ends" in line
     wide = small(HUB, SIMPLE, *ALONE, "resources={engine: {gpus: 1}, train: {gpus: 1, workers: 8}}")
     pending = build_plan(wide).stages
     (line,) = on_cluster(CLUSTER, pending, wide, gpu_hours_of(pending, wide))
