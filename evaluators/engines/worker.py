@@ -1,5 +1,8 @@
 """What offmodel adds to vLLM's workers, in each of their processes. vLLM imports it there, and calls it by name."""
 
+import multiprocessing
+import os
+from threading import Thread
 from typing import Any
 
 from vllm.platforms import current_platform
@@ -8,6 +11,23 @@ if current_platform.is_cpu():
     from evaluators.engines import cpu_lora
 
     cpu_lora.install()
+
+
+def end_with_parent() -> None:
+    """End this process if its parent ends. vLLM's own watch does not wake a worker that waits for another node, which
+    would keep its memory for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is None:  # the engine's own process
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, name="end_with_parent", daemon=True).start()
+
+
+end_with_parent()
 
 
 class WorkerExtension:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from transformers import AutoTokenizer
 
@@ -513,7 +514,11 @@ def test_two_machines_that_hold_a_part_each_have_the_texts_of_one(with_even_head
     part = [sys.executable, "-c", PART, with_even_heads[0], str(port)]
     with subprocess.Popen(part, env=os.environ | {"PYTHONPATH": ROOT, "VLLM_HOST_IP": "127.0.0.1"}) as other:
         assert texts_by_processes(with_even_heads, tensor_parallel=2, nodes=2, port=port) == texts_of_one_process
+        workers = psutil.Process(other.pid).children()
+        assert workers
         other.kill()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert alive == []
 
 
 def test_quantised_weights_are_served_as_they_are(engine, tmp_path):
