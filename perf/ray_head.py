@@ -79,17 +79,27 @@ def head(
         environment |= {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "1"}
         environment |= dict.fromkeys(("RAY_CLOUD_INSTANCE_ID", "RAY_OVERRIDE_NODE_ID_FOR_TESTING"), FAKE_HEAD_NODE_ID)
     log = folder / "head.txt"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
-    try:
-        wait(
-            lambda: "This command will now block" in log.read_text(), log.read_text, lambda: process.poll() is not None
-        )
-        yield Head(address, f"http://127.0.0.1:{ports['dashboard-port']}", environment)
-    finally:
-        family = [p for p in psutil.process_iter() if p.pid == process.pid or scratch in " ".join(command_of(p))]
+
+    def end() -> None:
+        family = [p for p in psutil.process_iter() if scratch in " ".join(command_of(p))]
         send(family, signal.SIGKILL)
         psutil.wait_procs(family, timeout=30)
+
+    def start() -> None:
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+        ready, ended = "This command will now block", lambda: process.poll() is not None
+        wait(lambda: ready in log.read_text(), log.read_text, ended)
+
+    try:
+        try:
+            start()
+        except AssertionError:  # Ray gives its processes 30 s to start, which a busy machine may exceed.
+            end()
+            start()
+        yield Head(address, f"http://127.0.0.1:{ports['dashboard-port']}", environment)
+    finally:
+        end()
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -35,6 +35,7 @@ from orchestrator.study.schema import Study
 from trainers.scratch import scratch_folder
 
 POLL_SECONDS = 0.5  # between two reads of the event log
+STARTS_OF_RAY = 3  # of a local Ray, at most
 OBJECT_STORE_BYTES = 256 << 20  # of a local Ray; the plan, prompts and completions pass through it
 log = logging.getLogger(__name__)
 
@@ -106,13 +107,21 @@ def start_ray(address: str | None, study: Study, **runtime_env: Any) -> None:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     gpus = None if study.resources.gpus is None else on_this_machine(study)["GPU"]
     local = {"num_cpus": study.resources.cpus, "num_gpus": gpus, "object_store_memory": OBJECT_STORE_BYTES}
-    ray.init(
-        address or "local",
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": QUIET, **runtime_env},
-        **({} if address else {"include_dashboard": False, **local}),
-    )
+    for left in reversed(range(STARTS_OF_RAY)):
+        try:
+            ray.init(
+                address or "local",
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": QUIET, **runtime_env},
+                **({} if address else {"include_dashboard": False, **local}),
+            )
+            break
+        except Exception as error:  # Ray raises it without a class of its own.
+            if address or not left or "timed out during startup" not in str(error):
+                raise
+            log.warning("Ray has not started within its 30 s, as on a busy machine; it is started again")
+            ray.shutdown()
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray sets its own.
 
 

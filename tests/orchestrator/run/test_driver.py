@@ -58,6 +58,27 @@ def test_names_in_the_summary_are_not_markup(small, reported):
     assert ("two.[/b] not run" in out.getvalue()) is reported
 
 
+@pytest.mark.parametrize(
+    ("address", "message", "starts"),
+    [
+        (None, "The current node timed out during startup. This could happen", 3),
+        (None, "no such option", 1),
+        ("auto", "The current node timed out during startup. This could happen", 1),
+    ],
+)
+def test_a_local_ray_that_a_busy_machine_has_not_started_is_started_again(small, monkeypatch, address, message, starts):
+    called = []
+
+    def init(*_, **__):
+        called.append(True)
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(RuntimeError, match=message[:10]):
+        driver.start_ray(address, small())
+    assert len(called) == starts
+
+
 def test_what_most_trials_need_is_known(small):
     alone = ("pairs.teachers=[words]", "seeds=[1]", "recoveries.own.budgets=[4]")
     plan = build_plan(small(*alone, "conditions={off-model: , on-model: }"))
