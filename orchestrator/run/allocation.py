@@ -92,12 +92,12 @@ class Allocation:
 
     @property
     def free(self) -> Amount:
-        left = self.capacity
+        cpus, gpus = self.capacity.cpus, self.capacity.gpus
         for task in self.running.values():
-            left -= task.needs
+            cpus, gpus = cpus - task.process.cpus * task.processes, gpus - task.process.gpus * task.processes
         for pool in self.pools.values():
-            left -= pool.needs.times(pool.replicas)
-        return left
+            cpus, gpus = cpus - pool.needs.cpus * pool.replicas, gpus - pool.needs.gpus * pool.replicas
+        return Amount(cpus=cpus, gpus=gpus)
 
     def wanted_of(self, most: Amount) -> list[Amount]:
         """What all that runs, waits or would have work needs, up to `most` in all; each has to be on one node."""
@@ -151,7 +151,10 @@ class Allocation:
         return begun
 
     def _begin_tasks(self) -> Iterator[Key]:
+        refused = set[tuple[Amount, str | None]]()  # Tasks of the same needs fit no better, and a run has many.
         for key, task in sorted(self.waiting.items(), key=lambda each: -each[1].urgency):
+            if (task.needs, task.engine) in refused:
+                continue
             pool = None if task.engine is None else self.pools[task.engine]
             starts = pool is not None and not pool.replicas
             needs = task.needs + pool.needs if pool is not None and starts else task.needs
@@ -162,6 +165,8 @@ class Allocation:
                     pool.pins += 1
                     pool.replicas += starts
                 yield key
+            else:
+                refused.add((task.needs, task.engine))
 
     def _make_room(self, needs: Amount, keep: str | None = None) -> bool:
         """End replicas without work, of the engine that has been idle for longest first, until there is room. Returns
