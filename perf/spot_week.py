@@ -92,7 +92,7 @@ def row(case: Case, seeds: range) -> str:
         f"{np.mean(np.divide(hours, known)):.2f}",
         mean([one / case.cluster.of_node.gpus for one in paid]),
         mean([one * case.price / 1000 for one in paid]),
-        *(f"{abs(round(share, 3)):.1%}" for share in shares),
+        *(f"{round(share, 3) + 0.0:.1%}" for share in shares),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -101,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="draws of preemptions")
     parser.add_argument("--between", type=float, default=12.0, help="mean hours between two preemptions of a node")
-    parser.add_argument("--of-node", type=int, default=8, help="GPUs of a node")
+    parser.add_argument("--of-node", type=int, default=8, choices=(2, 4, 8), help="GPUs of a node")
     parser.add_argument("--price", type=float, default=2.5, help="US dollars of a spot GPU hour")
     parser.add_argument("--on-demand", type=float, default=5.0, help="US dollars of a GPU hour on demand")
     parser.add_argument("--prompts", type=int, default=30_000, help="of each teacher")

@@ -14,6 +14,7 @@ from perf.spot.schedulers import FIRST_COME, OURS, SCHEDULERS
 from perf.spot.served import Served
 from perf.spot.simulation import Simulation
 from perf.spot.studies import studies
+from perf.spot.waste import LOST_SAMPLES
 
 CALM = Cluster(between=float("inf"))
 ROUGH = Cluster(nodes=2, between=0.5 * HOUR)
@@ -103,6 +104,14 @@ def test_with_a_notice_a_training_loses_what_it_has_done_since_the_notice():
     lost = Preemption(place=0, time=at, until=at)
     ended = run(workload(training("student", 1.0)), replace(CALM, notice=20.0), preemptions=[lost])
     assert ended.spent.lost == pytest.approx(20)
+
+
+def test_a_lost_replica_loses_the_answers_in_progress():
+    at = CALM.boot + 90 + 1000
+    lost = Preemption(place=0, time=at, until=at)
+    ended = run(workload(sampling("data", 1.0)), CALM, preemptions=[lost])
+    assert ended.spent.lost == pytest.approx(LOST_SAMPLES)
+    assert ended.now == pytest.approx(at + CALM.boot + 90 + HOUR - 1000 + LOST_SAMPLES)
 
 
 def test_a_state_that_takes_longer_than_the_notice_is_not_saved():
