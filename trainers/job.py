@@ -67,8 +67,8 @@ class Callbacks:
     - `advance(done, of)`: how many of the steps are done, after each;
     - `save_checkpoint(step, folder)`: the student's weights after a step of `checkpoint_steps`;
     - `resume_from`: the folder of a state that an earlier attempt saved;
-    - `save_state(folder)`: a resumable state. Called every `save_every_seconds`, and once after
-      `preemption_requested()` turns true;
+    - `save_state(folder)`: a resumable state. Called every `save_every_seconds` (0: after each step), less often if
+      saves take long (saving.py), and once after `preemption_requested()` turns true;
     - `generate(folder, step, prompts)`: completions of the student with the weights in `folder`, an output per prompt;
     - `reward(numbers, outputs)`: the rewards (P, N) of the completions for the examples with these numbers;
     - `kl_every_steps`: how often KL(student || base student) is measured (0: never).

@@ -17,6 +17,7 @@ from trainers.job import Callbacks, ProcessConfig, TrainJob
 from trainers.learner import Learner, drop_least_likely
 from trainers.rollouts import RolloutSampler
 from trainers.rows import Row
+from trainers.saving import seconds_between_saves
 from trainers.scratch import scratch_folder
 from trainers.settings import TrainSettings
 from trainers.tokenization import tokenize, tokenize_streams
@@ -160,12 +161,13 @@ def _save_checkpoint(learner: Learner, step: int, process: ProcessConfig, callba
 
 
 class _StateSaver:
-    """Saves resumable states: every `save_every_seconds`, and once after preemption is requested."""
+    """Saves resumable states: every `save_every_seconds`, less often if saves take long, and once after preemption is
+    requested."""
 
     def __init__(self, learner: Learner, process: ProcessConfig, callbacks: Callbacks):
         self._learner, self._process, self._callbacks = learner, process, callbacks
         self._began = self._saved = time.monotonic()
-        self._preempted = False
+        self._preempted, self._save_seconds = False, 0.0
 
     def elapsed(self) -> float:
         """Seconds of this attempt."""
@@ -174,17 +176,20 @@ class _StateSaver:
     def save_if_due(self, progress: Progress) -> None:
         # All processes must decide alike, since all of them take part in saving.
         preempted = self._learner.any(self._callbacks.preemption_requested()) and not self._preempted
-        overdue = time.monotonic() - self._saved > self._callbacks.save_every_seconds
+        apart = seconds_between_saves(self._callbacks.save_every_seconds, self._save_seconds)
+        overdue = time.monotonic() - self._saved > apart
         overdue = self._learner.any(self._process.rank == 0 and overdue)
         if not (preempted or overdue):
             return
         self._preempted = self._preempted or preempted
         state = asdict(progress) | {"seconds": progress.seconds + self.elapsed()}
+        began = time.monotonic()
         with scratch_folder() as scratch:
             self._learner.save_state(scratch, state)
             if self._process.rank == 0:
                 self._callbacks.save_state(scratch)
         self._saved = time.monotonic()
+        self._save_seconds = self._saved - began
 
 
 def peak_memory(process: ProcessConfig) -> int:

@@ -25,7 +25,7 @@ class TrainResources(Settings):
         None, gt=0, description="tokens in one forward pass of a worker; 16384 on a GPU, 4096 on a CPU by default"
     )
     save_every_seconds: float = Field(
-        300, gt=0, description="seconds between two saved states from which an interrupted training resumes"
+        300, gt=0, description="least seconds between two saved states from which an interrupted training resumes"
     )
 
     @field_validator("gpus")

@@ -206,6 +206,24 @@ def test_states_are_saved_at_the_given_interval(tmp_path, monkeypatch):
     assert sorted(path.name for path in states.iterdir()) == ["003", "006"]
 
 
+def test_states_that_take_long_are_saved_less_often(tmp_path, monkeypatch):
+    now = itertools.count(step=0.001)
+    late = [0.0]
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(now) + late[0]))
+    states = tmp_path / "states"
+
+    def report(_: dict) -> None:
+        late[0] += 10
+
+    def save(folder: Path) -> None:
+        save_into(states)(folder)
+        late[0] += 1.9
+
+    settings = replace(SETTINGS, max_steps=8)
+    run(tmp_path / "out", settings, save_state=save, save_every_seconds=25, report=report)
+    assert sorted(path.name for path in states.iterdir()) == ["003", "007"]  # 20 times 1.9 s are four steps of 10 s
+
+
 def test_a_full_disk_is_an_error_that_names_the_disk(tmp_path):
     (tmp_path / "progress.json").symlink_to("/dev/full")
     with pytest.raises(DiskFull, match=f"no space left on the disk of {tmp_path}"):

@@ -107,6 +107,13 @@ def test_autoscaling():
     assert "20 trainings of 1 s on up to 1 workers, and none at the end" in printed
 
 
+def test_spot_week():
+    printed = start("spot_week", "--seeds", "1", "--prompts", "640", "--study-seeds", "1")
+    rows = {cells[1].strip(): cells[2:-1] for cells in (line.split("|") for line in printed.splitlines()[3:])}
+    assert len(rows) == 10
+    assert all(float(cells[1]) >= 1 for name, cells in rows.items() if name.startswith("ours"))
+
+
 def test_hugging_face():
     printed = start("hugging_face", "1", "--requests", "20")
     assert len(re.findall(r"^generate, batch size \d+: [\d,]+ tokens/s$", printed, re.MULTILINE)) == 4

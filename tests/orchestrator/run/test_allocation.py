@@ -216,6 +216,18 @@ def test_a_training_that_samples_begins_with_its_engine_and_keeps_it():
     assert Amount().fits(allocation.free)
 
 
+def test_what_does_not_fit_is_tried_once_for_all_tasks_of_its_size(monkeypatch):
+    tried, make_room = [], Allocation._make_room
+    monkeypatch.setattr(Allocation, "_make_room", lambda self, *a, **k: tried.append(a) or make_room(self, *a, **k))
+    allocation = Allocation(ONE, {})
+    for i in range(100):
+        allocation.request(f"large {i}", Task(process=ONE.times(2), urgency=1))
+    for i in range(100):
+        allocation.request(f"small {i}", Task(process=ONE))
+    assert allocation.decide(0) == ["small 0"]
+    assert len(tried) == 3  # With hundreds of trials most tasks wait, and each request decides again.
+
+
 def test_what_most_trials_wait_for_begins_first():
     allocation = Allocation(ONE, {})
     for urgency in (1, 3, 2):

@@ -1,0 +1,1 @@
+"""A simulated week of a study on spot nodes (perf/spot_week.py)."""
