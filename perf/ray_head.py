@@ -23,7 +23,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from perf.processes import command_of, send
 
 BIN = Path(sys.executable).parent
-PATIENCE = 240.0  # seconds
+PATIENCE = 600.0  # seconds, for a busy machine
 PORTS = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "ray-client-server-port")
 COMMANDS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
 
