@@ -1,5 +1,7 @@
 """Fixtures of several test files: a small study, the demo study, publishing a stage, an API, time without waiting."""
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,11 +43,26 @@ TINY = [
     "benchmarks={maths: {kind: math500, source: synthetic, n: 4, max_tokens: 16}}",
 ]
 
+STATUS: list[int] = []  # of the session, once it has finished
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """`make test-fast` does not import files whose tests are all slow: vLLM, Ray and lm-eval take seconds each."""
     fast = config.option.markexpr == "not slow" and collection_path.suffix == ".py"
     return True if fast and "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End without Python's own clean-up after slow tests: threads of Ray, vLLM and servers have crashed it."""
+    if config.option.markexpr == "slow" and STATUS:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(STATUS[0])
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    STATUS.append(int(exitstatus))
 
 
 @pytest.fixture
