@@ -12,7 +12,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -35,11 +35,15 @@ class Cost:
     mib: float  # the peak of the process
 
 
+def seconds_of(act: Callable[..., object], *arguments: object) -> float:
+    start = time.perf_counter()
+    act(*arguments)
+    return time.perf_counter() - start
+
+
 def plan(study: Study) -> float:
     """The seconds until the plan is known, with the checks before a run."""
-    start = time.perf_counter()
-    pending(build_plan(study))
-    return time.perf_counter() - start
+    return seconds_of(lambda: pending(build_plan(study)))
 
 
 def first_run(study: Study) -> float:
@@ -47,24 +51,18 @@ def first_run(study: Study) -> float:
     use_empty_stages()
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])  # Ray's processes find perf, which is not installed.
     driver.start_ray(None, study, worker_process_setup_hook=use_empty_stages)
-    start = time.perf_counter()
-    run(study)
-    seconds = time.perf_counter() - start
+    seconds = seconds_of(run, study)
     ray.shutdown()
     assert pending(build_plan(study)) == 0, "a trial is not done"
     return seconds
 
 
 def cached_run(study: Study) -> float:
-    start = time.perf_counter()
-    run(study)
-    return time.perf_counter() - start
+    return seconds_of(run, study)
 
 
 def report(study: Study) -> float:
-    start = time.perf_counter()
-    write_report(build_plan(study), Store(study.store))
-    return time.perf_counter() - start
+    return seconds_of(lambda: write_report(build_plan(study), Store(study.store)))
 
 
 STEPS = {"plan": plan, "run": first_run, "cached run": cached_run, "report": report}

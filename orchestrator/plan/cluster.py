@@ -107,7 +107,7 @@ def _by_node(spans: Collection[Span], type: NodeType) -> list[list[list[float]]]
 
 
 def _room(gpus: int, free: list[int], type: NodeType) -> int:
-    """The first node that has room for all of these GPUs, or is full of them, else a new one, else any with a GPU."""
+    """The first node with room for these GPUs, or for as many as a node has; else a new one; else any with a GPU."""
     whole = [node for node, n in enumerate(free) if n >= min(gpus, type.gpus)]
     if whole or len(free) < type.most:
         return whole[0] if whole else len(free)

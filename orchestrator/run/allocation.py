@@ -64,10 +64,14 @@ class Replicas:
     nodes: int = 1
 
     @property
+    def part(self) -> Amount:
+        """What a replica needs on each of its nodes."""
+        return Amount(cpus=self.needs.cpus / self.nodes, gpus=self.needs.gpus / self.nodes)
+
+    @property
     def parts(self) -> list[Amount]:
         """What a replica needs, each on one node."""
-        part = Amount(cpus=self.needs.cpus / self.nodes, gpus=self.needs.gpus / self.nodes)
-        return [part] * self.nodes
+        return [self.part] * self.nodes
 
 
 @dataclass(kw_only=True)

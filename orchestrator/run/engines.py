@@ -24,18 +24,17 @@ from orchestrator.run.spread import spread
 from orchestrator.run.streams import Failed
 from orchestrator.run.streams import Settings as EngineSettings
 from orchestrator.store.context import Weights
+from orchestrator.study.resources import EngineResources
 from orchestrator.study.schema import Study
 
 
 def shares(study: Study, engines: Iterable[str]) -> dict[str, Replicas]:
     """The replicas that each engine may have. A model behind an API needs nothing."""
-    found = {}
-    for name in engines:
-        if _served(study, name) is None:
-            engine = study.resources.of_engine(name)
-            needs = Amount(cpus=engine.cpus, gpus=engine.gpus)
-            found[name] = Replicas(needs=needs, most=engine.replicas, nodes=engine.nodes)
-    return found
+    return {name: _replicas(study.resources.of_engine(name)) for name in engines if _served(study, name) is None}
+
+
+def _replicas(engine: EngineResources) -> Replicas:
+    return Replicas(needs=Amount(cpus=engine.cpus, gpus=engine.gpus), most=engine.replicas, nodes=engine.nodes)
 
 
 def most(study: Study) -> Amount:
@@ -65,13 +64,12 @@ def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> 
     }
 
     def deployed(name: str) -> Any:
-        actor: dict[str, Any]
         served, resources = _served(study, name), study.resources.of_engine(name)
         if served is not None:
             # One replica for all stages, so that its limit on concurrent requests holds for the whole run. On the head,
             # since it would keep any other node from being idle.
-            actor = {"num_cpus": 0, "resources": ON_HEAD}
-            of_api = serve.deployment(APIReplica, num_replicas=1, ray_actor_options=actor, **options)
+            on_head = {"num_cpus": 0, "resources": ON_HEAD}
+            of_api = serve.deployment(APIReplica, num_replicas=1, ray_actor_options=on_head, **options)
             return of_api.bind(
                 APISpec(
                     run=run,
@@ -95,7 +93,7 @@ def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> 
             pipeline_parallel=resources.pipeline_parallel_size,
             nodes=resources.nodes,
         )
-        each = Amount(cpus=resources.cpus / split.nodes, gpus=resources.gpus / split.nodes)
+        part = _replicas(resources).part
         spec = EngineSpec(
             run=run,
             engine=name,
@@ -105,16 +103,16 @@ def deploy(run: str, study: Study, engines: Collection[str], lora_rank: int) -> 
             lora_rank=lora_rank,
             threads=max(1, int(resources.cpus / resources.processes)),
             split=split,
-            each=each,
+            part=part,
             timeout=resources.timeout_seconds,
         )
         environment = {"OMP_NUM_THREADS": str(spec.threads)}
         if resources.batch_invariant:
             environment["VLLM_BATCH_INVARIANT"] = "1"
-        actor = {"num_cpus": each.cpus, "num_gpus": each.gpus, "runtime_env": {"env_vars": environment}}
+        actor = {"num_cpus": part.cpus, "num_gpus": part.gpus, "runtime_env": {"env_vars": environment}}
         of_engine = serve.deployment(Replica, autoscaling_config=scaling, ray_actor_options=actor, **options)
         if split.nodes > 1:
-            bundles = [{"CPU": each.cpus, "GPU": each.gpus}] * split.nodes
+            bundles = [{"CPU": part.cpus, "GPU": part.gpus}] * split.nodes
             of_engine = of_engine.options(placement_group_bundles=bundles, placement_group_strategy="PACK")
         return of_engine.bind(spec)
 

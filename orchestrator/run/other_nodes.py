@@ -38,9 +38,9 @@ class Part:
 
 
 class OtherNodes:
-    """The parts of a replica's model; there is none if the engine is on one node. `each`: what a node gives."""
+    """The parts of a replica's model; there is none if the engine is on one node. `part`: what one needs."""
 
-    def __init__(self, store: str, nodes: int, each: Amount):
+    def __init__(self, store: str, nodes: int, part: Amount):
         self._parts: list[Any] = []
         self._holding: list[Any] = []
         if nodes == 1:
@@ -53,7 +53,7 @@ class OtherNodes:
         group = ray.util.get_current_placement_group()
         for bundle in range(1, nodes):
             place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=bundle)
-            options = {"num_cpus": each.cpus, "num_gpus": each.gpus, "max_concurrency": 2, "scheduling_strategy": place}
+            options = {"num_cpus": part.cpus, "num_gpus": part.gpus, "max_concurrency": 2, "scheduling_strategy": place}
             self._parts.append(ray.remote(Part).options(**options).remote(store))
 
     def start(self, settings: dict[str, Any]) -> Split:

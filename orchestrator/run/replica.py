@@ -41,7 +41,7 @@ class EngineSpec:
     lora_rank: int
     threads: int  # of each process
     split: Split
-    each: Amount  # what each of its nodes gives
+    part: Amount  # what it needs on each of its nodes
     timeout: float  # seconds of one step, or of a load of weights, after which the engine counts as hung
 
 
@@ -53,7 +53,7 @@ class Replica:
 
         self._spec, self._store, self._clock = spec, Store(spec.store), clock
         self._streams = Streams()
-        self._others = OtherNodes(spec.store, spec.split.nodes, spec.each)
+        self._others = OtherNodes(spec.store, spec.split.nodes, spec.part)
         self._engine = EngineLoop(self._start, partial(note_begun, spec.run), clock)
         # One thread for the replica's life: neither an engine nor its OpenMP workers can be shared between threads.
         threading.Thread(target=self._run, daemon=True).start()
@@ -137,4 +137,5 @@ class Replica:
                 async for chunk in stream.chunks():
                     yield chunk
             finally:
-                self._others.forget(scratch)
+                if weights.temporary:
+                    self._others.forget(scratch)
